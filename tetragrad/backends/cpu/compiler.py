@@ -1,0 +1,204 @@
+"""LLVM IR text -> object code -> a loaded module with callable addresses.
+
+``assemble`` and ``load`` are separate so that object code can be kept on disk and
+loaded by another process. ``assemble`` takes the target as data: text for any
+processor that the LLVM in llvmlite knows can be assembled on any machine.
+
+Chosen by measurement (llvmlite 0.50, one 2.5 GHz Cascade Lake core, a kernel of 60
+vector instructions): reading and verifying 0.7 ms, SROA 0.15 ms, code generation
+5 ms at levels 1, 2 and 3 alike (level 0 saves a third and spills everything);
+loading through OrcJIT 0.4 ms and 20 kB a module, against 1.1 ms and 54 kB with MCJIT.
+LLVM runs under llvmlite's lock, so compiling in parallel takes processes, not threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tetragrad.backends.cpu.host import host
+from tetragrad.core.errors import CompileError
+
+if TYPE_CHECKING:
+    from llvmlite import binding
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What code is generated for, in LLVM's words."""
+
+    triple: str
+    name: str = ""
+    features: tuple[str, ...] = ()
+
+
+def host_processor() -> Processor:
+    """The processor this process runs on."""
+    return Processor(host().triple, host().name, host().features)
+
+
+def assemble(text: str, processor: Processor | None = None) -> bytes:
+    """Turn LLVM IR text into relocatable object code (for the host by default).
+
+    The text may define any number of functions. A mistake in it raises
+    CompileError with LLVM's message and the text.
+    """
+    machine = _target_machine(processor or host_processor())
+    module = _parse(text, machine)
+    return bytes(machine.emit_object(_promote_stack_slots(module, machine)))
+
+
+def disassemble(text: str, processor: Processor | None = None) -> str:
+    """The assembly text of what ``assemble`` would produce, to be read by people."""
+    machine = _target_machine(processor or host_processor())
+    module = _parse(text, machine)
+    return str(machine.emit_assembly(_promote_stack_slots(module, machine)))
+
+
+class LoadedModule:
+    """Object code in memory; its addresses are valid while this object lives."""
+
+    def __init__(self, linker: binding.LLJIT, name: str, code: binding.ResourceTracker):
+        # The order matters at release: code goes before the linker that owns it.
+        self._code = code
+        self._name = name
+        self._linker = linker
+        self._addresses: dict[str, int] = {}
+
+    def address(self, symbol: str) -> int:
+        """Where the function or variable called ``symbol`` starts."""
+        if symbol not in self._addresses:
+            self._addresses[symbol] = self._find(symbol)
+        return self._addresses[symbol]
+
+    def _find(self, symbol: str) -> int:
+        try:
+            return int(self._linker.lookup(self._name, symbol)[symbol])
+        except RuntimeError as error:
+            raise CompileError(
+                f"{symbol!r} cannot be linked: {error}",
+                hint="define it in the text, or pass its address to load()",
+            ) from None
+
+
+def load(code: bytes, symbols: Mapping[str, int] | None = None) -> LoadedModule:
+    """Place object code in memory, with ``symbols`` giving what it imports.
+
+    Functions of the C library (``memset``, ``pthread_create``) are found in the
+    running process.
+    """
+    from llvmlite import binding
+
+    linker, name = _linkers.next()
+    builder = binding.JITLibraryBuilder().add_object_img(code).add_current_process()
+    for symbol, address in (symbols or {}).items():
+        builder.import_symbol(symbol, address)
+    try:
+        tracker = builder.link(linker, name)
+    except RuntimeError as error:
+        raise CompileError(
+            f"{len(code)} bytes are not object code for this machine: {error}",
+            hint="assemble the text again; a cached object must match the processor",
+        ) from None
+    return LoadedModule(linker, name, tracker)
+
+
+def _parse(text: str, machine: binding.TargetMachine) -> binding.ModuleRef:
+    """Read and verify: LLVM would end the process on what ``verify`` lets through."""
+    from llvmlite import binding
+
+    try:
+        # A context per module: a shared one would keep every type and constant.
+        module = binding.parse_assembly(text, context=binding.create_context())
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        module.verify()
+    except RuntimeError as error:
+        raise CompileError(f"LLVM refuses this text: {error}\n{text}") from None
+    return module
+
+
+def _promote_stack_slots(
+    module: binding.ModuleRef, machine: binding.TargetMachine
+) -> binding.ModuleRef:
+    """Keep ``alloca`` slots in registers, so that emitters need no phi nodes."""
+    from llvmlite import binding
+
+    options = binding.create_pipeline_tuning_options(speed_level=0)
+    builder = binding.create_pass_builder(machine, options)
+    passes = binding.create_new_module_pass_manager()
+    passes.add_sroa_pass()
+    passes.run(module, builder)
+    return module
+
+
+@functools.cache
+def _start_llvm() -> None:
+    """Register every processor LLVM knows; harmless if two threads do it at once."""
+    from llvmlite import binding
+
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+
+
+@functools.lru_cache(maxsize=16)
+def _target_machine(processor: Processor) -> binding.TargetMachine:
+    from llvmlite import binding
+
+    _start_llvm()
+    try:
+        target = binding.Target.from_triple(processor.triple)
+    except RuntimeError as error:
+        raise CompileError(
+            f"LLVM cannot generate code for {processor.triple!r}: {error}",
+            hint="use a triple such as 'aarch64-unknown-linux-gnu'",
+        ) from None
+    return target.create_target_machine(
+        cpu=processor.name,
+        features=",".join(processor.features),
+        opt=2,
+        reloc="pic",
+        codemodel="small",
+    )
+
+
+class _Linkers:
+    """Hands out linkers, a fresh one after every so many modules.
+
+    A linker keeps 9 kB of names for each module it ever held, even released ones.
+    They are returned with the linker, once the last of its modules is gone.
+    """
+
+    modules_per_linker = 64
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._current: binding.LLJIT | None = None
+
+    def next(self) -> tuple[binding.LLJIT, str]:
+        """A linker, and a name that no module of it has had."""
+        with self._lock:
+            if self._current is None or self._count % self.modules_per_linker == 0:
+                self._current = _create_linker()
+            self._count += 1
+            return self._current, f"tetragrad.{self._count}"
+
+
+_linkers = _Linkers()
+
+
+def _create_linker() -> binding.LLJIT:
+    from llvmlite import binding
+
+    _start_llvm()
+    machine = binding.Target.from_triple(host().triple).create_target_machine(jit=True)
+    # LLVM's newer linker lacks parts of Windows' object format.
+    use_jit_link = platform.system() != "Windows"
+    return binding.create_lljit_compiler(
+        machine, use_jit_link=use_jit_link, suppress_errors=True
+    )
