@@ -1,0 +1,4 @@
+"""The reference backend: NumPy interpreters that say what each level means.
+
+Slow on purpose and free of cleverness; every other backend is tested against it.
+"""

@@ -1,0 +1,219 @@
+"""Element types, and the one table that says how two of them combine.
+
+>>> promote(int32, float16)
+float16
+>>> promote(uint8, int8)
+int16
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import ml_dtypes
+import numpy as np
+
+from tetragrad.core.errors import DTypeError
+
+
+class Kind(IntEnum):
+    """Categories in the order in which promotion prefers them."""
+
+    BOOL = 0
+    UNSIGNED = 1
+    SIGNED = 2
+    FLOAT = 3
+    COMPLEX = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DType:
+    """One element type. There is one object per type, compared by identity."""
+
+    name: str
+    kind: Kind
+    bits: int
+    numpy: np.dtype
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes that one element takes in memory."""
+        return self.numpy.itemsize
+
+    @property
+    def is_floating_point(self) -> bool:
+        return self.kind is Kind.FLOAT
+
+    @property
+    def is_complex(self) -> bool:
+        return self.kind is Kind.COMPLEX
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in (Kind.SIGNED, Kind.UNSIGNED)
+
+    @property
+    def is_bool(self) -> bool:
+        return self.kind is Kind.BOOL
+
+    @property
+    def is_signed(self) -> bool:
+        return self.kind >= Kind.SIGNED
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (by_name, (self.name,))
+
+
+def _make(name: str, kind: Kind, numpy_type: object) -> DType:
+    numpy_dtype = np.dtype(numpy_type)  # type: ignore[call-overload]
+    return DType(name, kind, numpy_dtype.itemsize * 8, numpy_dtype)
+
+
+bool_: Final = _make("bool", Kind.BOOL, np.bool_)
+uint8: Final = _make("uint8", Kind.UNSIGNED, np.uint8)
+uint16: Final = _make("uint16", Kind.UNSIGNED, np.uint16)
+uint32: Final = _make("uint32", Kind.UNSIGNED, np.uint32)
+uint64: Final = _make("uint64", Kind.UNSIGNED, np.uint64)
+int8: Final = _make("int8", Kind.SIGNED, np.int8)
+int16: Final = _make("int16", Kind.SIGNED, np.int16)
+int32: Final = _make("int32", Kind.SIGNED, np.int32)
+int64: Final = _make("int64", Kind.SIGNED, np.int64)
+float8_e4m3fn: Final = _make("float8_e4m3fn", Kind.FLOAT, ml_dtypes.float8_e4m3fn)
+float8_e5m2: Final = _make("float8_e5m2", Kind.FLOAT, ml_dtypes.float8_e5m2)
+float16: Final = _make("float16", Kind.FLOAT, np.float16)
+bfloat16: Final = _make("bfloat16", Kind.FLOAT, ml_dtypes.bfloat16)
+float32: Final = _make("float32", Kind.FLOAT, np.float32)
+float64: Final = _make("float64", Kind.FLOAT, np.float64)
+complex64: Final = _make("complex64", Kind.COMPLEX, np.complex64)
+complex128: Final = _make("complex128", Kind.COMPLEX, np.complex128)
+
+ALL: Final = (
+    bool_, uint8, uint16, uint32, uint64, int8, int16, int32, int64,
+    float8_e4m3fn, float8_e5m2, float16, bfloat16, float32, float64,
+    complex64, complex128,
+)  # fmt: skip
+
+# The dtypes that arithmetic accepts; float8 is stored and cast only.
+ARITHMETIC: Final = tuple(
+    dtype for dtype in ALL if dtype.bits > 8 or not dtype.is_floating_point
+)
+
+_BY_NAME: Final = {dtype.name: dtype for dtype in ALL} | {
+    "half": float16, "float": float32, "double": float64, "short": int16,
+    "int": int32, "long": int64, "byte": uint8, "char": int8,
+    "cfloat": complex64, "cdouble": complex128,
+}  # fmt: skip
+_BY_NUMPY: Final = {dtype.numpy: dtype for dtype in ALL}
+
+
+def by_name(name: str) -> DType:
+    """The dtype called ``name``; PyTorch's short names (``half``) work too."""
+    if name not in _BY_NAME:
+        known = ", ".join(dtype.name for dtype in ALL)
+        raise DTypeError(f"there is no dtype {name!r}", hint=f"use one of {known}")
+    return _BY_NAME[name]
+
+
+def from_numpy(numpy_dtype: object) -> DType:
+    """The dtype of a NumPy array's elements."""
+    key = np.dtype(numpy_dtype).newbyteorder("=")  # type: ignore[call-overload]
+    if key not in _BY_NUMPY:
+        raise DTypeError(
+            f"NumPy dtype {numpy_dtype!r} has no tetragrad equivalent",
+            hint="convert the array first, for example with .astype(np.float32)",
+        )
+    return _BY_NUMPY[key]
+
+
+def to_dtype(value: object) -> DType:
+    """Accept a DType, its name, a Python type, or a NumPy or PyTorch dtype."""
+    if isinstance(value, DType):
+        return value
+    if isinstance(value, str):
+        return by_name(value)
+    python_types = {bool: bool_, int: int64, float: float32, complex: complex64}
+    if isinstance(value, type) and value in python_types:
+        return python_types[value]
+    if type(value).__module__ == "torch":
+        return by_name(str(value).removeprefix("torch."))
+    try:
+        return from_numpy(value)
+    except TypeError:
+        raise DTypeError(
+            f"{value!r} is not a dtype",
+            hint="pass tetragrad.float32, a name such as 'float32', or a NumPy dtype",
+        ) from None
+
+
+def _join_integers(lhs: DType, rhs: DType) -> DType:
+    """int8 with uint8 needs int16; uint64 with a signed type has no wider integer."""
+    if lhs.kind is rhs.kind:
+        return lhs if lhs.bits >= rhs.bits else rhs
+    signed, unsigned = (lhs, rhs) if lhs.kind is Kind.SIGNED else (rhs, lhs)
+    if signed.bits > unsigned.bits:
+        return signed
+    wider = {8: int16, 16: int32, 32: int64, 64: float32}
+    return wider[unsigned.bits]
+
+
+def _join_floats(lhs: DType, rhs: DType) -> DType:
+    """The wider; two different types of one width meet in the next width."""
+    if lhs.bits != rhs.bits:
+        return lhs if lhs.bits > rhs.bits else rhs
+    return {8: float16, 16: float32}[lhs.bits]
+
+
+def _join_complex(lhs: DType, rhs: DType) -> DType:
+    needs_double = any(
+        dtype in (complex128, float64) for dtype in (lhs, rhs)
+    )
+    return complex128 if needs_double else complex64
+
+
+def _join(lhs: DType, rhs: DType) -> DType:
+    if lhs is rhs:
+        return lhs
+    if Kind.COMPLEX in (lhs.kind, rhs.kind):
+        return _join_complex(lhs, rhs)
+    if lhs.kind is Kind.FLOAT and rhs.kind is Kind.FLOAT:
+        return _join_floats(lhs, rhs)
+    if Kind.FLOAT in (lhs.kind, rhs.kind) or Kind.BOOL in (lhs.kind, rhs.kind):
+        return lhs if lhs.kind > rhs.kind else rhs
+    return _join_integers(lhs, rhs)
+
+
+#: The promotion table: what two arrays of these dtypes combine to. The rules are
+#: PyTorch's, extended to the unsigned types it leaves out.
+PROMOTION: Final = {(lhs, rhs): _join(lhs, rhs) for lhs in ALL for rhs in ALL}
+
+
+def promote(*dtypes: DType) -> DType:
+    """The dtype in which values of all these dtypes are combined."""
+    result = dtypes[0]
+    for dtype in dtypes[1:]:
+        result = PROMOTION[result, dtype]
+    return result
+
+
+def accumulation(dtype: DType) -> DType:
+    """The dtype in which a sum or product of ``dtype`` values is carried."""
+    return float32 if dtype in (float16, bfloat16) else dtype
+
+
+def lowest(dtype: DType) -> int | float | bool:
+    """The identity of max: no value of the dtype is smaller."""
+    if dtype.is_floating_point:
+        return float("-inf")
+    return False if dtype.is_bool else int(np.iinfo(dtype.numpy).min)
+
+
+def highest(dtype: DType) -> int | float | bool:
+    """The identity of min: no value of the dtype is larger."""
+    if dtype.is_floating_point:
+        return float("inf")
+    return True if dtype.is_bool else int(np.iinfo(dtype.numpy).max)

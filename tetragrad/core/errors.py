@@ -1,0 +1,67 @@
+"""Every error that a user can meet, as one small tree.
+
+An error says three things: what was asked, with the values; why it cannot be; what
+to write instead. The last part is passed as ``hint`` and printed on its own line.
+"""
+
+from __future__ import annotations
+
+
+class TetragradError(Exception):
+    """The root of the tree; catch it to catch everything raised on purpose."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        self.hint = hint
+        super().__init__(message if hint is None else f"{message}\nhint: {hint}")
+
+
+class ShapeError(TetragradError, ValueError):
+    """Sizes that do not fit one another or the operation."""
+
+
+class DTypeError(TetragradError, TypeError):
+    """A dtype that the operation does not accept."""
+
+
+class IndexingError(TetragradError, IndexError):
+    """An index outside its dimension, or of a kind that cannot index."""
+
+
+class DeviceError(TetragradError, RuntimeError):
+    """A device that is unknown, closed, or different from the other operand's."""
+
+
+class OutOfMemoryError(DeviceError, MemoryError):
+    """An allocation that cannot fit, found before anything was allocated."""
+
+
+class GradientError(TetragradError, RuntimeError):
+    """A gradient that was asked for and does not exist."""
+
+
+class CaptureError(TetragradError, RuntimeError):
+    """Something inside a captured function that a replay could not repeat."""
+
+
+class FileFormatError(TetragradError, ValueError):
+    """A file whose bytes contradict its format."""
+
+
+class DataError(TetragradError, FileNotFoundError):
+    """A data set or model file that could not be found anywhere."""
+
+
+class SettingError(TetragradError, ValueError):
+    """A setting with a value it does not accept."""
+
+
+class CompileError(TetragradError, RuntimeError):
+    """Target text that the assembler refused: a mistake of ours, with the text."""
+
+
+class VerifyError(TetragradError, AssertionError):
+    """A program that breaks an invariant of its level: a mistake of ours."""
+
+
+class UnsupportedError(TetragradError, NotImplementedError):
+    """Something that is meaningful but not built yet; the message says what."""

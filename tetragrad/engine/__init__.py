@@ -1,0 +1,1 @@
+"""The engine: the one place that runs the compiler's stages in order."""

@@ -1,0 +1,1 @@
+"""The graph: immutable, interned nodes of four op types, and leaves."""

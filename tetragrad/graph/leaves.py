@@ -1,0 +1,82 @@
+"""Nodes without sources: buffers, constants and iota."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import DTypeError
+from tetragrad.graph.node import Node, Shape
+
+
+class Buffer(Node):
+    """Elements in a device's memory, in row-major order.
+
+    ``memory`` is the engine's handle, compared by identity; nothing at this level
+    looks inside it.
+    """
+
+    __slots__ = ()
+    fields = ("memory", "buffer_shape", "buffer_dtype", "buffer_device")
+
+    @classmethod
+    def infer(
+        cls, memory: Any, shape: Shape, dtype: DType, device: str
+    ) -> tuple[Shape, DType]:
+        return shape, dtype
+
+    @classmethod
+    def place(cls, memory: Any, shape: Shape, dtype: DType, device: str) -> str:
+        return device
+
+
+class Constant(Node):
+    """One value, of shape (). Kept as bytes, so that -0.0 is not 0.0."""
+
+    __slots__ = ()
+    fields = ("bits", "constant_dtype")
+
+    @classmethod
+    def infer(cls, bits: bytes, dtype: DType) -> tuple[Shape, DType]:
+        return (), dtype
+
+    @property
+    def value(self) -> Any:
+        """The value as a Python bool, int, float or complex."""
+        return self.array.item()
+
+    @property
+    def array(self) -> np.ndarray:
+        """The value as a NumPy array of shape ()."""
+        return np.frombuffer(self.bits, self.dtype.numpy).reshape(())
+
+
+class Iota(Node):
+    """0, 1, 2, … size-1 as a vector; the only source of positions."""
+
+    __slots__ = ()
+    fields = ("size", "iota_dtype")
+
+    @classmethod
+    def infer(cls, size: int, dtype: DType) -> tuple[Shape, DType]:
+        if not dtype.is_integer:
+            raise DTypeError(f"iota counts in integers, not in {dtype}")
+        return (size,), dtype
+
+
+def constant(value: Any, dtype: DType) -> Constant:
+    """The constant node for a Python or NumPy number, converted to ``dtype``."""
+    with np.errstate(all="ignore"):
+        array = _to_scalar_array(value, dtype)
+    return Constant(array.tobytes(), dtype)
+
+
+def _to_scalar_array(value: Any, dtype: DType) -> np.ndarray:
+    if isinstance(value, int) and dtype.is_integer:
+        # Integers wrap, whatever their size.
+        mask = (1 << dtype.bits) - 1
+        unsigned = np.dtype(f"uint{dtype.bits}")
+        return np.array(value & mask, unsigned).view(dtype.numpy)
+    return np.asarray(value).astype(dtype.numpy)

@@ -1,0 +1,73 @@
+"""Identity nodes that say something about gradients. They compute nothing.
+
+The engine removes them before anything is lowered, so they cost nothing either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tetragrad.core.dtypes import DType
+from tetragrad.graph.node import Node, Shape
+
+
+class Marker(Node):
+    """The value of its first source, unchanged."""
+
+    __slots__ = ()
+
+    @classmethod
+    def infer(cls, source: Node, *rest: Any) -> tuple[Shape, DType]:
+        return source.shape, source.dtype
+
+
+class Detached(Marker):
+    """A value that no gradient flows through."""
+
+    __slots__ = ()
+    fields = ("source",)
+
+    @classmethod
+    def simplify(cls, source: Node) -> Node | None:
+        """detach(detach(x)) -> detach(x); leaves have no gradient to stop."""
+        return source if isinstance(source, Detached) or not source.sources else None
+
+
+class Variable(Marker):
+    """A value that gradients are taken with respect to.
+
+    ``key`` is unique to the tensor, so that two parameters with equal values (and
+    so with one interned value node) still have gradients of their own.
+    """
+
+    __slots__ = ()
+    fields = ("source", "key")
+
+    def gradient(self, upstream: Node) -> tuple[Node]:
+        return (upstream,)
+
+
+class CustomGradient(Marker):
+    """A value whose gradient is the user's own function.
+
+    ``rule(upstream)`` gives one gradient (or None) for each of ``inputs``.
+    """
+
+    __slots__ = ()
+    fields = ("source", "rule", "inputs")
+
+    rule: Callable[[Node], tuple[Node | None, ...]]
+
+    @classmethod
+    def build(cls, arguments: tuple[Any, ...]) -> Node:
+        node = super().build(arguments)
+        # The inputs are sources too, so that the gradient's walk reaches them.
+        node.sources = (arguments[0], *arguments[2])
+        return node
+
+    def replace_sources(self, sources: tuple[Node, ...]) -> Node:
+        return CustomGradient(sources[0], self.rule, sources[1:])
+
+    def gradient(self, upstream: Node) -> tuple[Node | None, ...]:
+        return None, *self.rule(upstream)

@@ -1,0 +1,177 @@
+"""The node: an immutable value of the graph, and the table that interns it.
+
+Equal nodes are one object, so equality is identity and a node is its own key.
+Every fact that can be known early (shape, dtype, device) is known at construction,
+and a node that local algebra can simplify is never built: ``Mul(x, one) is x``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Self
+from weakref import WeakValueDictionary
+
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import DeviceError
+
+Shape = tuple[int, ...]
+
+_interned: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()
+_lock = threading.RLock()
+
+
+class Node:
+    """One value: what computes it, its shape, its dtype, and where it lives.
+
+    A subclass names its constructor's arguments in ``fields``; those that are nodes
+    are its sources. ``infer`` checks the arguments and gives shape and dtype.
+    """
+
+    __slots__ = ("__weakref__", "arguments", "device", "dtype", "shape", "sources")
+
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    arguments: tuple[Any, ...]
+    sources: tuple[Node, ...]
+    shape: Shape
+    dtype: DType
+    device: str | None
+
+    def __new__(cls, *arguments: Any) -> Self:
+        simpler = cls.simplify(*arguments)
+        if simpler is not None:
+            return simpler  # type: ignore[return-value]
+        key = (cls, *arguments)
+        node = _interned.get(key)
+        if node is None:
+            with _lock:
+                node = _interned.get(key)
+                if node is None:
+                    node = _interned[key] = cls.build(arguments)
+        return node  # type: ignore[return-value]
+
+    @classmethod
+    def build(cls, arguments: tuple[Any, ...]) -> Node:
+        """A node exactly as written: neither simplified nor interned."""
+        node = object.__new__(cls)
+        node.arguments = arguments
+        node.sources = tuple(entry for entry in arguments if isinstance(entry, Node))
+        node.shape, node.dtype = cls.infer(*arguments)
+        node.device = cls.place(*arguments)
+        return node
+
+    @classmethod
+    def simplify(cls, *arguments: Any) -> Node | None:
+        """An existing or smaller node with the same bits, or None."""
+        return None
+
+    @classmethod
+    def infer(cls, *arguments: Any) -> tuple[Shape, DType]:
+        """Check the arguments; give the shape and dtype of the value."""
+        raise NotImplementedError
+
+    @classmethod
+    def place(cls, *arguments: Any) -> str | None:
+        """The device that all sources share; constants live on any (None)."""
+        device = None
+        for source in arguments:
+            if not isinstance(source, Node) or source.device in (None, device):
+                continue
+            if device is not None:
+                raise DeviceError(
+                    f"{cls.__name__.lower()} of a value on {device!r} "
+                    f"and a value on {source.device!r}",
+                    hint=f"move one of them first: x.to({device!r})",
+                )
+            device = source.device
+        return device
+
+    def gradient(self, upstream: Node) -> tuple[Node | None, ...]:
+        """Gradients of the sources, one each (None: does not depend)."""
+        return (None,) * len(self.sources)
+
+    def replace_sources(self, sources: tuple[Node, ...]) -> Node:
+        """The same operation on other sources."""
+        remaining = iter(sources)
+        arguments = [
+            next(remaining) if isinstance(entry, Node) else entry
+            for entry in self.arguments
+        ]
+        return type(self)(*arguments)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return size_of(self.shape)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached for names that are not slots: a field of this class.
+        try:
+            position = type(self).fields.index(name)
+        except ValueError:
+            message = f"{type(self).__name__} has no field {name!r}"
+            raise AttributeError(message) from None
+        return self.arguments[position]
+
+    def __repr__(self) -> str:
+        sizes = "×".join(map(str, self.shape)) or "scalar"
+        return f"<{type(self).__name__} {self.dtype}[{sizes}]>"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def size_of(shape: Iterable[int]) -> int:
+    """Number of elements of an array of this shape."""
+    product = 1
+    for size in shape:
+        product *= size
+    return product
+
+
+def walk(outputs: Iterable[Node], stop: Any = None) -> Iterator[Node]:
+    """Every reachable node once, sources before users; iterative, never recursive.
+
+    ``stop(node)`` being true keeps the walk from entering that node's sources.
+    """
+    finished: set[Node] = set()
+    stack = [(node, False) for node in reversed(list(outputs))]
+    while stack:
+        node, expanded = stack.pop()
+        if node in finished:
+            continue
+        if expanded or not node.sources or (stop is not None and stop(node)):
+            finished.add(node)
+            yield node
+            continue
+        stack.append((node, True))
+        stack.extend(
+            (source, False)
+            for source in reversed(node.sources)
+            if source not in finished
+        )
+
+
+def rebuild(outputs: Iterable[Node], replacements: dict[Node, Node]) -> list[Node]:
+    """The same graphs with some nodes replaced, and their users built again."""
+    outputs = list(outputs)
+    built = dict(replacements)
+    for node in walk(outputs, stop=built.__contains__):
+        if node in built:
+            continue
+        sources = tuple(built[source] for source in node.sources)
+        built[node] = node if sources == node.sources else node.replace_sources(sources)
+    return [built[node] for node in outputs]
+
+
+def interned_count() -> int:
+    """How many nodes are alive: for tests of leaks and of compile cost."""
+    return len(_interned)
