@@ -1,0 +1,92 @@
+"""Weights in and out: safetensors, torch checkpoints, NumPy files, training state.
+
+>>> save_safetensors({"weight": weight}, "model.safetensors")
+>>> load("model.safetensors")["weight"]
+
+No file runs code when it is loaded, and no file is ever left half-written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tetragrad.state.bytes_source import PathOrBytes, open_source
+from tetragrad.state.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from tetragrad.state.convert import to_array, to_tensor
+from tetragrad.state.numpy_files import NPY_MAGIC, read_npy, read_npz
+from tetragrad.state.safetensors import (
+    SafetensorsFile,
+    looks_like_safetensors,
+    open_safetensors,
+    write_safetensors,
+)
+from tetragrad.state.torch_checkpoint import LEGACY_START, read_torch
+from tetragrad.state.zip_records import ZIP_MAGIC, open_zip
+
+if TYPE_CHECKING:
+    from tetragrad.tensor import Tensor
+
+__all__ = [
+    "Checkpoint",
+    "SafetensorsFile",
+    "load",
+    "load_checkpoint",
+    "load_safetensors",
+    "load_torch",
+    "open_safetensors",
+    "save_checkpoint",
+    "save_safetensors",
+]
+
+
+def load(path_or_bytes: PathOrBytes) -> Any:
+    """Read a file of any known format; its contents decide, not its name.
+
+    safetensors and ``.npz`` give a dictionary of tensors, ``.npy`` one tensor, a
+    torch checkpoint the structure that was saved.
+    """
+    source = open_source(path_or_bytes)
+    data = source.data
+    if data[: len(LEGACY_START)] == LEGACY_START:
+        return load_torch(path_or_bytes)
+    if data[: len(NPY_MAGIC)] == NPY_MAGIC:
+        return to_tensor(read_npy(source))
+    if data[: len(ZIP_MAGIC)] == ZIP_MAGIC:
+        names = list(open_zip(source))
+        if names and all(name.endswith(".npy") for name in names):
+            arrays = read_npz(source)
+            return {name: to_tensor(array) for name, array in arrays.items()}
+        return load_torch(path_or_bytes)
+    if looks_like_safetensors(data):
+        return load_safetensors(path_or_bytes)
+    raise source.error(
+        f"the format is unknown: the file starts with {bytes(data[:8])!r}",
+        hint="known formats: safetensors, torch checkpoints, .npy and .npz",
+    )
+
+
+def load_safetensors(path_or_bytes: PathOrBytes) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, by name."""
+    file = open_safetensors(path_or_bytes)
+    return {name: to_tensor(array) for name, array in file.items()}
+
+
+def save_safetensors(
+    tensors: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write named tensors to a safetensors file; a crash leaves the old file whole."""
+    arrays = {name: to_array(tensor, name) for name, tensor in tensors.items()}
+    write_safetensors(arrays, path, metadata)
+
+
+def load_torch(path_or_bytes: PathOrBytes) -> Any:
+    """The structure in a file of ``torch.save``, with tensors; no code is run.
+
+    Parameters become tensors, ``torch.Size`` a tuple, ``torch.device`` a text and
+    NumPy scalars plain numbers. Anything that is not plain data is refused by name.
+    """
+    return read_torch(path_or_bytes, to_tensor)

@@ -1,0 +1,132 @@
+"""Save and restore everything that a training run needs to go on as if uninterrupted.
+
+A checkpoint is one safetensors file, so other programs can read the weights in it:
+the model's tensors are called ``model.<name>``. What is not a tensor (learning
+rates, step counts, the position in the data) is JSON in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tetragrad.core.errors import FileFormatError
+from tetragrad.state.bytes_source import PathOrBytes
+from tetragrad.state.safetensors import (
+    SafetensorsFile,
+    open_safetensors,
+    write_safetensors,
+)
+from tetragrad.state.tree import join, split
+
+FORMAT = "tetragrad checkpoint"
+VERSION = 1
+PARTS = ("model", "optimizer", "scheduler", "loader", "step", "extra", "rng")
+
+
+class Stateful(Protocol):
+    """What models, optimisers, schedules and loaders have in common."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The contents of a checkpoint; a part that was not saved is None."""
+
+    model: Any = None
+    optimizer: Any = None
+    scheduler: Any = None
+    loader: Any = None
+    step: int | None = None
+    extra: Any = None
+    rng: Any = None
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    model: Stateful | None = None,
+    optimizer: Stateful | None = None,
+    scheduler: Stateful | None = None,
+    loader: Stateful | None = None,
+    step: int | None = None,
+    extra: Any = None,
+    rng: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the state of a training run to one file, atomically.
+
+    ``extra`` takes any nesting of numbers, texts, tensors, arrays, lists, tuples and
+    dictionaries; ``rng`` the state of random generators.
+    """
+    objects = {
+        "model": model,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "loader": loader,
+    }
+    parts: dict[str, Any] = {"step": step, "extra": extra, "rng": rng}
+    for name, value in objects.items():
+        parts[name] = None if value is None else value.state_dict()
+    metadata = {"format": FORMAT, "version": str(VERSION)}
+    arrays: dict[str, np.ndarray] = {}
+    for name in PARTS:
+        text, part_arrays = split(parts[name], name)
+        metadata[name] = text
+        arrays.update(part_arrays)
+    write_safetensors(arrays, path, metadata)
+
+
+def load_checkpoint(
+    path: PathOrBytes,
+    *,
+    model: Stateful | None = None,
+    optimizer: Stateful | None = None,
+    scheduler: Stateful | None = None,
+    loader: Stateful | None = None,
+) -> Checkpoint:
+    """Read a checkpoint and restore the objects that are given.
+
+    The whole file is read and checked before the first object changes.
+    """
+    file = open_safetensors(path)
+    checkpoint = _read(file)
+    objects = {
+        "model": model,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "loader": loader,
+    }
+    wanted = {name: value for name, value in objects.items() if value is not None}
+    for name in wanted:
+        if getattr(checkpoint, name) is None:
+            raise FileFormatError(
+                f"{file.name}: the checkpoint holds no {name}",
+                hint=f"pass {name}= to save_checkpoint as well",
+            )
+    for name, value in wanted.items():
+        value.load_state_dict(getattr(checkpoint, name))
+    return checkpoint
+
+
+def _read(file: SafetensorsFile) -> Checkpoint:
+    if file.metadata.get("format") != FORMAT:
+        raise FileFormatError(
+            f"{file.name}: this safetensors file is not a tetragrad checkpoint",
+            hint="read plain weights with load_safetensors",
+        )
+    version = file.metadata.get("version")
+    if version != str(VERSION):
+        raise FileFormatError(
+            f"{file.name}: the checkpoint has version {version!r}; this program reads "
+            f"version {VERSION}",
+            hint="update tetragrad, or write the checkpoint again",
+        )
+    parts = {name: join(file.metadata.get(name, "null"), file) for name in PARTS}
+    return Checkpoint(**parts)
