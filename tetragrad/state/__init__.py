@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tetragrad.state.bytes_source import PathOrBytes, open_source
 from tetragrad.state.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -24,9 +24,7 @@ from tetragrad.state.safetensors import (
 )
 from tetragrad.state.torch_checkpoint import LEGACY_START, read_torch
 from tetragrad.state.zip_records import ZIP_MAGIC, open_zip
-
-if TYPE_CHECKING:
-    from tetragrad.tensor import Tensor
+from tetragrad.tensor import Tensor
 
 __all__ = [
     "Checkpoint",

@@ -7,23 +7,13 @@ from typing import Any
 import numpy as np
 
 from tetragrad.core.errors import DTypeError
-
-try:
-    from tetragrad.tensor import Tensor
-except ImportError:  # The tensor package is not part of this build yet.
-    Tensor = None
-
-
-def is_tensor(value: object) -> bool:
-    """Whether a value is a Tensor, and not an array or a number."""
-    return Tensor is not None and isinstance(value, Tensor)
+from tetragrad.tensor import Tensor
 
 
 def to_array(value: Any, name: str) -> np.ndarray:
     """The elements of a tensor or array that is called ``name`` in errors."""
-    if is_tensor(value):
-        array: np.ndarray = value.detach().numpy()
-        return array
+    if isinstance(value, Tensor):
+        return value.detach().numpy()
     if isinstance(value, np.ndarray | np.generic):
         return np.asarray(value)
     raise DTypeError(
@@ -32,8 +22,6 @@ def to_array(value: Any, name: str) -> np.ndarray:
     )
 
 
-def to_tensor(array: np.ndarray) -> Any:
+def to_tensor(array: np.ndarray) -> Tensor:
     """A tensor with a copy of the elements; the file may go away afterwards."""
-    if Tensor is None:
-        return np.array(array, dtype=array.dtype.newbyteorder("="))
     return Tensor(array)

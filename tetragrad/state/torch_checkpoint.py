@@ -282,13 +282,16 @@ class _Finisher:
             stride * itemsize if size > 1 else 0
             for size, stride in zip(tensor.shape, tensor.strides, strict=True)
         ]
-        return np.ndarray(
+        array: np.ndarray = np.ndarray(
             tensor.shape,
             little_endian(tensor.dtype),
             buffer=window,
             offset=tensor.offset * itemsize,
             strides=strides,
         )
+        if tensor.is_conjugated:
+            array = np.conj(array)
+        return np.negative(array) if tensor.is_negated else array
 
     def _window(self, storage: Storage) -> memoryview:
         itemsize = storage.type.dtype.itemsize

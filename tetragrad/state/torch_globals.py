@@ -46,13 +46,18 @@ class Storage:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A strided window of a storage; offset and strides count elements."""
+    """A strided window of a storage; offset and strides count elements.
+
+    torch conjugates and negates lazily: the elements in the file are as before.
+    """
 
     storage: Storage
     dtype: DType
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    is_conjugated: bool = False
+    is_negated: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,20 +90,31 @@ def _integers(values: Any) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _tensor(storage: Any, dtype: DType, offset: Any, size: Any, stride: Any) -> Any:
+def _tensor(
+    storage: Any, dtype: Any, offset: Any, size: Any, stride: Any, metadata: Any
+) -> StoredTensor:
     if not isinstance(storage, Storage) or not isinstance(dtype, DType):
         raise TypeError("a tensor has no storage or no dtype")
     (offset,) = _integers((offset,))
     shape, strides = _integers(size), _integers(stride)
     if len(shape) != len(strides):
         raise ValueError(f"a tensor has {len(shape)} sizes and {len(strides)} strides")
-    return StoredTensor(storage, dtype, offset, shape, strides)
+    lazily = metadata or {}
+    if not isinstance(lazily, dict) or not lazily.keys() <= {"conj", "neg"}:
+        raise ValueError("a tensor has metadata of an unknown kind")
+    return StoredTensor(
+        storage,
+        dtype,
+        offset,
+        shape,
+        strides,
+        is_conjugated=bool(lazily.get("conj")),
+        is_negated=bool(lazily.get("neg")),
+    )
 
 
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any) -> Any:
-    if not isinstance(storage, Storage):
-        raise TypeError("a tensor has no storage")
-    return _tensor(storage, storage.type.dtype, offset, size, stride)
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any) -> StoredTensor:
+    return _rebuild_tensor_v2(storage, offset, size, stride, False, {})
 
 
 def _rebuild_tensor_v2(
@@ -109,8 +125,10 @@ def _rebuild_tensor_v2(
     requires_grad: Any,
     backward_hooks: Any,
     metadata: Any = None,
-) -> Any:
-    return _rebuild_tensor(storage, offset, size, stride)
+) -> StoredTensor:
+    if not isinstance(storage, Storage):
+        raise TypeError("a tensor has no storage")
+    return _tensor(storage, storage.type.dtype, offset, size, stride, metadata)
 
 
 def _rebuild_tensor_v3(
@@ -122,8 +140,8 @@ def _rebuild_tensor_v3(
     backward_hooks: Any,
     dtype: Any,
     metadata: Any = None,
-) -> Any:
-    return _tensor(storage, dtype, offset, size, stride)
+) -> StoredTensor:
+    return _tensor(storage, dtype, offset, size, stride, metadata)
 
 
 def _rebuild_parameter(

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from tetragrad.core.errors import DTypeError, FileFormatError
-from tetragrad.state.convert import is_tensor, to_array, to_tensor
+from tetragrad.state.convert import to_array, to_tensor
+from tetragrad.tensor import Tensor
 
 MAX_DEPTH = 100
 
@@ -79,7 +80,7 @@ class _Splitter:
         return pairs
 
     def _array(self, value: Any, path: str) -> dict[str, str]:
-        if is_tensor(value):
+        if isinstance(value, Tensor):
             kind = "tensor"
         elif isinstance(value, np.ndarray):
             kind = "array"
