@@ -1,0 +1,157 @@
+"""Integer affine forms over loop axes: what every address and bound is made of.
+
+An :class:`Affine` is ``constant + Σ coefficient · atom``. An atom is the number of a
+loop axis, or (rarely) an integer expression: a quotient or remainder that a reshape
+could not avoid, or an index that was loaded from memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Atom = Any  # int (a loop axis) or an expression with a ``range`` of values.
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``constant + Σ coefficient · atom``, with axes in order and no zero terms."""
+
+    constant: int
+    terms: tuple[tuple[Atom, int], ...] = ()
+
+    def __add__(self, other: Affine) -> Affine:
+        if not other.terms:
+            return Affine(self.constant + other.constant, self.terms)
+        if not self.terms:
+            return Affine(self.constant + other.constant, other.terms)
+        return combine(self.constant + other.constant, self.terms + other.terms)
+
+    def shift(self, amount: int) -> Affine:
+        """self + amount."""
+        return Affine(self.constant + amount, self.terms)
+
+    def scale(self, factor: int) -> Affine:
+        """self * factor."""
+        if factor == 1:
+            return self
+        if factor == 0:
+            return ZERO
+        terms = tuple((atom, part * factor) for atom, part in self.terms)
+        return Affine(self.constant * factor, terms)
+
+    def __sub__(self, other: Affine) -> Affine:
+        return self + other.scale(-1)
+
+    def coefficient(self, axis: Atom) -> int:
+        """How far one step of the axis moves this form."""
+        for atom, part in self.terms:
+            if atom == axis:
+                return part
+        return 0
+
+    def axes(self) -> set[int]:
+        """The loop axes that this form depends on, also through its atoms."""
+        found: set[int] = set()
+        for atom, _ in self.terms:
+            if isinstance(atom, int):
+                found.add(atom)
+            else:
+                found |= atom.free_axes
+        return found
+
+    def is_pure(self) -> bool:
+        """Whether every atom is a loop axis."""
+        return all(isinstance(atom, int) for atom, _ in self.terms)
+
+    def substitute(
+        self, forms: Mapping[int, Affine], rewrite: Callable[[Any], Any] | None = None
+    ) -> Affine:
+        """Replace axes by forms (and rewrite the other atoms, if asked)."""
+        result = Affine(self.constant)
+        for atom, part in self.terms:
+            if isinstance(atom, int):
+                form = forms.get(atom)
+                term = Affine(0, ((atom, 1),)) if form is None else form
+            else:
+                changed = rewrite(atom) if rewrite is not None else atom
+                term = changed if isinstance(changed, Affine) else of_atom(changed)
+            result = result + term.scale(part)
+        return result
+
+    def range(self, sizes: Sequence[int]) -> Range:
+        """The smallest and largest value, for axes counting up to their sizes."""
+        low = high = self.constant
+        for atom, part in self.terms:
+            first, last = (
+                (0, sizes[atom] - 1) if isinstance(atom, int) else atom.range
+            )
+            if part > 0:
+                low, high = low + part * first, high + part * last
+            else:
+                low, high = low + part * last, high + part * first
+        return low, high
+
+
+ZERO = Affine(0)
+
+
+def axis_form(axis: int) -> Affine:
+    """The form that is just this axis."""
+    return Affine(0, ((axis, 1),))
+
+
+def of_atom(atom: Atom) -> Affine:
+    """The form that is just this atom."""
+    return Affine(0, ((atom, 1),))
+
+
+def combine(constant: int, terms: Sequence[tuple[Atom, int]]) -> Affine:
+    """Add up terms of equal atoms and put axes first, in order."""
+    total: dict[Atom, int] = {}
+    for atom, part in terms:
+        total[atom] = total.get(atom, 0) + part
+    axes = sorted(
+        (entry for entry in total.items() if entry[1] and isinstance(entry[0], int)),
+        key=lambda entry: entry[0],
+    )
+    others = [
+        entry for entry in total.items() if entry[1] and not isinstance(entry[0], int)
+    ]
+    return Affine(constant, (*axes, *others))
+
+
+class SplitAxis(Exception):
+    """An axis must become two, (outer, inner), for a reshape to stay affine."""
+
+    def __init__(self, axis: int, inner: int) -> None:
+        self.axis = axis
+        self.inner = inner
+        super().__init__(f"split axis {axis} by {inner}")
+
+
+def divide(
+    form: Affine, divisor: int, sizes: Sequence[int]
+) -> tuple[Affine, Affine] | None:
+    """(form // divisor, form % divisor) as affine forms, or None.
+
+    Terms that are multiples of the divisor go to the quotient, the others must stay
+    below it together. Raises SplitAxis where one axis straddles the divisor and
+    the sizes nest: i over 12, divided by 4, is (i_outer, i_inner) over (3, 4).
+    """
+    quotient = [(atom, part // divisor) for atom, part in form.terms if part % divisor == 0]
+    rest = [(atom, part) for atom, part in form.terms if part % divisor]
+    offset = form.constant % divisor
+    remainder = Affine(offset, tuple(rest))
+    low, high = remainder.range(sizes)
+    if low >= 0 and high < divisor:
+        return Affine(form.constant // divisor, tuple(quotient)), remainder
+    for atom, part in rest:
+        if not isinstance(atom, int) or part <= 0 or divisor % part:
+            continue
+        inner = divisor // part
+        if sizes[atom] > inner and sizes[atom] % inner == 0:
+            raise SplitAxis(atom, inner)
+    return None

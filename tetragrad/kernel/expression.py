@@ -1,0 +1,403 @@
+"""What a kernel computes: an interned DAG of loads, scalars, ops and reductions.
+
+Expressions know nothing of buffers or tensors: loads name a slot and an affine
+address, so equal computations are one object wherever in the graph they came from.
+
+A guard is a tuple of affine forms that must all be >= 0. A load's guard says when
+its address is in range; outside it the load must not touch memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.graph.elementwise import Elementwise, Where
+from tetragrad.graph.reduce import Reduce as GraphReduce
+from tetragrad.kernel.affine import ZERO, Affine
+
+Guard = tuple[Affine, ...]
+
+_interned: WeakValueDictionary[tuple[Any, ...], Expression] = WeakValueDictionary()
+_lock = threading.RLock()
+
+
+class Expression:
+    """One value of a kernel, as a function of the loop axes."""
+
+    __slots__ = ("__weakref__", "arguments", "dtype", "free_axes", "operands")
+
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    arguments: tuple[Any, ...]
+    operands: tuple[Expression, ...]
+    dtype: DType
+    free_axes: frozenset[int]
+
+    def __new__(cls, *arguments: Any) -> Self:
+        key = (cls, *arguments)
+        found = _interned.get(key)
+        if found is None:
+            with _lock:
+                found = _interned.get(key)
+                if found is None:
+                    found = object.__new__(cls)
+                    found.arguments = arguments
+                    found._describe(*arguments)
+                    _interned[key] = found
+        return found  # type: ignore[return-value]
+
+    def _describe(self, *arguments: Any) -> None:
+        """Fill in dtype, operands and free axes."""
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            position = type(self).fields.index(name)
+        except ValueError:
+            message = f"{type(self).__name__} has no field {name!r}"
+            raise AttributeError(message) from None
+        return self.arguments[position]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), self.arguments)
+
+    def __repr__(self) -> str:
+        from tetragrad.kernel.text import expression_text
+
+        return expression_text(self)
+
+
+def _axes_of(forms: tuple[Affine, ...]) -> set[int]:
+    found: set[int] = set()
+    for form in forms:
+        found |= form.axes()
+    return found
+
+
+class Load(Expression):
+    """The element of a slot's buffer at an address, where the guard holds."""
+
+    __slots__ = ()
+    fields = ("slot", "address", "guard", "load_dtype")
+
+    def _describe(
+        self, slot: int, address: Affine, guard: Guard, dtype: DType
+    ) -> None:
+        self.dtype = dtype
+        self.operands = ()
+        self.free_axes = frozenset(_axes_of((address, *guard)))
+
+
+class Literal(Expression):
+    """A value that is part of the kernel: 0, ±1, ±inf, NaN, and integers."""
+
+    __slots__ = ()
+    fields = ("bits", "literal_dtype")
+
+    def _describe(self, bits: bytes, dtype: DType) -> None:
+        self.dtype = dtype
+        self.operands = ()
+        self.free_axes = frozenset()
+
+    @property
+    def value(self) -> Any:
+        """The value as a Python number."""
+        return np.frombuffer(self.bits, self.dtype.numpy).item()
+
+
+class Scalar(Expression):
+    """A value that is given at launch, so that changing it compiles nothing."""
+
+    __slots__ = ()
+    fields = ("slot", "scalar_dtype")
+
+    def _describe(self, slot: int, dtype: DType) -> None:
+        self.dtype = dtype
+        self.operands = ()
+        self.free_axes = frozenset()
+
+
+class Position(Expression):
+    """The value of an affine form, as a number."""
+
+    __slots__ = ()
+    fields = ("form", "position_dtype")
+
+    def _describe(self, form: Affine, dtype: DType) -> None:
+        self.dtype = dtype
+        self.operands = ()
+        self.free_axes = frozenset(form.axes())
+
+
+class Compute(Expression):
+    """An elementwise op of the graph on values of this kernel."""
+
+    __slots__ = ()
+    fields = ("op", "result_dtype", "inputs")
+
+    def _describe(
+        self,
+        op: type[Elementwise],
+        dtype: DType,
+        inputs: tuple[Expression, ...],
+    ) -> None:
+        self.dtype = dtype
+        self.operands = inputs
+        self.free_axes = frozenset().union(*(entry.free_axes for entry in inputs))
+
+
+class Select(Expression):
+    """``inside`` where the guard holds, else ``outside``."""
+
+    __slots__ = ()
+    fields = ("guard", "inside", "outside")
+
+    def _describe(self, guard: Guard, inside: Expression, outside: Expression) -> None:
+        self.dtype = inside.dtype
+        self.operands = (inside, outside)
+        self.free_axes = inside.free_axes | outside.free_axes | _axes_of(guard)
+
+
+class Reduction(Expression):
+    """A reduce op over some axes of the body; those axes are bound here.
+
+    The value is carried in ``accumulator`` (float32 for 16-bit floats) and rounded
+    once to ``dtype``.
+    """
+
+    __slots__ = ()
+    fields = ("op", "axes", "body")
+
+    def _describe(
+        self, op: type[GraphReduce], axes: tuple[int, ...], body: Expression
+    ) -> None:
+        self.dtype = body.dtype
+        self.operands = (body,)
+        self.free_axes = body.free_axes - set(axes)
+
+    @property
+    def accumulator(self) -> DType:
+        """The dtype in which the running value is carried."""
+        return dtypes.accumulation(self.dtype)
+
+
+class Scan(Expression):
+    """A running reduction: the op over all positions up to and including this one.
+
+    ``axis`` is free: the value at axis = i combines the body at axis = 0 … i, or,
+    reversed, at axis = i … size-1.
+    """
+
+    __slots__ = ()
+    fields = ("op", "axis", "body", "reverse")
+
+    def _describe(
+        self, op: type[GraphReduce], axis: int, body: Expression, reverse: bool
+    ) -> None:
+        self.dtype = body.dtype
+        self.operands = (body,)
+        self.free_axes = body.free_axes | {axis}
+
+    @property
+    def accumulator(self) -> DType:
+        """The dtype in which the running value is carried."""
+        return dtypes.accumulation(self.dtype)
+
+
+# --- atoms of addresses ------------------------------------------------------------
+
+
+class IndexAtom(Expression):
+    """An integer inside an address that is not affine in the loop axes."""
+
+    __slots__ = ()
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The smallest and largest value it can take."""
+        raise NotImplementedError
+
+
+class Quotient(IndexAtom):
+    """form // divisor, for form >= 0: a reshape whose sizes do not nest."""
+
+    __slots__ = ()
+    fields = ("form", "divisor", "limit")
+
+    def _describe(self, form: Affine, divisor: int, limit: int) -> None:
+        self.dtype = dtypes.int64
+        self.operands = ()
+        self.free_axes = frozenset(form.axes())
+
+    @property
+    def range(self) -> tuple[int, int]:
+        return 0, self.limit - 1
+
+
+class Remainder(IndexAtom):
+    """form % divisor, for form >= 0: a reshape whose sizes do not nest."""
+
+    __slots__ = ()
+    fields = ("form", "divisor")
+
+    def _describe(self, form: Affine, divisor: int) -> None:
+        self.dtype = dtypes.int64
+        self.operands = ()
+        self.free_axes = frozenset(form.axes())
+
+    @property
+    def range(self) -> tuple[int, int]:
+        return 0, self.divisor - 1
+
+
+class Indexed(IndexAtom):
+    """An integer computed from data, known to lie within low … high.
+
+    In an address the limits are those that a guard beside it enforces; in that guard
+    itself nothing is known, and they are the limits of the integers (``anything``).
+    """
+
+    __slots__ = ()
+    fields = ("value", "low", "high")
+
+    def _describe(self, value: Expression, low: int, high: int) -> None:
+        self.dtype = dtypes.int64
+        self.operands = (value,)
+        self.free_axes = value.free_axes
+
+    @property
+    def range(self) -> tuple[int, int]:
+        return self.low, self.high
+
+
+def anything(value: Expression) -> Indexed:
+    """An index of which nothing is known yet."""
+    return Indexed(value, -(1 << 62), (1 << 62) - 1)
+
+
+# --- walking and rewriting -----------------------------------------------------------
+
+
+def forms_of(expression: Expression) -> tuple[Affine, ...]:
+    """The affine forms that an expression holds directly."""
+    match expression:
+        case Load():
+            return (expression.address, *expression.guard)
+        case Position():
+            return (expression.form,)
+        case Select():
+            return expression.guard
+        case Quotient() | Remainder():
+            return (expression.form,)
+    return ()
+
+
+def children(expression: Expression) -> Iterator[Expression]:
+    """Operands, and the expressions inside addresses and guards."""
+    yield from expression.operands
+    for form in forms_of(expression):
+        for atom, _ in form.terms:
+            if isinstance(atom, Expression):
+                yield atom
+
+
+def walk(*roots: Expression) -> Iterator[Expression]:
+    """Every expression below the roots once, operands before users."""
+    finished: set[Expression] = set()
+    stack = [(root, False) for root in reversed(roots)]
+    while stack:
+        expression, expanded = stack.pop()
+        if expression in finished:
+            continue
+        if expanded:
+            finished.add(expression)
+            yield expression
+            continue
+        stack.append((expression, True))
+        stack.extend(
+            (child, False) for child in children(expression) if child not in finished
+        )
+
+
+def substitute(root: Expression, forms: Mapping[int, Affine]) -> Expression:
+    """Replace loop axes by affine forms everywhere below ``root``.
+
+    Axes bound by a reduction inside are replaced too: callers must rename those
+    consistently (a form for a bound axis must be a plain axis).
+    """
+    rewritten: dict[Expression, Expression] = {}
+    for expression in walk(root):
+        rewritten[expression] = _substitute_one(expression, forms, rewritten)
+    return rewritten[root]
+
+
+def _substitute_one(
+    expression: Expression,
+    forms: Mapping[int, Affine],
+    rewritten: Mapping[Expression, Expression],
+) -> Expression:
+    def form(old: Affine) -> Affine:
+        return old.substitute(forms, rewritten.__getitem__)
+
+    match expression:
+        case Load():
+            guard = tuple(form(entry) for entry in expression.guard)
+            address = form(expression.address)
+            return Load(expression.slot, address, guard, expression.dtype)
+        case Position():
+            return Position(form(expression.form), expression.dtype)
+        case Compute():
+            inputs = tuple(rewritten[entry] for entry in expression.inputs)
+            return Compute(expression.op, expression.dtype, inputs)
+        case Select():
+            guard = tuple(form(entry) for entry in expression.guard)
+            inside = rewritten[expression.inside]
+            return Select(guard, inside, rewritten[expression.outside])
+        case Reduction():
+            axes = tuple(_renamed(axis, forms) for axis in expression.axes)
+            return Reduction(expression.op, axes, rewritten[expression.body])
+        case Scan():
+            axis = _renamed(expression.axis, forms)
+            body = rewritten[expression.body]
+            return Scan(expression.op, axis, body, expression.reverse)
+        case Quotient():
+            return Quotient(form(expression.form), expression.divisor, expression.limit)
+        case Remainder():
+            return Remainder(form(expression.form), expression.divisor)
+        case Indexed():
+            value = rewritten[expression.value]
+            return Indexed(value, expression.low, expression.high)
+    return expression
+
+
+def _renamed(axis: int, forms: Mapping[int, Affine]) -> int:
+    form = forms.get(axis)
+    if form is None:
+        return axis
+    ((renamed, coefficient),) = form.terms
+    assert coefficient == 1 and form.constant == 0
+    assert isinstance(renamed, int)
+    return renamed
+
+
+def literal(value: Any, dtype: DType) -> Literal:
+    """A literal for a Python number."""
+    with np.errstate(all="ignore"):
+        return Literal(np.asarray(value).astype(dtype.numpy).tobytes(), dtype)
+
+
+def where(condition: Expression, inside: Expression, outside: Expression) -> Expression:
+    """The ternary op as an expression."""
+    return Compute(Where, inside.dtype, (condition, inside, outside))
+
+
+def no_guard(guard: Guard) -> bool:
+    """Whether the guard is always true as it stands."""
+    return all(form == ZERO or (not form.terms and form.constant >= 0) for form in guard)

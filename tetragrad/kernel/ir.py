@@ -1,0 +1,89 @@
+"""The kernel: one canonical loop nest as pure data.
+
+A kernel has atomic loop axes and outputs. An axis that some output's address uses is
+*parallel*; an axis that a reduction binds is a *reduce* axis. One axis can be both:
+softmax stores along the row that its max and sum run over, and the row is then
+visited in several passes. Nothing here names a buffer, so repeated layers of a
+network are equal objects, compiled once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from tetragrad.core.dtypes import DType
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Expression, Guard, Reduction, walk
+
+
+class Mode(Enum):
+    """How an output combines with what is in memory."""
+
+    STORE = "store"
+    ADD = "add"
+    MAX = "max"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a value goes: ``slot[address] = value`` for all points in the guard.
+
+    ``axes`` are the loop axes the store runs over. With Mode.ADD or MAX the buffer
+    first receives ``initial`` everywhere, then every point is combined into it.
+    """
+
+    slot: int
+    address: Affine
+    value: Expression
+    axes: tuple[int, ...]
+    guard: Guard = ()
+    mode: Mode = Mode.STORE
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A buffer argument: its dtype and number of elements."""
+
+    dtype: DType
+    numel: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Loop axes (their sizes), buffer slots, launch scalars, and outputs.
+
+    Output slots come after input slots. Two kernels that compare equal do the same
+    to their arguments.
+    """
+
+    axes: tuple[int, ...]
+    slots: tuple[Slot, ...]
+    scalars: tuple[DType, ...]
+    outputs: tuple[Output, ...]
+
+    @cached_property
+    def reductions(self) -> tuple[Reduction, ...]:
+        """Every reduction, innermost first."""
+        values = [output.value for output in self.outputs]
+        return tuple(entry for entry in walk(*values) if isinstance(entry, Reduction))
+
+    @cached_property
+    def parallel_axes(self) -> tuple[int, ...]:
+        """Axes that stores run over."""
+        used = {axis for output in self.outputs for axis in output.axes}
+        return tuple(sorted(used))
+
+    @cached_property
+    def reduce_axes(self) -> tuple[int, ...]:
+        """Axes that reductions run over."""
+        used = {axis for entry in self.reductions for axis in entry.axes}
+        return tuple(sorted(used))
+
+    @cached_property
+    def hash(self) -> int:
+        return hash((self.axes, self.slots, self.scalars, self.outputs))
+
+    def __hash__(self) -> int:
+        return self.hash

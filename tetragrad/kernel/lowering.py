@@ -1,0 +1,292 @@
+"""From graph to kernel: follow coordinates from the outputs back to the loads.
+
+Before: a group of graph nodes to compute, and the set of nodes that are in memory.
+After: one canonical kernel whose loads have affine addresses, with the nodes that
+fill its slots. Elementwise ops become expressions, movement disappears into
+addresses, reductions bind loop axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+from tetragrad.core.dtypes import DType
+from tetragrad.graph.elementwise import Elementwise
+from tetragrad.graph.leaves import Buffer, Constant, Iota
+from tetragrad.graph.markers import Marker
+from tetragrad.graph.movement import Movement
+from tetragrad.graph.node import Node, Shape
+from tetragrad.graph.reduce import Max, Reduce, Sum
+from tetragrad.kernel import recognise, simplify
+from tetragrad.kernel.affine import ZERO, Affine, SplitAxis, axis_form
+from tetragrad.kernel.coordinates import Coordinates, covering_axes, linear, origin
+from tetragrad.kernel.expression import (
+    Expression,
+    Guard,
+    Literal,
+    Load,
+    Position,
+    Scalar,
+    literal,
+)
+from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
+
+MAXIMUM_SPLITS = 64
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A kernel and what its arguments are."""
+
+    kernel: Kernel
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    scalars: tuple[Constant, ...]
+
+
+def lower(roots: Sequence[Node], in_memory: Set[Node]) -> Lowered:
+    """The kernel that computes all roots, loading from nodes that are in memory.
+
+    All roots have one shape, or are reductions to one shape. Axes are split on
+    demand: where a reshape needs an axis as two, lowering starts again with it so.
+    """
+    splits: dict[Any, list[int]] = {}
+    for _ in range(MAXIMUM_SPLITS):
+        lowering = _Lowering(in_memory - set(roots), splits)
+        try:
+            return lowering.run(roots)
+        except SplitAxis as request:
+            lowering.split(request)
+    raise AssertionError(f"lowering of {roots} does not settle")
+
+
+Request = tuple[Node, Coordinates, Guard]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One element's demands, and how to finish it once they are known."""
+
+    needs: tuple[Request, ...]
+    finish: Callable[[Sequence[Expression]], Expression]
+
+
+def _given(value: Expression) -> Step:
+    return Step((), lambda values: value)
+
+
+class _Lowering:
+    """One attempt at lowering, with the axis splits known so far."""
+
+    def __init__(self, in_memory: Set[Node], splits: dict[Any, list[int]]) -> None:
+        self.in_memory = in_memory
+        self.splits = splits
+        self.sizes: list[int] = []
+        self.axis_keys: list[tuple[Any, int]] = []
+        self.axes_by_key: dict[Any, Affine] = {}
+        self.slots: dict[Node, int] = {}
+        self.scalars: dict[Constant, int] = {}
+        self.known: dict[tuple[Any, ...], Expression] = {}
+
+    # --- outputs ---------------------------------------------------------------
+
+    def run(self, roots: Sequence[Node]) -> Lowered:
+        values = []
+        for root in roots:
+            coordinates = self.axes_for(("stored", root.shape), root.shape)
+            values.append((root, coordinates, self.value_of(root, coordinates, ())))
+        outputs = tuple(
+            self.output(root, coordinates, value, len(self.slots) + position)
+            for position, (root, coordinates, value) in enumerate(values)
+        )
+        slots = [Slot(node.dtype, node.numel) for node in self.slots]
+        slots += [Slot(root.dtype, root.numel) for root in roots]
+        scalars = tuple(constant.dtype for constant in self.scalars)
+        kernel = Kernel(tuple(self.sizes), tuple(slots), scalars, outputs)
+        return Lowered(kernel, tuple(self.slots), tuple(roots), tuple(self.scalars))
+
+    def output(
+        self, root: Node, coordinates: Coordinates, value: Expression, slot: int
+    ) -> Output:
+        address = linear(root.shape, coordinates)
+        axes = tuple(sorted(address.axes()))
+        found = recognise.scatter(value, axes, self.sizes)
+        if found is None:
+            return Output(slot, address, value, axes)
+        address = address.substitute({found.axis: found.position})
+        kept = (axis for axis in axes if axis != found.axis)
+        axes = tuple(sorted({*kept, *value.axes}))
+        mode = {Sum: Mode.ADD, Max: Mode.MAX}[value.op]
+        return Output(slot, address, found.value, axes, found.guard, mode)
+
+    # --- axes ------------------------------------------------------------------
+
+    def axes_for(self, key: Any, shape: Shape) -> Coordinates:
+        """One coordinate for each dimension; the same key gives the same axes."""
+        return tuple(self.axis((key, dim), size) for dim, size in enumerate(shape))
+
+    def axis(self, key: Any, size: int) -> Affine:
+        """The form that counts to ``size``: one loop axis, or several if split."""
+        if size == 1:
+            return ZERO
+        found = self.axes_by_key.get(key)
+        if found is not None:
+            return found
+        form, stride = ZERO, size
+        for part, factor in enumerate(self.splits.get(key, [size])):
+            stride //= factor
+            form = form + axis_form(len(self.sizes)).scale(stride)
+            self.sizes.append(factor)
+            self.axis_keys.append((key, part))
+        self.axes_by_key[key] = form
+        return form
+
+    def split(self, request: SplitAxis) -> None:
+        """Remember that an axis must be two: size -> size // inner, inner."""
+        key, part = self.axis_keys[request.axis]
+        size = self.sizes[request.axis]
+        if key not in self.splits:
+            self.splits[key] = [math.prod(self._factors(key))]
+        self.splits[key][part : part + 1] = [size // request.inner, request.inner]
+
+    def _factors(self, key: Any) -> list[int]:
+        pairs = zip(self.axis_keys, self.sizes, strict=True)
+        return [size for (owner, _), size in pairs if owner == key]
+
+    # --- values ----------------------------------------------------------------
+
+    def value_of(
+        self, node: Node, coordinates: Coordinates, guard: Guard
+    ) -> Expression:
+        """The element of ``node`` at the coordinates, needed where the guard holds.
+
+        Depth first with a stack of our own: graphs are deeper than Python's.
+        """
+        goal = (node, coordinates, guard)
+        stack: list[tuple[Request, Step | None]] = [(goal, None)]
+        while stack:
+            request, step = stack.pop()
+            if request in self.known:
+                continue
+            if step is None:
+                step = self.step(*request)
+                missing = [entry for entry in step.needs if entry not in self.known]
+                if missing:
+                    stack.append((request, step))
+                    stack.extend((entry, None) for entry in reversed(missing))
+                    continue
+            values = [self.known[entry] for entry in step.needs]
+            self.known[request] = step.finish(values)
+        return self.known[goal]
+
+    def step(self, node: Node, coordinates: Coordinates, guard: Guard) -> Step:
+        """What the element needs, and what it is made of those values."""
+        if isinstance(node, Buffer) or node in self.in_memory:
+            return _given(self.load(node, coordinates, guard))
+        if node.numel == 0:
+            return _given(literal(0, node.dtype))
+        match node:
+            case Elementwise():
+                return self.elementwise(node, coordinates, guard)
+            case Movement():
+                return self.moved(node, coordinates, guard)
+            case Reduce():
+                return self.reduced(node, coordinates, guard)
+            case Marker():
+                needs = ((node.sources[0], coordinates, guard),)
+                return Step(needs, lambda values: values[0])
+            case Constant():
+                return _given(self.constant(node))
+            case Iota():
+                return _given(Position(linear(node.shape, coordinates), node.dtype))
+        raise AssertionError(f"no lowering for {node!r}")
+
+    def load(self, node: Node, coordinates: Coordinates, guard: Guard) -> Expression:
+        slot = self.slots.setdefault(node, len(self.slots))
+        address = linear(node.shape, coordinates)
+        needed = simplify.simplify_guard(guard, self.sizes)
+        if needed is None:
+            return literal(0, node.dtype)
+        return Load(slot, address, needed, node.dtype)
+
+    def constant(self, node: Constant) -> Expression:
+        """Structure stays in the kernel; other values are given at launch."""
+        if _is_structural(node.value, node.dtype):
+            return Literal(node.bits, node.dtype)
+        slot = self.scalars.setdefault(node, len(self.scalars))
+        return Scalar(slot, node.dtype)
+
+    def elementwise(
+        self, node: Elementwise, coordinates: Coordinates, guard: Guard
+    ) -> Step:
+        needs = tuple((source, coordinates, guard) for source in node.sources)
+        op, dtype = type(node), node.dtype
+
+        def finish(values: Sequence[Expression]) -> Expression:
+            return simplify.compute(op, dtype, tuple(values), self.sizes)
+
+        return Step(needs, finish)
+
+    def moved(self, node: Movement, coordinates: Coordinates, guard: Guard) -> Step:
+        """Follow a movement to its source; outside of that there is the fill."""
+        found = origin(node, coordinates, self.sizes)
+        needed = simplify.simplify_guard(found.guard, self.sizes)
+        fill = literal(0, node.dtype)
+        if len(node.sources) == 2:
+            fill = self.constant(node.fill)
+        if needed is None:
+            return _given(fill)
+        both = (*guard, *(form for form in needed if form not in guard))
+        needs = ((node.sources[0], found.coordinates, both),)
+        if not needed:
+            return Step(needs, lambda values: values[0])
+        return Step(
+            needs,
+            lambda values: simplify.select(needed, values[0], fill, self.sizes),
+        )
+
+    def reduced(self, node: Reduce, coordinates: Coordinates, guard: Guard) -> Step:
+        """Bind an axis for each reduced dimension, its shadow where there is one."""
+        shape = node.source.shape
+        if any(shape[dim] == 0 for dim in node.dims):
+            return _given(literal(node.identity(node.dtype), node.dtype))
+        kept = _without_shadows(coordinates, shape, node.dims)
+        used = {axis for form in (*kept, *guard) for axis in form.axes()}
+        inner = list(kept)
+        bound: list[int] = []
+        for dim in node.dims:
+            if shape[dim] == 1:
+                continue
+            axes = covering_axes(coordinates[dim], shape[dim], self.sizes)
+            inner[dim] = coordinates[dim]
+            if not axes or used & set(axes) or set(axes) & set(bound):
+                key = (shape, node.dims, tuple(kept), dim)
+                inner[dim] = self.axis(key, shape[dim])
+                axes = covering_axes(inner[dim], shape[dim], self.sizes)
+            bound.extend(axes)
+        op, axes = type(node), tuple(bound)
+        needs = ((node.source, tuple(inner), guard),)
+        return Step(
+            needs,
+            lambda values: recognise.reduction(op, axes, values[0], self.sizes),
+        )
+
+
+def _without_shadows(
+    coordinates: Coordinates, shape: Shape, dims: Sequence[int]
+) -> Coordinates:
+    """Coordinates of the dimensions that stay; those to be bound become 0."""
+    return tuple(
+        ZERO if dim in dims or shape[dim] == 1 else form
+        for dim, form in enumerate(coordinates)
+    )
+
+
+def _is_structural(value: Any, dtype: DType) -> bool:
+    """0, ±1, ±inf, NaN and all integers: values that change what a kernel is."""
+    if not dtype.is_floating_point:
+        return True
+    return value in (0.0, 1.0, -1.0) or not math.isfinite(value)

@@ -1,0 +1,279 @@
+"""The tile program: how the data of one kernel moves, and on whose behalf.
+
+The only level that knows hardware. A program is a tree of statements over *tiles*:
+small blocks of values in a memory space, with a layout. Values are the kernel's own
+expressions, whose affine forms now range over the program's loop axes, plus
+:class:`TileLoad` for an element of a tile.
+
+A statement with ``axes`` is one collective step over the whole (small, fixed) domain
+``axes[0] × axes[1] × …``: the emitter unrolls it, and the last axis becomes the
+vector of a CPU or the lanes of a GPU. Everything larger is a ``For`` or a ``Grid``.
+
+    Grid(block over 64)                      independent iterations: threads, blocks
+      Alloc(total: float32[16], register)
+      Map(total[lane] = 0)                   16 lanes at once
+      For(step over 256)
+        Fold(total[lane] += x[block, step*16 + lane])
+      Store(sum[block] = Σ_lane total[lane])
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tetragrad.core.dtypes import DType
+from tetragrad.graph.reduce import Reduce as ReduceOp
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Expression, Guard
+from tetragrad.kernel.ir import Mode, Slot
+
+Extent = tuple[int, int]  # (loop axis, number of iterations)
+
+
+class Space(Enum):
+    """Where a tile lives, from far to near."""
+
+    GLOBAL = "global"  # scratch in device memory, shared by the whole grid
+    SHARED = "shared"  # one per grid iteration: L1/L2 scratch, GPU shared memory
+    REGISTER = "register"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Element ``[i, j, …]`` is at ``i*strides[0] + j*strides[1] + …``, then swizzled.
+
+    ``swizzle`` is the number of bytes of the XOR pattern a GPU's matrix unit reads
+    (0, 32, 64 or 128); 0 everywhere else.
+    """
+
+    strides: tuple[int, ...]
+    swizzle: int = 0
+
+
+def row_major(shape: tuple[int, ...]) -> Layout:
+    """The layout in which the last index is next to itself."""
+    strides = [1] * len(shape)
+    for dim in range(len(shape) - 2, -1, -1):
+        strides[dim] = strides[dim + 1] * shape[dim + 1]
+    return Layout(tuple(strides))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A block of values. Tiles are told apart by name within a program."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    space: Space
+    layout: Layout
+
+
+class TileLoad(Expression):
+    """Element ``indices`` of a tile, as a value."""
+
+    __slots__ = ()
+    fields = ("tile", "indices")
+
+    def _describe(self, tile: Tile, indices: tuple[Affine, ...]) -> None:
+        self.dtype = tile.dtype
+        self.operands = ()
+        self.free_axes = frozenset(axis for form in indices for axis in form.axes())
+
+
+# --- statements ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One step of a tile program."""
+
+
+@dataclass(frozen=True)
+class Grid(Statement):
+    """Run the body for every point of the axes, in any order, at the same time.
+
+    Tiles allocated inside belong to one iteration. A program's top level holds one
+    or more grids; each starts when the one before has finished.
+    """
+
+    axes: tuple[Extent, ...]
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class For(Statement):
+    """Run the body for axis = 0 … extent-1, in order."""
+
+    axis: int
+    extent: int
+    body: tuple[Statement, ...]
+    unroll: bool = False
+
+
+@dataclass(frozen=True)
+class When(Statement):
+    """Run the body where the guard holds, else ``otherwise``."""
+
+    guard: Guard
+    body: tuple[Statement, ...]
+    otherwise: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Alloc(Statement):
+    """Bring a tile into being, uninitialised, until the end of the body."""
+
+    tile: Tile
+
+
+@dataclass(frozen=True)
+class Map(Statement):
+    """``tile[indices] = value`` at every point of the axes where the guard holds."""
+
+    axes: tuple[Extent, ...]
+    tile: Tile
+    indices: tuple[Affine, ...]
+    value: Expression
+    guard: Guard = ()
+
+
+@dataclass(frozen=True)
+class Fold(Statement):
+    """``tile[indices] = op(tile[indices], value)`` at every point, in any order.
+
+    Points that share ``indices`` are combined: this is how a tile is reduced. Where
+    the guard fails, nothing is combined.
+    """
+
+    axes: tuple[Extent, ...]
+    tile: Tile
+    indices: tuple[Affine, ...]
+    op: type[ReduceOp]
+    value: Expression
+    guard: Guard = ()
+
+
+@dataclass(frozen=True)
+class Store(Statement):
+    """``slot[address] = value`` (or add, max) where the guard holds."""
+
+    axes: tuple[Extent, ...]
+    slot: int
+    address: Affine
+    value: Expression
+    guard: Guard = ()
+    mode: Mode = Mode.STORE
+
+
+@dataclass(frozen=True)
+class Mma(Statement):
+    """``accumulator[m, n] += Σ_k lhs[k, m] * rhs[k, n]`` over whole tile regions.
+
+    ``rows``, ``columns`` and ``depth`` are the extents; the offsets say where in each
+    tile the region starts. ``lhs`` and ``rhs`` are indexed [k, m] and [k, n]; what
+    that means in memory is their layouts' business.
+    """
+
+    accumulator: Tile
+    lhs: Tile
+    rhs: Tile
+    rows: int
+    columns: int
+    depth: int
+    lhs_offset: tuple[Affine, Affine]
+    rhs_offset: tuple[Affine, Affine]
+
+
+@dataclass(frozen=True)
+class Copy(Statement):
+    """Move a box of a slot's elements into a tile, possibly asynchronously.
+
+    ``origin`` is the address of the box's first element and ``strides`` how far one
+    step of each tile dimension moves it. Elements beyond ``bounds`` (a guard over
+    ``axes``, which name the tile's dimensions) become ``fill``.
+    """
+
+    axes: tuple[Extent, ...]
+    tile: Tile
+    slot: int
+    address: Affine
+    guard: Guard = ()
+    channel: Channel | None = None
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A ring of ``depth`` slots of tiles between producing and consuming roles.
+
+    Barriers and phases are derived from it. A producer acquires a free slot, fills
+    it and commits; a consumer waits for a full slot, uses it and releases.
+    """
+
+    name: str
+    tiles: tuple[Tile, ...]
+    depth: int
+
+
+@dataclass(frozen=True)
+class Acquire(Statement):
+    """Producer: wait until the channel's next slot is free."""
+
+    channel: Channel
+
+
+@dataclass(frozen=True)
+class Commit(Statement):
+    """Producer: the slot acquired last is full (once its copies arrive)."""
+
+    channel: Channel
+
+
+@dataclass(frozen=True)
+class Wait(Statement):
+    """Consumer: wait until the channel's next slot is full."""
+
+    channel: Channel
+
+
+@dataclass(frozen=True)
+class Release(Statement):
+    """Consumer: the slot waited for last may be overwritten."""
+
+    channel: Channel
+
+
+@dataclass(frozen=True)
+class Role(Statement):
+    """Code for some of a block's warps only; roles of one body run side by side."""
+
+    name: str
+    warps: int
+    body: tuple[Statement, ...]
+    registers: int | None = None
+
+
+@dataclass(frozen=True)
+class Sync(Statement):
+    """All threads of a grid iteration have reached this point."""
+
+
+@dataclass(frozen=True)
+class Pin(Statement):
+    """The assembler must not move what follows above this point."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole tile program: its arguments, the loop axes it uses, and its grids.
+
+    ``scratch`` are tiles in GLOBAL space that live for the whole launch.
+    """
+
+    name: str
+    slots: tuple[Slot, ...]
+    scalars: tuple[DType, ...]
+    scratch: tuple[Tile, ...]
+    body: tuple[Statement, ...]
+    outputs: frozenset[int] = field(default_factory=frozenset)
