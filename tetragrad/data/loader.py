@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +13,9 @@ from tetragrad.core.errors import FileFormatError, ShapeError
 from tetragrad.data.convert import to_tensors
 from tetragrad.data.dataset import Dataset, Gatherable, collate, gather
 from tetragrad.data.shuffle import permutation
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 class DataLoader:
@@ -128,6 +130,9 @@ class DataLoader:
         if self.prefetch == 0:
             yield from map(self._make_batch, batch_indices)
             return
+        # Imported late: it is slow to import, and a program may never iterate.
+        from concurrent.futures import ThreadPoolExecutor
+
         # Settings that were overridden for this thread hold in the other one too.
         context = copy_context()
         executor = ThreadPoolExecutor(1, thread_name_prefix="tetragrad-loader")

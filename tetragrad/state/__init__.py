@@ -12,18 +12,15 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tetragrad.state.bytes_source import PathOrBytes, open_source
+from tetragrad.state.bytes_source import BytesSource, PathOrBytes, open_source
 from tetragrad.state.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tetragrad.state.convert import to_array, to_tensor
-from tetragrad.state.numpy_files import NPY_MAGIC, read_npy, read_npz
+from tetragrad.state.formats import Format, detect
 from tetragrad.state.safetensors import (
     SafetensorsFile,
-    looks_like_safetensors,
     open_safetensors,
     write_safetensors,
 )
-from tetragrad.state.torch_checkpoint import LEGACY_START, read_torch
-from tetragrad.state.zip_records import ZIP_MAGIC, open_zip
 from tetragrad.tensor import Tensor
 
 __all__ = [
@@ -46,23 +43,31 @@ def load(path_or_bytes: PathOrBytes) -> Any:
     torch checkpoint the structure that was saved.
     """
     source = open_source(path_or_bytes)
-    data = source.data
-    if data[: len(LEGACY_START)] == LEGACY_START:
-        return load_torch(path_or_bytes)
-    if data[: len(NPY_MAGIC)] == NPY_MAGIC:
-        return to_tensor(read_npy(source))
-    if data[: len(ZIP_MAGIC)] == ZIP_MAGIC:
-        names = list(open_zip(source))
-        if names and all(name.endswith(".npy") for name in names):
-            arrays = read_npz(source)
-            return {name: to_tensor(array) for name, array in arrays.items()}
-        return load_torch(path_or_bytes)
-    if looks_like_safetensors(data):
-        return load_safetensors(path_or_bytes)
+    match detect(source.data):
+        case Format.SAFETENSORS:
+            return load_safetensors(path_or_bytes)
+        case Format.LEGACY_TORCH:
+            return load_torch(path_or_bytes)
+        case Format.ZIP | Format.NPY as format:
+            arrays = _load_numpy(source, format)
+            return load_torch(path_or_bytes) if arrays is None else arrays
     raise source.error(
-        f"the format is unknown: the file starts with {bytes(data[:8])!r}",
+        f"the format is unknown: the file starts with {bytes(source.data[:8])!r}",
         hint="known formats: safetensors, torch checkpoints, .npy and .npz",
     )
+
+
+def _load_numpy(source: BytesSource, format: Format) -> Any:
+    """The tensors in a NumPy file; None if a zip archive is something else."""
+    # Readers of other formats than our own are imported when one is read: archives
+    # pull in a tenth of the standard library.
+    from tetragrad.state.numpy_files import is_npz, read_npy, read_npz
+
+    if format is Format.NPY:
+        return to_tensor(read_npy(source))
+    if not is_npz(source):
+        return None
+    return {name: to_tensor(array) for name, array in read_npz(source).items()}
 
 
 def load_safetensors(path_or_bytes: PathOrBytes) -> dict[str, Tensor]:
@@ -87,4 +92,6 @@ def load_torch(path_or_bytes: PathOrBytes) -> Any:
     Parameters become tensors, ``torch.Size`` a tuple, ``torch.device`` a text and
     NumPy scalars plain numbers. Anything that is not plain data is refused by name.
     """
+    from tetragrad.state.torch_checkpoint import read_torch
+
     return read_torch(path_or_bytes, to_tensor)

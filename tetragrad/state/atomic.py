@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import BinaryIO
 
 
@@ -19,9 +16,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     one. If the block raises, the old file stays and the temporary one is removed.
     """
     # A symbolic link keeps pointing where it did; its target is replaced.
-    target = Path(os.path.realpath(path))
-    remove_abandoned(target)
-    temporary = target.with_name(f"{_prefix(target)}{os.getpid()}.{_random_word()}")
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    _remove_abandoned(folder, name)
+    random_word = os.urandom(4).hex()
+    temporary = os.path.join(folder, f"{_prefix(name)}{os.getpid()}.{random_word}")
     try:
         # Mode "x" gives the permissions of an ordinary new file, unlike mkstemp.
         with open(temporary, "xb") as file:
@@ -31,34 +30,31 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
         raise
-    _sync_folder(target.parent)
+    _sync_folder(folder)
 
 
-def remove_abandoned(target: Path) -> None:
-    """Delete temporary files of ``target`` whose writer no longer runs.
+def _remove_abandoned(folder: str, name: str) -> None:
+    """Delete temporary files of ``name`` whose writer no longer runs.
 
     A writer that was killed cannot clean up after itself, so the next one does.
     """
-    prefix = _prefix(target)
+    prefix = _prefix(name)
     with suppress(OSError):
-        for entry in list(os.scandir(target.parent)):
-            writer = entry.name.removeprefix(prefix).split(".")[0]
-            ours = entry.name.startswith(prefix) and writer.isdecimal()
-            if ours and not _is_running(int(writer)):
+        for entry in os.listdir(folder):
+            writer = entry.removeprefix(prefix).partition(".")[0]
+            is_ours = entry.startswith(prefix) and writer.isdecimal()
+            if is_ours and not _is_running(int(writer)):
                 with suppress(OSError):
-                    os.unlink(entry.path)
+                    os.unlink(os.path.join(folder, entry))
 
 
-def _prefix(target: Path) -> str:
+def _prefix(name: str) -> str:
     # Another machine that shares the folder has its own process numbers.
-    machine = "".join(filter(str.isalnum, platform.node()))
-    return f".{target.name}.partial.{machine}."
-
-
-def _random_word() -> str:
-    return secrets.token_hex(4)
+    machine = os.uname().nodename if hasattr(os, "uname") else ""
+    alphanumeric = "".join(filter(str.isalnum, machine))
+    return f".{name}.partial.{alphanumeric}."
 
 
 def _is_running(process: int) -> bool:
@@ -75,7 +71,7 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     """Make the rename itself durable; only POSIX systems can and need to."""
     if os.name == "nt":
         return

@@ -16,7 +16,6 @@ from tetragrad.core.errors import DTypeError
 from tetragrad.state.bytes_source import BytesSource, is_possible_shape
 from tetragrad.state.zip_records import open_zip
 
-NPY_MAGIC = b"\x93NUMPY"
 # Versions 1 and 2 give the header's length in 2 and 4 bytes after 8 and 8.
 MAX_HEADER_BYTES = 10_000
 
@@ -51,6 +50,12 @@ def read_npy(source: BytesSource) -> np.ndarray:
         )
     flat = np.frombuffer(elements[:needed], numpy_dtype)
     return flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def is_npz(source: BytesSource) -> bool:
+    """Whether a zip archive holds nothing but arrays."""
+    names = list(open_zip(source))
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def read_npz(source: BytesSource) -> dict[str, np.ndarray]:

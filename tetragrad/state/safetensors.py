@@ -33,9 +33,9 @@ from tetragrad.state.bytes_source import (
     little_endian,
     open_source,
 )
+from tetragrad.state.formats import MAX_SAFETENSORS_HEADER as MAX_HEADER_BYTES
+from tetragrad.state.formats import SAFETENSORS_LENGTH_BYTES as LENGTH_BYTES
 
-LENGTH_BYTES = 8
-MAX_HEADER_BYTES = 100_000_000
 METADATA_KEY = "__metadata__"
 
 DTYPE_BY_CODE = {
@@ -114,14 +114,6 @@ def open_safetensors(path_or_bytes: PathOrBytes) -> SafetensorsFile:
     _check_coverage(source, entries, len(source.data) - header_end)
     by_name = {entry.name: entry for entry in entries}
     return SafetensorsFile(source, by_name, metadata, header_end)
-
-
-def looks_like_safetensors(data: memoryview) -> bool:
-    """Whether the first bytes are a length followed by a JSON object."""
-    if len(data) <= LENGTH_BYTES:
-        return False
-    length = int.from_bytes(data[:LENGTH_BYTES], "little")
-    return length <= MAX_HEADER_BYTES and data[LENGTH_BYTES] == ord("{")
 
 
 def _header_end(source: BytesSource) -> int:

@@ -9,7 +9,7 @@ no code to run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import Any
 
@@ -23,6 +23,7 @@ from tetragrad.state.bytes_source import (
     little_endian,
     open_source,
 )
+from tetragrad.state.formats import LEGACY_TORCH_NUMBER, Format, detect
 from tetragrad.state.pickle_machine import PickleMachine
 from tetragrad.state.torch_globals import (
     NumpyArray,
@@ -31,11 +32,8 @@ from tetragrad.state.torch_globals import (
     StoredTensor,
     allowed_globals,
 )
-from tetragrad.state.zip_records import ZIP_MAGIC, open_zip
+from tetragrad.state.zip_records import ZipRecords, open_zip
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-#: How a pickle of protocol 2 spells the magic number.
-LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
 LEGACY_VERSION = 1001
 COUNT_BYTES = 8
 MAX_DEPTH = 100
@@ -50,9 +48,10 @@ FREE_GROWTH_BYTES = 64 * 2**20
 def read_torch(path_or_bytes: PathOrBytes, convert: Callable[[np.ndarray], Any]) -> Any:
     """The saved structure, with ``convert`` applied to the array of each tensor."""
     source = open_source(path_or_bytes)
-    if source.data[: len(ZIP_MAGIC)] == ZIP_MAGIC:
+    format = detect(source.data)
+    if format is Format.ZIP:
         structure, storages = _read_zip(source)
-    elif source.data[: len(LEGACY_START)] == LEGACY_START:
+    elif format is Format.LEGACY_TORCH:
         structure, storages = _read_legacy(source)
     else:
         raise source.error(
@@ -96,15 +95,14 @@ def _read_zip(source: BytesSource) -> tuple[Any, Mapping[str, memoryview]]:
 class _ZipStorages(Mapping[str, memoryview]):
     """Storage key to bytes, read from the archive when asked for."""
 
-    def __init__(self, records: Any, folder: str) -> None:
+    def __init__(self, records: ZipRecords, folder: str) -> None:
         self._records = records
         self._folder = f"{folder}data/"
 
     def __getitem__(self, key: str) -> memoryview:
-        contents: memoryview = self._records.read(self._folder + key)
-        return contents
+        return self._records.read(self._folder + key)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         inside = (name for name in self._records if name.startswith(self._folder))
         return (name.removeprefix(self._folder) for name in inside)
 
@@ -175,7 +173,7 @@ def _read_legacy(source: BytesSource) -> tuple[Any, Mapping[str, memoryview]]:
         position = machine.position
         return result
 
-    if next_pickle() != LEGACY_MAGIC:
+    if next_pickle() != LEGACY_TORCH_NUMBER:
         raise source.error("the magic number of a torch checkpoint is damaged")
     version = next_pickle()
     if version != LEGACY_VERSION:

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tetragrad.state.bytes_source import BytesSource
+from tetragrad.state.formats import ZIP_MAGIC
 
-ZIP_MAGIC = b"PK\x03\x04"
 ENCRYPTED = 1
 MAX_UNPACKED_BYTES = 4 * 2**30
 LOCAL_HEADER = struct.Struct("<4s22xHH")
