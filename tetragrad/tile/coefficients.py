@@ -3,9 +3,7 @@
 Each polynomial was fitted to the function it stands for, in 60-digit arithmetic:
 weighted least squares at Chebyshev nodes, the weights then moved until all error
 peaks were level (Lawson 1961), and the coefficients rounded one at a time from the
-constant term on, refitting the rest. Rational functions were made linear in their
-coefficients by dividing by the previous denominator (Sanathanan and Koerner 1963).
-The comment after each table is the largest relative error of the function that it
+constant term on, refitting the rest. The comment after each table is the largest relative error of the function that it
 serves, without rounding in the evaluation. All tables start at the constant term.
 """
 
@@ -57,6 +55,12 @@ class Format:
     # where |r| <= pi/4.
     sin_tail: Table
     cos_tail: Table
+
+    # erf(x) = 1 - exp(-x * erf_exponent(x)), where 0 <= x <= erf_limit. From their
+    # limits on, erf and tanh are 1.
+    erf_exponent: Table
+    tanh_limit: float
+    erf_limit: float
 
     # pi/2 as three numbers. The second is short, so that its products with whole
     # numbers are exact as long as the angle is below moderate_angle.
@@ -141,6 +145,19 @@ SINGLE: Final = Format(
         -0.0013887309469282627,
         2.443234006932471e-05,
     ),
+    erf_exponent=(  # 4.3e-8
+        1.128379225730896,
+        0.6366158723831177,
+        0.10281746089458466,
+        -0.019323525950312614,
+        0.00019011150288861245,
+        0.0012878431007266045,
+        -0.0004125863197259605,
+        5.297934330883436e-05,
+        -1.7582211739863851e-06,
+    ),
+    tanh_limit=9.02,
+    erf_limit=3.925,
     half_pi=(1.570796251296997, 7.549533620476723e-08, 2.5633440682570896e-12),
     moderate_angle=2.0**12,
     log_of_2=Split(0.6931471824645996, -1.9046542121259336e-09),
@@ -257,6 +274,33 @@ DOUBLE: Final = Format(
         2.087570362862507e-09,
         -1.1358642890386767e-11,
     ),
+    erf_exponent=(  # 7.5e-17
+        1.1283791670955126,
+        0.6366197723676038,
+        0.10277260330032804,
+        -0.019128446967316824,
+        -0.00020919519219518532,
+        0.0016962103137028223,
+        -0.0005901459782245546,
+        2.595290580751552e-05,
+        6.429469625813196e-05,
+        -2.9330759761524092e-05,
+        2.804439227171596e-06,
+        3.55673776685326e-06,
+        -2.4240009863627342e-06,
+        8.503725541737742e-07,
+        -1.7256822138535427e-07,
+        7.821842860193137e-09,
+        7.937423500623434e-09,
+        -3.1868851162515973e-09,
+        6.866516224022814e-10,
+        -9.614921307538312e-11,
+        8.776049052052005e-12,
+        -4.782681927624416e-13,
+        1.1865055888554724e-14,
+    ),
+    tanh_limit=19.1,
+    erf_limit=5.93,
     half_pi=(1.5707963267948966, 6.12323399409214e-17, 1.6446256936324258e-26),
     moderate_angle=2.0**21,
     log_of_2=Split(0.6931471805599453, 2.3190468138462996e-17),
@@ -267,94 +311,6 @@ DOUBLE: Final = Format(
 )
 
 FORMATS: Final = {format.dtype: format for format in (SINGLE, DOUBLE)}
-
-# tanh(x) = x * numerator(x*x) / denominator(x*x) below the limit, where it is 1.
-TANH_SINGLE_NUMERATOR: Final = (  # 2.1e-8
-    1.0,
-    0.13379839062690735,
-    0.0034941609483212233,
-    2.0584908270393498e-05,
-    1.3319880309836662e-08,
-)
-TANH_SINGLE_DENOMINATOR: Final = (
-    1.0,
-    0.4671315550804138,
-    0.025871597230434418,
-    0.00032832709257490933,
-    7.762594123050803e-07,
-)
-TANH_SINGLE_LIMIT: Final = 9.02
-
-# tanh(x) = x + x**3 * tail(x*x) below the limit.
-TANH_DOUBLE_TAIL: Final = (  # 3.6e-19
-    -0.33333333333333315,
-    0.13333333333329997,
-    -0.053968253966177215,
-    0.0218694884715489,
-    -0.008863234352725494,
-    0.0035921143616702697,
-    -0.0014557281004645018,
-    0.0005894603608059786,
-    -0.000237034266574042,
-    9.159608574895853e-05,
-    -3.022344293432184e-05,
-    6.057720129812787e-06,
-)
-TANH_DOUBLE_LIMIT: Final = 0.625
-
-# erf(x) = x * numerator(x*x) / denominator(x*x) below the limit, where it is 1.
-ERF_SINGLE_NUMERATOR: Final = (  # 1.9e-8
-    1.1283791065216064,
-    0.19048291444778442,
-    0.05275328829884529,
-    0.0037674596533179283,
-    0.00028467297670431435,
-    2.0461234271351714e-06,
-)
-ERF_SINGLE_DENOMINATOR: Final = (
-    1.0,
-    0.5021438598632812,
-    0.11413569003343582,
-    0.014973005279898643,
-    0.0011625214247033,
-    3.803989602602087e-05,
-)
-ERF_SINGLE_LIMIT: Final = 3.925
-
-# erf(x) = x * series(x*x) below 1.
-ERF_DOUBLE_SERIES: Final = (  # 1.2e-17
-    1.1283791670955126,
-    -0.376126389031834,
-    0.11283791670940198,
-    -0.026866170642550563,
-    0.005223977601920493,
-    -0.0008548325742926241,
-    0.00012055288374209295,
-    -1.4924618675484815e-05,
-    1.6446049104450833e-06,
-    -1.619858530697881e-07,
-    1.3680426468988775e-08,
-    -7.732281175554934e-10,
-    2.346745638729329e-13,
-)
-
-# 1 - erf(x) = exp(-x*x) * tail((x-3)/(x+3)) from 1 to the limit, where erf is 1.
-ERFC_DOUBLE_TAIL: Final = (  # 4.2e-19
-    0.17900115118138996,
-    -0.3262335600431701,
-    0.24560380170766952,
-    -0.15011593654497252,
-    0.07166583748727072,
-    -0.024392489344511922,
-    0.004269237195500391,
-    0.0007083255115748627,
-    -0.0005949416860527804,
-    5.033076377080247e-05,
-    7.176079537493527e-05,
-    -6.3449098311095635e-06,
-    -6.549774287432676e-06,
-)
-ERF_DOUBLE_LIMIT: Final = 6.0
 
 # The first 1,184 bits of 2/pi after the point: enough to find the quadrant of any
 # double, and 128 bits more (Payne and Hanek 1983).
