@@ -25,6 +25,8 @@ ELEMENT_TYPES: dict[int, np.dtype] = {
     0x0E: np.dtype(">f8"),
 }
 GZIP_MAGIC = b"\x1f\x8b"
+# Deflate cannot make more than 1,032 bytes of one (zlib, "Technical details").
+MAX_EXPANSION = 1032
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
 MAX_DIMENSIONS = 32
 MAX_HEADER_BYTES = 4 + 4 * MAX_DIMENSIONS
@@ -55,9 +57,11 @@ def _parse_compressed(stored: bytes, name: str) -> np.ndarray:
         start = unpacker.decompress(stored, MAX_HEADER_BYTES)
         dtype, shape, header_bytes = _parse_header(start, name)
         elements = start[header_bytes:]
-        missing = prod(shape) * dtype.itemsize - len(elements)
+        missing = max(prod(shape) * dtype.itemsize - len(elements), 0)
+        possible = MAX_EXPANSION * len(stored)
         # One byte more than promised tells whether the file goes on.
-        rest = unpacker.decompress(unpacker.unconsumed_tail, max(missing, 0) + 1)
+        limit = min(missing, possible) + 1
+        rest = unpacker.decompress(unpacker.unconsumed_tail, limit)
     except zlib.error as error:
         raise FileFormatError(
             f"{name}: the gzip archive is damaged: {error}",
