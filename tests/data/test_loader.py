@@ -147,6 +147,8 @@ def test_the_position_of_another_loader_is_refused() -> None:
         make_loader(10, batch_size=5).load_state_dict(state)
     with pytest.raises(FileFormatError, match="length was 10, this one's is 11"):
         make_loader(11, batch_size=2).load_state_dict(state)
+    with pytest.raises(FileFormatError, match="lacks batch, epoch"):
+        make_loader(10).load_state_dict({"seed": 0, **make_loader(10)._layout()})
 
 
 class Squares:

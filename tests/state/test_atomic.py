@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tetragrad.core.errors import DataError
 from tetragrad.state.atomic import atomic_write
 from tetragrad.state.safetensors import open_safetensors, write_safetensors
 
@@ -39,6 +40,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         fail_halfway()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder .*absent"):
+        write_safetensors({}, tmp_path / "absent" / "file")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=r"cannot write .*folder"):
+        write_safetensors({}, tmp_path / "folder")
+    assert os.listdir(tmp_path) == ["folder"]
 
 
 def test_a_link_keeps_pointing_to_the_file_that_is_replaced(tmp_path: Path) -> None:

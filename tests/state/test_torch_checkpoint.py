@@ -249,6 +249,17 @@ def test_compressed_archives_are_refused() -> None:
         loaded(content)
 
 
+def test_records_that_overlap_are_refused() -> None:
+    """Many directory entries for one large record would each cost its checksum."""
+    content = saved([torch.zeros(1000), torch.ones(1000)])
+    changed = bytearray(content)
+    # A directory entry is 46 bytes and a name; its sizes are 20 and 24 bytes in.
+    entry = changed.rindex(b"archive/data/1") - 46
+    changed[entry + 20 : entry + 28] = len(content).to_bytes(4, "little") * 2
+    with pytest.raises(FileFormatError, match="more bytes than the file has"):
+        loaded(bytes(changed))
+
+
 def test_a_flipped_bit_in_the_elements_is_noticed() -> None:
     content = bytearray(saved(torch.full((64,), 7.0)))
     at = content.index(np.full(64, 7.0, np.float32).tobytes())

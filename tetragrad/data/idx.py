@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tetragrad.core.errors import DataError, FileFormatError
+from tetragrad.data.compression import GzipReader, is_gzip
 
 ELEMENT_TYPES: dict[int, np.dtype] = {
     0x08: np.dtype(np.uint8),
@@ -24,10 +25,6 @@ ELEMENT_TYPES: dict[int, np.dtype] = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
-GZIP_MAGIC = b"\x1f\x8b"
-# Deflate cannot make more than 1,032 bytes of one (zlib, "Technical details").
-MAX_EXPANSION = 1032
-GZIP_WINDOW = 16 + zlib.MAX_WBITS
 MAX_DIMENSIONS = 32
 MAX_HEADER_BYTES = 4 + 4 * MAX_DIMENSIONS
 
@@ -43,7 +40,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 def parse_idx(stored: bytes, name: str) -> np.ndarray:
     """The array in the bytes of an IDX file that is called ``name`` in errors."""
-    if stored.startswith(GZIP_MAGIC):
+    if is_gzip(stored):
         return _parse_compressed(stored, name)
     dtype, shape, header_bytes = _parse_header(stored, name)
     return _elements(stored[header_bytes:], dtype, shape, name)
@@ -52,16 +49,14 @@ def parse_idx(stored: bytes, name: str) -> np.ndarray:
 def _parse_compressed(stored: bytes, name: str) -> np.ndarray:
     # Unpack the header first: it says how much to unpack, so an archive that would
     # grow without end is never followed.
-    unpacker = zlib.decompressobj(GZIP_WINDOW)
+    archive = GzipReader(stored)
     try:
-        start = unpacker.decompress(stored, MAX_HEADER_BYTES)
+        start = archive.read(MAX_HEADER_BYTES)
         dtype, shape, header_bytes = _parse_header(start, name)
         elements = start[header_bytes:]
         missing = max(prod(shape) * dtype.itemsize - len(elements), 0)
-        possible = MAX_EXPANSION * len(stored)
         # One byte more than promised tells whether the file goes on.
-        limit = min(missing, possible) + 1
-        rest = unpacker.decompress(unpacker.unconsumed_tail, limit)
+        rest = archive.read(missing + 1)
     except zlib.error as error:
         raise FileFormatError(
             f"{name}: the gzip archive is damaged: {error}",

@@ -83,6 +83,12 @@ class DataLoader:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where ``state`` was taken, in the next ``for`` loop."""
+        absent = self.state_dict().keys() - state.keys()
+        if absent:
+            raise FileFormatError(
+                f"the saved position lacks {', '.join(sorted(absent))}",
+                hint="pass what DataLoader.state_dict() returned",
+            )
         for name, value in self._layout().items():
             if state[name] != value:
                 raise FileFormatError(

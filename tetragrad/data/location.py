@@ -16,11 +16,8 @@ from pathlib import Path
 
 from tetragrad.core.errors import DataError, FileFormatError
 from tetragrad.core.settings import settings
+from tetragrad.data.compression import GzipReader, is_gzip
 from tetragrad.data.download import DownloadError, download
-
-GZIP_MAGIC = b"\x1f\x8b"
-# zlib's way of asking for a gzip header instead of a zlib one.
-GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True)
@@ -114,13 +111,11 @@ def _verified(stored: bytes, file: DataFile, origin: str) -> bytes:
 
 
 def _unpacked(stored: bytes, file: DataFile, origin: str) -> bytes:
-    if not stored.startswith(GZIP_MAGIC):
+    if not is_gzip(stored):
         return stored
     try:
-        # One byte more than expected is enough to see that a file is not ours; a
-        # hostile archive could unpack to anything.
-        unpacker = zlib.decompressobj(GZIP_WINDOW)
-        return unpacker.decompress(stored, file.nbytes + 1)
+        # One byte more than expected is enough to see that a file is not ours.
+        return GzipReader(stored).read(file.nbytes + 1)
     except zlib.error as error:
         raise FileFormatError(
             f"{origin} is damaged: {error}",

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
+from tetragrad.core.errors import DataError
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -18,6 +20,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     # A symbolic link keeps pointing where it did; its target is replaced.
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
+    if not os.path.isdir(folder):
+        raise DataError(
+            f"cannot write {target!r}: there is no folder {folder!r}",
+            hint="create the folder first, for example with os.makedirs",
+        )
     _remove_abandoned(folder, name)
     random_word = os.urandom(4).hex()
     temporary = os.path.join(folder, f"{_prefix(name)}{os.getpid()}.{random_word}")
@@ -28,9 +35,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise DataError(f"cannot write {target!r}: {error.strerror}") from error
         raise
     _sync_folder(folder)
 

@@ -133,6 +133,9 @@ def open_zip(source: BytesSource, *, allow_deflate: bool = False) -> ZipRecords:
     by_name = {info.filename: info for info in infos}
     if len(by_name) < len(infos):
         raise source.error("two records of the archive have the same name")
+    # Records that overlap would let a small file cost the time of a large one.
+    if sum(info.compress_size for info in infos) > len(source.data):
+        raise source.error("the archive's records claim more bytes than the file has")
     return ZipRecords(source, by_name, allow_deflate=allow_deflate)
 
 
