@@ -17,7 +17,8 @@ from __future__ import annotations
 import functools
 import platform
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,15 +50,15 @@ def assemble(text: str, processor: Processor | None = None) -> bytes:
     CompileError with LLVM's message and the text.
     """
     machine = _target_machine(processor or host_processor())
-    module = _parse(text, machine)
-    return bytes(machine.emit_object(_promote_stack_slots(module, machine)))
+    with _prepared(text, machine) as module:
+        return bytes(machine.emit_object(module))
 
 
 def disassemble(text: str, processor: Processor | None = None) -> str:
     """The assembly text of what ``assemble`` would produce, to be read by people."""
     machine = _target_machine(processor or host_processor())
-    module = _parse(text, machine)
-    return str(machine.emit_assembly(_promote_stack_slots(module, machine)))
+    with _prepared(text, machine) as module:
+        return str(machine.emit_assembly(module))
 
 
 class LoadedModule:
@@ -109,33 +110,58 @@ def load(code: bytes, symbols: Mapping[str, int] | None = None) -> LoadedModule:
     return LoadedModule(linker, name, tracker)
 
 
-def _parse(text: str, machine: binding.TargetMachine) -> binding.ModuleRef:
-    """Read and verify: LLVM would end the process on what ``verify`` lets through."""
+@contextmanager
+def _prepared(text: str, machine: binding.TargetMachine) -> Iterator[binding.ModuleRef]:
+    """A verified module, ready for code generation.
+
+    LLVM objects are released here, module first: left to the garbage collector, as
+    after an error, they might go in an order that LLVM does not survive. The context
+    is the module's own because a shared one would keep every type and constant.
+    """
+    from llvmlite import binding
+
+    with binding.create_context() as context, _parse(text, context) as module:
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        _verify(module, text)
+        _promote_stack_slots(module, machine)
+        yield module
+
+
+def _parse(text: str, context: binding.ContextRef) -> binding.ModuleRef:
     from llvmlite import binding
 
     try:
-        # A context per module: a shared one would keep every type and constant.
-        module = binding.parse_assembly(text, context=binding.create_context())
-        module.triple = machine.triple
-        module.data_layout = str(machine.target_data)
+        return binding.parse_assembly(text, context=context)
+    except RuntimeError as error:
+        raise _refusal(error, text) from None
+
+
+def _verify(module: binding.ModuleRef, text: str) -> None:
+    """LLVM would end the process on a mistake found only in code generation."""
+    try:
         module.verify()
     except RuntimeError as error:
-        raise CompileError(f"LLVM refuses this text: {error}\n{text}") from None
-    return module
+        raise _refusal(error, text) from None
+
+
+def _refusal(error: RuntimeError, text: str) -> CompileError:
+    return CompileError(f"LLVM refuses this text: {error}\n{text}")
 
 
 def _promote_stack_slots(
     module: binding.ModuleRef, machine: binding.TargetMachine
-) -> binding.ModuleRef:
+) -> None:
     """Keep ``alloca`` slots in registers, so that emitters need no phi nodes."""
     from llvmlite import binding
 
     options = binding.create_pipeline_tuning_options(speed_level=0)
-    builder = binding.create_pass_builder(machine, options)
-    passes = binding.create_new_module_pass_manager()
-    passes.add_sroa_pass()
-    passes.run(module, builder)
-    return module
+    with (
+        binding.create_pass_builder(machine, options) as builder,
+        binding.create_new_module_pass_manager() as passes,
+    ):
+        passes.add_sroa_pass()
+        passes.run(module, builder)
 
 
 @functools.cache
