@@ -1,44 +1,168 @@
-"""Run what is pending: turn nodes into buffers."""
+"""Run what is pending: turn nodes into buffers.
+
+``realize`` is the one way from the graph to memory. It removes markers, looks up or
+compiles the schedule of the graph's structure, allocates, and launches.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tetragrad.backends.reference.graph import evaluate
+from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
-from tetragrad.engine.memory import allocate
-from tetragrad.graph.leaves import Buffer
-from tetragrad.graph.node import Node
+from tetragrad.core.settings import Settings, settings
+from tetragrad.engine import profile
+from tetragrad.engine.memory import Memory, allocate
+from tetragrad.engine.pipeline import compile_graph
+from tetragrad.engine.placement import results_of
+from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
+from tetragrad.engine.structure import Structure, structure_of
+from tetragrad.graph.leaves import Buffer, Constant
+from tetragrad.graph.markers import Marker
+from tetragrad.graph.node import Node, Shape, rebuild, walk
 
 #: What has run: node -> the buffer with its value, for as long as the node lives.
 _realized: WeakKeyDictionary[Node, Buffer] = WeakKeyDictionary()
 
+#: Schedules by graph structure, device and settings; the oldest is forgotten.
+_schedules: dict[tuple[Any, ...], Schedule] = {}
+MAXIMUM_SCHEDULES = 512
+
+_devices: dict[str, Device] = {}
+_lock = threading.RLock()
+
 
 def realize(nodes: Sequence[Node]) -> list[Buffer]:
     """Compute the values of nodes, all together, and give their buffers."""
-    arrays = evaluate(nodes, read_buffer)
-    buffers = []
-    for node, array in zip(nodes, arrays, strict=True):
-        if isinstance(node, Buffer):
-            buffers.append(node)
-            continue
-        buffer = from_array(array, node.device or "cpu")
-        _realized[node] = buffer
-        buffers.append(buffer)
-    return buffers
+    with _lock:
+        plain = without_markers(nodes)
+        _run_all(results_of(plain))
+        buffers = []
+        for node, stripped in zip(nodes, plain, strict=True):
+            buffer = stripped if isinstance(stripped, Buffer) else _realized[stripped]
+            if node is not buffer:
+                _realized[node] = buffer
+            buffers.append(buffer)
+        return buffers
+
+
+def without_markers(nodes: Sequence[Node]) -> list[Node]:
+    """The graph without markers, and with buffers for what has already run."""
+    replacements: dict[Node, Node] = {}
+    order = list(walk(nodes, stop=_realized.__contains__))
+    for node in order:
+        known = _realized.get(node)
+        if known is not None:
+            replacements[node] = known
+        elif isinstance(node, Marker):
+            source = node.sources[0]
+            replacements[node] = replacements.get(source, source)
+        else:
+            sources = tuple(replacements.get(entry, entry) for entry in node.sources)
+            if sources != node.sources:
+                changed = node.replace_sources(sources)
+                replacements[node] = _realized.get(changed, changed)
+    return [replacements.get(node, node) for node in nodes]
+
+
+def _run_all(pending: list[Node]) -> None:
+    """Run the pending values of each device together."""
+    default = settings().device
+    by_device: dict[str, list[Node]] = {}
+    for node in pending:
+        by_device.setdefault(node.device or default, []).append(node)
+    for name, nodes in by_device.items():
+        structure = structure_of(nodes)
+        schedule = schedule_for(nodes, structure, device(name), settings())
+        buffers = run(schedule, structure.buffers, structure.constants, name)
+        for node, buffer in zip(nodes, buffers, strict=True):
+            _realized[node] = buffer
+
+
+def schedule_for(
+    nodes: Sequence[Node], structure: Structure, on: Device, active: Settings
+) -> Schedule:
+    """The schedule of a graph, compiled if its structure is new."""
+    key = (structure.key, on.name, active.code_key())
+    found = _schedules.get(key)
+    if found is None:
+        found = compile_graph(nodes, structure, on, active)
+        _schedules[key] = found
+        if len(_schedules) > MAXIMUM_SCHEDULES:
+            del _schedules[next(iter(_schedules))]
+    return found
+
+
+def run(
+    schedule: Schedule,
+    leaves: Sequence[Buffer],
+    constants: Sequence[Constant],
+    device_name: str,
+) -> list[Buffer]:
+    """Launch every kernel of a schedule; returns the buffers of its results."""
+    results = [allocate(result.nbytes) for result in schedule.results]
+    arena = allocate(schedule.arena_bytes) if schedule.arena_bytes else None
+    bases = {
+        Source.LEAF: [leaf.memory.address for leaf in leaves],
+        Source.OUTPUT: [memory.address for memory in results],
+    }
+    cells = scalar_cells(constants)
+    for launch in schedule.launches:
+        addresses = [_address(entry, bases, arena) for entry in launch.arguments]
+        addresses += [cells.ctypes.data + 8 * slot for slot in launch.scalars]
+        _launch(launch, addresses)
+    return [
+        Buffer(memory, result.shape, result.dtype, device_name)
+        for memory, result in zip(results, schedule.results, strict=True)
+    ]
+
+
+def _address(
+    argument: Argument, bases: dict[Source, list[int]], arena: Memory | None
+) -> int:
+    if argument.source is Source.ARENA:
+        assert arena is not None
+        return arena.address + argument.position
+    return bases[argument.source][argument.position]
+
+
+def _launch(launch: Launch, addresses: list[int]) -> None:
+    if settings().debug >= 2:
+        profile.timed_launch(launch, addresses)
+    else:
+        launch.executable.launch(addresses)
+
+
+def scalar_cells(constants: Sequence[Constant]) -> np.ndarray:
+    """One 8-byte cell for each constant that is given at launch."""
+    cells = np.zeros(max(len(constants), 1), np.uint64)
+    for cell, constant in zip(cells.view(np.uint8).reshape(-1, 8), constants, strict=False):
+        cell[: len(constant.bits)] = np.frombuffer(constant.bits, np.uint8)
+    return cells
+
+
+def device(name: str) -> Device:
+    """The opened device of that name."""
+    found = _devices.get(name)
+    if found is None:
+        found = _devices[name] = open_device(name)
+    return found
 
 
 def read_buffer(buffer: Buffer) -> np.ndarray:
     """The elements of a buffer, sharing its memory; do not write to it."""
-    return buffer.memory.view(buffer.shape, buffer.dtype)
+    array: np.ndarray = buffer.memory.view(buffer.shape, buffer.dtype)
+    return array
 
 
-def from_array(array: np.ndarray, device: str) -> Buffer:
+def from_array(array: np.ndarray, device_name: str) -> Buffer:
     """A new buffer with a copy of the array's elements."""
     dtype = dtypes.from_numpy(array.dtype)
     memory = allocate(array.nbytes)
     memory.view(array.shape, dtype)[...] = array
-    return Buffer(memory, array.shape, dtype, device)
+    return Buffer(memory, array.shape, dtype, device_name)

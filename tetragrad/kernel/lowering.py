@@ -95,8 +95,12 @@ class _Lowering:
 
     def run(self, roots: Sequence[Node]) -> Lowered:
         values = []
+        # Roots share their axes; one reduced to size 1 keeps the axis as a shadow.
+        domain = tuple(map(max, *(root.shape for root in roots), roots[0].shape))
+        coordinates = tuple(
+            self.axis(("stored", dim), size) for dim, size in enumerate(domain)
+        )
         for root in roots:
-            coordinates = self.axes_for(("stored", root.shape), root.shape)
             values.append((root, coordinates, self.value_of(root, coordinates, ())))
         outputs = tuple(
             self.output(root, coordinates, value, len(self.slots) + position)
@@ -123,10 +127,6 @@ class _Lowering:
         return Output(slot, address, found.value, axes, found.guard, mode)
 
     # --- axes ------------------------------------------------------------------
-
-    def axes_for(self, key: Any, shape: Shape) -> Coordinates:
-        """One coordinate for each dimension; the same key gives the same axes."""
-        return tuple(self.axis((key, dim), size) for dim, size in enumerate(shape))
 
     def axis(self, key: Any, size: int) -> Affine:
         """The form that counts to ``size``: one loop axis, or several if split."""
@@ -214,7 +214,7 @@ class _Lowering:
 
     def constant(self, node: Constant) -> Expression:
         """Structure stays in the kernel; other values are given at launch."""
-        if _is_structural(node.value, node.dtype):
+        if is_structural(node.value, node.dtype):
             return Literal(node.bits, node.dtype)
         slot = self.scalars.setdefault(node, len(self.scalars))
         return Scalar(slot, node.dtype)
@@ -285,7 +285,7 @@ def _without_shadows(
     )
 
 
-def _is_structural(value: Any, dtype: DType) -> bool:
+def is_structural(value: Any, dtype: DType) -> bool:
     """0, ±1, ±inf, NaN and all integers: values that change what a kernel is."""
     if not dtype.is_floating_point:
         return True

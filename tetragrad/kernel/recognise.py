@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tetragrad.graph import elementwise as ops
-from tetragrad.graph.reduce import Reduce
+from tetragrad.graph.reduce import Reduce, Sum
 from tetragrad.kernel.affine import Affine, axis_form, of_atom
 from tetragrad.kernel.expression import (
     Compute,
@@ -37,7 +37,7 @@ def reduction(
     sizes: Sequence[int],
 ) -> Expression:
     """A reduction over axes, or the cheaper expression that it is."""
-    for rule in (_invariant_guard, _gather_affine, _gather, _scan):
+    for rule in (_invariant_guard, _nested_sum, _gather_affine, _gather, _scan):
         found = rule(op, axes, body, sizes)
         if found is not None:
             return found
@@ -71,6 +71,28 @@ def _invariant_guard(
     remaining = select(inner, body.inside, body.outside, sizes)
     value = reduction(op, axes, remaining, sizes)
     return select(outer, value, _identity(op, body), sizes)
+
+
+def _nested_sum(
+    op: type[Reduce], axes: tuple[int, ...], body: Expression, sizes: Sequence[int]
+) -> Expression | None:
+    """Σ_a select(g, Σ_b x, 0) -> Σ_{a,b} select(g, x, 0): one sum in another order.
+
+    Only where the inner sum is not rounded to a narrower dtype in between. This makes
+    one contraction of a convolution's input gradient.
+    """
+    guard, inner = (), body
+    if isinstance(body, Select) and is_identity(body.outside, op):
+        guard, inner = body.guard, body.inside
+    if not isinstance(inner, Reduction) or inner.op is not op or op is not Sum:
+        return None
+    if inner.accumulator is not inner.dtype or set(inner.axes) & set(axes):
+        return None
+    if {axis for form in guard for axis in form.axes()} & set(inner.axes):
+        return None
+    both = tuple(sorted({*axes, *inner.axes}))
+    value = select(guard, inner.body, _identity(op, body), sizes)
+    return reduction(op, both, value, sizes)
 
 
 def _gather_affine(

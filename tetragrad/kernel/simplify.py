@@ -184,7 +184,8 @@ def _guard_of_compute(condition: Compute) -> Guard | None:
             return None
         return tuple(form for part in parts for form in part or ())
     if op is ops.Not:
-        return as_guard(negate(condition.inputs[0]))
+        opposite = negate(condition.inputs[0])
+        return None if opposite is condition else as_guard(opposite)
     if op not in (ops.Lt, ops.Eq):
         return None
     lhs, rhs = (as_form(entry) for entry in condition.inputs)

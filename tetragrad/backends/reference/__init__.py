@@ -2,3 +2,7 @@
 
 Slow on purpose and free of cleverness; every other backend is tested against it.
 """
+
+from tetragrad.backends.reference.device import open_device
+
+__all__ = ["open_device"]

@@ -1,0 +1,75 @@
+"""What the engine needs from a backend, and the list of backends.
+
+A backend is one folder and one line in ``BACKENDS``; others can be added from
+outside through the package entry point ``tetragrad.backends``. The module is
+imported when its device is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Final
+
+from tetragrad.core.errors import DeviceError
+from tetragrad.core.settings import Settings
+from tetragrad.core.target import Target
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.ir import Program
+
+BACKENDS: Final = {
+    "cpu": "tetragrad.backends.cpu",
+    "reference": "tetragrad.backends.reference",
+}
+
+
+class Executable(ABC):
+    """Code for one kernel, loaded on a device."""
+
+    @abstractmethod
+    def launch(self, addresses: Sequence[int]) -> None:
+        """Run with the addresses of the slots, then of the launch scalars."""
+
+
+class Device(ABC):
+    """One opened device: what it can do, and how a tile program gets onto it."""
+
+    name: str
+    target: Target
+
+    def interpret(self, kernel: Kernel) -> Executable | None:
+        """An executable without any code; only the reference backend has one."""
+        return None
+
+    @abstractmethod
+    def emit(self, program: Program, settings: Settings) -> str:
+        """Target text for a tile program."""
+
+    @abstractmethod
+    def assemble(self, text: str) -> bytes:
+        """Machine code for target text; it can be kept on disk."""
+
+    @abstractmethod
+    def load(self, code: bytes, program: Program) -> Executable:
+        """Make machine code callable."""
+
+
+def open_device(name: str) -> Device:
+    """The device called ``name``, as ``backend`` or ``backend:number``."""
+    backend = name.partition(":")[0]
+    module = BACKENDS.get(backend) or _from_entry_points(backend)
+    if module is None:
+        known = ", ".join(sorted(BACKENDS))
+        raise DeviceError(f"there is no device {name!r}", hint=f"use one of {known}")
+    device = importlib.import_module(module).open_device(name)
+    assert isinstance(device, Device)
+    return device
+
+
+def _from_entry_points(backend: str) -> str | None:
+    for entry in metadata.entry_points(group="tetragrad.backends"):
+        if entry.name == backend:
+            return entry.value
+    return None

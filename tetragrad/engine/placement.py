@@ -1,0 +1,77 @@
+"""From kernels to a schedule: which memory each argument of each launch is.
+
+Results get buffers of their own; everything else that a kernel writes is temporary
+and shares one arena. Must run after fusion has put the kernels in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tetragrad.backends.backend import Executable
+from tetragrad.engine.schedule import Argument, Launch, Result, Schedule, Source
+from tetragrad.engine.structure import Structure
+from tetragrad.graph.leaves import Buffer
+from tetragrad.graph.node import Node
+from tetragrad.kernel.groups import Group
+from tetragrad.kernel.lowering import Lowered
+from tetragrad.kernel.memory import Lifetime, plan_arena
+from tetragrad.kernel.naming import kernel_name
+
+
+def place(
+    kernels: Sequence[Lowered],
+    groups: Sequence[Group],
+    programs: Sequence[Executable],
+    outputs: Sequence[Node],
+    structure: Structure,
+) -> Schedule:
+    """The schedule for kernels that are already in order."""
+    results = results_of(outputs)
+    arguments = {node: Argument(Source.LEAF, i) for i, node in enumerate(structure.buffers)}
+    arguments |= {node: Argument(Source.OUTPUT, i) for i, node in enumerate(results)}
+    temporaries, arena_bytes = _arena(kernels, arguments)
+    arguments |= temporaries
+    constants = {node: i for i, node in enumerate(structure.constants)}
+    launches = tuple(
+        Launch(
+            kernel_name(lowered.kernel),
+            lowered.kernel,
+            program,
+            tuple(arguments[node] for node in (*lowered.inputs, *lowered.outputs)),
+            tuple(constants[node] for node in lowered.scalars),
+            tuple(group.reasons),
+        )
+        for lowered, group, program in zip(kernels, groups, programs, strict=True)
+    )
+    shapes = tuple(Result(node.shape, node.dtype) for node in results)
+    return Schedule(launches, shapes, arena_bytes)
+
+
+def results_of(outputs: Sequence[Node]) -> list[Node]:
+    """The distinct outputs that are not in memory already."""
+    return [node for node in dict.fromkeys(outputs) if not isinstance(node, Buffer)]
+
+
+def _arena(
+    kernels: Sequence[Lowered], known: dict[Node, Argument]
+) -> tuple[dict[Node, Argument], int]:
+    """Offsets for what is written by one launch and only read by later ones."""
+    first: dict[Node, int] = {}
+    last: dict[Node, int] = {}
+    for position, lowered in enumerate(kernels):
+        for node in (*lowered.inputs, *lowered.outputs):
+            if node not in known:
+                first.setdefault(node, position)
+                last[node] = position
+    nodes = list(first)
+    lifetimes = [
+        Lifetime(node.numel * node.dtype.itemsize, first[node], last[node])
+        for node in nodes
+    ]
+    offsets, arena_bytes = plan_arena(lifetimes)
+    arguments = {
+        node: Argument(Source.ARENA, offset)
+        for node, offset in zip(nodes, offsets, strict=True)
+    }
+    return arguments, arena_bytes

@@ -1,0 +1,67 @@
+"""A schedule: launches in order, with where each argument's memory comes from.
+
+A schedule names no buffer and no constant, only their positions among the leaves
+of the graph it was made from, so it serves every graph of the same structure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tetragrad.backends.backend import Executable
+from tetragrad.core.dtypes import DType
+from tetragrad.graph.node import Shape
+from tetragrad.kernel.ir import Kernel
+
+
+class Source(Enum):
+    """Where an argument of a launch lies."""
+
+    LEAF = "leaf"  # position among the graph's buffers
+    OUTPUT = "output"  # position among the schedule's results
+    ARENA = "arena"  # byte offset in the arena
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One buffer of a launch."""
+
+    source: Source
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One kernel with its arguments; scalars are positions among the constants."""
+
+    name: str
+    kernel: Kernel
+    executable: Executable
+    arguments: tuple[Argument, ...]
+    scalars: tuple[int, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A value that the schedule leaves in a buffer of its own."""
+
+    shape: Shape
+    dtype: DType
+
+    @property
+    def nbytes(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Everything needed to run a graph again, on other buffers."""
+
+    launches: tuple[Launch, ...]
+    results: tuple[Result, ...]
+    arena_bytes: int

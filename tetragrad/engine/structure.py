@@ -1,0 +1,51 @@
+"""The structure of a graph as a key: what it computes, but not on which buffers.
+
+Two graphs with equal keys have equal schedules: a training loop that builds the same
+graph every step is fused and lowered once, captured or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tetragrad.graph.leaves import Buffer, Constant
+from tetragrad.graph.node import Node, walk
+from tetragrad.kernel.lowering import is_structural
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A graph's key, and the buffers and constants that fill it, in walk order."""
+
+    key: tuple[Any, ...]
+    buffers: tuple[Buffer, ...]
+    constants: tuple[Constant, ...]
+    nodes: int
+
+
+def structure_of(outputs: Sequence[Node]) -> Structure:
+    """Describe a graph; values that do not shape code are left out of the key."""
+    number: dict[Node, int] = {}
+    parts: list[Any] = []
+    buffers: list[Buffer] = []
+    constants: list[Constant] = []
+    for node in walk(outputs):
+        number[node] = len(number)
+        if isinstance(node, Buffer):
+            buffers.append(node)
+            parts.append((node.shape, node.dtype, node.device))
+        elif isinstance(node, Constant) and not is_structural(node.value, node.dtype):
+            constants.append(node)
+            parts.append(node.dtype)
+        else:
+            parts.append((type(node), *_arguments(node, number)))
+    parts.append(tuple(number[node] for node in outputs))
+    return Structure(tuple(parts), tuple(buffers), tuple(constants), len(number))
+
+
+def _arguments(node: Node, number: dict[Node, int]) -> list[Any]:
+    return [
+        number[entry] if isinstance(entry, Node) else entry for entry in node.arguments
+    ]

@@ -1,0 +1,233 @@
+"""Facts about graph nodes that fusion decides by: cheap, and per graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from tetragrad.core import dtypes
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import movement as moves
+from tetragrad.graph.leaves import Buffer, Constant, Iota
+from tetragrad.graph.node import Node
+from tetragrad.graph.reduce import Reduce, Sum
+from tetragrad.kernel.expression import Reduction, Scan, walk
+from tetragrad.kernel.ir import Mode
+from tetragrad.kernel.lowering import lower
+
+
+#: Movement that repeats no element and fills with zeros only.
+_REARRANGING = (
+    moves.Permute,
+    moves.Reshape,
+    moves.Shrink,
+    moves.Flip,
+    moves.Stride,
+    moves.Skew,
+    moves.Pad,
+)
+
+
+class Kind(Enum):
+    """What a reduce node turns out to be."""
+
+    ROW = "row"  # a plain reduction
+    CONTRACTION = "contraction"  # a sum of products with reuse of both operands
+    GATHER = "gather"  # a one-hot selection: no reduction remains
+    SCATTER = "scatter"  # runs over its inputs, combining into outputs
+    SCAN = "scan"  # a running reduction
+
+
+def is_leaf(node: Node) -> bool:
+    """Whether the node is in memory, or needs none."""
+    return isinstance(node, Buffer | Constant | Iota)
+
+
+def work_per_element(node: Node) -> float:
+    """About how many simple operations one element of an elementwise op takes."""
+    if not isinstance(node, ops.Elementwise):
+        return 0.0
+    if isinstance(node, ops.Transcendental):
+        return 15.0
+    if isinstance(node, ops.Pow | ops.Mod | ops.IDiv):
+        return 30.0
+    return 4.0 if isinstance(node, ops.Div | ops.Sqrt | ops.Reciprocal) else 1.0
+
+
+class Analysis:
+    """Lazily computed facts about the nodes of one graph, in topological order."""
+
+    def __init__(self, order: Sequence[Node]) -> None:
+        self.order = order
+        self.users: dict[Node, list[Node]] = {node: [] for node in order}
+        for node in order:
+            for source in dict.fromkeys(node.sources):
+                self.users[source].append(node)
+        self.reduces = {node for node in order if isinstance(node, Reduce)}
+        self._constant_dims: dict[Node, frozenset[int]] = {}
+        self.kinds = {node: self._kind(node) for node in order if node in self.reduces}
+        #: Inner sums, by the outer sum that they become part of.
+        self.absorbed: dict[Node, Node] = {}
+        self._absorb_nested_sums()
+
+    def is_contraction(self, node: Node) -> bool:
+        return self.kinds.get(node) is Kind.CONTRACTION
+
+    def _absorb_nested_sums(self) -> None:
+        """A sum of a moved sum is one sum; a contraction inside makes it one."""
+        for node in reversed(self.order):
+            if not isinstance(node, Sum) or self.kinds[node] is not Kind.ROW:
+                continue
+            inner = self._moved_sum(node)
+            if inner is None:
+                continue
+            self.absorbed[inner] = node
+            if self.kinds[inner] is Kind.CONTRACTION:
+                outer: Node = node
+                while outer in self.absorbed:
+                    outer = self.absorbed[outer]
+                self.kinds[outer] = self.kinds[node] = Kind.CONTRACTION
+
+    def _moved_sum(self, node: Sum) -> Node | None:
+        """The sum that this one's source is a rearrangement of, if nobody else's."""
+        current = node.source
+        while isinstance(current, _REARRANGING) and len(self.users[current]) == 1:
+            current = current.sources[0]
+        if not isinstance(current, Sum) or len(self.users[current]) != 1:
+            return None
+        if dtypes.accumulation(current.dtype) is not current.dtype:
+            return None
+        plain = self.kinds[current] in (Kind.ROW, Kind.CONTRACTION)
+        return current if plain else None
+
+    # --- kinds of reductions -----------------------------------------------------
+
+    def _kind(self, node: Node) -> Kind:
+        body = node.sources[0]
+        while isinstance(body, ops.Cast | moves.Movement):
+            body = body.sources[0]
+        if isinstance(body, ops.Where) and _is_selection(body.condition):
+            return self._kind_by_lowering(node)
+        if isinstance(node, Sum) and self._has_reuse(node):
+            return Kind.CONTRACTION
+        return Kind.ROW
+
+    def _kind_by_lowering(self, node: Node) -> Kind:
+        """Recognisers work on kernels, so ask them."""
+        kernel = lower([node], self.reduces - {node}).kernel
+        (output,) = kernel.outputs
+        if output.mode is not Mode.STORE:
+            return Kind.SCATTER
+        found = list(walk(output.value))
+        if any(isinstance(entry, Scan) for entry in found):
+            return Kind.SCAN
+        if any(isinstance(entry, Reduction) for entry in found):
+            return Kind.ROW
+        return Kind.GATHER
+
+    def _has_reuse(self, node: Reduce) -> bool:
+        """Whether each operand of the product is used for several outputs."""
+        body = node.source
+        if isinstance(body, ops.Cast):
+            body = body.operand
+        if not isinstance(body, ops.Mul):
+            return False
+        lhs, rhs = self.constant_dims(body.lhs), self.constant_dims(body.rhs)
+        rows = columns = depth = 1
+        for dim, size in enumerate(body.shape):
+            if dim in node.dims:
+                depth *= 1 if dim in lhs or dim in rhs else size
+            elif dim in rhs and dim not in lhs:
+                rows *= size
+            elif dim in lhs and dim not in rhs:
+                columns *= size
+        return rows > 1 and columns > 1 and depth > 1
+
+    # --- dimensions along which a value repeats --------------------------------------
+
+    def constant_dims(self, node: Node) -> frozenset[int]:
+        """The dimensions along which all elements are the same."""
+        found = self._constant_dims.get(node)
+        if found is None:
+            stack = [node]
+            while stack:
+                current = stack[-1]
+                missing = [
+                    source
+                    for source in current.sources
+                    if source not in self._constant_dims
+                ]
+                if missing:
+                    stack.extend(missing)
+                    continue
+                stack.pop()
+                self._constant_dims[current] = self._constant_dims_of(current)
+            found = self._constant_dims[node]
+        return found
+
+    def _constant_dims_of(self, node: Node) -> frozenset[int]:
+        below = [self._constant_dims[source] for source in node.sources]
+        match node:
+            case moves.Expand():
+                return below[0] | set(node.expanded_dims)
+            case ops.Elementwise():
+                return frozenset.intersection(*below)
+            case moves.Permute():
+                return frozenset(
+                    dim for dim, old in enumerate(node.order) if old in below[0]
+                )
+            case moves.Shrink() | moves.Flip() | moves.Stride():
+                return below[0]
+            case moves.Reshape():
+                return _through_reshape(node, below[0])
+            case moves.Window():
+                return _through_window(node, below[0])
+            case Reduce():
+                return below[0] | set(node.dims)
+        return frozenset(dim for dim, size in enumerate(node.shape) if size == 1)
+
+
+def _is_selection(condition: Node) -> bool:
+    """Whether a condition compares positions, so that a recogniser may apply."""
+    while isinstance(condition, moves.Movement | ops.Not):
+        condition = condition.sources[0]
+    if isinstance(condition, ops.And):
+        return any(_is_selection(source) for source in condition.sources)
+    return isinstance(condition, ops.Eq | ops.Lt)
+
+
+def _through_reshape(node: Node, below: frozenset[int]) -> frozenset[int]:
+    """Dimensions that a reshape leaves as they are stay constant."""
+    old, new = node.source.shape, node.shape
+    found = {dim for dim, size in enumerate(new) if size == 1}
+    i, j = len(old) - 1, len(new) - 1
+    while i >= 0 and j >= 0:
+        if old[i] == new[j]:
+            if i in below:
+                found.add(j)
+            i, j = i - 1, j - 1
+        elif old[i] == 1:
+            i -= 1
+        elif new[j] == 1:
+            j -= 1
+        else:
+            old_product, new_product = old[i], new[j]
+            first_i, first_j = i, j
+            while old_product != new_product:
+                if old_product < new_product:
+                    first_i -= 1
+                    old_product *= old[first_i]
+                else:
+                    first_j -= 1
+                    new_product *= new[first_j]
+            if all(dim in below or old[dim] == 1 for dim in range(first_i, i + 1)):
+                found.update(range(first_j, j + 1))
+            i, j = first_i - 1, first_j - 1
+    return frozenset(found)
+
+
+def _through_window(node: Node, below: frozenset[int]) -> frozenset[int]:
+    found = {dim if dim < node.dim else dim + 1 for dim in below if dim != node.dim}
+    if node.dim in below:
+        found |= {node.dim, node.dim + 1}
+    return frozenset(found)

@@ -1,0 +1,55 @@
+"""How much work a kernel is: operations and bytes, from its text alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tetragrad.graph.elementwise import Transcendental
+from tetragrad.graph.node import size_of
+from tetragrad.kernel.expression import Compute, Expression, Load, Reduction, walk
+from tetragrad.kernel.ir import Kernel
+
+
+@dataclass(frozen=True)
+class Work:
+    """Arithmetic operations, and the fewest bytes that must move."""
+
+    operations: int
+    nbytes: int
+
+
+def work_of(kernel: Kernel) -> Work:
+    """Each input is read once and each output written once; a reduction counts one
+    operation a term; a transcendental counts one."""
+    operations = 0
+    touched: dict[int, int] = {}
+    values = [output.value for output in kernel.outputs]
+    for expression in walk(*values):
+        if isinstance(expression, Compute):
+            operations += _points(kernel, expression.free_axes)
+        elif isinstance(expression, Reduction):
+            operations += _points(kernel, expression.free_axes | set(expression.axes))
+        elif isinstance(expression, Load):
+            points = _points(kernel, expression.address.axes())
+            slot = kernel.slots[expression.slot]
+            count = max(touched.get(expression.slot, 0), min(points, slot.numel))
+            touched[expression.slot] = count
+    nbytes = sum(
+        count * kernel.slots[slot].dtype.itemsize for slot, count in touched.items()
+    )
+    for output in kernel.outputs:
+        nbytes += _points(kernel, output.axes) * kernel.slots[output.slot].dtype.itemsize
+    return Work(operations, nbytes)
+
+
+def _points(kernel: Kernel, axes: Iterable[int]) -> int:
+    return size_of(kernel.axes[axis] for axis in axes)
+
+
+def has_transcendental(expression: Expression) -> bool:
+    """Whether an expression calls a function that is expanded into many ops."""
+    return any(
+        isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
+        for entry in walk(expression)
+    )

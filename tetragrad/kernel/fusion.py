@@ -1,0 +1,404 @@
+"""Fusion: which nodes share a kernel, and why.
+
+Every output and every reduction starts as a kernel of its own; elementwise ops and
+movement have none and are computed where they are read. From there kernels are
+joined, in five ways:
+
+- *inline*: an elementwise value is recomputed by each reader, unless storing it once
+  costs less than that;
+- *epilogue*: what follows a contraction element by element is done on its way out;
+- *row*: a reduced row goes back over the same row (softmax, normalisation) while the
+  row is still in the cache;
+- *online*: a row statistic is carried through a contraction over that row (see
+  ``online.py``);
+- *sibling*: kernels over the same domain that read the same values become one kernel
+  with several outputs (an optimiser's moments and weights).
+
+Must run after ``simplify`` (no markers) and before ``order``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tetragrad.core.target import Target
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import movement as moves
+from tetragrad.graph.leaves import Buffer
+from tetragrad.graph.node import Node, walk
+from tetragrad.graph.reduce import Reduce
+from tetragrad.kernel.analysis import Analysis, Kind, is_leaf, work_per_element
+from tetragrad.kernel.groups import Group
+from tetragrad.kernel.siblings import join_siblings
+
+#: More values than this in one kernel would not stay in registers.
+MAXIMUM_INLINE_NODES = 600
+
+
+def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[Group]:
+    """Groups in an order in which they can run; together they compute the outputs.
+
+    With ``join=False`` every elementwise op and reduction is a kernel of its own:
+    slow, and the yardstick that fused results are compared with.
+    """
+    order = list(walk(outputs, stop=is_leaf))
+    wanted = [node for node in dict.fromkeys(outputs) if not _is_in_memory(node)]
+    if not join:
+        return _one_each(order, wanted)
+    fusion = _Fusion(order, wanted, target)
+    fusion.claim_epilogues()
+    fusion.decide_backwards()
+    contractions = {node for node in order if fusion.facts.is_contraction(node)}
+    return join_siblings(fusion.groups(), fusion.in_memory, contractions, target)
+
+
+def _is_in_memory(node: Node) -> bool:
+    return isinstance(node, Buffer)
+
+
+def _one_each(order: Sequence[Node], wanted: Sequence[Node]) -> list[Group]:
+    return [
+        Group([node])
+        for node in order
+        if node in wanted or isinstance(node, ops.Elementwise | Reduce)
+    ]
+
+
+class _Fusion:
+    """The decisions for one graph: which nodes go to memory."""
+
+    def __init__(
+        self, order: Sequence[Node], wanted: Sequence[Node], target: Target
+    ) -> None:
+        self.target = target
+        self.facts = Analysis(order)
+        self.order = order
+        self.in_memory: set[Node] = set(wanted)
+        self.reasons: dict[Node, list[str]] = {}
+        # For an inline node: how often each kernel that reads it computes an element.
+        self.readers: dict[Node, dict[Node, float]] = {}
+        # Inline nodes whose elements their one kernel visits one to one.
+        self.aligned: set[Node] = set()
+        self.inline_count: dict[Node, int] = {}
+        # The contraction at the start of each epilogue, by the epilogue's end.
+        self.epilogues: dict[Node, Node] = {}
+        self._describe_inputs()
+
+    def note(self, node: Node, reason: str) -> None:
+        self.reasons.setdefault(node, []).append(reason)
+
+    # --- facts, forwards -----------------------------------------------------------
+
+    def _describe_inputs(self) -> None:
+        """For each node: work per element inline, and the bytes it reads inline."""
+        self.work: dict[Node, float] = {}
+        self.reads: dict[Node, dict[Node, float]] = {}
+        for node in self.order:
+            if is_leaf(node) or self._is_boundary(node):
+                self.work[node] = 0.0
+                self.reads[node] = {} if _is_free(node) else {node: _nbytes(node)}
+                continue
+            work = work_per_element(node)
+            reads: dict[Node, float] = {}
+            for source in node.sources:
+                work += self.work[source]
+                reads.update(self.reads[source])
+            self.work[node] = min(work, 1e6)
+            self.reads[node] = reads if len(reads) <= 16 else {node: sum(reads.values())}
+
+    def _is_boundary(self, node: Node) -> bool:
+        if not isinstance(node, Reduce) or node in self.facts.absorbed:
+            return False
+        return self.facts.kinds[node] is not Kind.GATHER
+
+    # --- epilogues, forwards ---------------------------------------------------------
+
+    def claim_epilogues(self) -> None:
+        """Let each contraction's kernel end as late as its result stays its own."""
+        claimed: set[Node] = set()
+        for node in self.order:
+            if not self.facts.is_contraction(node):
+                continue
+            if node in self.facts.absorbed:
+                continue
+            end = self._epilogue_end(node, claimed)
+            self.in_memory.add(end)
+            self.epilogues[end] = node
+            claimed.add(end)
+            if end is not node:
+                self.note(end, f"epilogue of a contraction over {node.source.shape}")
+
+    def _epilogue_end(self, node: Node, claimed: set[Node]) -> Node:
+        end = node
+        while end not in self.in_memory:
+            users = self.facts.users[end]
+            if len(users) != 1 or not self._continues(users[0], end, claimed):
+                break
+            end = users[0]
+        return end
+
+    def _continues(self, user: Node, end: Node, claimed: set[Node]) -> bool:
+        """Whether ``user`` treats ``end`` element by element, on nothing heavy."""
+        if user in claimed or user.numel != end.numel:
+            return False
+        if isinstance(user, moves.Reshape | moves.Permute):
+            return True
+        if not isinstance(user, ops.Elementwise):
+            return False
+        if user.dtype.itemsize > end.dtype.itemsize:
+            return False
+        others = [source for source in user.sources if source is not end]
+        return all(len(self.reads[other]) <= 4 for other in others)
+
+    # --- decisions, backwards ----------------------------------------------------------
+
+    def decide_backwards(self) -> None:
+        """From the outputs to the inputs: does each node go to memory?"""
+        for node in reversed(self.order):
+            if is_leaf(node):
+                continue
+            if node in self.in_memory:
+                self._make_root(node)
+                continue
+            self._collect_readers(node)
+            if self._must_be_stored(node):
+                self.in_memory.add(node)
+                self._make_root(node)
+            elif isinstance(node, Reduce):
+                # Computed once a row, however often the row reads it.
+                self.readers[node] = dict.fromkeys(self.readers[node], 1.0)
+                self.aligned.add(node)
+
+    def _make_root(self, node: Node) -> None:
+        self.readers[node] = {node: 1.0}
+        self.aligned.add(node)
+        self.inline_count.setdefault(node, 0)
+
+    def _collect_readers(self, node: Node) -> None:
+        """Which kernels compute this node inline, and how often per element."""
+        readers: dict[Node, float] = {}
+        aligned = True
+        for user in self.facts.users[node]:
+            factor = self._repetition(node, user)
+            for root, times in self.readers[user].items():
+                readers[root] = max(readers.get(root, 0.0), times * factor)
+            aligned = aligned and user in self.aligned and self._keeps_aligned(user)
+        self.readers[node] = readers
+        if aligned and len(readers) == 1:
+            self.aligned.add(node)
+        for root in readers:
+            self.inline_count[root] = self.inline_count.get(root, 0) + 1
+
+    def _repetition(self, node: Node, user: Node) -> float:
+        """How often the user computes one element of the node."""
+        if isinstance(user, moves.Window):
+            return user.numel / max(node.numel, 1)
+        if not isinstance(user, moves.Expand) or self._feeds_contraction(user):
+            return 1.0  # A contraction's operands are packed once.
+        return _outer_repetition(user)
+
+    def _feeds_contraction(self, node: Node) -> bool:
+        """Whether the node is (close to) an operand of a contraction's product."""
+        for _ in range(4):
+            users = self.facts.users[node]
+            if len(users) != 1:
+                return False
+            node = users[0]
+            if self.facts.is_contraction(node):
+                return True
+        return False
+
+    def _keeps_aligned(self, user: Node) -> bool:
+        if isinstance(user, ops.Elementwise | moves.Reshape | moves.Permute):
+            return True
+        if isinstance(user, Reduce):
+            # A root reads its row once; a joined one once a pass.
+            kind = self.facts.kinds[user]
+            return kind is Kind.ROW and user not in self.in_memory
+        return False
+
+    def _must_be_stored(self, node: Node) -> bool:
+        readers = self.readers[node]
+        if not readers:
+            return False
+        if isinstance(node, Reduce):
+            if self.facts.kinds[node] is Kind.GATHER:
+                return self._storing_pays(node)
+            if node in self.facts.absorbed or self._is_in_epilogue(node):
+                return False
+            return not self._joins_row(node)
+        if any(self.inline_count[root] > MAXIMUM_INLINE_NODES for root in readers):
+            return isinstance(node, ops.Elementwise)
+        if not isinstance(node, ops.Elementwise):
+            return False
+        if self._ends_a_row(node):
+            return True
+        return self._storing_pays(node)
+
+    def _is_in_epilogue(self, node: Reduce) -> bool:
+        """Whether the node's one reader is the end of its own epilogue."""
+        readers = list(self.readers[node])
+        return len(readers) == 1 and self.epilogues.get(readers[0]) is node
+
+    # --- the row join --------------------------------------------------------------
+
+    def _joins_row(self, node: Reduce) -> bool:
+        """Whether a reduction can be a pass of the one kernel that reads it."""
+        if self.facts.kinds[node] is not Kind.ROW or len(self.readers[node]) != 1:
+            return False
+        (root,) = self.readers[node]
+        if isinstance(root, Reduce) and self.facts.kinds[root] is not Kind.ROW:
+            return False
+        source = node.source
+        row_bytes = source.numel // max(node.numel, 1) * source.dtype.itemsize
+        if row_bytes > self.target.cache_bytes // 2:
+            return False
+        if node.numel < 2 * self.target.units and source.numel > 1 << 16:
+            return False
+        joins = self._returns_to_row(node, root)
+        if joins:
+            self.note(root, f"row: {type(node).__name__.lower()} over {source.shape}")
+        return joins
+
+    def _returns_to_row(self, node: Reduce, root: Node) -> bool:
+        """Whether every path to the root stays on the reduced row."""
+        row_shape = _without_ones(node.source.shape)
+        seen: set[Node] = set()
+        stack = list(self.facts.users[node])
+        while stack:
+            user = stack.pop()
+            if user in seen:
+                continue
+            seen.add(user)
+            if not self._stays_on_row(user, node, row_shape):
+                return False
+            if user is not root and not self._is_same_row_reduce(user, node):
+                stack.extend(self.facts.users[user])
+        return True
+
+    def _stays_on_row(
+        self, user: Node, node: Reduce, row_shape: tuple[int, ...]
+    ) -> bool:
+        if isinstance(user, ops.Elementwise):
+            return True
+        if isinstance(user, moves.Reshape):
+            return _without_ones(user.shape) == _without_ones(user.source.shape)
+        if isinstance(user, moves.Expand):
+            return _without_ones(user.shape) == row_shape
+        return self._is_same_row_reduce(user, node)
+
+    def _is_same_row_reduce(self, user: Node, node: Reduce) -> bool:
+        return (
+            isinstance(user, Reduce)
+            and user.source.shape == node.source.shape
+            and user.dims == node.dims
+            and self.facts.kinds[user] is Kind.ROW
+        )
+
+    def _ends_a_row(self, node: Node) -> bool:
+        """A value made with its own row's statistics, about to leave that row.
+
+        Stored here, the row is read once; inlined further, its statistics would be
+        a kernel of their own, and the row would be read again.
+        """
+        if node in self.aligned:
+            return False
+        return any(
+            isinstance(source, moves.Expand) and self._is_row_statistic(source, node)
+            for source in self._row_values(node)
+        )
+
+    def _row_values(self, node: Node) -> list[Node]:
+        """The elementwise values that a node is made of, down to its Expands."""
+        found: list[Node] = []
+        stack, seen = [node], set()
+        while stack and len(seen) < 64:
+            current = stack.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            if isinstance(current, moves.Expand):
+                found.append(current)
+            elif isinstance(current, ops.Elementwise):
+                stack.extend(current.sources)
+        return found
+
+    def _is_row_statistic(self, expand: Node, node: Node) -> bool:
+        """Whether an Expand repeats a reduction of this very row."""
+        current = expand.source
+        for _ in range(8):
+            if isinstance(current, Reduce):
+                return (
+                    self.facts.kinds[current] is Kind.ROW
+                    and _without_ones(current.source.shape) == _without_ones(node.shape)
+                    and self._row_fits(current)
+                )
+            if not isinstance(current, ops.Elementwise | moves.Reshape):
+                return False
+            current = max(current.sources, key=lambda source: len(self.reads[source]))
+        return False
+
+    def _row_fits(self, node: Reduce) -> bool:
+        source = node.source
+        row_bytes = source.numel // max(node.numel, 1) * source.dtype.itemsize
+        return row_bytes <= self.target.cache_bytes // 2
+
+    # --- the inline join ---------------------------------------------------------------
+
+    def _storing_pays(self, node: Node) -> bool:
+        """Compare computing the node in each reader with storing it once."""
+        times = sum(self.readers[node].values())
+        if times <= 1.0:
+            return False
+        target = self.target
+        compute = self.work[node] * node.numel / target.arithmetic_rate
+        read = sum(
+            min(size, node.numel * 8.0) for size in self.reads[node].values()
+        ) / self._bandwidth(node)
+        own = _nbytes(node) / self._bandwidth(node)
+        inline = times * max(compute, read)
+        kernels = len(self.readers[node])
+        stored = max(compute, read) + own + kernels * own + target.launch_seconds
+        return stored < inline
+
+    def _bandwidth(self, node: Node) -> float:
+        """Small values stay in the cache between kernels."""
+        fits = _nbytes(node) <= self.target.cache_bytes // 2
+        return self.target.memory_bandwidth * (4.0 if fits else 1.0)
+
+    # --- results -----------------------------------------------------------------------
+
+    def groups(self) -> list[Group]:
+        """One group for each stored node, in topological order."""
+        return [
+            Group([node], self.reasons.get(node, []))
+            for node in self.order
+            if node in self.in_memory and not is_leaf(node)
+        ] + [
+            Group([node])
+            for node in self.order
+            if node in self.in_memory and is_leaf(node)
+        ]
+
+
+def _outer_repetition(expand: Node) -> float:
+    """Repetition along inner dimensions is free: the value stays in a register."""
+    old = expand.source.shape
+    last = max((dim for dim, size in enumerate(old) if size > 1), default=-1)
+    repetition = 1.0
+    for dim in expand.expanded_dims:
+        if dim < last:
+            repetition *= expand.shape[dim]
+    return repetition
+
+
+def _is_free(node: Node) -> bool:
+    return is_leaf(node) and not _is_in_memory(node)
+
+
+def _nbytes(node: Node) -> float:
+    return float(node.numel * node.dtype.itemsize)
+
+
+def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
