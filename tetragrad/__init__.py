@@ -1,0 +1,130 @@
+"""tetragrad: tensors with gradients, compiled from four op types to fused kernels.
+
+>>> from tetragrad import Tensor
+>>> x = Tensor([1.0, 2.0], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad
+tensor([2., 4.])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tetragrad.core.dtypes import (
+    DType as dtype,
+)
+from tetragrad.core.dtypes import (
+    bfloat16,
+    float8_e4m3fn,
+    float8_e5m2,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from tetragrad.core.dtypes import (
+    bool_ as bool,
+)
+from tetragrad.core.errors import (
+    CaptureError,
+    DeviceError,
+    DTypeError,
+    GradientError,
+    IndexingError,
+    ShapeError,
+    TetragradError,
+)
+from tetragrad.tensor import operations
+from tetragrad.tensor.arithmetic import where
+from tetragrad.tensor.autograd import Function, grad
+from tetragrad.tensor.creation import as_tensor, from_numpy, tensor
+from tetragrad.tensor.functions import power as pow
+from tetragrad.tensor.modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from tetragrad.tensor.movement import broadcast_tensors
+from tetragrad.tensor.operations import *  # noqa: F403 (an explicit list, see there)
+from tetragrad.tensor.promotion import broadcast_shapes
+from tetragrad.tensor.suggestions import missing
+from tetragrad.tensor.tensor import Tensor
+
+__version__ = "0.1.0"
+
+float = float32
+double = float64
+half = float16
+int = int32
+long = int64
+short = int16
+
+#: Packages that are imported when they are first used.
+_PACKAGES = frozenset(["data", "nn", "optim", "random", "state", "xp"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        import importlib
+
+        return importlib.import_module(f"tetragrad.{name}")
+    raise missing(name, "tetragrad", [*globals(), *_PACKAGES])
+
+
+__all__ = [
+    *operations.__all__,
+    "CaptureError",
+    "DTypeError",
+    "DeviceError",
+    "Function",
+    "GradientError",
+    "IndexingError",
+    "ShapeError",
+    "Tensor",
+    "TetragradError",
+    "as_tensor",
+    "bfloat16",
+    "bool",
+    "broadcast_shapes",
+    "broadcast_tensors",
+    "double",
+    "dtype",
+    "enable_grad",
+    "float",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float16",
+    "float32",
+    "float64",
+    "from_numpy",
+    "grad",
+    "half",
+    "inference_mode",
+    "int",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "is_grad_enabled",
+    "long",
+    "no_grad",
+    "pow",
+    "set_grad_enabled",
+    "short",
+    "tensor",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "where",
+]

@@ -1,69 +1,73 @@
-"""The tensor as a handle: a view of a storage, and what gradients need to know.
+"""The tensor as a handle: a view of a storage. All operations build on this class.
 
 The operations are in the modules beside this one, a mixin class for each family;
-all of them build nodes through ``result`` and nothing else.
+they build nodes and wrap them with ``result``, and nothing else.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
-from contextvars import ContextVar
-from typing import Any, Self
-from weakref import WeakValueDictionary
+from collections.abc import Iterable
+from types import CodeType
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
-from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
-from tetragrad.core.errors import GradientError, ShapeError
+from tetragrad.core.errors import DTypeError, GradientError, ShapeError
 from tetragrad.core.settings import settings
 from tetragrad.engine import realize as engine
-from tetragrad.graph.gradients import gradients
-from tetragrad.graph.leaves import Buffer, constant
-from tetragrad.graph.markers import Detached, Variable
-from tetragrad.graph.movement import Movement, broadcast_to
-from tetragrad.graph.node import Node, Shape, walk
-from tetragrad.tensor.storage import Storage, View, ViewStep
+from tetragrad.graph.elementwise import Cast
+from tetragrad.graph.leaves import Buffer
+from tetragrad.graph.markers import Detached
+from tetragrad.graph.movement import Movement
+from tetragrad.graph.node import Node, Shape, interned_count, walk
+from tetragrad.tensor.modes import is_grad_enabled
+from tetragrad.tensor.storage import Collected, Moved, Stopped, Storage, View
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+#: A pending graph of more nodes than this realizes itself.
+PENDING_LIMIT = 50_000
 
 _keys = itertools.count(1)
-_gradient_enabled: ContextVar[bool] = ContextVar("gradient_enabled", default=True)
+_next_check = PENDING_LIMIT
 
 #: Tensors that collect gradients, by the key of their Variable node.
-_collectors: WeakValueDictionary[int, TensorBase] = WeakValueDictionary()
+collectors: WeakValueDictionary[int, TensorBase] = WeakValueDictionary()
 
-
-def gradient_enabled() -> bool:
-    """Whether operations record gradients here (see ``no_grad``)."""
-    return _gradient_enabled.get()
+#: Storages that must advance whenever anything runs: random generators' states.
+effects: WeakSet[Storage] = WeakSet()
 
 
 class TensorBase:
     """A handle on a value: which storage, which view of it, which gradient."""
 
-    __slots__ = (
-        "__weakref__", "_key", "_requires_grad", "grad", "line", "storage", "view",
-    )  # fmt: skip
+    __slots__ = ("__weakref__", "_origin", "grad", "steps", "storage")
 
+    #: The class of every operation's result, also on instances of subclasses.
+    tensor_class: ClassVar[type[Tensor]]
+
+    #: Collected gradient, or None; ``backward()`` adds to it.
+    grad: Tensor | None
     storage: Storage
-    view: View
-    grad: Self | None
-    line: str
+    steps: View
 
     @classmethod
-    def from_node(cls, node: Node, *, requires_grad: bool = False) -> Self:
+    def from_node(cls, node: Node, *, tracked: bool = False) -> Self:
         """A tensor for a node of the graph, with a storage of its own."""
-        return cls._handle(Storage(node, tracked=requires_grad), (), requires_grad)
+        return cls._handle(Storage(node, tracked=tracked), ())
 
     @classmethod
-    def _handle(cls, storage: Storage, view: View, requires_grad: bool) -> Self:
+    def _handle(cls, storage: Storage, steps: View) -> Self:
         tensor = object.__new__(cls)
         tensor.storage = storage
-        tensor.view = view
+        tensor.steps = steps
         tensor.grad = None
-        tensor.line = user_line()
-        tensor._requires_grad = requires_grad
-        tensor._key = 0
+        tensor._origin = _user_code()
         return tensor
 
     # --- the value -------------------------------------------------------------
@@ -71,19 +75,24 @@ class TensorBase:
     @property
     def node(self) -> Node:
         """The current value in the graph."""
-        node = self.storage.read(self.view)
-        if self.storage.tracked and not self._requires_grad:
-            return Detached(node)
-        return node
+        return self.storage.read(self.steps)
 
     @property
     def shape(self) -> Shape:
-        """The size of each dimension."""
+        """The size of each dimension.
+
+        >>> Tensor([[1, 2, 3]]).shape
+        (1, 3)
+        """
         return self.node.shape
 
     @property
     def dtype(self) -> DType:
-        """The type of the elements."""
+        """The type of the elements.
+
+        >>> Tensor([1.5]).dtype
+        float32
+        """
         return self.storage.value.dtype
 
     @property
@@ -93,81 +102,103 @@ class TensorBase:
 
     @property
     def ndim(self) -> int:
-        """The number of dimensions."""
+        """The number of dimensions.
+
+        >>> Tensor([[1, 2, 3]]).ndim
+        2
+        """
         return len(self.shape)
 
-    def result(self, node: Node, *inputs: TensorBase) -> Self:
+    @property
+    def line(self) -> str:
+        """``file:line`` of the user's code that made this tensor."""
+        if self._origin is None:
+            return "?"
+        code, number = self._origin
+        return f"{code.co_filename}:{number}"
+
+    def result(self, node: Node, *inputs: TensorBase) -> Tensor:
         """Wrap the node of an operation on ``self`` and ``inputs``."""
-        tracked = (
-            self._requires_grad or any(entry._requires_grad for entry in inputs)
-        ) and node.dtype.is_floating_point
-        if tracked and not gradient_enabled():
-            return self.from_node(Detached(node))
-        return self.from_node(node, requires_grad=tracked)
+        return wrap(node, self, *inputs)
 
-    def moved(self, movement: type[Movement], *arguments: Any) -> Self:
+    def moved(self, movement: type[Movement], *arguments: Any) -> Tensor:
         """A view of this tensor through one movement; it shares the storage."""
-        requires_grad = self._requires_grad and gradient_enabled()
-        step = ViewStep(movement, arguments)
+        step = Moved(movement, arguments)
         step.apply(self.node)  # Raises here, at the user's line, if it does not fit.
-        return self._handle(self.storage, (*self.view, step), requires_grad)
+        steps: View = (*self.steps, step)
+        if self.requires_grad and not is_grad_enabled():
+            steps = (*steps, Stopped())
+        return self.tensor_class._handle(self.storage, steps)
 
-    def write(self, new: Node, *, tracked: bool = False) -> None:
-        """Replace the value in place, for this tensor and everything it shares with."""
-        if new.shape != self.shape or new.dtype is not self.dtype:
-            raise ShapeError(
-                f"in-place result of shape {new.shape} and {new.dtype} does not fit "
-                f"a tensor of shape {self.shape} and {self.dtype}"
-            )
-        is_leaf_gradient = self._key and gradient_enabled()
-        if is_leaf_gradient or (self.is_leaf and self._requires_grad and gradient_enabled()):
+    def write(self, new: TensorBase) -> Self:
+        """Replace the value in place, for this tensor and everything that shares it.
+
+        Raises:
+            GradientError: a leaf that requires a gradient, outside of ``no_grad``.
+            ShapeError: the new value has another shape.
+            DTypeError: converting it to this dtype would change its kind.
+        """
+        recording = is_grad_enabled()
+        if recording and self._shows_leaf():
             raise GradientError(
                 "a leaf tensor that requires a gradient cannot be changed in place",
                 hint="wrap the change in `with tetragrad.no_grad():`",
             )
-        storage = self.storage
-        value = storage.write(self.view, new)
-        if isinstance(storage.value, Variable) and not tracked:
-            value = Variable(Detached(value), storage.value.key)
-        storage.value = value
-        storage.tracked = storage.tracked or tracked
-        self._requires_grad = self._requires_grad or tracked
+        tracked = recording and new.requires_grad
+        node = self._fit(new.node)
+        self.storage.write(self.steps, node if tracked else Detached(node))
+        self.storage.tracked = self.storage.tracked or tracked
+        _relieve(self)
+        return self
+
+    def _fit(self, node: Node) -> Node:
+        """A new value in this tensor's dtype, or an error at the user's line."""
+        if node.shape != self.shape:
+            raise ShapeError(
+                f"an in-place operation on shape {self.shape} gave {node.shape}",
+                hint="in place the shape stays; write x = ... for a new tensor",
+            )
+        if node.dtype.kind > self.dtype.kind and not _both_integers(node, self):
+            raise DTypeError(
+                f"an in-place operation on {self.dtype} gave {node.dtype}, which "
+                f"{self.dtype} cannot hold",
+                hint="convert the tensor first, for example x = x.float()",
+            )
+        return Cast(node, self.dtype)
+
+    def _shows_leaf(self) -> bool:
+        return self.requires_grad and any(
+            isinstance(step, Collected) and step.is_leaf for step in self.steps
+        )
 
     # --- running ---------------------------------------------------------------
 
     def realize(self) -> Self:
-        """Compute the value now, instead of when it is first read."""
+        """Compute the value now, instead of when it is first read.
+
+        >>> (Tensor([1.0]) + 1).realize()
+        tensor([2.])
+        """
         realize_tensors([self])
         return self
 
-    def numpy(self) -> np.ndarray:
-        """A NumPy array with a copy of the elements.
-
-        Raises:
-            GradientError: the tensor requires a gradient (use ``detach()``).
-        """
-        if self._requires_grad and gradient_enabled():
-            raise GradientError(
-                "numpy() of a tensor that requires a gradient would lose the gradient",
-                hint="write x.detach().numpy()",
-            )
-        return self.read()
-
     def read(self) -> np.ndarray:
         """The elements as a fresh NumPy array, gradient or not."""
-        buffer = engine.realize([self._runnable()])[0]
-        return engine.read_buffer(buffer).copy()
-
-    def _runnable(self) -> Node:
-        node = self.node
-        return node if node.device else _place(node)
+        node: Node = realize_tensors([self])[0]
+        array = engine.read_buffer(cast(Buffer, node))
+        # Movement never needs a kernel to be read by the host.
+        for step in self.steps:
+            if isinstance(step, Moved):
+                node = step.movement.build((node, *step.arguments))
+                array = cast(Movement, node).move(array)
+        return array.copy()
 
     # --- gradients -------------------------------------------------------------
 
     @property
     def requires_grad(self) -> bool:
-        """Whether operations on this tensor record a gradient."""
-        return self._requires_grad
+        """Whether operations on this tensor record a gradient; may be set."""
+        return self.storage.carries_gradient(self.steps)
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -176,119 +207,121 @@ class TensorBase:
     @property
     def is_leaf(self) -> bool:
         """Whether the tensor is not the result of a recorded operation."""
-        value = self.storage.value
-        return not self._requires_grad or (
-            not self.view and isinstance(value, Variable)
-        )
+        if not self.requires_grad:
+            return True
+        for step in reversed(self.steps):
+            if isinstance(step, Moved):
+                return False
+            if isinstance(step, Collected) and step.is_leaf:
+                return True
+        return False
 
-    def requires_grad_(self, value: bool = True) -> Self:
-        """Collect gradients in ``.grad`` from now on (or stop); returns self."""
-        if not value:
-            self._requires_grad = False
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Collect gradients in ``.grad`` from now on (or stop); returns self.
+
+        >>> Tensor([1.0]).requires_grad_().requires_grad
+        True
+        """
+        if not requires_grad:
+            if not self.is_leaf:
+                raise GradientError(
+                    "requires_grad_(False) on the result of a recorded operation",
+                    hint="use x.detach()",
+                )
+            self.detach_()
             return self
         if not self.dtype.is_floating_point:
             raise GradientError(
                 f"only floating-point tensors have gradients, not {self.dtype}",
                 hint="convert it first: x.float().requires_grad_()",
             )
-        if not self._requires_grad:
-            self._collect_gradient(Detached(self.node))
+        if not self.requires_grad:
+            self._collect((Stopped(), Collected(next(_keys), True)))
         return self
 
     def retain_grad(self) -> None:
-        """Keep the gradient of this intermediate result in ``.grad`` too."""
-        if not self._requires_grad:
-            raise GradientError("retain_grad() on a tensor without a gradient")
-        if not self._key:
-            self._collect_gradient(self.node)
+        """Keep the gradient of this intermediate result in ``.grad`` too.
 
-    def _collect_gradient(self, value: Node) -> None:
-        self._key = next(_keys)
-        if self.view:
-            self.storage, self.view = Storage(value, tracked=True), ()
-        self.storage.value = Variable(value, self._key)
-        self.storage.tracked = True
-        self._requires_grad = True
-        _collectors[self._key] = self
-
-    def detach(self) -> Self:
-        """The same elements, shared, without the gradient."""
-        return self._handle(self.storage, self.view, False)
-
-    def backward(
-        self, gradient: TensorBase | None = None, *, create_graph: bool = False
-    ) -> None:
-        """Add the gradients of this value to the ``.grad`` of every leaf it used.
-
-        Args:
-            gradient: the upstream gradient, of this tensor's shape; may be left out
-                for a single element, where it is 1.
-            create_graph: keep the gradients differentiable (second derivatives).
+        Call it before the tensor is used, as each use takes the gradient along.
         """
-        upstream = _upstream(self, gradient)
-        output = self.node
-        variables = [node for node in walk([output]) if isinstance(node, Variable)]
-        found = gradients({output: upstream}, variables)
-        for variable, node in found.items():
-            collector = _collectors.get(variable.key)
-            if collector is not None:
-                _accumulate(collector, node, create_graph)
-
-
-def _upstream(output: TensorBase, gradient: TensorBase | None) -> Node:
-    if not output.requires_grad:
-        raise GradientError(
-            "backward() from a tensor that does not depend on anything that "
-            "requires a gradient",
-            hint="set requires_grad=True on the inputs, outside of no_grad()",
-        )
-    node = output.node
-    if gradient is not None:
-        if gradient.shape != node.shape:
-            raise ShapeError(
-                f"backward(): the gradient has shape {gradient.shape}, "
-                f"the tensor {node.shape}"
+        if not self.requires_grad:
+            raise GradientError(
+                "retain_grad() on a tensor that does not require a gradient"
             )
-        return gradient.node
-    if node.numel != 1:
-        raise GradientError(
-            f"backward() from shape {node.shape}: which of its {node.numel} "
-            "elements should be differentiated?",
-            hint="reduce it first, x.sum().backward(), or pass backward(gradient)",
-        )
-    return broadcast_to(constant(1.0, node.dtype), node.shape)
+        if not any(isinstance(step, Collected) for step in self.steps):
+            self._collect((Collected(next(_keys), False),))
+
+    def _collect(self, steps: View) -> None:
+        self.steps = (*self.steps, *steps)
+        collected = steps[-1]
+        assert isinstance(collected, Collected)
+        collectors[collected.key] = self
+
+    def detach(self) -> Tensor:
+        """The same elements, shared, without the gradient.
+
+        >>> Tensor([1.0], requires_grad=True).detach().requires_grad
+        False
+        """
+        return self.tensor_class._handle(self.storage, (*self.steps, Stopped()))
+
+    def detach_(self) -> Self:
+        """Forget how this tensor was computed; returns self."""
+        if self.requires_grad:
+            self.steps = (*self.steps, Stopped())
+        return self
 
 
-def _accumulate(collector: TensorBase, node: Node, create_graph: bool) -> None:
-    gradient = type(collector).from_node(
-        node if create_graph else Detached(node), requires_grad=create_graph
+def _both_integers(node: Node, tensor: TensorBase) -> bool:
+    return node.dtype.is_integer and tensor.dtype.is_integer
+
+
+def wrap(node: Node, *inputs: TensorBase) -> Tensor:
+    """A new tensor for the node of an operation on these inputs."""
+    depends = node.dtype.is_floating_point and any(
+        entry.requires_grad for entry in inputs
     )
-    known = collector.grad
-    collector.grad = gradient if known is None else known + gradient  # type: ignore[operator]
+    tracked = depends and is_grad_enabled()
+    if depends and not tracked:
+        node = Detached(node)
+    result = TensorBase.tensor_class.from_node(node, tracked=tracked)
+    _relieve(result)
+    return result
 
 
-def realize_tensors(tensors: list[Any]) -> None:
-    """Compute several tensors together, so that they can share kernels."""
-    storages = {id(tensor.storage): tensor.storage for tensor in tensors}
-    pending = list(storages.values())
-    buffers = engine.realize([_place(storage.value) for storage in pending])
+def _relieve(tensor: TensorBase) -> None:
+    """Realize a tensor whose pending graph has grown beyond the limit."""
+    global _next_check
+    if interned_count() <= _next_check:
+        return
+    pending = sum(1 for _ in walk([tensor.storage.value]))
+    if pending > PENDING_LIMIT:
+        realize_tensors([tensor])
+    _next_check = max(PENDING_LIMIT, interned_count() + PENDING_LIMIT // 2)
+
+
+def realize_tensors(tensors: Iterable[Any]) -> list[Buffer]:
+    """Compute several tensors together, so that they can share kernels.
+
+    Gives the buffer of each tensor's storage. A storage that no gradient needs
+    the graph of lets go of it.
+    """
+    storages = [tensor.storage for tensor in tensors]
+    pending = list(dict.fromkeys([*storages, *effects]))
+    buffers = engine.realize([storage.value for storage in pending])
     for storage, buffer in zip(pending, buffers, strict=True):
-        value = storage.value
-        if isinstance(value, Variable) and isinstance(value.source, Detached | Buffer):
-            storage.value = Variable(buffer, value.key)
-        elif not storage.tracked:
+        if not storage.tracked:
             storage.value = buffer
+    known = dict(zip(pending, buffers, strict=True))
+    return [known[storage] for storage in storages]
 
 
-def _place(node: Node) -> Node:
-    return node
-
-
-def user_line() -> str:
-    """``file:line`` of the user's code that is running now."""
+def _user_code() -> tuple[CodeType, int] | None:
+    """The user's code object and line that are running now."""
     frame = sys._getframe(1)
-    while frame is not None and "tetragrad" in frame.f_globals.get("__name__", ""):
-        frame = frame.f_back  # type: ignore[assignment]
-    if frame is None:
-        return "?"
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith("tetragrad."):
+            return frame.f_code, frame.f_lineno
+        frame = cast(Any, frame.f_back)
+    return None

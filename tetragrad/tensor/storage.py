@@ -1,39 +1,56 @@
 """Where a tensor's value lives, shared with all of its views.
 
 A value is never changed: an in-place operation builds the next value and puts it
-in the storage, and every view sees it because a view is only a list of movements.
+in the storage, and every view sees it because a view is only a list of steps.
 Whoever still needs the old value (a gradient) keeps the old node.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tetragrad.core.errors import ShapeError
 from tetragrad.core.dtypes import bool_
+from tetragrad.core.errors import ShapeError
 from tetragrad.graph.elementwise import Where
 from tetragrad.graph.leaves import constant
-from tetragrad.graph.movement import Expand, Movement, broadcast_to
+from tetragrad.graph.markers import CustomGradient, Detached, Variable
+from tetragrad.graph.movement import Expand, Movement, Window, broadcast_to
 from tetragrad.graph.node import Node
 
 
-@dataclass(frozen=True, slots=True)
 class ViewStep:
-    """One movement of a view: its class and the arguments after the source."""
+    """One step from a storage's value to what a tensor shows of it."""
+
+    __slots__ = ()
+
+    def apply(self, node: Node) -> Node:
+        """The view of a value."""
+        raise NotImplementedError
+
+    def write(self, old: Node, new: Node) -> Node:
+        """``old`` with its view replaced by ``new``; a marker hides nothing."""
+        return new
+
+
+@dataclass(frozen=True, slots=True)
+class Moved(ViewStep):
+    """A movement: its class and the arguments after the source."""
 
     movement: type[Movement]
     arguments: tuple[Any, ...]
 
     def apply(self, node: Node) -> Node:
-        """The view of a value."""
         return self.movement(node, *self.arguments)
 
     def write(self, old: Node, new: Node) -> Node:
-        """``old`` with its view replaced by ``new``."""
         # Built without local algebra, which could merge it with the movement before.
         view = self.movement.build((old, *self.arguments))
-        if isinstance(view, Expand):
+        overlaps = isinstance(view, Window) or (
+            isinstance(view, Expand) and view.expanded_dims
+        )
+        if overlaps:
             raise ShapeError(
                 f"in-place write to an expanded view of shape {view.shape}: several "
                 "of its elements are one element in memory",
@@ -44,6 +61,38 @@ class ViewStep:
         return Where(inside, _adjoint(view, new, old), old)
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped(ViewStep):
+    """From here on no gradient flows back: ``detach()``."""
+
+    def apply(self, node: Node) -> Node:
+        return Detached(node)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected(ViewStep):
+    """Gradients arrive here: at a leaf, or where ``retain_grad()`` was called."""
+
+    key: int
+    is_leaf: bool
+
+    def apply(self, node: Node) -> Node:
+        return Variable(node, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooked(ViewStep):
+    """A function of the user's sees, and may replace, the gradient."""
+
+    rule: Callable[[Node], tuple[Node | None, ...]]
+
+    def apply(self, node: Node) -> Node:
+        return CustomGradient(node, self.rule, (node,))
+
+
+View = tuple[ViewStep, ...]
+
+
 def _adjoint(view: Node, value: Node, old: Node) -> Node:
     """Place a value of the view's shape back into the shape of the viewed."""
     placed = view.gradient(value)[0]
@@ -51,13 +100,11 @@ def _adjoint(view: Node, value: Node, old: Node) -> Node:
     return placed
 
 
-View = tuple[ViewStep, ...]
-
-
 class Storage:
     """The current value of a tensor and of all its views.
 
-    ``tracked`` says that gradients may flow through the value.
+    ``tracked`` says that the value was computed from something that collects
+    gradients, so that its graph must be kept.
     """
 
     __slots__ = ("__weakref__", "tracked", "value")
@@ -73,9 +120,18 @@ class Storage:
             node = step.apply(node)
         return node
 
-    def write(self, view: View, new: Node) -> Node:
-        """The next value of the whole storage, with a view of it replaced."""
-        return _write(self.value, view, new)
+    def write(self, view: View, new: Node) -> None:
+        """Replace what a view shows; every other view of the storage sees it."""
+        self.value = _write(self.value, view, new)
+
+    def carries_gradient(self, view: View) -> bool:
+        """Whether gradients flow from this view of the value."""
+        for step in reversed(view):
+            if isinstance(step, Collected):
+                return True
+            if isinstance(step, Stopped):
+                return False
+        return self.tracked
 
 
 def _write(old: Node, view: View, new: Node) -> Node:

@@ -2,10 +2,58 @@
 
 from __future__ import annotations
 
-from tetragrad.tensor.elementwise import ElementwiseMethods
+from typing import Any
+
+from tetragrad.core.dtypes import to_dtype
+from tetragrad.engine import realize as engine
+from tetragrad.graph.elementwise import Cast
+from tetragrad.tensor.autograd import backward
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.contraction import ContractionMethods
+from tetragrad.tensor.creation import array_of
+from tetragrad.tensor.devices import device_name
+from tetragrad.tensor.storage import Storage
+from tetragrad.tensor.suggestions import missing
 
 
-class Tensor(ElementwiseMethods):
-    """An array of one dtype on one device, computed when it is first needed."""
+class Tensor(ContractionMethods):
+    """An array of one dtype on one device, computed when it is first needed.
+
+    Args:
+        data: a number, nested lists of numbers, an array or another tensor; copied.
+        dtype: float32 for Python floats, int64 for integers, an array's own
+            otherwise.
+        device: where the elements live; the default device if left out.
+        requires_grad: collect gradients in ``.grad``.
+
+    >>> Tensor([[1, 2], [3, 4]], dtype="float32") * 2
+    tensor([[2., 4.],
+            [6., 8.]])
+    """
 
     __slots__ = ()
+
+    def __new__(
+        cls,
+        data: Any = (),
+        dtype: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        wanted = None if dtype is None else to_dtype(dtype)
+        place = device_name(device)
+        if isinstance(data, TensorBase):
+            node = data.detach().node
+            node = node if wanted is None else Cast(node, wanted)
+        else:
+            node = engine.from_array(array_of(data, wanted), place)
+        made = cls._handle(Storage(node, tracked=False), ())
+        return made.requires_grad_() if requires_grad else made
+
+    backward = backward
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing(name, "Tensor", dir(type(self)))
+
+
+TensorBase.tensor_class = Tensor

@@ -1,0 +1,501 @@
+"""Arithmetic, comparisons and logic: operators, and their in-place forms."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import DTypeError, TetragradError
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.node import Node
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.movement import MovementMethods
+from tetragrad.tensor.promotion import (
+    Operand,
+    Scalar,
+    align,
+    broadcast_nodes,
+    combine,
+    common_dtype,
+    float_dtype,
+    is_operand,
+    to_node,
+    to_operand,
+)
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+P = ParamSpec("P")
+T = TypeVar("T", bound=TensorBase)
+
+
+def in_place(
+    method: Callable[Concatenate[T, P], TensorBase],
+) -> Callable[Concatenate[T, P], Tensor]:
+    """The form of a method that replaces the tensor's value by the result."""
+
+    @functools.wraps(method)
+    def changed(self: T, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        return cast("Tensor", self.write(method(self, *args, **kwargs)))
+
+    changed.__name__ = f"{method.__name__}_"
+    changed.__qualname__ = f"{method.__qualname__}_"
+    changed.__doc__ = f"``{method.__name__}`` in place; returns self."
+    return changed
+
+
+def binary(
+    op: Callable[[Node, Node], Node], lhs: Any, rhs: Any, dtype: DType | None = None
+) -> Tensor:
+    """Apply an op after promotion (or conversion to ``dtype``) and broadcasting."""
+    left, right = to_operand(lhs), to_operand(rhs)
+    nodes = align(left, right, dtype=dtype)
+    return combine(op(*nodes), left, right)
+
+
+def add_nodes(lhs: Node, rhs: Node) -> Node:
+    """The sum; of bools, whether any holds."""
+    return ops.Or(lhs, rhs) if lhs.dtype.is_bool else ops.Add(lhs, rhs)
+
+
+def multiply_nodes(lhs: Node, rhs: Node) -> Node:
+    """The product; of bools, whether both hold."""
+    return ops.And(lhs, rhs) if lhs.dtype.is_bool else ops.Mul(lhs, rhs)
+
+
+def subtract_nodes(lhs: Node, rhs: Node) -> Node:
+    """The difference, which bools do not have."""
+    if lhs.dtype.is_bool:
+        raise DTypeError(
+            "subtraction of bools", hint="use ^ or logical_xor(), or convert to int"
+        )
+    return ops.Sub(lhs, rhs)
+
+
+def minimum_nodes(lhs: Node, rhs: Node) -> Node:
+    """The smaller value; NaN if either is NaN."""
+    if lhs.dtype.is_bool:
+        return ops.And(lhs, rhs)
+    # Negation reverses the order of floats, and the bitwise not that of integers.
+    reverse = ops.Neg if lhs.dtype.is_floating_point else ops.Not
+    return reverse(ops.Maximum(reverse(lhs), reverse(rhs)))
+
+
+def absolute_node(node: Node) -> Node:
+    """The value without its sign, for values whose gradient is not needed."""
+    zero = full_like(node, 0)
+    return ops.Where(ops.Lt(zero, node), node, ops.Sub(zero, node))
+
+
+def fmod_nodes(lhs: Node, rhs: Node) -> Node:
+    """The remainder of truncated division: its sign is lhs's."""
+    remainder = ops.Mod(absolute_node(lhs), absolute_node(rhs))
+    is_negative = ops.Lt(lhs, full_like(lhs, 0))
+    return ops.Where(is_negative, ops.Neg(remainder), remainder)
+
+
+def floor_divide_nodes(lhs: Node, rhs: Node) -> Node:
+    """The floor of the exact quotient."""
+    if not lhs.dtype.is_floating_point:
+        return ops.IDiv(lhs, rhs)
+    # The rounded quotient may have reached the next whole number, so the remainder
+    # is taken out first; it divides exactly up to one rounding.
+    remainder = fmod_nodes(lhs, rhs)
+    zero, one = full_like(lhs, 0), full_like(lhs, 1)
+    quotient = ops.Div(ops.Sub(lhs, remainder), rhs)
+    has_rest = ops.Not(ops.Eq(remainder, zero))
+    signs_differ = ops.Xor(ops.Lt(remainder, zero), ops.Lt(rhs, zero))
+    lower = ops.Sub(quotient, one)
+    quotient = ops.Where(ops.And(has_rest, signs_differ), lower, quotient)
+    floor = ops.Floor(quotient)
+    half = full_like(lhs, 0.5)
+    is_next = ops.Lt(half, ops.Sub(quotient, floor))
+    rounded = ops.Where(is_next, ops.Add(floor, one), floor)
+    return ops.Where(ops.Eq(rhs, zero), ops.Div(lhs, rhs), rounded)
+
+
+def truncated_divide_nodes(lhs: Node, rhs: Node) -> Node:
+    """The quotient without its fraction."""
+    if lhs.dtype.is_floating_point:
+        return ops.Trunc(ops.Div(lhs, rhs))
+    quotient = ops.IDiv(lhs, rhs)
+    zero, one = full_like(lhs, 0), full_like(lhs, 1)
+    is_exact = ops.Eq(ops.Mul(quotient, rhs), lhs)
+    is_positive = ops.Not(ops.Lt(quotient, zero))
+    keep = ops.Or(ops.Or(is_exact, is_positive), ops.Eq(rhs, zero))
+    return ops.Where(keep, quotient, ops.Add(quotient, one))
+
+
+def operator(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Let Python try the other operand's method for values that are no numbers."""
+
+    @functools.wraps(method)
+    def checked(self: Any, other: Any) -> Any:
+        return method(self, other) if is_operand(other) else NotImplemented
+
+    return checked
+
+
+class ArithmeticMethods(MovementMethods):
+    """Methods that combine two tensors, or a tensor and a number."""
+
+    __slots__ = ()
+
+    # NumPy arrays on the left leave the operation to us.
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+
+    # --- arithmetic ------------------------------------------------------------------
+
+    def add(self, other: Operand, *, alpha: Scalar = 1) -> Tensor:
+        """self + alpha * other.
+
+        >>> Tensor([1, 2]).add(1.5)
+        tensor([2.5000, 3.5000])
+        """
+        scaled = other if alpha == 1 else binary(multiply_nodes, other, alpha)
+        return binary(add_nodes, self, scaled)
+
+    def sub(self, other: Operand, *, alpha: Scalar = 1) -> Tensor:
+        """self - alpha * other.
+
+        >>> Tensor([3, 2]).sub(1)
+        tensor([2, 1])
+        """
+        scaled = other if alpha == 1 else binary(multiply_nodes, other, alpha)
+        return binary(subtract_nodes, self, scaled)
+
+    def mul(self, other: Operand) -> Tensor:
+        """self * other.
+
+        >>> Tensor([1, 2]).mul(3)
+        tensor([3, 6])
+        """
+        return binary(multiply_nodes, self, other)
+
+    def div(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
+        """self / other; ``rounding_mode`` may be 'trunc' or 'floor'.
+
+        Without rounding, integers give float32.
+
+        >>> Tensor([7, -7]).div(2)
+        tensor([ 3.5000, -3.5000])
+        >>> Tensor([7, -7]).div(2, rounding_mode='trunc')
+        tensor([ 3, -3])
+        """
+        if rounding_mode is None:
+            other = to_operand(other)
+            return binary(ops.Div, self, other, float_dtype(self, other))
+        modes = {"trunc": truncated_divide_nodes, "floor": floor_divide_nodes}
+        if rounding_mode not in modes:
+            raise TetragradError(
+                f"there is no rounding_mode {rounding_mode!r}",
+                hint="use None, 'trunc' or 'floor'",
+            )
+        return binary(modes[rounding_mode], self, other)
+
+    def floor_divide(self, other: Operand) -> Tensor:
+        """The floor of self / other; an integer divided by 0 gives 0.
+
+        >>> Tensor([7, -7]).floor_divide(2)
+        tensor([ 3, -4])
+        """
+        return binary(floor_divide_nodes, self, other)
+
+    def remainder(self, other: Operand) -> Tensor:
+        """self - floor(self / other) * other; its sign is other's.
+
+        >>> Tensor([7, -7]).remainder(4)
+        tensor([3, 1])
+        """
+        return binary(ops.Mod, self, other)
+
+    def fmod(self, other: Operand) -> Tensor:
+        """The remainder of truncated division; its sign is self's.
+
+        >>> Tensor([7, -7]).fmod(4)
+        tensor([ 3, -3])
+        """
+        return binary(fmod_nodes, self, other)
+
+    def neg(self) -> Tensor:
+        """-self.
+
+        >>> Tensor([1, -2]).neg()
+        tensor([-1,  2])
+        """
+        if self.dtype.is_bool:
+            raise DTypeError("negation of bools", hint="use ~ or logical_not()")
+        return self.result(ops.Neg(self.node))
+
+    subtract = sub
+    multiply = mul
+    divide = div
+    true_divide = div
+    negative = neg
+
+    def rsub(self, other: Operand, *, alpha: Scalar = 1) -> Tensor:
+        """other - alpha * self."""
+        return binary(subtract_nodes, other, self if alpha == 1 else self.mul(alpha))
+
+    # --- comparisons -----------------------------------------------------------------
+
+    def eq(self, other: Operand) -> Tensor:
+        """Where the elements are equal; NaN equals nothing.
+
+        >>> Tensor([1, 2]).eq(2)
+        tensor([False,  True])
+        """
+        return binary(ops.Eq, self, other)
+
+    def ne(self, other: Operand) -> Tensor:
+        """Where the elements differ."""
+        return binary(lambda lhs, rhs: ops.Not(ops.Eq(lhs, rhs)), self, other)
+
+    def lt(self, other: Operand) -> Tensor:
+        """Where self is less than other.
+
+        >>> Tensor([1, 2]).lt(2)
+        tensor([ True, False])
+        """
+        return binary(ops.Lt, self, other)
+
+    def gt(self, other: Operand) -> Tensor:
+        """Where self is greater than other."""
+        return binary(lambda lhs, rhs: ops.Lt(rhs, lhs), self, other)
+
+    def le(self, other: Operand) -> Tensor:
+        """Where self is less than other or equal."""
+        return binary(_not_above, self, other)
+
+    def ge(self, other: Operand) -> Tensor:
+        """Where self is greater than other or equal."""
+        return binary(lambda lhs, rhs: _not_above(rhs, lhs), self, other)
+
+    not_equal = ne
+    less = lt
+    less_equal = le
+    greater = gt
+    greater_equal = ge
+
+    # --- logic and bits --------------------------------------------------------------
+
+    def logical_not(self) -> Tensor:
+        """Where the element is zero.
+
+        >>> Tensor([0, 2]).logical_not()
+        tensor([ True, False])
+        """
+        return self.result(ops.Not(ops.Cast(self.node, dtypes.bool_)))
+
+    def logical_and(self, other: Operand) -> Tensor:
+        """Where both elements are nonzero."""
+        return binary(_of_truth(ops.And), self, other)
+
+    def logical_or(self, other: Operand) -> Tensor:
+        """Where at least one element is nonzero."""
+        return binary(_of_truth(ops.Or), self, other)
+
+    def logical_xor(self, other: Operand) -> Tensor:
+        """Where exactly one element is nonzero."""
+        return binary(_of_truth(ops.Xor), self, other)
+
+    def bitwise_not(self) -> Tensor:
+        """All bits inverted; of bools, the logical not.
+
+        >>> Tensor([0, 5]).bitwise_not()
+        tensor([-1, -6])
+        """
+        return self.result(ops.Not(self.node))
+
+    def bitwise_and(self, other: Operand) -> Tensor:
+        """The bits set in both."""
+        return binary(ops.And, self, other)
+
+    def bitwise_or(self, other: Operand) -> Tensor:
+        """The bits set in at least one."""
+        return binary(ops.Or, self, other)
+
+    def bitwise_xor(self, other: Operand) -> Tensor:
+        """The bits set in exactly one."""
+        return binary(ops.Xor, self, other)
+
+    def bitwise_left_shift(self, other: Operand) -> Tensor:
+        """Bits moved left; by the width or more gives 0.
+
+        >>> Tensor([1, 3]) << 2
+        tensor([ 4, 12])
+        """
+        return binary(ops.Shl, self, other)
+
+    def bitwise_right_shift(self, other: Operand) -> Tensor:
+        """Bits moved right, keeping the sign."""
+        return binary(ops.Shr, self, other)
+
+    # --- choice ----------------------------------------------------------------------
+
+    def maximum(self, other: Operand) -> Tensor:
+        """The larger elements; NaN if either is NaN.
+
+        >>> Tensor([1, 5]).maximum(Tensor([3, 2]))
+        tensor([3, 5])
+        """
+        return binary(ops.Maximum, self, other)
+
+    def minimum(self, other: Operand) -> Tensor:
+        """The smaller elements; NaN if either is NaN."""
+        return binary(minimum_nodes, self, other)
+
+    def fmax(self, other: Operand) -> Tensor:
+        """The larger elements, ignoring NaN where the other is a number."""
+        return binary(_ignore_nan(ops.Maximum), self, other)
+
+    def fmin(self, other: Operand) -> Tensor:
+        """The smaller elements, ignoring NaN where the other is a number."""
+        return binary(_ignore_nan(minimum_nodes), self, other)
+
+    def where(self, condition: Tensor, other: Operand) -> Tensor:
+        """self where the condition holds, else other.
+
+        >>> Tensor([1, 2]).where(Tensor([True, False]), 0)
+        tensor([1, 0])
+        """
+        return where(condition, self, other)
+
+    def masked_fill(self, mask: Tensor, value: Operand) -> Tensor:
+        """``value`` where the mask holds, else self.
+
+        >>> Tensor([1, 2]).masked_fill(Tensor([True, False]), 0)
+        tensor([0, 2])
+        """
+        value_node = to_node(to_operand(value), self.dtype)
+        nodes = align(mask, dtype=dtypes.bool_) + [self.node, value_node]
+        mask_node, own, filled = broadcast_nodes(*nodes)
+        return combine(ops.Where(mask_node, filled, own), self, value)
+
+    # --- in place ----------------------------------------------------------------------
+
+    add_ = in_place(add)
+    sub_ = in_place(sub)
+    mul_ = in_place(mul)
+    div_ = in_place(div)
+    floor_divide_ = in_place(floor_divide)
+    remainder_ = in_place(remainder)
+    neg_ = in_place(neg)
+    logical_not_ = in_place(logical_not)
+    logical_and_ = in_place(logical_and)
+    logical_or_ = in_place(logical_or)
+    bitwise_and_ = in_place(bitwise_and)
+    bitwise_or_ = in_place(bitwise_or)
+    bitwise_xor_ = in_place(bitwise_xor)
+    bitwise_left_shift_ = in_place(bitwise_left_shift)
+    bitwise_right_shift_ = in_place(bitwise_right_shift)
+    masked_fill_ = in_place(masked_fill)
+
+    # --- operators ---------------------------------------------------------------------
+
+    __add__ = operator(add)
+    __radd__ = operator(lambda self, other: binary(add_nodes, other, self))
+    __iadd__ = operator(add_)
+    __sub__ = operator(sub)
+    __rsub__ = operator(rsub)
+    __isub__ = operator(sub_)
+    __mul__ = operator(mul)
+    __rmul__ = operator(lambda self, other: binary(multiply_nodes, other, self))
+    __imul__ = operator(mul_)
+    __truediv__ = operator(div)
+    __rtruediv__ = operator(lambda self, other: _divide(other, self))
+    __itruediv__ = operator(div_)
+    __floordiv__ = operator(floor_divide)
+    __rfloordiv__ = operator(
+        lambda self, other: binary(floor_divide_nodes, other, self)
+    )
+    __ifloordiv__ = operator(floor_divide_)
+    __mod__ = operator(remainder)
+    __rmod__ = operator(lambda self, other: binary(ops.Mod, other, self))
+    __imod__ = operator(remainder_)
+    __and__ = operator(bitwise_and)
+    __rand__ = operator(bitwise_and)
+    __iand__ = operator(bitwise_and_)
+    __or__ = operator(bitwise_or)
+    __ror__ = operator(bitwise_or)
+    __ior__ = operator(bitwise_or_)
+    __xor__ = operator(bitwise_xor)
+    __rxor__ = operator(bitwise_xor)
+    __ixor__ = operator(bitwise_xor_)
+    __lshift__ = operator(bitwise_left_shift)
+    __rlshift__ = operator(lambda self, other: binary(ops.Shl, other, self))
+    __ilshift__ = operator(bitwise_left_shift_)
+    __rshift__ = operator(bitwise_right_shift)
+    __rrshift__ = operator(lambda self, other: binary(ops.Shr, other, self))
+    __irshift__ = operator(bitwise_right_shift_)
+    __eq__ = operator(eq)
+    __ne__ = operator(ne)
+    __lt__ = operator(lt)
+    __le__ = operator(le)
+    __gt__ = operator(gt)
+    __ge__ = operator(ge)
+    __neg__ = neg
+    __invert__ = bitwise_not
+
+    def __pos__(self) -> Tensor:
+        return self  # type: ignore[return-value]
+
+
+def _divide(lhs: Any, rhs: Any) -> Tensor:
+    left, right = to_operand(lhs), to_operand(rhs)
+    return binary(ops.Div, left, right, float_dtype(left, right))
+
+
+def _not_above(lhs: Node, rhs: Node) -> Node:
+    """lhs <= rhs; false if either is NaN."""
+    if lhs.dtype.is_floating_point:
+        return ops.Or(ops.Lt(lhs, rhs), ops.Eq(lhs, rhs))
+    return ops.Not(ops.Lt(rhs, lhs))
+
+
+def _of_truth(op: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:
+    """An op on whether its operands are nonzero."""
+
+    def apply(lhs: Node, rhs: Node) -> Node:
+        return op(ops.Cast(lhs, dtypes.bool_), ops.Cast(rhs, dtypes.bool_))
+
+    return apply
+
+
+def _ignore_nan(op: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:
+    """An op that gives the other operand where one is NaN."""
+
+    def apply(lhs: Node, rhs: Node) -> Node:
+        either = ops.Where(ops.Eq(rhs, rhs), op(lhs, rhs), lhs)
+        return ops.Where(ops.Eq(lhs, lhs), either, rhs)
+
+    return apply
+
+
+def where(condition: Tensor, input: Any, other: Any) -> Tensor:
+    """``input`` where the condition holds, else ``other``; all three broadcast.
+
+    >>> tetragrad.where(Tensor([True, False]), Tensor([1, 2]), 0.5)
+    tensor([1.0000, 0.5000])
+
+    Raises:
+        DTypeError: the condition is not a tensor of bools.
+    """
+    if not isinstance(condition, TensorBase) or not condition.dtype.is_bool:
+        given = getattr(condition, "dtype", type(condition).__name__)
+        raise DTypeError(
+            f"where() needs a condition of bools, not {given}",
+            hint="compare it with something, for example x != 0",
+        )
+    if_true, if_false = to_operand(input), to_operand(other)
+    dtype = common_dtype(if_true, if_false)
+    nodes = broadcast_nodes(
+        condition.node, to_node(if_true, dtype), to_node(if_false, dtype)
+    )
+    return combine(ops.Where(*nodes), condition, if_true, if_false)

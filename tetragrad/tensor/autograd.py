@@ -1,0 +1,266 @@
+"""Gradients as users ask for them: backward, grad, hooks, functions of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from tetragrad.core.errors import GradientError, ShapeError
+from tetragrad.graph.gradients import gradients
+from tetragrad.graph.leaves import constant
+from tetragrad.graph.markers import CustomGradient, Detached, Variable
+from tetragrad.graph.movement import broadcast_to
+from tetragrad.graph.node import Node, walk
+from tetragrad.tensor.base import TensorBase, collectors, wrap
+from tetragrad.tensor.modes import enable_grad, no_grad
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+def backward(
+    self: TensorBase,
+    gradient: TensorBase | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Sequence[TensorBase] | None = None,
+) -> None:
+    """Add the gradients of this value to the ``.grad`` of every leaf it used.
+
+    Args:
+        gradient: the upstream gradient, of this tensor's shape; may be left out for
+            a single element, where it is 1.
+        retain_graph: accepted for PyTorch's sake; a graph can always be used again.
+        create_graph: keep the gradients differentiable (second derivatives).
+        inputs: only these tensors collect gradients.
+
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+    output = self.node
+    upstream = _upstream(self, gradient)
+    reachable = walk([output], stop=_hides_gradients)
+    variables = [node for node in reachable if isinstance(node, Variable)]
+    if inputs is not None:
+        wanted = {entry.node for entry in inputs}
+        variables = [node for node in variables if node in wanted]
+    found = gradients({output: upstream}, variables)
+    for variable in variables:
+        collector = collectors.get(variable.key)
+        if collector is not None and variable in found:
+            _accumulate(collector, found[variable], create_graph)
+
+
+def _hides_gradients(node: Node) -> bool:
+    return isinstance(node, Detached)
+
+
+def _upstream(output: TensorBase, gradient: TensorBase | None) -> Node:
+    """The gradient that an output starts with."""
+    if not output.requires_grad:
+        raise GradientError(
+            "backward() from a tensor that does not depend on anything that "
+            "requires a gradient",
+            hint="set requires_grad=True on the inputs, outside of no_grad()",
+        )
+    node = output.node
+    if gradient is not None:
+        if gradient.shape != node.shape:
+            raise ShapeError(
+                f"backward(): the gradient has shape {gradient.shape}, "
+                f"the tensor {node.shape}"
+            )
+        return gradient.node
+    if node.numel != 1:
+        raise GradientError(
+            f"backward() from shape {node.shape}: which of its {node.numel} "
+            "elements should be differentiated?",
+            hint="reduce it first, x.sum().backward(), or pass backward(gradient)",
+        )
+    return broadcast_to(constant(1.0, node.dtype), node.shape)
+
+
+def _accumulate(collector: TensorBase, node: Node, create_graph: bool) -> None:
+    known = collector.grad
+    if known is not None:
+        from tetragrad.graph.elementwise import Add
+
+        node = Add(known.node, node)
+    collector.grad = _gradient_tensor(node, create_graph)
+
+
+def _gradient_tensor(node: Node, create_graph: bool) -> Tensor:
+    cls = TensorBase.tensor_class
+    if create_graph:
+        return cls.from_node(node, tracked=True)
+    return cls.from_node(Detached(node))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [value] if isinstance(value, TensorBase) else list(value)
+
+
+def grad(
+    outputs: TensorBase | Sequence[TensorBase],
+    inputs: TensorBase | Sequence[TensorBase],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the outputs' sum with respect to the inputs; ``.grad`` stays.
+
+    >>> x = Tensor([3.0], requires_grad=True)
+    >>> tetragrad.grad((x * x).sum(), x)
+    (tensor([6.]),)
+
+    Raises:
+        GradientError: an input that the outputs do not depend on, unless
+            ``allow_unused`` (its gradient is then None).
+    """
+    results, targets = _as_list(outputs), _as_list(inputs)
+    given = [None] * len(results) if grad_outputs is None else _as_list(grad_outputs)
+    starts: dict[Node, Node] = {}
+    for output, upstream in zip(results, given, strict=True):
+        start = _upstream(output, upstream)
+        known = starts.get(output.node)
+        starts[output.node] = start if known is None else _sum(known, start)
+    found = gradients(starts, [target.node for target in targets])
+    parts: list[Tensor | None] = []
+    for position, target in enumerate(targets):
+        node = found.get(target.node)
+        if node is None and not allow_unused:
+            raise GradientError(
+                f"grad(): the outputs do not depend on input {position} "
+                f"of shape {target.shape}",
+                hint="pass allow_unused=True to get None for it",
+            )
+        parts.append(None if node is None else _gradient_tensor(node, create_graph))
+    return tuple(parts)
+
+
+def _sum(lhs: Node, rhs: Node) -> Node:
+    from tetragrad.graph.elementwise import Add
+
+    return Add(lhs, rhs)
+
+
+class Context:
+    """What a function's ``forward`` keeps for its ``backward``."""
+
+    def __init__(self) -> None:
+        self._saved: tuple[Any, ...] = ()
+        self.needs_input_grad: tuple[bool, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors for ``backward``."""
+        self._saved = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """The tensors that ``forward`` saved."""
+        return self._saved
+
+
+class Function:
+    """An operation with a gradient of the user's own.
+
+    >>> class Double(tetragrad.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         return x * 2
+    ...     @staticmethod
+    ...     def backward(ctx, upstream):
+    ...         return upstream * 2
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> Double.apply(x).backward()
+    >>> x.grad
+    tensor([2.])
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        """Compute the result; gradients are not recorded inside."""
+        raise NotImplementedError("a Function needs a static method forward(ctx, ...)")
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Any) -> Any:
+        """One gradient (or None) for each argument of ``forward``."""
+        raise NotImplementedError(
+            "a Function needs a static method backward(ctx, upstream)"
+        )
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Run ``forward`` and record the gradient that ``backward`` gives."""
+        context = Context()
+        context.needs_input_grad = tuple(
+            isinstance(entry, TensorBase) and entry.requires_grad for entry in args
+        )
+        with no_grad():
+            outputs = cls.forward(context, *args, **kwargs)
+        if isinstance(outputs, TensorBase):
+            return _with_rule(cls, context, args, [outputs], 0)
+        listed = list(outputs)
+        return tuple(
+            _with_rule(cls, context, args, listed, position)
+            for position in range(len(listed))
+        )
+
+
+def _with_rule(
+    function: type[Function],
+    context: Context,
+    args: tuple[Any, ...],
+    outputs: list[Any],
+    position: int,
+) -> Any:
+    """One output of a function, with its share of the user's gradient."""
+    output = outputs[position]
+    tensors = [entry for entry in args if isinstance(entry, TensorBase)]
+    if not output.dtype.is_floating_point:
+        return output
+
+    def rule(upstream: Node) -> tuple[Node | None, ...]:
+        # A gradient is linear in the upstream ones: the others count as zero here.
+        received = [
+            _gradient_tensor(upstream, True) if index == position else _zeros(entry)
+            for index, entry in enumerate(outputs)
+        ]
+        with enable_grad():
+            given = function.backward(context, *received)
+        return _input_gradients(function, args, given)
+
+    inputs = tuple(entry.node for entry in tensors)
+    return wrap(CustomGradient(Detached(output.node), rule, inputs), *tensors)
+
+
+def _zeros(tensor: TensorBase) -> Any:
+    zero = broadcast_to(constant(0, tensor.dtype), tensor.shape)
+    return TensorBase.tensor_class.from_node(zero)
+
+
+def _input_gradients(
+    function: type[Function], args: tuple[Any, ...], given: Any
+) -> tuple[Node | None, ...]:
+    """The nodes of what a user's ``backward`` returned, for the tensors only."""
+    listed = (given,) if given is None or isinstance(given, TensorBase) else given
+    if len(listed) != len(args):
+        raise GradientError(
+            f"{function.__name__}.backward returned {len(listed)} gradients, "
+            f"forward took {len(args)} arguments",
+            hint="return one for each argument, None where there is none",
+        )
+    nodes: list[Node | None] = []
+    for value, argument in zip(listed, args, strict=True):
+        if not isinstance(argument, TensorBase):
+            continue
+        if value is not None and value.shape != argument.shape:
+            raise GradientError(
+                f"{function.__name__}.backward returned a gradient of shape "
+                f"{value.shape} for an argument of shape {argument.shape}"
+            )
+        nodes.append(None if value is None else cast(Node, value.node))
+    return tuple(nodes)

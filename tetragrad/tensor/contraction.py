@@ -1,0 +1,194 @@
+"""Sums of products: matrix products, linear layers, outer products.
+
+There is no primitive matrix product. Both operands are given the dimensions
+(…, M, N, K), multiplied elementwise, and summed over K, which is last; the compiler
+recognises the form.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.movement import Permute, Reshape, broadcast_to
+from tetragrad.graph.node import Node
+from tetragrad.graph.reduce import Sum
+from tetragrad.tensor.arithmetic import operator
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.conversion import ConversionMethods
+from tetragrad.tensor.promotion import broadcast_shapes, combine, common_dtype
+from tetragrad.tensor.reductions import ReductionMethods, drop_dims
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+def matmul_nodes(lhs: Node, rhs: Node) -> Node:
+    """(…, M, K) times (…, K, N), both with at least two dimensions."""
+    *lhs_batch, rows, inner = lhs.shape
+    *rhs_batch, rhs_inner, columns = rhs.shape
+    assert inner == rhs_inner
+    batch = broadcast_shapes(tuple(lhs_batch), tuple(rhs_batch))
+    last = rhs.ndim - 1
+    turned = Permute(rhs, (*range(last - 1), last, last - 1))
+    shape = (*batch, rows, columns, inner)
+    lhs = Reshape(lhs, (*lhs_batch, rows, 1, inner))
+    turned = Reshape(turned, (*rhs_batch, 1, columns, inner))
+    product = ops.Mul(broadcast_to(lhs, shape), broadcast_to(turned, shape))
+    return drop_dims(Sum(product, (len(shape) - 1,)), (len(shape) - 1,))
+
+
+def promoted(name: str, *tensors: TensorBase) -> list[Node]:
+    """Nodes of one dtype; contractions have no meaning for bools."""
+    for tensor in tensors:
+        if not isinstance(tensor, TensorBase):
+            raise DTypeError(
+                f"{name} of {type(tensor).__name__}", hint="pass tensors to it"
+            )
+    dtype = common_dtype(*tensors)
+    if dtype.is_bool:
+        raise DTypeError(f"{name} of bools", hint="convert them first, x.float()")
+    return [ops.Cast(tensor.node, dtype) for tensor in tensors]
+
+
+class ContractionMethods(ReductionMethods, ConversionMethods):
+    """Methods that multiply and sum."""
+
+    __slots__ = ()
+
+    def matmul(self, other: TensorBase) -> Tensor:
+        """The matrix product over the last two dimensions; the others broadcast.
+
+        A vector on the left is a row, on the right a column; its dimension is
+        dropped from the result.
+
+        >>> Tensor([[1, 2], [3, 4]]).matmul(Tensor([1, 1]))
+        tensor([3, 7])
+
+        Raises:
+            ShapeError: self's last size is not other's last but one.
+        """
+        lhs, rhs = promoted("matmul()", self, other)
+        if not lhs.ndim or not rhs.ndim:
+            raise ShapeError(
+                f"matmul() of shapes {lhs.shape} and {rhs.shape}: a number has no rows",
+                hint="write x * y",
+            )
+        inner = rhs.shape[-2] if rhs.ndim > 1 else rhs.shape[0]
+        if lhs.shape[-1] != inner:
+            raise ShapeError(
+                f"matmul() of shapes {lhs.shape} and {rhs.shape}: the last size of "
+                f"the first ({lhs.shape[-1]}) must be the last but one of the "
+                f"second ({inner})",
+                hint="transpose one of them with .mT?",
+            )
+        left = lhs if lhs.ndim > 1 else Reshape(lhs, (1, *lhs.shape))
+        right = rhs if rhs.ndim > 1 else Reshape(rhs, (*rhs.shape, 1))
+        product = matmul_nodes(left, right)
+        shape = list(product.shape)
+        if rhs.ndim == 1:
+            shape.pop()
+        if lhs.ndim == 1:
+            shape.pop(-1 if rhs.ndim == 1 else -2)
+        return combine(Reshape(product, tuple(shape)), self, other)
+
+    __matmul__ = operator(matmul)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return self.tensor_class(other).matmul(self)
+
+    def mm(self, mat2: TensorBase) -> Tensor:
+        """The product of two matrices."""
+        _need_ndim("mm()", self, 2)
+        _need_ndim("mm()", mat2, 2)
+        return self.matmul(mat2)
+
+    def bmm(self, mat2: TensorBase) -> Tensor:
+        """The products of two batches of matrices."""
+        _need_ndim("bmm()", self, 3)
+        _need_ndim("bmm()", mat2, 3)
+        if self.shape[0] != mat2.shape[0]:
+            raise ShapeError(
+                f"bmm() of {self.shape[0]} and {mat2.shape[0]} matrices",
+                hint="use matmul(), which broadcasts",
+            )
+        return self.matmul(mat2)
+
+    def mv(self, vec: TensorBase) -> Tensor:
+        """A matrix times a vector."""
+        _need_ndim("mv()", self, 2)
+        _need_ndim("mv()", vec, 1)
+        return self.matmul(vec)
+
+    def dot(self, other: TensorBase) -> Tensor:
+        """The sum of the products of two vectors.
+
+        >>> Tensor([1, 2]).dot(Tensor([3, 4]))
+        tensor(11)
+        """
+        _need_ndim("dot()", self, 1)
+        _need_ndim("dot()", other, 1)
+        return self.matmul(other)
+
+    inner_product = dot
+
+    def outer(self, vec2: TensorBase) -> Tensor:
+        """Every product of an element of one vector and one of the other.
+
+        >>> Tensor([1, 2]).outer(Tensor([3, 4]))
+        tensor([[3, 4],
+                [6, 8]])
+        """
+        _need_ndim("outer()", self, 1)
+        _need_ndim("outer()", vec2, 1)
+        return self.unsqueeze(1) * vec2
+
+    ger = outer
+
+    def addmm(
+        self, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
+    ) -> Tensor:
+        """beta * self + alpha * (mat1 @ mat2)."""
+        product = mat1.mm(mat2)
+        scaled = product if alpha == 1 else product * alpha
+        return scaled + (self if beta == 1 else self * beta)
+
+    def addmv(
+        self, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1
+    ) -> Tensor:
+        """beta * self + alpha * (mat @ vec)."""
+        product = mat.mv(vec)
+        scaled = product if alpha == 1 else product * alpha
+        return scaled + (self if beta == 1 else self * beta)
+
+    def baddbmm(
+        self, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
+    ) -> Tensor:
+        """beta * self + alpha * bmm(batch1, batch2)."""
+        product = batch1.bmm(batch2)
+        scaled = product if alpha == 1 else product * alpha
+        return scaled + (self if beta == 1 else self * beta)
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """self @ weight.T + bias, for a weight of shape (out, in).
+
+        >>> Tensor([[1.0, 2.0]]).linear(Tensor([[1.0, 1.0]]))
+        tensor([[3.]])
+        """
+        if self.shape[-1:] != weight.shape[-1:]:
+            raise ShapeError(
+                f"linear() of input {self.shape} with weight {weight.shape}: the "
+                f"last sizes differ",
+                hint="the weight's shape is (out_features, in_features)",
+            )
+        product = self.matmul(weight.t())
+        return product if bias is None else product + bias
+
+
+def _need_ndim(name: str, tensor: TensorBase, ndim: int) -> None:
+    if tensor.ndim != ndim:
+        raise ShapeError(
+            f"{name} of shape {tensor.shape}: it takes {ndim} dimensions",
+            hint="use matmul() for other numbers of dimensions",
+        )

@@ -1,0 +1,305 @@
+"""From tensors to other dtypes, devices, NumPy and Python; copies and printing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType, to_dtype
+from tetragrad.core.errors import (
+    DeviceError,
+    GradientError,
+    ShapeError,
+    TetragradError,
+)
+from tetragrad.graph.elementwise import Bitcast, Cast
+from tetragrad.graph.movement import broadcast_to
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.creation import CreationMethods
+from tetragrad.tensor.devices import device_name
+from tetragrad.tensor.display import describe
+from tetragrad.tensor.promotion import Operand, Scalar, to_node, to_operand
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+class ConversionMethods(CreationMethods):
+    """Methods that change what the elements are stored as, or copy them."""
+
+    __slots__ = ()
+
+    # --- dtypes and devices ------------------------------------------------------------
+
+    def type(self, dtype: Any = None) -> Any:
+        """The tensor in another dtype; without one, the dtype's name.
+
+        >>> Tensor([1.7]).type(tetragrad.int64)
+        tensor([1])
+        """
+        if dtype is None:
+            return f"tetragrad.{self.dtype}"
+        wanted = to_dtype(dtype)
+        if wanted is self.dtype:
+            return self
+        return self.result(Cast(self.node, wanted))
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
+        """The tensor in another dtype or on another device, or like another tensor.
+
+        >>> Tensor([1, 2]).to(tetragrad.float32)
+        tensor([1., 2.])
+        """
+        for argument in args:
+            if isinstance(argument, TensorBase):
+                dtype, device = argument.dtype, argument.device
+            elif _is_device(argument):
+                device = argument
+            elif not isinstance(argument, bool):
+                dtype = argument
+        if device is not None and device_name(device) != self.device:
+            raise DeviceError(f"cannot move from {self.device!r} to {device!r}")
+        if dtype is None:
+            return cast("Tensor", self)
+        return cast("Tensor", self.type(dtype))
+
+    def cpu(self) -> Tensor:
+        """The tensor on the CPU."""
+        return self.to("cpu")
+
+    def type_as(self, other: TensorBase) -> Tensor:
+        """The tensor in the dtype of another one."""
+        return self.to(other.dtype)
+
+    def float(self) -> Tensor:
+        """The tensor in float32."""
+        return self.to(dtypes.float32)
+
+    def double(self) -> Tensor:
+        """The tensor in float64."""
+        return self.to(dtypes.float64)
+
+    def half(self) -> Tensor:
+        """The tensor in float16."""
+        return self.to(dtypes.float16)
+
+    def bfloat16(self) -> Tensor:
+        """The tensor in bfloat16."""
+        return self.to(dtypes.bfloat16)
+
+    def int(self) -> Tensor:
+        """The tensor in int32; fractions are cut off."""
+        return self.to(dtypes.int32)
+
+    def long(self) -> Tensor:
+        """The tensor in int64; fractions are cut off."""
+        return self.to(dtypes.int64)
+
+    def short(self) -> Tensor:
+        """The tensor in int16."""
+        return self.to(dtypes.int16)
+
+    def char(self) -> Tensor:
+        """The tensor in int8."""
+        return self.to(dtypes.int8)
+
+    def byte(self) -> Tensor:
+        """The tensor in uint8."""
+        return self.to(dtypes.uint8)
+
+    def bool(self) -> Tensor:
+        """Where the elements are nonzero."""
+        return self.to(dtypes.bool_)
+
+    def bitcast(self, dtype: Any) -> Tensor:
+        """The same bits read as another dtype of the same width.
+
+        >>> Tensor([1.0]).bitcast(tetragrad.int32)
+        tensor([1065353216], dtype=tetragrad.int32)
+        """
+        return self.result(Bitcast(self.node, to_dtype(dtype)))
+
+    def is_floating_point(self) -> Any:
+        """Whether the dtype is one of floating-point numbers."""
+        return self.dtype.is_floating_point
+
+    def is_complex(self) -> Any:
+        """Whether the dtype is one of complex numbers."""
+        return self.dtype.is_complex
+
+    def is_signed(self) -> Any:
+        """Whether the dtype has negative numbers."""
+        return self.dtype.is_signed
+
+    # --- copies ------------------------------------------------------------------------
+
+    def clone(self) -> Tensor:
+        """The same value in a storage of its own; gradients flow through.
+
+        >>> x = Tensor([1.0])
+        >>> y = x.clone().add_(1)
+        >>> x
+        tensor([1.])
+        """
+        return self.result(self.node)
+
+    def copy_(self, source: Any) -> Self:
+        """Replace the elements by those of ``source``, which is broadcast."""
+        operand = to_operand(source)
+        node = broadcast_to(to_node(operand, self.dtype), self.shape)
+        inputs = [operand] if isinstance(operand, TensorBase) else []
+        return self.write(self.result_of(node, inputs))
+
+    assign = copy_
+
+    def result_of(self, node: Any, inputs: list[TensorBase]) -> TensorBase:
+        """Wrap a node that depends on these inputs, but not on self."""
+        if not inputs:
+            return self.tensor_class.from_node(node)
+        return inputs[0].result(node)
+
+    def fill_(self, value: Operand) -> Self:
+        """Replace every element by one value.
+
+        >>> Tensor([1, 2]).fill_(7)
+        tensor([7, 7])
+        """
+        return self.copy_(value)
+
+    def zero_(self) -> Self:
+        """Replace every element by 0."""
+        return self.copy_(0)
+
+    # --- to the host ---------------------------------------------------------------------
+
+    def numpy(self, *, force: Any = False) -> np.ndarray:
+        """A NumPy array with a copy of the elements.
+
+        Raises:
+            GradientError: the tensor requires a gradient (``force=True`` drops it).
+        """
+        if self.requires_grad and not force:
+            raise GradientError(
+                "numpy() of a tensor that requires a gradient would lose the gradient",
+                hint="write x.detach().numpy()",
+            )
+        return self.read()
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers; a plain number for a single element."""
+        array = self.read()
+        if array.dtype.kind == "V" or array.dtype.name not in _PLAIN:
+            array = array.astype(np.float64)
+        return array.tolist()
+
+    def item(self) -> Any:
+        """The only element as a Python number.
+
+        >>> Tensor([2.5]).item()
+        2.5
+
+        Raises:
+            ShapeError: there is not exactly one element.
+        """
+        if self.numel() != 1:
+            raise ShapeError(
+                f"item() of shape {self.shape} with {self.numel()} elements",
+                hint="pick one element, or use tolist()",
+            )
+        return self.reshape(()).tolist()
+
+    def __float__(self) -> Any:
+        return float(self.item())
+
+    def __int__(self) -> Any:
+        return int(self.item())
+
+    def __bool__(self) -> Any:
+        if self.numel() != 1:
+            raise TetragradError(
+                f"the truth of a tensor of shape {self.shape} is ambiguous",
+                hint="use .any() or .all()",
+            )
+        return bool(self.item())
+
+    def __index__(self) -> Any:
+        if not (self.dtype.is_integer or self.dtype.is_bool):
+            raise TypeError(f"a tensor of {self.dtype} cannot be an index")
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __format__(self, spec: str) -> str:
+        if self.ndim == 0 and spec:
+            return format(self.item(), spec)
+        return repr(self)
+
+    def __len__(self) -> Any:
+        if not self.ndim:
+            raise TypeError("len() of a tensor without dimensions")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("iteration over a tensor without dimensions")
+        return iter(self.unbind())
+
+    def __contains__(self, value: Scalar) -> Any:
+        return bool(self.eq(value).read().any())
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+    # --- pickling ----------------------------------------------------------------------
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        leaf_gradient = self.requires_grad and self.is_leaf
+        state = (self.read(), self.dtype, leaf_gradient)
+        return _restore, (type(self), *state)
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
+        if not self.is_leaf:
+            raise GradientError(
+                "deepcopy of the result of a recorded operation",
+                hint="use x.detach().clone()",
+            )
+        made = _restore_handle(type(self), self.detach().clone(), self.requires_grad)
+        if self.grad is not None:
+            made.grad = self.grad.detach().clone()
+        memo[id(self)] = made
+        return made
+
+
+_PLAIN = frozenset(
+    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 "
+    "float16 float32 float64".split()
+)
+
+
+def _restore(cls: Any, array: np.ndarray, dtype: DType, requires_grad: Any) -> Any:
+    made = TensorBase.tensor_class(array, dtype)
+    return _restore_handle(cls, made, requires_grad)
+
+
+def _restore_handle(cls: Any, source: TensorBase, requires_grad: Any) -> Any:
+    """A handle of a subclass too, such as a parameter, on the value of ``source``."""
+    made = cls._handle(source.storage, source.steps)
+    return made.requires_grad_() if requires_grad else made
+
+
+def _is_device(value: Any) -> Any:
+    if not isinstance(value, str):
+        return False
+    try:
+        to_dtype(value)
+    except TetragradError:
+        return True
+    return False

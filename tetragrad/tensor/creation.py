@@ -1,0 +1,353 @@
+"""New tensors: from data, filled with a value, or counted.
+
+All are ``Tensor.zeros(...)`` and ``tetragrad.zeros(...)`` alike. Values that follow a
+formula take no memory until they are needed as elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType, to_dtype
+from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.engine import realize as engine
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.elementwise import full_like as node_like
+from tetragrad.graph.leaves import Iota, constant
+from tetragrad.graph.movement import broadcast_to
+from tetragrad.graph.node import Node
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.devices import device_name
+from tetragrad.tensor.movement import sizes_of
+from tetragrad.tensor.promotion import DEFAULT_FLOAT, Scalar, to_operand
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+def new(
+    node: Node, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Wrap a node without sources, as the user's options say."""
+    device_name(device)
+    if dtype is not None:
+        node = ops.Cast(node, to_dtype(dtype))
+    made = TensorBase.tensor_class.from_node(node)
+    return made.requires_grad_() if requires_grad else made
+
+
+def array_of(data: Any, dtype: DType | None) -> np.ndarray:
+    """A NumPy array of what a user may pass as data, in a dtype we have."""
+    if isinstance(data, np.ndarray | np.generic):
+        array = np.asarray(data)
+    else:
+        array = _nested_array(data)
+    if dtype is None:
+        dtypes.from_numpy(array.dtype)  # Raises for text, dates and the like.
+        return array
+    return ops.cast_array(array, dtype)
+
+
+def _nested_array(data: Any) -> np.ndarray:
+    """Nested sequences of numbers and tensors; floats become float32."""
+    if hasattr(data, "__array__") and not isinstance(data, TensorBase):
+        return np.asarray(data)
+    plain = _without_tensors(data)
+    try:
+        array = np.array(plain)
+    except ValueError as error:
+        raise ShapeError(
+            "the nested lists are not a rectangle: rows differ in length",
+            hint="pad the rows to one length first",
+        ) from error
+    if array.dtype.kind not in "biufc" and array.dtype.name not in _EXTENDED:
+        raise DTypeError(
+            f"cannot make a tensor of {type(data).__name__} {_shortened(data)}",
+            hint="pass numbers, nested lists of numbers, or an array",
+        )
+    is_python_float = array.dtype == np.float64 and not _holds_arrays(data)
+    if is_python_float or array.size == 0:
+        return array.astype(np.float32)
+    return array
+
+
+_EXTENDED = frozenset(dtype.name for dtype in dtypes.ALL)
+
+
+def _shortened(data: Any) -> str:
+    text = repr(data)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _without_tensors(data: Any) -> Any:
+    if isinstance(data, TensorBase):
+        return data.read()
+    if isinstance(data, list | tuple):
+        return [_without_tensors(entry) for entry in data]
+    return data
+
+
+def _holds_arrays(data: Any) -> bool:
+    if isinstance(data, list | tuple):
+        return any(_holds_arrays(entry) for entry in data)
+    return isinstance(data, np.ndarray | np.generic | TensorBase)
+
+
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor with a copy of numbers, nested lists, an array or another tensor.
+
+    Python floats become float32 and integers int64; arrays keep their dtype.
+
+    >>> tetragrad.tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
+    """
+    return TensorBase.tensor_class(data, dtype, device, requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """A tensor of the data; a tensor that fits already is returned as it is."""
+    cls = TensorBase.tensor_class
+    wanted = None if dtype is None else to_dtype(dtype)
+    if isinstance(data, cls) and wanted in (None, data.dtype):
+        return data
+    return cls(data, dtype, device)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares the array's memory where its layout allows.
+
+    >>> tetragrad.from_numpy(np.arange(3))
+    tensor([0, 1, 2])
+    """
+    if not isinstance(array, np.ndarray):
+        raise DTypeError(
+            f"from_numpy() of {type(array).__name__}", hint="use tetragrad.tensor()"
+        )
+    return TensorBase.tensor_class(array)
+
+
+class CreationMethods(TensorBase):
+    """Functions that make tensors, as static methods of the class."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def full(
+        size: Sequence[int],
+        fill_value: Scalar,
+        *,
+        dtype: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """A tensor with one value everywhere.
+
+        >>> Tensor.full((2,), 7)
+        tensor([7, 7])
+        """
+        value = to_operand(fill_value)
+        if isinstance(value, TensorBase):
+            node: Node = value.node
+        else:
+            kinds = {bool: dtypes.bool_, int: dtypes.int64, float: DEFAULT_FLOAT}
+            wanted = kinds[type(value)] if dtype is None else to_dtype(dtype)
+            node = constant(value, wanted)
+        sizes = sizes_of([size] if isinstance(size, int) else size)
+        _check_sizes(sizes)
+        return new(broadcast_to(node, sizes), dtype, device, requires_grad)
+
+    @staticmethod
+    def zeros(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        """A tensor of zeros, float32 unless ``dtype`` says otherwise.
+
+        >>> Tensor.zeros(2, 2)
+        tensor([[0., 0.],
+                [0., 0.]])
+        """
+        dtype = DEFAULT_FLOAT if dtype is None else dtype
+        return CreationMethods.full(sizes_of(size), 0, dtype=dtype, **options)
+
+    @staticmethod
+    def ones(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        """A tensor of ones, float32 unless ``dtype`` says otherwise.
+
+        >>> Tensor.ones(3)
+        tensor([1., 1., 1.])
+        """
+        dtype = DEFAULT_FLOAT if dtype is None else dtype
+        return CreationMethods.full(sizes_of(size), 1, dtype=dtype, **options)
+
+    @staticmethod
+    def empty(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        """A tensor whose values do not matter; they are zeros."""
+        return CreationMethods.zeros(*size, dtype=dtype, **options)
+
+    @staticmethod
+    def arange(
+        start: Scalar,
+        end: Scalar | None = None,
+        step: Scalar = 1,
+        *,
+        dtype: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """Numbers from ``start`` (0 if left out) up to ``end``, ``step`` apart.
+
+        >>> Tensor.arange(2, 8, 2)
+        tensor([2, 4, 6])
+        """
+        if end is None:
+            start, end = 0, start
+        if step == 0 or (end - start) * step < 0:
+            raise ShapeError(
+                f"arange({start}, {end}, {step}) never arrives",
+                hint="give a step that leads from start to end",
+            )
+        whole = all(isinstance(entry, int) for entry in (start, end, step))
+        wanted = to_dtype(dtype) if dtype else dtypes.int64 if whole else DEFAULT_FLOAT
+        count = _count_steps(start, end, step)
+        node = _count(count, start, step, wanted)
+        return new(node, wanted, device, requires_grad)
+
+    @staticmethod
+    def linspace(
+        start: float,
+        end: float,
+        steps: int,
+        *,
+        dtype: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """``steps`` numbers evenly spaced from ``start`` to ``end``, both included.
+
+        >>> Tensor.linspace(0, 1, 5)
+        tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
+        """
+        wanted = DEFAULT_FLOAT if dtype is None else to_dtype(dtype)
+        work = wanted if wanted.is_floating_point else dtypes.float64
+        distance = (end - start) / max(steps - 1, 1)
+        forward = _count(steps, start, distance, work)
+        backward = _count(steps, end - distance * (steps - 1), distance, work)
+        # Counting from the nearer end hits both ends exactly.
+        in_first_half = ops.Lt(
+            Iota(steps, dtypes.int64), node_like(Iota(steps, dtypes.int64), steps // 2)
+        )
+        node = ops.Where(in_first_half, forward, backward) if steps > 1 else forward
+        return new(node, wanted, device, requires_grad)
+
+    @staticmethod
+    def logspace(
+        start: float, end: float, steps: int, base: float = 10.0, **options: Any
+    ) -> Tensor:
+        """``base`` to the power of evenly spaced exponents.
+
+        >>> Tensor.logspace(0, 2, 3)
+        tensor([  1.,  10., 100.])
+        """
+        dtype = options.pop("dtype", None)
+        exponents = CreationMethods.linspace(start, end, steps, dtype=dtypes.float64)
+        node = ops.Pow(node_like(exponents.node, base), exponents.node)
+        return new(node, DEFAULT_FLOAT if dtype is None else dtype, **options)
+
+    @staticmethod
+    def eye(n: int, m: int | None = None, *, dtype: Any = None, **options: Any) -> Any:
+        """Ones on the diagonal, zeros elsewhere.
+
+        >>> Tensor.eye(2)
+        tensor([[1., 0.],
+                [0., 1.]])
+        """
+        columns = n if m is None else m
+        on_diagonal = ops.Eq(*_row_and_column(n, columns))
+        dtype = DEFAULT_FLOAT if dtype is None else dtype
+        return new(on_diagonal, dtype, **options)
+
+    def full_like(
+        self, fill_value: Scalar, *, dtype: Any = None, **options: Any
+    ) -> Tensor:
+        """One value everywhere, in the shape and dtype of this tensor."""
+        dtype = self.dtype if dtype is None else dtype
+        return CreationMethods.full(self.shape, fill_value, dtype=dtype, **options)
+
+    def zeros_like(self, *, dtype: Any = None, **options: Any) -> Tensor:
+        """Zeros in the shape and dtype of this tensor."""
+        return self.full_like(0, dtype=dtype, **options)
+
+    def ones_like(self, *, dtype: Any = None, **options: Any) -> Tensor:
+        """Ones in the shape and dtype of this tensor."""
+        return self.full_like(1, dtype=dtype, **options)
+
+    def empty_like(self, *, dtype: Any = None, **options: Any) -> Tensor:
+        """A tensor of this shape and dtype whose values do not matter."""
+        return self.full_like(0, dtype=dtype, **options)
+
+    def new_zeros(self, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        """Zeros of another shape in this tensor's dtype."""
+        dtype = self.dtype if dtype is None else dtype
+        return CreationMethods.zeros(*size, dtype=dtype, **options)
+
+    def new_ones(self, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        """Ones of another shape in this tensor's dtype."""
+        dtype = self.dtype if dtype is None else dtype
+        return CreationMethods.ones(*size, dtype=dtype, **options)
+
+    def new_empty(self, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        """A tensor of another shape in this tensor's dtype."""
+        return self.new_zeros(*size, dtype=dtype, **options)
+
+    def new_full(self, size: Sequence[int], fill_value: Scalar, **options: Any) -> Any:
+        """One value in another shape in this tensor's dtype."""
+        options.setdefault("dtype", self.dtype)
+        return CreationMethods.full(size, fill_value, **options)
+
+    def new_tensor(self, data: Any, **options: Any) -> Tensor:
+        """A tensor of the data in this tensor's dtype."""
+        options.setdefault("dtype", self.dtype)
+        return tensor(data, **options)
+
+
+def _check_sizes(sizes: Sequence[int]) -> None:
+    if min(sizes, default=0) < 0:
+        raise ShapeError(
+            f"a tensor of shape {tuple(sizes)}", hint="sizes are 0 or more"
+        )
+
+
+def _count_steps(start: Scalar, end: Scalar, step: Scalar) -> int:
+    if all(isinstance(entry, int) for entry in (start, end, step)):
+        return -((start - end) // step)  # type: ignore[operator]
+    return math.ceil((end - start) / step)
+
+
+def _count(count: int, start: Scalar, step: Scalar, dtype: DType) -> Node:
+    """start, start + step, …: exact for integers, rounded once for floats."""
+    index = Iota(count, dtypes.int64)
+    if not dtype.is_floating_point:
+        is_whole = isinstance(start, int) and isinstance(step, int)
+        work = dtypes.int64 if is_whole else dtypes.float64
+    else:
+        work = dtypes.float64
+    scaled = ops.Mul(
+        ops.Cast(index, work), broadcast_to(constant(step, work), (count,))
+    )
+    moved = ops.Add(scaled, broadcast_to(constant(start, work), (count,)))
+    return ops.Cast(moved, dtype)
+
+
+def _row_and_column(rows: int, columns: int) -> tuple[Node, Node]:
+    """For each element of a matrix, the number of its row and of its column."""
+    from tetragrad.graph.movement import Expand, Reshape
+
+    row = Reshape(Iota(rows, dtypes.int64), (rows, 1))
+    column = Reshape(Iota(columns, dtypes.int64), (1, columns))
+    return Expand(row, (rows, columns)), Expand(column, (rows, columns))

@@ -1,0 +1,146 @@
+"""How a tensor is printed: as PyTorch prints it.
+
+>>> Tensor([[1.0, -2.5]])
+tensor([[ 1.0000, -2.5000]])
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tetragrad.core.settings import settings
+from tetragrad.tensor.base import TensorBase
+
+LINE_WIDTH = 80
+PRECISION = 4
+#: Tensors of more elements than this are summarised, this many at each edge.
+THRESHOLD = 1000
+EDGE = 3
+
+
+def describe(tensor: TensorBase) -> str:
+    """The text of ``repr(tensor)``."""
+    array = tensor.read()
+    indent = len("tensor(")
+    body = "[]" if array.size == 0 else _block(array, _formatter(array), indent)
+    suffixes = _suffixes(tensor, array)
+    last_line = body.rsplit("\n", 1)[-1]
+    used = len(last_line) + (indent if "\n" not in body else 0)
+    text = f"tensor({body}"
+    for suffix in suffixes:
+        if used + len(suffix) + 3 > LINE_WIDTH:
+            text += f",\n{' ' * indent}{suffix}"
+            used = indent + len(suffix)
+        else:
+            text += f", {suffix}"
+            used += len(suffix) + 2
+    return f"{text})"
+
+
+def _suffixes(tensor: TensorBase, array: np.ndarray) -> list[str]:
+    suffixes = []
+    if array.size == 0 and array.ndim != 1:
+        suffixes.append(f"size={tuple(array.shape)}")
+    if tensor.dtype.name not in ("float32", "int64", "bool") or (
+        array.size == 0 and tensor.dtype.name != "float32"
+    ):
+        suffixes.append(f"dtype=tetragrad.{tensor.dtype}")
+    if tensor.device != settings().device:
+        suffixes.append(f"device={tensor.device!r}")
+    if tensor.requires_grad:
+        suffixes.append("requires_grad=True" if tensor.is_leaf else _gradient(tensor))
+    return suffixes
+
+
+def _gradient(tensor: TensorBase) -> str:
+    return f"grad_fn=<{type(tensor.node).__name__}>"
+
+
+def _shown(array: np.ndarray) -> np.ndarray:
+    """The elements that will be printed."""
+    if array.size <= THRESHOLD:
+        return array
+    for axis, size in enumerate(array.shape):
+        if size > 2 * EDGE:
+            edges = np.r_[0:EDGE, size - EDGE : size]
+            array = np.take(array, edges, axis=axis)
+    return array
+
+
+class _Formatter:
+    """Writes every element of one tensor with the same width and precision."""
+
+    def __init__(self, pattern: str, summarises: bool) -> None:
+        self.pattern = pattern
+        self.summarises = summarises
+        self.width = 0
+
+    def __call__(self, value: Any) -> str:
+        return self.text(value).rjust(self.width)
+
+    def text(self, value: Any) -> str:
+        if self.pattern == "str":
+            return str(value)
+        if not math.isfinite(value):
+            return str(float(value))
+        return format(float(value), self.pattern) + (
+            "." if self.pattern == ".0f" else ""
+        )
+
+
+def _formatter(array: np.ndarray) -> _Formatter:
+    shown = _shown(array)
+    pattern = "str"
+    if shown.dtype.kind not in "biu":
+        wide = shown.astype(np.float64)
+        pattern = _float_pattern(wide[np.isfinite(wide)])
+    formatter = _Formatter(pattern, array.size > THRESHOLD)
+    formatter.width = max(len(formatter.text(value)) for value in shown.flat)
+    return formatter
+
+
+def _float_pattern(finite: np.ndarray) -> str:
+    nonzero = np.abs(finite[finite != 0])
+    if nonzero.size == 0:
+        return ".0f"
+    low, high = nonzero.min(), nonzero.max()
+    whole = bool(np.all(finite == np.round(finite)))
+    if whole:
+        return f".{PRECISION}e" if high > 1e8 or high / low > 1e8 else ".0f"
+    if high / low > 1000 or high > 1e8 or low < 1e-4:
+        return f".{PRECISION}e"
+    return f".{PRECISION}f"
+
+
+def _block(array: np.ndarray, write: _Formatter, indent: int) -> str:
+    """Nested brackets, one line for each row that fits."""
+    if array.ndim == 0:
+        return write.text(array.item() if array.dtype.kind in "biu" else array[()])
+    parts: list[str] = []
+    count = len(array)
+    summarise = write.summarises and count > 2 * EDGE
+    positions: list[int | None] = list(range(count))
+    if summarise:
+        positions = [*range(EDGE), None, *range(count - EDGE, count)]
+    inner = indent + 1
+    for position in positions:
+        if position is None:
+            parts.append("..." if array.ndim > 1 else " ...")
+        elif array.ndim == 1:
+            parts.append(write(array[position]))
+        else:
+            parts.append(_block(array[position], write, inner))
+    if array.ndim == 1:
+        return f"[{_wrapped(parts, inner)}]"
+    separator = "," + "\n" * (array.ndim - 1) + " " * inner
+    return f"[{separator.join(parts)}]"
+
+
+def _wrapped(parts: list[str], indent: int) -> str:
+    width = max(map(len, parts), default=0) + 2
+    per_line = max(1, (LINE_WIDTH - indent) // width)
+    rows = [parts[start : start + per_line] for start in range(0, len(parts), per_line)]
+    return f",\n{' ' * indent}".join(", ".join(row) for row in rows)

@@ -1,0 +1,378 @@
+"""Functions of one number, built from those that the graph has.
+
+Each takes and gives a floating-point node. Where the composition's own gradient
+would cancel or overflow, the derivative is written beside it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tetragrad.core import dtypes
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.node import Node
+from tetragrad.tensor.gradient_rules import with_backward, with_slope
+
+_SIGN_DTYPES = {16: dtypes.int16, 32: dtypes.int32, 64: dtypes.int64}
+
+
+def add(node: Node, value: float) -> Node:
+    """x + a number."""
+    return ops.Add(node, full_like(node, value))
+
+
+def scale(node: Node, factor: float) -> Node:
+    """x * a number."""
+    return ops.Mul(node, full_like(node, factor))
+
+
+def less(node: Node, value: float) -> Node:
+    """Whether x is less than a number."""
+    return ops.Lt(node, full_like(node, value))
+
+
+def greater(node: Node, value: float) -> Node:
+    """Whether x is greater than a number."""
+    return ops.Lt(full_like(node, value), node)
+
+
+def equals(node: Node, value: float) -> Node:
+    """Whether x is a number."""
+    return ops.Eq(node, full_like(node, value))
+
+
+def is_nan(node: Node) -> Node:
+    """Whether x is NaN: the one value that differs from itself."""
+    return ops.Not(ops.Eq(node, node))
+
+
+def sign_bit(node: Node) -> Node:
+    """Whether the sign is negative, also for -0 and NaN."""
+    if not node.dtype.is_floating_point:
+        return less(node, 0)
+    return less(ops.Bitcast(node, _SIGN_DTYPES[node.dtype.bits]), 0)
+
+
+def sign(node: Node) -> Node:
+    """1, 0 or -1."""
+    negative = full_like(node, -1) if node.dtype.is_signed else full_like(node, 0)
+    zero, one = full_like(node, 0), full_like(node, 1)
+    below = ops.Where(less(node, 0), negative, zero)
+    return ops.Where(greater(node, 0), one, below)
+
+
+def absolute(node: Node) -> Node:
+    """|x|, with gradient 0 at 0; |-0| is 0."""
+    zero = full_like(node, 0)
+    value = ops.Where(greater(node, 0), node, ops.Sub(zero, node))
+    return with_slope(value, node, sign) if node.dtype.is_floating_point else value
+
+
+def copy_sign(magnitude: Node, source: Node) -> Node:
+    """The magnitude of one number with the sign of another."""
+    positive = absolute(magnitude)
+    return ops.Where(sign_bit(source), ops.Neg(positive), positive)
+
+
+def square(node: Node) -> Node:
+    """x * x."""
+    return ops.Mul(node, node)
+
+
+# --- rounding ----------------------------------------------------------------------
+
+
+def ceil(node: Node) -> Node:
+    """The smallest whole number that is not below x."""
+    return ops.Neg(ops.Floor(ops.Neg(node)))
+
+
+def round_half_even(node: Node) -> Node:
+    """The nearest whole number; of two, the even one."""
+    floor = ops.Floor(node)
+    rest = ops.Sub(node, floor)
+    is_even = ops.Eq(floor, scale(ops.Floor(scale(floor, 0.5)), 2.0))
+    go_down = ops.Or(less(rest, 0.5), ops.And(equals(rest, 0.5), is_even))
+    rounded = ops.Where(go_down, floor, add(floor, 1.0))
+    return copy_sign(rounded, node)
+
+
+# --- exponentials and logarithms -------------------------------------------------------
+
+
+def expm1(node: Node) -> Node:
+    """exp(x) - 1 without cancellation (Kahan's quotient, see log1p)."""
+    power = ops.Exp(node)
+    less_one = add(power, -1.0)
+    quotient = ops.Div(ops.Mul(less_one, node), ops.Log(power))
+    # Where exp(x) rounds to 1, x is the answer; far from 0 nothing cancels.
+    value = ops.Where(equals(power, 1.0), node, quotient)
+    is_far = greater(ops.Where(less(node, 0), ops.Neg(node), node), 1.0)
+    return with_slope(ops.Where(is_far, less_one, value), node, ops.Exp)
+
+
+def log1p(node: Node) -> Node:
+    """log(1 + x) without cancellation.
+
+    W. Kahan's formula: with u = 1 + x rounded, log(u) * x / (u - 1). The error of u
+    appears in both the logarithm and the divisor, and cancels.
+    """
+    shifted = add(node, 1.0)
+    quotient = ops.Div(ops.Mul(ops.Log(shifted), node), add(shifted, -1.0))
+    is_large = greater(node, 1.0)
+    far = ops.Where(is_large, ops.Log(shifted), quotient)
+    value = ops.Where(equals(shifted, 1.0), node, far)
+    return with_slope(value, node, _log1p_slope)
+
+
+def _log1p_slope(node: Node) -> Node:
+    """1 / (1 + x)."""
+    return ops.Reciprocal(add(node, 1.0))
+
+
+def sigmoid(node: Node) -> Node:
+    """1 / (1 + exp(-x))."""
+    return with_slope(_sigmoid(node), node, _sigmoid_slope)
+
+
+def _sigmoid(node: Node) -> Node:
+    return ops.Reciprocal(add(ops.Exp(ops.Neg(node)), 1.0))
+
+
+def _sigmoid_slope(node: Node) -> Node:
+    value = sigmoid(node)
+    return ops.Mul(value, ops.Sub(full_like(value, 1.0), value))
+
+
+def softplus(node: Node) -> Node:
+    """log(1 + exp(x)) without overflow."""
+    decay = ops.Exp(ops.Neg(absolute(node)))
+    value = ops.Add(ops.Maximum(node, full_like(node, 0.0)), log1p(decay))
+    return with_slope(value, node, sigmoid)
+
+
+# --- hyperbolic ------------------------------------------------------------------------
+
+
+def sinh(node: Node) -> Node:
+    """(exp(x) - exp(-x)) / 2."""
+    size = absolute(node)
+    grown = expm1(size)
+    # e - 1 + (e - 1) / e, half of it; halves are exponentiated so as not to overflow.
+    near = scale(ops.Add(grown, ops.Div(grown, add(grown, 1.0))), 0.5)
+    half_power = ops.Exp(scale(size, 0.5))
+    far = ops.Mul(scale(half_power, 0.5), half_power)
+    value = copy_sign(ops.Where(greater(size, 20.0), far, near), node)
+    return with_slope(value, node, cosh)
+
+
+def cosh(node: Node) -> Node:
+    """(exp(x) + exp(-x)) / 2."""
+    half_power = ops.Exp(scale(absolute(node), 0.5))
+    grown = ops.Mul(scale(half_power, 0.5), half_power)
+    value = ops.Add(grown, ops.Div(full_like(node, 0.25), grown))
+    return with_slope(value, node, sinh)
+
+
+def asinh(node: Node) -> Node:
+    """The inverse of sinh: log(x + sqrt(x² + 1))."""
+    size = absolute(node)
+    squared = square(size)
+    root = add(ops.Sqrt(add(squared, 1.0)), 1.0)
+    near = log1p(ops.Add(size, ops.Div(squared, root)))
+    far = add(ops.Log(size), math.log(2))
+    value = copy_sign(ops.Where(greater(size, 1e4), far, near), node)
+    return with_slope(value, node, _asinh_slope)
+
+
+def _asinh_slope(node: Node) -> Node:
+    return ops.Reciprocal(ops.Sqrt(add(square(node), 1.0)))
+
+
+def acosh(node: Node) -> Node:
+    """The inverse of cosh on x >= 1; NaN below."""
+    above = add(node, -1.0)
+    near = log1p(ops.Add(above, ops.Sqrt(ops.Mul(above, add(above, 2.0)))))
+    far = add(ops.Log(node), math.log(2))
+    value = ops.Where(greater(node, 1e4), far, near)
+    return with_slope(value, node, _acosh_slope)
+
+
+def _acosh_slope(node: Node) -> Node:
+    return ops.Reciprocal(ops.Sqrt(add(square(node), -1.0)))
+
+
+def atanh(node: Node) -> Node:
+    """The inverse of tanh: log((1 + x) / (1 - x)) / 2."""
+    size = absolute(node)
+    rest = ops.Sub(full_like(node, 1.0), size)
+    value = scale(log1p(scale(ops.Div(size, rest), 2.0)), 0.5)
+    return with_slope(copy_sign(value, node), node, _atanh_slope)
+
+
+def _atanh_slope(node: Node) -> Node:
+    return ops.Reciprocal(ops.Sub(full_like(node, 1.0), square(node)))
+
+
+# --- angles ----------------------------------------------------------------------------
+
+# M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 4.4.47: arctan on
+# [-1, 1] to within 1e-5, as coefficients of x, x³, x⁵, …
+_ARCTAN = (0.9998660, -0.3302995, 0.1801410, -0.0851330, 0.0208351)
+
+
+def tan(node: Node) -> Node:
+    """sin(x) / cos(x)."""
+    value = ops.Div(ops.Sin(node), ops.Cos(node))
+    return with_slope(value, node, _tan_slope)
+
+
+def _tan_slope(node: Node) -> Node:
+    return add(square(tan(node)), 1.0)
+
+
+def atan(node: Node) -> Node:
+    """The angle between -π/2 and π/2 whose tangent is x.
+
+    A rough angle is improved by the exact identity
+    atan(x) = y + atan((x cos y - sin y) / (cos y + x sin y)).
+    """
+    size = absolute(node)
+    is_steep = greater(size, 1.0)
+    slope = ops.Where(is_steep, ops.Reciprocal(size), size)
+    squared = square(slope)
+    rough = full_like(node, _ARCTAN[-1])
+    for coefficient in reversed(_ARCTAN[:-1]):
+        rough = add(ops.Mul(rough, squared), coefficient)
+    rough = ops.Mul(rough, slope)
+    sine, cosine = ops.Sin(rough), ops.Cos(rough)
+    missing = ops.Sub(ops.Mul(slope, cosine), sine)
+    rest = ops.Div(missing, ops.Add(cosine, ops.Mul(slope, sine)))
+    angle = ops.Add(rough, rest)
+    turned = ops.Sub(full_like(node, math.pi / 2), angle)
+    value = copy_sign(ops.Where(is_steep, turned, angle), node)
+    return with_slope(value, node, _atan_slope)
+
+
+def _atan_slope(node: Node) -> Node:
+    return ops.Reciprocal(add(square(node), 1.0))
+
+
+def asin(node: Node) -> Node:
+    """The angle between -π/2 and π/2 whose sine is x; NaN outside of [-1, 1]."""
+    one = full_like(node, 1.0)
+    cosine = ops.Sqrt(ops.Mul(ops.Sub(one, node), ops.Add(one, node)))
+    return with_slope(atan(ops.Div(node, cosine)), node, _asin_slope)
+
+
+def _asin_slope(node: Node) -> Node:
+    return ops.Reciprocal(ops.Sqrt(ops.Sub(full_like(node, 1.0), square(node))))
+
+
+def acos(node: Node) -> Node:
+    """The angle between 0 and π whose cosine is x; NaN outside of [-1, 1]."""
+    one = full_like(node, 1.0)
+    ratio = ops.Sqrt(ops.Div(ops.Sub(one, node), ops.Add(one, node)))
+    value = scale(atan(ratio), 2.0)
+    return with_slope(value, node, _acos_slope)
+
+
+def _acos_slope(node: Node) -> Node:
+    return ops.Neg(_asin_slope(node))
+
+
+def atan2(sine: Node, cosine: Node) -> Node:
+    """The angle of a point, with the signs of both coordinates."""
+    tall, wide = absolute(sine), absolute(cosine)
+    is_steep = ops.Lt(wide, tall)
+    low, high = ops.Where(is_steep, wide, tall), ops.Where(is_steep, tall, wide)
+    one = full_like(high, 1.0)
+    # Two zeros, or two infinities: the angle is that of (0, 1), or of (1, 1).
+    both_zero, both_infinite = equals(high, 0.0), equals(low, math.inf)
+    ratio = ops.Div(low, ops.Where(both_zero, one, high))
+    angle = atan(ops.Where(both_infinite, one, ratio))
+    angle = ops.Where(is_steep, ops.Sub(full_like(angle, math.pi / 2), angle), angle)
+    turned = ops.Sub(full_like(angle, math.pi), angle)
+    angle = ops.Where(sign_bit(cosine), turned, angle)
+    return copy_sign(angle, sine)
+
+
+# --- the error function's relatives ----------------------------------------------------
+
+
+def erfc(node: Node) -> Node:
+    """1 - erf(x) without cancellation.
+
+    Beyond a threshold, Laplace's continued fraction (Abramowitz and Stegun 7.1.14):
+    sqrt(π) exp(x²) erfc(x) = 1 / (x + (1/2) / (x + 1 / (x + (3/2) / (x + …)))).
+    """
+    threshold, terms = (2.0, 60) if node.dtype is dtypes.float64 else (1.0, 30)
+    is_far = greater(node, threshold)
+    far = ops.Where(is_far, node, full_like(node, threshold))
+    fraction = far
+    for term in range(terms, 0, -1):
+        fraction = ops.Add(far, ops.Div(full_like(far, term / 2), fraction))
+    decay = scale(ops.Exp(ops.Neg(square(far))), 1 / math.sqrt(math.pi))
+    near = ops.Sub(full_like(node, 1.0), ops.Erf(node))
+    value = ops.Where(is_far, ops.Div(decay, fraction), near)
+    return with_slope(value, node, _erfc_slope)
+
+
+def _erfc_slope(node: Node) -> Node:
+    return scale(ops.Exp(ops.Neg(square(node))), -2 / math.sqrt(math.pi))
+
+
+# M. Giles, "Approximating the erfinv function", GPU Computing Gems (2011).
+_ERFINV_CENTRAL = (
+    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06,
+    0.00021858087, -0.00125372503, -0.00417768164, 0.246640727, 1.50140941,
+)  # fmt: skip
+_ERFINV_TAIL = (
+    -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844,
+    0.00573950773, -0.0076224613, 0.00943887047, 1.00167406, 2.83297682,
+)  # fmt: skip
+
+
+def erfinv(node: Node) -> Node:
+    """The inverse of erf on [-1, 1], by Giles' polynomials and two Newton steps."""
+    one = full_like(node, 1.0)
+    depth = ops.Neg(ops.Log(ops.Mul(ops.Sub(one, node), ops.Add(one, node))))
+    is_central = less(depth, 5.0)
+    central = _polynomial(_ERFINV_CENTRAL, add(depth, -2.5))
+    tail = _polynomial(_ERFINV_TAIL, add(ops.Sqrt(depth), -3.0))
+    start = ops.Mul(ops.Where(is_central, central, tail), node)
+    value = start
+    for _ in range(2):
+        error = ops.Sub(ops.Erf(value), node)
+        value = ops.Add(value, ops.Div(error, _erfc_slope(value)))
+    is_edge = equals(absolute(node), 1.0)
+    value = ops.Where(is_edge, copy_sign(full_like(node, math.inf), node), value)
+    return with_slope(value, node, _erfinv_slope)
+
+
+def _erfinv_slope(node: Node) -> Node:
+    return scale(ops.Exp(square(erfinv(node))), math.sqrt(math.pi) / 2)
+
+
+def _polynomial(coefficients: tuple[float, ...], node: Node) -> Node:
+    """The value at x, highest power first (Horner's scheme)."""
+    value = full_like(node, coefficients[0])
+    for coefficient in coefficients[1:]:
+        value = add(ops.Mul(value, node), coefficient)
+    return value
+
+
+# --- rectifiers ------------------------------------------------------------------------
+
+
+def relu(node: Node) -> Node:
+    """max(x, 0), with gradient 0 at 0."""
+    value = ops.Maximum(node, full_like(node, 0))
+    if not node.dtype.is_floating_point:
+        return value
+    return with_backward(value, node, _relu_backward)
+
+
+def _relu_backward(node: Node, upstream: Node) -> Node:
+    return ops.Where(greater(node, 0), upstream, full_like(upstream, 0))

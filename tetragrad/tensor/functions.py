@@ -1,0 +1,666 @@
+"""Mathematical functions of each element: exponentials, angles, rounding, limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+
+from tetragrad.core import dtypes
+from tetragrad.core.errors import TetragradError
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.node import Node
+from tetragrad.tensor import function_nodes as nodes
+from tetragrad.tensor.arithmetic import (
+    ArithmeticMethods,
+    binary,
+    in_place,
+    minimum_nodes,
+    multiply_nodes,
+    where,
+)
+from tetragrad.tensor.gradient_rules import with_gradient
+from tetragrad.tensor.powers import power_nodes
+from tetragrad.tensor.promotion import (
+    DEFAULT_FLOAT,
+    Operand,
+    Scalar,
+    broadcast_nodes,
+    combine,
+    common_dtype,
+    float_dtype,
+    to_node,
+    to_operand,
+)
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+class FunctionMethods(ArithmeticMethods):
+    """Methods that apply a function to every element.
+
+    Functions of real numbers turn integers and bools into float32 first.
+    """
+
+    __slots__ = ()
+
+    def apply_float(self, function: Callable[[Node], Node]) -> Tensor:
+        """Apply a function of floating-point nodes."""
+        node = self.node
+        if not node.dtype.is_floating_point:
+            node = ops.Cast(node, DEFAULT_FLOAT)
+        return self.result(function(node))
+
+    # --- size and sign -------------------------------------------------------------
+
+    def abs(self) -> Tensor:
+        """The value without its sign.
+
+        >>> Tensor([-1, 2]).abs()
+        tensor([1, 2])
+        """
+        if self.dtype.is_bool:
+            return self.result(self.node)
+        return self.result(nodes.absolute(self.node))
+
+    absolute = abs
+    __abs__ = abs
+
+    def sign(self) -> Tensor:
+        """1, 0 or -1.
+
+        >>> Tensor([-2.0, 0.0, 3.0]).sign()
+        tensor([-1.,  0.,  1.])
+        """
+        if self.dtype.is_bool:
+            return self.result(self.node)
+        return self.result(nodes.sign(self.node))
+
+    sgn = sign
+
+    def signbit(self) -> Tensor:
+        """Whether the sign is negative, also that of -0.
+
+        >>> Tensor([-0.0, 1.0]).signbit()
+        tensor([ True, False])
+        """
+        if self.dtype.is_bool:
+            return self.result(full_like(self.node, False))
+        return self.result(nodes.sign_bit(self.node))
+
+    def copysign(self, other: Operand) -> Tensor:
+        """The magnitude of self with the sign of other.
+
+        >>> Tensor([1.0, -2.0]).copysign(-1)
+        tensor([-1., -2.])
+        """
+        dtype = float_dtype(self, to_operand(other))
+        return binary(nodes.copy_sign, self, other, dtype)
+
+    def square(self) -> Tensor:
+        """self * self.
+
+        >>> Tensor([3, -2]).square()
+        tensor([9, 4])
+        """
+        return binary(multiply_nodes, self, self)
+
+    # --- powers and roots ------------------------------------------------------------
+
+    def pow(self, exponent: Operand) -> Tensor:
+        """self to the power of ``exponent``; integers stay integers and wrap.
+
+        >>> Tensor([2, 3]).pow(2)
+        tensor([4, 9])
+
+        Raises:
+            DTypeError: an integer to a negative power.
+        """
+        return power(self, exponent)
+
+    def float_power(self, exponent: Operand) -> Tensor:
+        """The power in float64."""
+        return binary(ops.Pow, self, exponent, dtypes.float64)
+
+    def sqrt(self) -> Tensor:
+        """The square root; NaN below zero.
+
+        >>> Tensor([4.0, 9.0]).sqrt()
+        tensor([2., 3.])
+        """
+        return self.apply_float(ops.Sqrt)
+
+    def rsqrt(self) -> Tensor:
+        """1 / sqrt(self).
+
+        >>> Tensor([4.0]).rsqrt()
+        tensor([0.5000])
+        """
+        return self.apply_float(lambda node: ops.Reciprocal(ops.Sqrt(node)))
+
+    def reciprocal(self) -> Tensor:
+        """1 / self.
+
+        >>> Tensor([4.0]).reciprocal()
+        tensor([0.2500])
+        """
+        return self.apply_float(ops.Reciprocal)
+
+    def hypot(self, other: Operand) -> Tensor:
+        """sqrt(self² + other²) without overflow.
+
+        >>> Tensor([3.0]).hypot(4)
+        tensor([5.])
+        """
+        return binary(_hypot, self, other)
+
+    # --- exponentials and logarithms -----------------------------------------------------
+
+    def exp(self) -> Tensor:
+        """e to the power of each element.
+
+        >>> Tensor([0.0, 1.0]).exp()
+        tensor([1.0000, 2.7183])
+        """
+        return self.apply_float(ops.Exp)
+
+    def exp2(self) -> Tensor:
+        """2 to the power of each element.
+
+        >>> Tensor([3.0]).exp2()
+        tensor([8.])
+        """
+        return self.apply_float(ops.Exp2)
+
+    def expm1(self) -> Tensor:
+        """exp(self) - 1, accurate near 0.
+
+        >>> Tensor([1e-10]).expm1()
+        tensor([1.0000e-10])
+        """
+        return self.apply_float(nodes.expm1)
+
+    def log(self) -> Tensor:
+        """The natural logarithm.
+
+        >>> Tensor([1.0]).log()
+        tensor([0.])
+        """
+        return self.apply_float(ops.Log)
+
+    def log2(self) -> Tensor:
+        """The logarithm to base 2.
+
+        >>> Tensor([8.0]).log2()
+        tensor([3.])
+        """
+        return self.apply_float(ops.Log2)
+
+    def log10(self) -> Tensor:
+        """The logarithm to base 10."""
+        return self.apply_float(
+            lambda node: nodes.scale(ops.Log(node), 1 / math.log(10))
+        )
+
+    def log1p(self) -> Tensor:
+        """log(1 + self), accurate near 0.
+
+        >>> Tensor([1e-10]).log1p()
+        tensor([1.0000e-10])
+        """
+        return self.apply_float(nodes.log1p)
+
+    def logaddexp(self, other: Operand) -> Tensor:
+        """log(exp(self) + exp(other)) without overflow."""
+        return binary(_log_add_exp, self, other)
+
+    def logaddexp2(self, other: Operand) -> Tensor:
+        """log2(2**self + 2**other) without overflow."""
+        log2 = math.log(2)
+        other = to_operand(other)
+        return (self * log2).logaddexp(_times(other, log2)) / log2
+
+    def xlogy(self, other: Operand) -> Tensor:
+        """self * log(other), and 0 where self is 0.
+
+        >>> Tensor([0.0]).xlogy(Tensor([0.0]))
+        tensor([0.])
+        """
+        dtype = float_dtype(self, to_operand(other))
+        return binary(_x_log_y, self, other, dtype)
+
+    def logit(self, eps: float | None = None) -> Tensor:
+        """log(x / (1 - x)); ``eps`` keeps x away from 0 and 1."""
+        inside = self if eps is None else self.clamp(eps, 1 - eps)
+        return inside.apply_float(
+            lambda node: ops.Log(ops.Div(node, ops.Sub(full_like(node, 1), node)))
+        )
+
+    def sigmoid(self) -> Tensor:
+        """1 / (1 + exp(-x)).
+
+        >>> Tensor([0.0]).sigmoid()
+        tensor([0.5000])
+        """
+        return self.apply_float(nodes.sigmoid)
+
+    # --- angles ----------------------------------------------------------------------
+
+    def sin(self) -> Tensor:
+        """The sine of an angle in radians.
+
+        >>> Tensor([0.0]).sin()
+        tensor([0.])
+        """
+        return self.apply_float(ops.Sin)
+
+    def cos(self) -> Tensor:
+        """The cosine of an angle in radians."""
+        return self.apply_float(ops.Cos)
+
+    def tan(self) -> Tensor:
+        """The tangent of an angle in radians."""
+        return self.apply_float(nodes.tan)
+
+    def asin(self) -> Tensor:
+        """The angle whose sine is x; NaN outside of [-1, 1]."""
+        return self.apply_float(nodes.asin)
+
+    def acos(self) -> Tensor:
+        """The angle whose cosine is x; NaN outside of [-1, 1]."""
+        return self.apply_float(nodes.acos)
+
+    def atan(self) -> Tensor:
+        """The angle whose tangent is x.
+
+        >>> Tensor([1.0]).atan()
+        tensor([0.7854])
+        """
+        return self.apply_float(nodes.atan)
+
+    def atan2(self, other: Operand) -> Tensor:
+        """The angle of the point (other, self), between -π and π.
+
+        >>> Tensor([1.0]).atan2(Tensor([-1.0]))
+        tensor([2.3562])
+        """
+        dtype = float_dtype(self, to_operand(other))
+        return binary(_atan2, self, other, dtype)
+
+    def sinh(self) -> Tensor:
+        """The hyperbolic sine."""
+        return self.apply_float(nodes.sinh)
+
+    def cosh(self) -> Tensor:
+        """The hyperbolic cosine."""
+        return self.apply_float(nodes.cosh)
+
+    def tanh(self) -> Tensor:
+        """The hyperbolic tangent.
+
+        >>> Tensor([0.0, 1.0]).tanh()
+        tensor([0.0000, 0.7616])
+        """
+        return self.apply_float(ops.Tanh)
+
+    def asinh(self) -> Tensor:
+        """The inverse of the hyperbolic sine."""
+        return self.apply_float(nodes.asinh)
+
+    def acosh(self) -> Tensor:
+        """The inverse of the hyperbolic cosine; NaN below 1."""
+        return self.apply_float(nodes.acosh)
+
+    def atanh(self) -> Tensor:
+        """The inverse of the hyperbolic tangent; NaN outside of [-1, 1]."""
+        return self.apply_float(nodes.atanh)
+
+    arcsin = asin
+    arccos = acos
+    arctan = atan
+    arctan2 = atan2
+    arcsinh = asinh
+    arccosh = acosh
+    arctanh = atanh
+
+    def sinc(self) -> Tensor:
+        """sin(πx) / (πx), and 1 at 0."""
+        angle = self * math.pi
+        is_zero = angle == 0
+        quotient = angle.sin() / angle.masked_fill(is_zero, 1)
+        return quotient.masked_fill(is_zero, 1)
+
+    def deg2rad(self) -> Tensor:
+        """Degrees as radians."""
+        return self * (math.pi / 180)
+
+    def rad2deg(self) -> Tensor:
+        """Radians as degrees."""
+        return self * (180 / math.pi)
+
+    def erf(self) -> Tensor:
+        """The error function.
+
+        >>> Tensor([1.0]).erf()
+        tensor([0.8427])
+        """
+        return self.apply_float(ops.Erf)
+
+    def erfc(self) -> Tensor:
+        """1 - erf(x), accurate where it is small."""
+        return self.apply_float(nodes.erfc)
+
+    def erfinv(self) -> Tensor:
+        """The inverse of the error function on [-1, 1]."""
+        return self.apply_float(nodes.erfinv)
+
+    # --- rounding ------------------------------------------------------------------------
+
+    def floor(self) -> Tensor:
+        """The largest whole number that is not above.
+
+        >>> Tensor([-1.5, 1.5]).floor()
+        tensor([-2.,  1.])
+        """
+        return self._rounded(ops.Floor)
+
+    def ceil(self) -> Tensor:
+        """The smallest whole number that is not below."""
+        return self._rounded(nodes.ceil)
+
+    def trunc(self) -> Tensor:
+        """The value without its fraction."""
+        return self._rounded(ops.Trunc)
+
+    fix = trunc
+
+    def round(self, *, decimals: int = 0) -> Tensor:
+        """The nearest whole number; halves go to the even one.
+
+        >>> Tensor([0.5, 1.5, 2.5]).round()
+        tensor([0., 2., 2.])
+        """
+        if not decimals:
+            return self._rounded(nodes.round_half_even)
+        factor = 10.0**decimals
+        return (self * factor)._rounded(nodes.round_half_even) / factor
+
+    def frac(self) -> Tensor:
+        """The fraction: x - trunc(x).
+
+        >>> Tensor([-1.5]).frac()
+        tensor([-0.5000])
+        """
+        return self - self.trunc()
+
+    def _rounded(self, function: Callable[[Node], Node]) -> Tensor:
+        """Whole numbers are rounded already."""
+        if not self.dtype.is_floating_point:
+            return self.result(self.node)
+        return self.result(function(self.node))
+
+    # --- kinds of numbers ------------------------------------------------------------------
+
+    def isnan(self) -> Tensor:
+        """Where the value is not a number.
+
+        >>> Tensor([1.0, float('nan')]).isnan()
+        tensor([False,  True])
+        """
+        return self.ne(self)
+
+    def isinf(self) -> Tensor:
+        """Where the value is infinite."""
+        if not self.dtype.is_floating_point:
+            return self.ne(self)
+        return self.abs() == math.inf
+
+    def isposinf(self) -> Tensor:
+        """Where the value is positive infinity."""
+        return self == math.inf
+
+    def isneginf(self) -> Tensor:
+        """Where the value is negative infinity."""
+        return self == -math.inf
+
+    def isfinite(self) -> Tensor:
+        """Where the value is neither infinite nor NaN."""
+        if not self.dtype.is_floating_point:
+            return self.eq(self)
+        return self.abs() < math.inf
+
+    def nan_to_num(
+        self,
+        nan: float = 0.0,
+        posinf: float | None = None,
+        neginf: float | None = None,
+    ) -> Tensor:
+        """Numbers in place of NaN and the infinities (by default, the largest).
+
+        >>> Tensor([float('nan'), 1.0]).nan_to_num()
+        tensor([0., 1.])
+        """
+        if not self.dtype.is_floating_point:
+            return self.result(self.node)
+        largest = float(ml_dtypes.finfo(self.dtype.numpy).max)
+        high = largest if posinf is None else posinf
+        low = -largest if neginf is None else neginf
+        known = self.masked_fill(self.isnan(), nan)
+        known = known.masked_fill(self.isposinf(), high)
+        return known.masked_fill(self.isneginf(), low)
+
+    def isclose(
+        self,
+        other: Tensor,
+        rtol: float = 1e-5,
+        atol: float = 1e-8,
+        equal_nan: bool = False,
+    ) -> Tensor:
+        """Where |self - other| <= atol + rtol * |other|, or both are equal."""
+        near = (self - other).abs() <= other.abs() * rtol + atol
+        close = (self == other) | (near & other.isfinite())
+        return close | (self.isnan() & other.isnan()) if equal_nan else close
+
+    def allclose(
+        self,
+        other: Tensor,
+        rtol: float = 1e-5,
+        atol: float = 1e-8,
+        equal_nan: bool = False,
+    ) -> bool:
+        """Whether all elements are close.
+
+        >>> Tensor([1.0]).allclose(Tensor([1.0 + 1e-7]))
+        True
+        """
+        return bool(self.isclose(other, rtol, atol, equal_nan).read().all())
+
+    def equal(self, other: Tensor) -> bool:
+        """Whether both tensors have one shape and equal elements.
+
+        >>> Tensor([1, 2]).equal(Tensor([1, 2]))
+        True
+        """
+        return self.shape == other.shape and bool(self.eq(other).read().all())
+
+    # --- limits and mixtures ---------------------------------------------------------------
+
+    def clamp(self, min: Any = None, max: Any = None) -> Tensor:
+        """Values below ``min`` become ``min``, values above ``max`` become ``max``.
+
+        >>> Tensor([-1, 5, 20]).clamp(0, 10)
+        tensor([ 0,  5, 10])
+        """
+        if min is None and max is None:
+            raise TetragradError(
+                "clamp() without min and max", hint="give at least one of them"
+            )
+        bounds = [to_operand(entry) for entry in (min, max) if entry is not None]
+        if any(not isinstance(entry, bool | int | float) for entry in bounds):
+            result: Any = self if min is None else self.maximum(min)
+            return result if max is None else result.minimum(max)
+        return _clamp(self, min, max)
+
+    clip = clamp
+
+    def clamp_min(self, min: Operand) -> Tensor:
+        """Values below ``min`` become ``min``."""
+        return self.clamp(min=min)
+
+    def clamp_max(self, max: Operand) -> Tensor:
+        """Values above ``max`` become ``max``."""
+        return self.clamp(max=max)
+
+    def lerp(self, end: Tensor, weight: Operand) -> Tensor:
+        """self + weight * (end - self), exact at both ends.
+
+        >>> Tensor([0.0]).lerp(Tensor([10.0]), 0.25)
+        tensor([2.5000])
+        """
+        span = end - self
+        if isinstance(weight, int | float):
+            if weight < 0.5:
+                return self + span * weight
+            return end - span * (1 - weight)
+        near_end = end - span * (1 - weight)  # type: ignore[operator]
+        return where(weight < 0.5, self + span * weight, near_end)  # type: ignore
+
+    def addcmul(self, tensor1: Tensor, tensor2: Tensor, *, value: Scalar = 1) -> Tensor:
+        """self + value * tensor1 * tensor2."""
+        product = tensor1 * tensor2
+        return self + (product if value == 1 else product * value)
+
+    def addcdiv(self, tensor1: Tensor, tensor2: Tensor, *, value: Scalar = 1) -> Tensor:
+        """self + value * tensor1 / tensor2."""
+        quotient = tensor1 / tensor2
+        return self + (quotient if value == 1 else quotient * value)
+
+    def heaviside(self, values: Tensor) -> Tensor:
+        """0 below zero, 1 above, ``values`` at zero."""
+        above = (self > 0).result(ops.Cast((self > 0).node, self.dtype))
+        return where(self == 0, values, above)
+
+    # --- in place ----------------------------------------------------------------------------
+
+    abs_ = in_place(abs)
+    sign_ = in_place(sign)
+    square_ = in_place(square)
+    pow_ = in_place(pow)
+    sqrt_ = in_place(sqrt)
+    rsqrt_ = in_place(rsqrt)
+    reciprocal_ = in_place(reciprocal)
+    exp_ = in_place(exp)
+    exp2_ = in_place(exp2)
+    expm1_ = in_place(expm1)
+    log_ = in_place(log)
+    log2_ = in_place(log2)
+    log10_ = in_place(log10)
+    log1p_ = in_place(log1p)
+    sigmoid_ = in_place(sigmoid)
+    sin_ = in_place(sin)
+    cos_ = in_place(cos)
+    tan_ = in_place(tan)
+    tanh_ = in_place(tanh)
+    erf_ = in_place(erf)
+    erfinv_ = in_place(erfinv)
+    floor_ = in_place(floor)
+    ceil_ = in_place(ceil)
+    round_ = in_place(round)
+    trunc_ = in_place(trunc)
+    frac_ = in_place(frac)
+    nan_to_num_ = in_place(nan_to_num)
+    clamp_ = in_place(clamp)
+    clip_ = clamp_
+    clamp_min_ = in_place(clamp_min)
+    clamp_max_ = in_place(clamp_max)
+    lerp_ = in_place(lerp)
+    addcmul_ = in_place(addcmul)
+    addcdiv_ = in_place(addcdiv)
+
+    # --- operators -----------------------------------------------------------------------------
+
+    def __pow__(self, exponent: Any) -> Tensor:
+        return power(self, exponent)
+
+    def __rpow__(self, base: Any) -> Tensor:
+        return power(base, self)
+
+    def __ipow__(self, exponent: Any) -> Tensor:  # type: ignore[misc]
+        return self.pow_(exponent)
+
+
+def power(base: Any, exponent: Any) -> Tensor:
+    """``base`` to the power of ``exponent``; either may be a number.
+
+    >>> tetragrad.pow(2, Tensor([3, 4]))
+    tensor([ 8, 16])
+    """
+    lhs, rhs = to_operand(base), to_operand(exponent)
+    dtype = common_dtype(lhs, rhs)
+    number = None if not isinstance(rhs, bool | int | float) else rhs
+    left, right = broadcast_nodes(to_node(lhs, dtype), to_node(rhs, dtype))
+    return combine(power_nodes(left, right, number), lhs, rhs)
+
+
+def _times(operand: Any, factor: float) -> Any:
+    return operand * factor
+
+
+def _clamp(tensor: FunctionMethods, low: Any, high: Any) -> Tensor:
+    """Clamp to numbers; the gradient passes wherever the value is within them."""
+    bounds = [entry for entry in (low, high) if entry is not None]
+    dtype = common_dtype(tensor, *bounds)
+    source = to_node(tensor, dtype)
+    value, inside = source, full_like(ops.Eq(source, source), True)
+    if low is not None:
+        bound = full_like(source, low)
+        value = ops.Maximum(value, bound)
+        inside = ops.And(inside, ops.Not(ops.Lt(source, bound)))
+    if high is not None:
+        bound = full_like(source, high)
+        value = minimum_nodes(value, bound)
+        inside = ops.And(inside, ops.Not(ops.Lt(bound, source)))
+
+    def rule(upstream: Node) -> tuple[Node]:
+        return (ops.Where(inside, upstream, full_like(upstream, 0)),)
+
+    return tensor.result(with_gradient(value, (source,), rule))
+
+
+def _hypot(lhs: Node, rhs: Node) -> Node:
+    first, second = nodes.absolute(lhs), nodes.absolute(rhs)
+    high, low = ops.Maximum(first, second), minimum_nodes(first, second)
+    is_plain = ops.And(nodes.greater(high, 0), nodes.less(high, math.inf))
+    divisor = ops.Where(is_plain, high, full_like(high, 1))
+    ratio = ops.Div(low, divisor)
+    length = ops.Mul(high, ops.Sqrt(nodes.add(nodes.square(ratio), 1)))
+    return ops.Where(is_plain, length, high)
+
+
+def _log_add_exp(lhs: Node, rhs: Node) -> Node:
+    difference = ops.Neg(nodes.absolute(ops.Sub(lhs, rhs)))
+    # Equal infinities have no difference, and their sum is themselves.
+    difference = ops.Where(ops.Eq(lhs, rhs), full_like(lhs, 0), difference)
+    high = ops.Where(ops.Lt(lhs, rhs), rhs, lhs)
+    return ops.Add(high, nodes.log1p(ops.Exp(difference)))
+
+
+def _x_log_y(lhs: Node, rhs: Node) -> Node:
+    product = ops.Mul(lhs, ops.Log(rhs))
+    is_zero = ops.And(nodes.equals(lhs, 0), ops.Eq(rhs, rhs))
+    return ops.Where(is_zero, full_like(lhs, 0), product)
+
+
+def _atan2(sine: Node, cosine: Node) -> Node:
+    value = nodes.atan2(sine, cosine)
+
+    def rule(upstream: Node) -> tuple[Node, Node]:
+        length = ops.Add(nodes.square(sine), nodes.square(cosine))
+        share = ops.Div(upstream, length)
+        return ops.Mul(share, cosine), ops.Neg(ops.Mul(share, sine))
+
+    return with_gradient(value, (sine, cosine), rule)

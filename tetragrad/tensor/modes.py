@@ -1,0 +1,97 @@
+"""Whether operations record gradients here: a setting of the thread or task."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from typing import ParamSpec, Self, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_enabled: ContextVar[bool] = ContextVar("gradient_enabled", default=True)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations record gradients here.
+
+    >>> with tetragrad.no_grad():
+    ...     tetragrad.is_grad_enabled()
+    False
+    """
+    return _enabled.get()
+
+
+class GradientMode:
+    """A ``with`` block, or a decorated function, with gradients on or off."""
+
+    def __init__(self, enabled: bool) -> None:
+        self._value = enabled
+        self._tokens: list[Token[bool]] = []
+
+    def __enter__(self) -> Self:
+        self._tokens.append(_enabled.set(self._value))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _enabled.reset(self._tokens.pop())
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Run ``function`` in this mode whenever it is called."""
+
+        @functools.wraps(function)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+            with GradientMode(self._value):
+                return function(*args, **kwargs)
+
+        return wrapped
+
+
+class no_grad(GradientMode):  # noqa: N801 (PyTorch's spelling)
+    """Operations inside record no gradients; also a decorator.
+
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> with tetragrad.no_grad():
+    ...     (x * 2).requires_grad
+    False
+    """
+
+    def __init__(self) -> None:
+        super().__init__(False)
+
+
+class inference_mode(GradientMode):  # noqa: N801
+    """Like ``no_grad``; ``inference_mode(False)`` changes nothing else.
+
+    >>> with tetragrad.inference_mode():
+    ...     tetragrad.is_grad_enabled()
+    False
+    """
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__(not mode)
+
+
+class enable_grad(GradientMode):  # noqa: N801
+    """Operations inside record gradients, even within ``no_grad``.
+
+    >>> with tetragrad.no_grad(), tetragrad.enable_grad():
+    ...     tetragrad.is_grad_enabled()
+    True
+    """
+
+    def __init__(self) -> None:
+        super().__init__(True)
+
+
+class set_grad_enabled(GradientMode):  # noqa: N801
+    """Gradients on or off, by a flag, for a ``with`` block.
+
+    >>> with tetragrad.set_grad_enabled(False):
+    ...     tetragrad.is_grad_enabled()
+    False
+    """
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__(mode)

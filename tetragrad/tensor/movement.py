@@ -1,0 +1,508 @@
+"""Movement: views of the same elements under other shapes and orders.
+
+A view shares its storage, so that writing to one writes to the other. ``reshape``
+is a view wherever PyTorch's would be, and a copy where the elements are not evenly
+spaced; ``layout.py`` decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import IndexingError, ShapeError
+from tetragrad.graph import movement as graph
+from tetragrad.graph.elementwise import Bitcast
+from tetragrad.tensor import layout
+from tetragrad.tensor.base import TensorBase, wrap
+from tetragrad.tensor.promotion import broadcast_shapes, normal_dim, normal_dims
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+Sizes = int | Sequence[int]
+
+
+def sizes_of(sizes: Sequence[Any]) -> tuple[int, ...]:
+    """Accept ``f(2, 3)`` and ``f((2, 3))`` alike."""
+    if (
+        len(sizes) == 1
+        and not isinstance(sizes[0], int)
+        and hasattr(sizes[0], "__iter__")
+    ):
+        sizes = tuple(sizes[0])
+    return tuple(int(size) for size in sizes)
+
+
+class MovementMethods(TensorBase):
+    """Methods that give a view of the same elements."""
+
+    __slots__ = ()
+
+    # --- facts about shape and layout -------------------------------------------
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension.
+
+        >>> Tensor([[1, 2, 3]]).size(1)
+        3
+        """
+        return self.shape if dim is None else self.shape[normal_dim(dim, self.ndim)]
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self.ndim
+
+    def numel(self) -> int:
+        """The number of elements.
+
+        >>> Tensor([[1, 2, 3]]).numel()
+        3
+        """
+        return math.prod(self.shape)
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes that one element takes."""
+        return self.dtype.itemsize
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes that one element takes."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all elements take."""
+        return self.numel() * self.dtype.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """How far apart in the storage neighbours in each dimension are.
+
+        >>> Tensor([[1, 2, 3], [4, 5, 6]]).t().stride()
+        (1, 3)
+        """
+        strides = layout.strides(self.storage.value.shape, self.steps)
+        if strides is None:
+            raise ShapeError("this view has no strides", hint="use contiguous() first")
+        return strides if dim is None else strides[normal_dim(dim, self.ndim)]
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in row-major order without gaps.
+
+        >>> Tensor([[1, 2], [3, 4]]).t().is_contiguous()
+        False
+        """
+        strides = layout.strides(self.storage.value.shape, self.steps)
+        return strides is not None and layout.is_row_major(self.shape, strides)
+
+    def contiguous(self) -> Tensor:
+        """This tensor, or a copy of it if it is not contiguous."""
+        if self.is_contiguous():
+            return self  # type: ignore[return-value]
+        return wrap(self.node, self)
+
+    # --- shape -------------------------------------------------------------------
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in row-major order under another shape.
+
+        One size may be -1: it is worked out from the rest. A view where possible.
+
+        >>> Tensor([1, 2, 3, 4]).reshape(2, -1)
+        tensor([[1, 2],
+                [3, 4]])
+
+        Raises:
+            ShapeError: the sizes multiply to another number of elements.
+        """
+        sizes = self._whole_shape(sizes_of(shape))
+        if self._can_view(sizes):
+            return self.moved(graph.Reshape, sizes)
+        return wrap(graph.Reshape(self.node, sizes), self)
+
+    def view(self, *shape: Any) -> Tensor:
+        """Like ``reshape``, but never a copy; ``view(dtype)`` reads bits anew.
+
+        Raises:
+            ShapeError: the elements are not evenly spaced, so that only a copy
+                could have this shape.
+        """
+        if len(shape) == 1 and isinstance(shape[0], DType):
+            return wrap(Bitcast(self.node, shape[0]), self)
+        sizes = self._whole_shape(sizes_of(shape))
+        if not self._can_view(sizes):
+            raise ShapeError(
+                f"a view of shape {sizes} onto a tensor of shape {self.shape} whose "
+                "elements are not evenly spaced",
+                hint="use reshape(), which copies where it must",
+            )
+        return self.moved(graph.Reshape, sizes)
+
+    def _whole_shape(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """Sizes with -1 worked out; raises if they hold another number of elements."""
+        count = self.numel()
+        unknown = [dim for dim, size in enumerate(sizes) if size == -1]
+        known = math.prod(size for size in sizes if size != -1)
+        fits = count == known
+        if len(unknown) == 1 and known:
+            fits = count % known == 0
+            dim = unknown[0]
+            sizes = (*sizes[:dim], count // known, *sizes[dim + 1 :])
+        if not fits or min(sizes, default=0) < 0:
+            raise ShapeError(
+                f"cannot reshape {self.shape} ({count} elements) to {sizes}",
+                hint="the sizes must multiply to the number of elements; "
+                "one of them may be -1",
+            )
+        return sizes
+
+    def _can_view(self, sizes: tuple[int, ...]) -> bool:
+        strides = layout.strides(self.storage.value.shape, self.steps)
+        if strides is None:
+            return False
+        return layout.reshaped(self.shape, strides, sizes) is not None
+
+    def view_as(self, other: TensorBase) -> Tensor:
+        """A view with the shape of another tensor."""
+        return self.view(other.shape)
+
+    def reshape_as(self, other: TensorBase) -> Tensor:
+        """The same elements with the shape of another tensor."""
+        return self.reshape(other.shape)
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """Join a run of dimensions into one.
+
+        >>> Tensor.zeros(2, 3, 4).flatten(1).shape
+        (2, 12)
+        """
+        if not self.ndim:
+            return self.reshape(1)
+        start = normal_dim(start_dim, self.ndim)
+        end = normal_dim(end_dim, self.ndim)
+        if start > end:
+            raise ShapeError(f"flatten() from dimension {start} back to {end}")
+        joined = math.prod(self.shape[start : end + 1])
+        return self.reshape(*self.shape[:start], joined, *self.shape[end + 1 :])
+
+    def ravel(self) -> Tensor:
+        """All elements in one dimension."""
+        return self.reshape(self.numel())
+
+    def unflatten(self, dim: int, sizes: Sequence[int]) -> Tensor:
+        """Split one dimension into several; one size may be -1.
+
+        >>> Tensor.zeros(6).unflatten(0, (2, -1)).shape
+        (2, 3)
+        """
+        dim = normal_dim(dim, self.ndim)
+        sizes = tuple(sizes)
+        if -1 in sizes:
+            known = math.prod(size for size in sizes if size != -1)
+            rest = self.shape[dim] // max(known, 1)
+            sizes = tuple(rest if size == -1 else size for size in sizes)
+        return self.reshape(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
+
+    def squeeze(self, dim: Sizes | None = None) -> Tensor:
+        """Drop dimensions of size 1: all of them, or the named ones.
+
+        >>> Tensor.zeros(1, 3, 1).squeeze(0).shape
+        (3, 1)
+        """
+        named = normal_dims(dim, self.ndim)
+        kept = tuple(
+            size
+            for position, size in enumerate(self.shape)
+            if size != 1 or position not in named
+        )
+        return self.moved(graph.Reshape, kept)
+
+    def unsqueeze(self, dim: int) -> Tensor:
+        """A new dimension of size 1 before dimension ``dim``.
+
+        >>> Tensor([1, 2]).unsqueeze(1).shape
+        (2, 1)
+        """
+        dim = normal_dim(dim, self.ndim + 1)
+        shape = (*self.shape[:dim], 1, *self.shape[dim:])
+        return self.moved(graph.Reshape, shape)
+
+    # --- order ---------------------------------------------------------------------
+
+    def permute(self, *dims: Any) -> Tensor:
+        """Dimension ``dims[i]`` becomes dimension ``i``.
+
+        >>> Tensor.zeros(2, 3, 4).permute(2, 0, 1).shape
+        (4, 2, 3)
+        """
+        wanted = sizes_of(dims)
+        order = tuple(normal_dim(entry, self.ndim) for entry in wanted)
+        if len(order) != self.ndim:
+            raise ShapeError(
+                f"permute{wanted} of shape {self.shape}",
+                hint=f"name each of the {self.ndim} dimensions once",
+            )
+        return self.moved(graph.Permute, order)
+
+    def transpose(self, dim0: int, dim1: int) -> Tensor:
+        """Exchange two dimensions.
+
+        >>> Tensor([[1, 2, 3]]).transpose(0, 1).shape
+        (3, 1)
+        """
+        first, second = normal_dim(dim0, self.ndim), normal_dim(dim1, self.ndim)
+        order = list(range(self.ndim))
+        if order:
+            order[first], order[second] = second, first
+        return self.moved(graph.Permute, tuple(order))
+
+    swapaxes = transpose
+    swapdims = transpose
+
+    def t(self) -> Tensor:
+        """The transpose of a tensor with at most two dimensions."""
+        if self.ndim > 2:
+            raise ShapeError(
+                f"t() of shape {self.shape} with {self.ndim} dimensions",
+                hint="write x.mT for the last two, or x.transpose(dim0, dim1)",
+            )
+        return self.permute(*reversed(range(self.ndim)))
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 (PyTorch's spelling)
+        """All dimensions in reverse order."""
+        return self.permute(*reversed(range(self.ndim)))
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802
+        """The last two dimensions exchanged."""
+        if self.ndim < 2:
+            raise ShapeError(f"mT needs at least two dimensions, not {self.shape}")
+        return self.transpose(-2, -1)
+
+    def movedim(self, source: Sizes, destination: Sizes) -> Tensor:
+        """Move dimensions to other places; the rest keep their order.
+
+        >>> Tensor.zeros(2, 3, 4).movedim(0, -1).shape
+        (3, 4, 2)
+        """
+        sources = [source] if isinstance(source, int) else list(source)
+        places = [destination] if isinstance(destination, int) else list(destination)
+        if len(sources) != len(places):
+            raise ShapeError(f"movedim() from {sources} to {places}: counts differ")
+        found = [normal_dim(entry, self.ndim) for entry in sources]
+        pairs = {
+            normal_dim(place, self.ndim): dim
+            for dim, place in zip(found, places, strict=True)
+        }
+        rest = iter(dim for dim in range(self.ndim) if dim not in found)
+        order = [
+            pairs[place] if place in pairs else next(rest) for place in range(self.ndim)
+        ]
+        return self.permute(*order)
+
+    moveaxis = movedim
+
+    # --- size ----------------------------------------------------------------------
+
+    def expand(self, *sizes: Any) -> Tensor:
+        """Repeat dimensions of size 1, as a view; -1 keeps a size.
+
+        >>> Tensor([[1], [2]]).expand(2, 3)
+        tensor([[1, 1, 1],
+                [2, 2, 2]])
+        """
+        wanted = sizes_of(sizes)
+        missing = len(wanted) - self.ndim
+        own = (1,) * missing + self.shape
+        shape = tuple(
+            old if new == -1 else new for old, new in zip(own, wanted, strict=False)
+        )
+        if missing < 0 or -1 in wanted[:missing]:
+            raise ShapeError(
+                f"cannot expand shape {self.shape} to {wanted}",
+                hint="new dimensions go in front, with sizes of 0 or more",
+            )
+        return self.moved(graph.Reshape, own).moved(graph.Expand, shape)
+
+    def expand_as(self, other: TensorBase) -> Tensor:
+        """Repeat up to the shape of another tensor."""
+        return self.expand(other.shape)
+
+    def broadcast_to(self, *shape: Any) -> Tensor:
+        """Repeat up to a shape; the same as ``expand``."""
+        return self.expand(*shape)
+
+    def narrow(self, dim: int, start: int, length: int) -> Tensor:
+        """``length`` elements of one dimension, from ``start`` on.
+
+        >>> Tensor([1, 2, 3, 4]).narrow(0, 1, 2)
+        tensor([2, 3])
+        """
+        dim = normal_dim(dim, self.ndim)
+        size = self.shape[dim]
+        first = start + size if start < 0 else start
+        if not 0 <= first <= first + length <= size:
+            raise ShapeError(
+                f"narrow() to {length} elements from {start} on: "
+                f"dimension {dim} of {self.shape} has {size}"
+            )
+        return self.cut(dim, first, first + length)
+
+    def cut(self, dim: int, start: int, stop: int) -> Tensor:
+        """Elements ``start`` up to ``stop`` of one dimension, both in range."""
+        bounds = tuple(
+            (start, stop) if position == dim else (0, size)
+            for position, size in enumerate(self.shape)
+        )
+        return self.moved(graph.Shrink, bounds)
+
+    def split(self, split_size: Sizes, dim: int = 0) -> tuple[Tensor, ...]:
+        """Views of ``split_size`` elements each, or of the listed sizes.
+
+        >>> [part.tolist() for part in Tensor([1, 2, 3]).split(2)]
+        [[1, 2], [3]]
+        """
+        dim = normal_dim(dim, self.ndim)
+        length = self.shape[dim]
+        if isinstance(split_size, int):
+            if split_size < 1 and length:
+                raise ShapeError(f"split() into parts of {split_size} elements")
+            step = max(split_size, 1)
+            starts = range(0, max(length, 1), step)
+            sizes = [min(step, length - start) for start in starts]
+        else:
+            sizes = list(split_size)
+        if sum(sizes) != length:
+            raise ShapeError(
+                f"split() into sizes {sizes}, which add up to {sum(sizes)}: "
+                f"dimension {dim} of {self.shape} has {length}"
+            )
+        parts, start = [], 0
+        for size in sizes:
+            parts.append(self.cut(dim, start, start + size))
+            start += size
+        return tuple(parts)
+
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+        """At most ``chunks`` views of equal size, the last one smaller.
+
+        >>> [part.tolist() for part in Tensor([1, 2, 3]).chunk(2)]
+        [[1, 2], [3]]
+        """
+        if chunks < 1:
+            raise ShapeError(f"chunk() into {chunks} parts")
+        length = self.shape[normal_dim(dim, self.ndim)]
+        return self.split(max(1, -(-length // chunks)), dim)
+
+    def tensor_split(self, indices_or_sections: Sizes, dim: int = 0) -> Any:
+        """Views between the given positions, or of nearly equal size.
+
+        >>> [part.tolist() for part in Tensor([1, 2, 3]).tensor_split(2)]
+        [[1, 2], [3]]
+        """
+        dim = normal_dim(dim, self.ndim)
+        length = self.shape[dim]
+        if isinstance(indices_or_sections, int):
+            whole, extra = divmod(length, indices_or_sections)
+            parts = range(indices_or_sections)
+            return self.split([whole + (part < extra) for part in parts], dim)
+        stops = [min(max(stop, 0), length) for stop in indices_or_sections]
+        edges = [0, *stops, length]
+        pairs = zip(edges, edges[1:], strict=False)
+        return tuple(self.cut(dim, start, max(start, stop)) for start, stop in pairs)
+
+    def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
+        """A view for each index of a dimension, without that dimension.
+
+        >>> Tensor([[1, 2], [3, 4]]).unbind()
+        (tensor([1, 2]), tensor([3, 4]))
+        """
+        dim = normal_dim(dim, self.ndim)
+        return tuple(self.select(dim, index) for index in range(self.shape[dim]))
+
+    def select(self, dim: int, index: int) -> Tensor:
+        """The view at one index of a dimension, without that dimension.
+
+        >>> Tensor([[1, 2], [3, 4]]).select(1, -1)
+        tensor([2, 4])
+        """
+        dim = normal_dim(dim, self.ndim)
+        size = self.shape[dim]
+        if not -size <= index < size:
+            raise IndexingError(
+                f"index {index} is out of range: dimension {dim} of shape "
+                f"{self.shape} has {size} elements"
+            )
+        start = index % size
+        shape = (*self.shape[:dim], *self.shape[dim + 1 :])
+        return self.cut(dim, start, start + 1).moved(graph.Reshape, shape)
+
+    def unfold(self, dimension: int, size: int, step: int) -> Tensor:
+        """Sliding windows of one dimension; the window is a new last dimension.
+
+        >>> Tensor([1, 2, 3, 4]).unfold(0, 2, 1)
+        tensor([[1, 2],
+                [2, 3],
+                [3, 4]])
+        """
+        dim = normal_dim(dimension, self.ndim)
+        windows = self.moved(graph.Window, dim, size, step, 1)
+        return windows.movedim(dim + 1, -1)
+
+    def flip(self, *dims: Any) -> Tensor:
+        """Reverse the order along dimensions (a copy, as in PyTorch).
+
+        >>> Tensor([1, 2, 3]).flip(0)
+        tensor([3, 2, 1])
+        """
+        named = normal_dims(sizes_of(dims), self.ndim)
+        return wrap(graph.Flip(self.node, named), self)
+
+    def fliplr(self) -> Tensor:
+        """Reverse the second dimension."""
+        return self.flip(1)
+
+    def flipud(self) -> Tensor:
+        """Reverse the first dimension."""
+        return self.flip(0)
+
+    def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+        """The diagonal of two dimensions as a view; it becomes the last dimension.
+
+        >>> Tensor([[1, 2], [3, 4]]).diagonal()
+        tensor([1, 4])
+        """
+        first, second = normal_dim(dim1, self.ndim), normal_dim(dim2, self.ndim)
+        if first == second:
+            raise ShapeError(f"diagonal() of dimension {first} with itself")
+        moved = self.movedim((first, second), (-2, -1))
+        *batch, rows, columns = moved.shape
+        length = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+        if not length:
+            return moved.cut(moved.ndim - 1, 0, 0).cut(moved.ndim - 2, 0, 1).flatten(-2)
+        # In row-major order the next element of the diagonal is columns + 1 further.
+        start = max(offset, 0) + max(-offset, 0) * columns
+        stop = start + (length - 1) * (columns + 1) + 1
+        flat = moved.moved(graph.Reshape, (*batch, rows * columns))
+        run = flat.cut(len(batch), start, stop)
+        return run.moved(graph.Stride, (1,) * len(batch) + (columns + 1,))
+
+
+def broadcast_tensors(*tensors: TensorBase) -> tuple[Tensor, ...]:
+    """Views of all tensors in their common shape.
+
+    >>> a, b = tetragrad.broadcast_tensors(Tensor([1, 2]), Tensor([[3], [4]]))
+    >>> a.shape == b.shape == (2, 2)
+    True
+    """
+    shape = broadcast_shapes(*(tensor.shape for tensor in tensors))
+    return tuple(
+        tensor.expand(shape)
+        for tensor in tensors
+        if isinstance(tensor, MovementMethods)
+    )

@@ -1,0 +1,178 @@
+"""How operands meet: one dtype and one shape, by PyTorch's rules.
+
+Tensors with dimensions decide the dtype; tensors without and Python numbers only
+matter if they are of a higher category (bool < integer < float).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import DTypeError, IndexingError, ShapeError
+from tetragrad.graph.elementwise import Cast
+from tetragrad.graph.leaves import constant
+from tetragrad.graph.movement import broadcast_to
+from tetragrad.graph.node import Node, Shape
+from tetragrad.tensor.base import TensorBase, wrap
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+Scalar: TypeAlias = bool | int | float
+Operand: TypeAlias = "TensorBase | Scalar"
+
+#: The dtype of floating-point values that come without one.
+DEFAULT_FLOAT = dtypes.float32
+
+_PYTHON_DTYPES = {bool: dtypes.bool_, int: dtypes.int64, float: DEFAULT_FLOAT}
+
+
+def is_operand(value: object) -> bool:
+    """Whether a value can take part in arithmetic with a tensor."""
+    return isinstance(value, TensorBase | bool | int | float | np.generic | np.ndarray)
+
+
+def to_operand(value: Any) -> TensorBase | Scalar:
+    """A tensor, or a Python number, from what a user may write as an operand."""
+    if isinstance(value, TensorBase):
+        return value
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        value = value.item()
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, np.ndarray):
+        return TensorBase.tensor_class(value)
+    if isinstance(value, np.generic):
+        return TensorBase.tensor_class(np.asarray(value))
+    raise DTypeError(
+        f"{type(value).__name__} {value!r} is neither a tensor nor a number",
+        hint="convert it first with tetragrad.tensor(...)",
+    )
+
+
+def _category(dtype: DType) -> int:
+    if dtype.is_bool:
+        return 0
+    return 1 if dtype.is_integer else int(dtype.kind)
+
+
+def common_dtype(*operands: TensorBase | Scalar) -> DType:
+    """The dtype that an operation on these operands computes in."""
+    with_dims: list[DType] = []
+    without: list[DType] = []
+    numbers: list[DType] = []
+    for operand in operands:
+        if not isinstance(operand, TensorBase):
+            numbers.append(_PYTHON_DTYPES[type(operand)])
+        elif operand.ndim:
+            with_dims.append(operand.dtype)
+        else:
+            without.append(operand.dtype)
+    result: DType | None = None
+    for group in (with_dims, without, numbers):
+        if group:
+            result = _outranked(result, dtypes.promote(*group))
+    assert result is not None
+    return result
+
+
+def _outranked(higher: DType | None, lower: DType) -> DType:
+    """``higher``, unless values of a lower rank have a higher category."""
+    if higher is None:
+        return lower
+    if _category(lower) > _category(higher):
+        return dtypes.promote(higher, lower)
+    return higher
+
+
+def float_dtype(*operands: TensorBase | Scalar) -> DType:
+    """Like ``common_dtype``, with float32 in place of integers and bool."""
+    dtype = common_dtype(*operands)
+    return dtype if dtype.is_floating_point else DEFAULT_FLOAT
+
+
+def to_node(operand: TensorBase | Scalar, dtype: DType) -> Node:
+    """An operand's node in the given dtype."""
+    if isinstance(operand, TensorBase):
+        return Cast(operand.node, dtype)
+    return constant(operand, dtype)
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """The shape that all these shapes repeat to.
+
+    >>> tetragrad.broadcast_shapes((3, 1), (1, 4))
+    (3, 4)
+    """
+    ndim = max(map(len, shapes), default=0)
+    result = [1] * ndim
+    for shape in shapes:
+        for dim, size in enumerate(shape, ndim - len(shape)):
+            if size == 1 or size == result[dim]:
+                continue
+            if result[dim] != 1:
+                _refuse(shapes, dim - ndim)
+            result[dim] = size
+    return tuple(result)
+
+
+def _refuse(shapes: Iterable[Shape], dim: int) -> None:
+    named = " and ".join(map(str, shapes))
+    raise ShapeError(
+        f"shapes {named} do not broadcast: they differ in dimension {dim}",
+        hint="sizes must be equal, or 1, counted from the last dimension",
+    )
+
+
+def broadcast_nodes(*nodes: Node) -> tuple[Node, ...]:
+    """All nodes repeated to their common shape."""
+    shape = broadcast_shapes(*(node.shape for node in nodes))
+    return tuple(broadcast_to(node, shape) for node in nodes)
+
+
+def align(*operands: TensorBase | Scalar, dtype: DType | None = None) -> list[Node]:
+    """Nodes of one dtype (promoted, unless given) and one shape."""
+    dtype = dtype or common_dtype(*operands)
+    return list(broadcast_nodes(*(to_node(entry, dtype) for entry in operands)))
+
+
+def tensors_of(*operands: object) -> list[TensorBase]:
+    """The operands that are tensors: those that may require a gradient."""
+    return [entry for entry in operands if isinstance(entry, TensorBase)]
+
+
+def combine(node: Node, *operands: object) -> Tensor:
+    """Wrap the node of an operation whose operands may be numbers."""
+    return wrap(node, *tensors_of(*operands))
+
+
+def normal_dim(dim: int, ndim: int) -> int:
+    """A dimension counted from the front; raises if there is none such."""
+    limit = max(ndim, 1)
+    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+        raise DTypeError(f"a dimension is an int, not {dim!r}")
+    if not -limit <= dim < limit:
+        raise IndexingError(
+            f"there is no dimension {dim} in a tensor with {ndim} dimensions",
+            hint=f"use {-limit} to {limit - 1}",
+        )
+    return int(dim) % limit
+
+
+def normal_dims(dim: int | Iterable[int] | None, ndim: int) -> tuple[int, ...]:
+    """Sorted dimensions; None means all of them."""
+    if dim is None:
+        return tuple(range(ndim))
+    if isinstance(dim, int | np.integer):
+        return (normal_dim(int(dim), ndim),) if ndim else ()
+    found = tuple(normal_dim(entry, ndim) for entry in dim)
+    if len(set(found)) != len(found):
+        raise ShapeError(f"dimensions {tuple(dim)} name one of them twice")
+    if not found:
+        return tuple(range(ndim))
+    return tuple(sorted(found)) if ndim else ()

@@ -1,0 +1,372 @@
+"""Reductions: many elements become one, along all dimensions or the named ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType, to_dtype
+from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import reduce as graph
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.leaves import Iota, constant
+from tetragrad.graph.movement import Reshape, broadcast_to
+from tetragrad.graph.node import Node
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.functions import FunctionMethods
+from tetragrad.tensor.gradient_rules import with_gradient
+from tetragrad.tensor.promotion import normal_dim, normal_dims
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+Dims = int | Sequence[int] | None
+
+
+class ValuesAndIndices(NamedTuple):
+    """Chosen elements, and where along the dimension they were."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def drop_dims(node: Node, dims: tuple[int, ...]) -> Node:
+    """Without the named dimensions, which have size 1."""
+    kept = tuple(size for dim, size in enumerate(node.shape) if dim not in dims)
+    return Reshape(node, kept)
+
+
+def positions(size: int, dim: int, ndim: int, dtype: DType = dtypes.int64) -> Node:
+    """0, 1, 2, … along one dimension of ``ndim``, with size 1 in the others."""
+    shape = tuple(size if axis == dim else 1 for axis in range(ndim))
+    return Reshape(Iota(size, dtype), shape)
+
+
+class ReductionMethods(FunctionMethods):
+    """Methods that combine many elements into one."""
+
+    __slots__ = ()
+
+    def _reduced(
+        self, op: type[graph.Reduce], node: Node, dim: Dims, keepdim: bool
+    ) -> Tensor:
+        dims = normal_dims(dim, self.ndim)
+        reduced = op(node, dims) if dims else node
+        return self.result(reduced if keepdim else drop_dims(reduced, dims))
+
+    def sum(
+        self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+    ) -> Tensor:
+        """The sum; of bools and integers in int64, unless ``dtype`` says otherwise.
+
+        >>> Tensor([[1, 2], [3, 4]]).sum(dim=0)
+        tensor([4, 6])
+        """
+        node = ops.Cast(self.node, self._sum_dtype(dtype))
+        return self._reduced(graph.Sum, node, dim, keepdim)
+
+    def _sum_dtype(self, dtype: Any) -> DType:
+        if dtype is not None:
+            return to_dtype(dtype)
+        return self.dtype if self.dtype.is_floating_point else dtypes.int64
+
+    def prod(
+        self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+    ) -> Tensor:
+        """The product; of bools and integers in int64.
+
+        >>> Tensor([2, 3, 4]).prod()
+        tensor(24)
+        """
+        node = ops.Cast(self.node, self._sum_dtype(dtype))
+        return self._reduced(graph.Prod, node, dim, keepdim)
+
+    def mean(
+        self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+    ) -> Tensor:
+        """The mean, of floating-point values.
+
+        >>> Tensor([1.0, 2.0]).mean()
+        tensor(1.5000)
+
+        Raises:
+            DTypeError: the tensor holds integers or bools.
+        """
+        dtype = self.dtype if dtype is None else to_dtype(dtype)
+        if not dtype.is_floating_point:
+            raise DTypeError(
+                f"mean() of {dtype}: the result would not be a whole number",
+                hint="write x.float().mean()",
+            )
+        # A sum of many float16 values overflows, although their mean does not.
+        node = ops.Cast(self.node, dtypes.accumulation(dtype))
+        count = self._count(dim)
+        total = self.result(node).sum(dim, keepdim)
+        return self.result(ops.Cast((total / count).node, dtype))
+
+    def _count(self, dim: Dims) -> int:
+        """How many elements a reduction over these dimensions combines."""
+        dims = normal_dims(dim, self.ndim)
+        return math.prod(self.shape[entry] for entry in dims)
+
+    # --- extremes --------------------------------------------------------------------
+
+    def amax(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The largest element; equal ones share the gradient.
+
+        >>> Tensor([[1, 5], [3, 2]]).amax(dim=1)
+        tensor([5, 3])
+        """
+        return self._reduced(graph.Max, self.node, dim, keepdim)
+
+    def amin(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The smallest element; equal ones share the gradient."""
+        return self._reduced(graph.Min, self.node, dim, keepdim)
+
+    def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> Any:
+        """The smallest and the largest element."""
+        return self.amin(dim, keepdim), self.amax(dim, keepdim)
+
+    def max(self, dim: Any = None, keepdim: bool = False) -> Any:
+        """The largest element; with ``dim``, (values, indices); or elementwise.
+
+        >>> Tensor([1, 5, 3]).max()
+        tensor(5)
+        >>> Tensor([[1, 5], [3, 2]]).max(dim=1).indices
+        tensor([1, 0])
+        """
+        if dim is None:
+            return self.amax()
+        if isinstance(dim, TensorBase):
+            return self.maximum(dim)
+        return self._extreme(graph.Max, dim, keepdim)
+
+    def min(self, dim: Any = None, keepdim: bool = False) -> Any:
+        """The smallest element; with ``dim``, (values, indices); or elementwise."""
+        if dim is None:
+            return self.amin()
+        if isinstance(dim, TensorBase):
+            return self.minimum(dim)
+        return self._extreme(graph.Min, dim, keepdim)
+
+    def _extreme(
+        self, op: type[graph.Reduce], dim: int, keepdim: bool
+    ) -> ValuesAndIndices:
+        dim = normal_dim(dim, self.ndim)
+        index = self._arg_extreme(op, dim)
+        dims = (dim,) if self.ndim else ()
+        source = self.node
+
+        def rule(upstream: Node) -> tuple[Node]:
+            # Only the chosen element has a gradient, even among equal ones.
+            where = positions(source.shape[dim], dim, source.ndim) if dims else index
+            chosen = ops.Eq(
+                broadcast_to(where, source.shape), broadcast_to(index, source.shape)
+            )
+            spread = broadcast_to(upstream, source.shape)
+            return (ops.Where(chosen, spread, full_like(spread, 0)),)
+
+        value = op(source, dims) if dims else source
+        values = with_gradient(value, (source,), rule)
+        if not keepdim:
+            values, index = drop_dims(values, dims), drop_dims(index, dims)
+        return ValuesAndIndices(self.result(values), self.result(index))
+
+    def _arg_extreme(self, op: type[graph.Reduce], dim: int) -> Node:
+        """The smallest index at which the extreme stands; NaN counts as extreme."""
+        source = self.node
+        if not source.ndim:
+            return constant(0, dtypes.int64)
+        size = source.shape[dim]
+        if size == 0:
+            raise ShapeError(
+                f"the index of the extreme of nothing: dimension {dim} of shape "
+                f"{source.shape} has no elements"
+            )
+        extreme = broadcast_to(op(source, (dim,)), source.shape)
+        is_extreme = ops.Eq(source, extreme)
+        if source.dtype.is_floating_point:
+            is_extreme = ops.Or(is_extreme, ops.Not(ops.Eq(source, source)))
+        where = broadcast_to(positions(size, dim, source.ndim), source.shape)
+        index = ops.Where(is_extreme, where, full_like(where, size))
+        return graph.Min(index, (dim,))
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """The index of the largest element: the first, where several are equal.
+
+        >>> Tensor([1, 5, 5]).argmax()
+        tensor(1)
+        """
+        return self._argument(graph.Max, dim, keepdim)
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """The index of the smallest element: the first, where several are equal."""
+        return self._argument(graph.Min, dim, keepdim)
+
+    def _argument(
+        self, op: type[graph.Reduce], dim: int | None, keepdim: bool
+    ) -> Tensor:
+        if dim is None:
+            index = self.ravel()._argument(op, 0, False)
+            return index.reshape((1,) * self.ndim) if keepdim else index
+        dim = normal_dim(dim, self.ndim)
+        index = self._arg_extreme(op, dim)
+        dims = (dim,) if self.ndim and not keepdim else ()
+        return self.result(drop_dims(index, dims))
+
+    # --- truth -----------------------------------------------------------------------
+
+    def all(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Whether all elements are nonzero.
+
+        >>> Tensor([1, 0]).all()
+        tensor(False)
+        """
+        node = ops.Cast(self.node, dtypes.bool_)
+        return self._truth(graph.Min, node, dim, keepdim, empty=True)
+
+    def any(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Whether any element is nonzero."""
+        node = ops.Cast(self.node, dtypes.bool_)
+        return self._truth(graph.Max, node, dim, keepdim, empty=False)
+
+    def _truth(
+        self,
+        op: type[graph.Reduce],
+        node: Node,
+        dim: Dims,
+        keepdim: bool,
+        empty: bool,
+    ) -> Tensor:
+        dims = normal_dims(dim, self.ndim)
+        if self._count(dim) == 0:
+            # "all of nothing" has an answer, where a maximum of nothing has none.
+            shape = tuple(
+                1 if axis in dims else size for axis, size in enumerate(self.shape)
+            )
+            found = broadcast_to(constant(empty, dtypes.bool_), shape)
+            return self.result(found if keepdim else drop_dims(found, dims))
+        return self._reduced(op, node, dim, keepdim)
+
+    def count_nonzero(self, dim: Dims = None) -> Tensor:
+        """How many elements are not zero.
+
+        >>> Tensor([1, 0, 2]).count_nonzero()
+        tensor(2)
+        """
+        return self.result(ops.Cast(self.node, dtypes.bool_)).sum(dim)
+
+    # --- statistics ------------------------------------------------------------------
+
+    def var(
+        self,
+        dim: Any = None,
+        unbiased: bool | None = None,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Tensor:
+        """The variance; divides by the count less ``correction`` (1 by default).
+
+        >>> Tensor([1.0, 2.0, 3.0]).var()
+        tensor(1.)
+        """
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        if correction is None:
+            correction = 0 if unbiased is False else 1
+        deviation = self - self.mean(dim, keepdim=True)
+        count = max(0, self._count(dim) - correction)
+        squares = (deviation * deviation).sum(dim, keepdim)
+        return squares / count
+
+    def std(
+        self,
+        dim: Any = None,
+        unbiased: bool | None = None,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Tensor:
+        """The standard deviation: the square root of the variance."""
+        return self.var(dim, unbiased, keepdim, correction=correction).sqrt()
+
+    def var_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
+        """The variance and the mean."""
+        keepdim = options.get("keepdim", False)
+        return self.var(dim, **options), self.mean(dim, keepdim)
+
+    def std_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
+        """The standard deviation and the mean."""
+        keepdim = options.get("keepdim", False)
+        return self.std(dim, **options), self.mean(dim, keepdim)
+
+    def norm(
+        self, p: float | str = 2, dim: Dims = None, keepdim: bool = False
+    ) -> Tensor:
+        """The p-norm: (Σ |x|^p)^(1/p); inf gives the largest magnitude.
+
+        >>> Tensor([3.0, 4.0]).norm()
+        tensor(5.)
+        """
+        if p == "fro":
+            p = 2
+        size = self.abs()
+        if p == float("inf"):
+            return size.amax(dim, keepdim)
+        if p == float("-inf"):
+            return size.amin(dim, keepdim)
+        if p == 0:
+            return self._as_own_dtype(size != 0).sum(dim, keepdim)
+        if p == 1:
+            return size.sum(dim, keepdim)
+        if p == 2:
+            return _root_of_squares(self.result((self * self).node), dim, keepdim)
+        return size.pow(p).sum(dim, keepdim).pow(1.0 / float(p))
+
+    def _as_own_dtype(self, other: Tensor) -> Tensor:
+        return other.result(ops.Cast(other.node, self.dtype))
+
+    def logsumexp(self, dim: Dims, keepdim: bool = False) -> Tensor:
+        """log(Σ exp(x)), without overflow.
+
+        >>> Tensor([1000.0, 1000.0]).logsumexp(0)
+        tensor(1000.6931)
+        """
+        largest = self.amax(dim, keepdim=True).detach()
+        # Where all are -inf (or one is inf), subtracting the maximum would give NaN.
+        finite = largest.where(largest.abs() != float("inf"), 0.0)
+        total = (self - finite).exp().sum(dim, keepdim=True)
+        result = total.log() + finite
+        return (
+            result
+            if keepdim
+            else self.result(
+                drop_dims(result.node, normal_dims(dim, self.ndim)), result
+            )
+        )
+
+    def nansum(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The sum of all elements that are not NaN."""
+        return self.masked_fill(self != self, 0).sum(dim, keepdim)
+
+    def nanmean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """The mean of all elements that are not NaN."""
+        return self.nansum(dim, keepdim) / (self == self).sum(dim, keepdim)
+
+
+def _root_of_squares(squares: Tensor, dim: Dims, keepdim: bool) -> Tensor:
+    """sqrt(Σ x²), whose gradient at 0 is 0 rather than NaN."""
+    total = squares.sum(dim, keepdim)
+    root = ops.Sqrt(total.node)
+
+    def rule(upstream: Node) -> tuple[Node]:
+        zero = full_like(root, 0)
+        slope = ops.Div(full_like(root, 0.5), root)
+        slope = ops.Where(ops.Eq(root, zero), zero, slope)
+        return (ops.Mul(upstream, slope),)
+
+    return total.result(with_gradient(root, (total.node,), rule))
