@@ -1,7 +1,7 @@
-"""Data sets that load from a folder, a cache or the web, and batches from any data.
+"""Data sets that load from a folder, a cache or the web, and batches from any data::
 
->>> images, labels, test_images, test_labels = data.mnist_or_digits()
->>> loader = data.DataLoader(data.TensorDataset(images, labels), 64, shuffle=True)
+images, labels, test_images, test_labels = data.mnist_or_digits()
+loader = data.DataLoader(data.TensorDataset(images, labels), 64, shuffle=True)
 """
 
 from tetragrad.data.dataset import Dataset, Subset, TensorDataset, random_split

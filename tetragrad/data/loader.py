@@ -26,8 +26,10 @@ class DataLoader:
     prepares each when it is asked for. ``state_dict()`` counts batches that the loop
     has received, so a resumed run sees each sample exactly once.
 
-    >>> loader = DataLoader(TensorDataset(images, labels), 64, shuffle=True)
-    >>> for image_batch, label_batch in loader: ...
+    >>> from tetragrad.data import TensorDataset
+    >>> dataset = TensorDataset(np.arange(5))
+    >>> [batch.tolist() for (batch,) in DataLoader(dataset, batch_size=2)]
+    [[0, 1], [2, 3], [4]]
     """
 
     def __init__(

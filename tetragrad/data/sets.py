@@ -1,6 +1,6 @@
-"""The data sets that examples and tests use.
+"""The data sets that examples and tests use::
 
->>> train_images, train_labels, test_images, test_labels = mnist_or_digits()
+    train_images, train_labels, test_images, test_labels = mnist_or_digits()
 
 Images are uint8 arrays with the number of images first, labels int64 arrays. Every
 file is known by its checksum, wherever it comes from; see ``location``.

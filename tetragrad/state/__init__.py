@@ -1,7 +1,7 @@
-"""Weights in and out: safetensors, torch checkpoints, NumPy files, training state.
+"""Weights in and out: safetensors, torch checkpoints, NumPy files, training state::
 
->>> save_safetensors({"weight": weight}, "model.safetensors")
->>> load("model.safetensors")["weight"]
+    save_safetensors(model.state_dict(), "model.safetensors")
+    model.load_state_dict(load("model.safetensors"))
 
 No file runs code when it is loaded, and no file is ever left half-written.
 """
