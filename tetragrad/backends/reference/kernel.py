@@ -12,7 +12,6 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
-from tetragrad.core.errors import VerifyError
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -32,6 +31,7 @@ from tetragrad.kernel.expression import (
     walk,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.tile.memory import check_addresses, poison
 
 Values = Mapping[Expression, np.ndarray]
 
@@ -47,15 +47,6 @@ def run_kernel(
             kernel.outputs, results, strict=True
         ):
             write(buffers[output.slot], addresses, mask, values, output.mode)
-
-
-def poison(dtype: DType) -> np.ndarray:
-    """A value that no kernel should ever let through."""
-    if dtype.is_floating_point:
-        return np.array(np.nan).astype(dtype.numpy)
-    if dtype.is_bool:
-        return np.array(True)
-    return np.frombuffer(b"\x5a" * dtype.itemsize, dtype.numpy)[0]
 
 
 def initial(mode: Mode, dtype: DType) -> object:
@@ -85,15 +76,6 @@ def write(
     combine = np.add if mode is Mode.ADD else np.maximum
     combine.at(carried, addresses, values.astype(carried.dtype))
     buffer[...] = carried.astype(buffer.dtype)
-
-
-def check_addresses(addresses: np.ndarray, numel: int, what: str) -> None:
-    """Raise VerifyError if any address is outside its buffer."""
-    if addresses.size and (addresses.min() < 0 or addresses.max() >= numel):
-        raise VerifyError(
-            f"{what} reaches elements {addresses.min()} to {addresses.max()} "
-            f"of a buffer of {numel}"
-        )
 
 
 class Interpreter:

@@ -1,0 +1,177 @@
+"""From a kernel and a plan to the tile program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from tetragrad.core.target import Target
+from tetragrad.kernel.expression import Expression, Load
+from tetragrad.kernel.ir import Kernel, Slot
+from tetragrad.tile.ir import (
+    Fold,
+    For,
+    Grid,
+    Layout,
+    Map,
+    Program,
+    Space,
+    Statement,
+    Store,
+    Tile,
+    TileLoad,
+    When,
+)
+from tetragrad.tile.plans.axes import simplify_axes
+from tetragrad.tile.plans.contraction import ContractionPlan, build_contraction
+from tetragrad.tile.plans.cuts import Cut, apply_cut
+from tetragrad.tile.plans.fill import FillPlan, build_fill
+from tetragrad.tile.plans.nest import NestPlan, build_nest
+from tetragrad.tile.plans.rewrite import Rewriter, walk_until
+from tetragrad.tile.plans.scope import Builder
+
+GridPlan = NestPlan | ContractionPlan | FillPlan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All choices for one kernel: where it is cut, and how each part is computed.
+
+    Every cut takes something out of what the cuts before it left; ``stages`` has the
+    grids for each kernel that was cut off, and last for the rest.
+    """
+
+    cuts: tuple[Cut, ...]
+    stages: tuple[tuple[GridPlan, ...], ...]
+
+    @property
+    def kind(self) -> str:
+        """One word for what dominates, used in the program's name."""
+        grids = [grid for stage in self.stages for grid in stage]
+        if any(isinstance(grid, ContractionPlan) for grid in grids):
+            return "contraction"
+        if self.cuts:
+            return "reduce"
+        return "map"
+
+
+def cut_kernel(kernel: Kernel, cuts: tuple[Cut, ...]) -> list[Kernel]:
+    """The kernels that run one after the other."""
+    rest = simplify_axes(kernel)
+    kernels = []
+    for cut in cuts:
+        first, rest = apply_cut(rest, cut)
+        kernels.append(first)
+    return [*kernels, rest]
+
+
+def build(kernel: Kernel, plan: Plan, target: Target) -> Program:
+    """The tile program that computes a kernel as the plan says."""
+    kernels = cut_kernel(kernel, plan.cuts)
+    slots = kernels[-1].slots
+    builder = Builder(kernels[0])
+    body: list[Statement] = []
+    for part, grids in zip(kernels, plan.stages, strict=True):
+        builder.kernel = part
+        for grid in grids:
+            body += build_grid(builder, grid)
+    scratch = Scratch(len(kernel.slots), slots, body, builder)
+    sizes = "x".join(str(size) for size in kernels[-1].axes) or "1"
+    return Program(
+        name=f"{plan.kind}_{sizes}",
+        slots=kernel.slots,
+        scalars=kernel.scalars,
+        scratch=tuple(scratch.tiles.values()),
+        body=tuple(scratch.statement(statement) for statement in body),
+        outputs=frozenset(output.slot for output in kernel.outputs),
+    )
+
+
+def build_grid(builder: Builder, grid: GridPlan) -> list[Statement]:
+    """The statements of one grid."""
+    match grid:
+        case NestPlan():
+            return build_nest(builder, grid)
+        case ContractionPlan():
+            return build_contraction(builder, grid)
+        case FillPlan():
+            return build_fill(builder, grid)
+
+
+class Scratch:
+    """Turns the slots that cuts added into tiles in global memory.
+
+    A vector may read beyond the end of a tile where its guard fails, so each tile
+    is as long as the furthest address that any load could reach.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        slots: tuple[Slot, ...],
+        body: list[Statement],
+        builder: Builder,
+    ) -> None:
+        lengths = {number: slots[number].numel for number in range(first, len(slots))}
+        for load in loads_in(body):
+            if load.slot in lengths:
+                _, last = load.address.range(builder.extents)
+                lengths[load.slot] = max(lengths[load.slot], last + 1)
+        self.tiles = {
+            number: Tile(
+                f"scratch{number - first + 1}",
+                (length,),
+                slots[number].dtype,
+                Space.GLOBAL,
+                Layout((1,)),
+            )
+            for number, length in lengths.items()
+        }
+
+    def statement(self, statement: Statement) -> Statement:
+        """The statement with scratch loads and stores in place of slots."""
+        if not self.tiles:
+            return statement
+        match statement:
+            case Grid() | For():
+                body = tuple(self.statement(entry) for entry in statement.body)
+                return replace(statement, body=body)
+            case When():
+                body = tuple(self.statement(entry) for entry in statement.body)
+                other = tuple(self.statement(entry) for entry in statement.otherwise)
+                return replace(statement, body=body, otherwise=other)
+            case Store():
+                return self._store(statement)
+            case Map() | Fold():
+                return replace(statement, value=self._value(statement.value))
+        return statement
+
+    def _store(self, store: Store) -> Statement:
+        value = self._value(store.value)
+        tile = self.tiles.get(store.slot)
+        if tile is None:
+            return replace(store, value=value)
+        return Map(store.axes, tile, (store.address,), value, store.guard)
+
+    def _value(self, value: Expression) -> Expression:
+        loads = {
+            entry: self._load(entry)
+            for entry in walk_until({}, value)
+            if isinstance(entry, Load) and entry.slot in self.tiles
+        }
+        return Rewriter({}, loads)(value) if loads else value
+
+    def _load(self, load: Load) -> Expression:
+        return TileLoad(self.tiles[load.slot], (load.address,))
+
+
+def loads_in(body: Iterable[Statement]) -> Iterator[Load]:
+    """Every load in the statements."""
+    for statement in body:
+        yield from loads_in(getattr(statement, "body", ()))
+        yield from loads_in(getattr(statement, "otherwise", ()))
+        value = getattr(statement, "value", None)
+        if value is not None:
+            for entry in walk_until({}, value):
+                if isinstance(entry, Load):
+                    yield entry

@@ -1,0 +1,283 @@
+"""Choose a plan from the sizes, the addresses and the target; nothing is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tetragrad.core.settings import Settings
+from tetragrad.core.target import Target
+from tetragrad.graph.elementwise import Transcendental
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Compute, Reduction
+from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.tile.plans.axes import simplify_axes
+from tetragrad.tile.plans.build import GridPlan, Plan
+from tetragrad.tile.plans.cuts import Cut, apply_cut, cuttable
+from tetragrad.tile.plans.fill import fills
+from tetragrad.tile.plans.nest import NestPlan, scans_of
+from tetragrad.tile.plans.traffic import (
+    lane_bytes,
+    operation_cost,
+    points_in,
+    points_of,
+    vector_cost,
+    work,
+)
+
+# A reduction over so few positions is computed again wherever it is needed.
+SHORT_REDUCTION = 64
+# Work (in operations) below which a second grid costs more than it gains.
+WORTH_A_GRID = 1 << 15
+# A grid iteration should have about this many elements, so that handing it to a
+# thread costs little.
+CHUNK_ELEMENTS = 1 << 13
+# Independent pieces that a large kernel should have; a number of its own, so that
+# the order of a sum does not depend on the number of threads.
+ENOUGH_PIECES = 64
+# Vectors side by side, which hides the latency of a chain of additions.
+SIDE_BY_SIDE = 4
+
+
+def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
+    """The plan that the model prefers for a kernel on a target."""
+    rest = simplify_axes(kernel)
+    cuts: list[Cut] = []
+    stages: list[tuple[GridPlan, ...]] = []
+    while True:
+        cut = choose_cut(rest)
+        if cut is None:
+            break
+        first, rest = apply_cut(rest, cut)
+        cuts.append(cut)
+        stages.append(choose_stage(first, target))
+    stages.append(choose_stage(rest, target))
+    return Plan(tuple(cuts), tuple(stages))
+
+
+# --- cuts ------------------------------------------------------------------------------
+
+
+def choose_cut(kernel: Kernel) -> Cut | None:
+    """What should be computed first, if anything."""
+    for number, value in enumerate(cuttable(kernel)):
+        if isinstance(value, Reduction):
+            cut = _cut_reduction(kernel, number, value)
+            if cut is not None:
+                return cut
+    return None
+
+
+def _cut_reduction(kernel: Kernel, number: int, value: Reduction) -> Cut | None:
+    """Divide a long reduction with few results; take out one that many repeat."""
+    length = points_in(kernel, value.axes)
+    results = points_in(kernel, value.free_axes)
+    if length <= SHORT_REDUCTION or work(kernel, value) < WORTH_A_GRID:
+        return None
+    if results < ENOUGH_PIECES:
+        longest = max(value.axes, key=lambda axis: kernel.axes[axis])
+        parts = _parts(kernel.axes[longest], length, results)
+        if parts > 1:
+            return Cut(number, longest, parts)
+    if _is_repeated(kernel, value):
+        return Cut(number)
+    return None
+
+
+def _parts(size: int, length: int, results: int) -> int:
+    """How many parts give every grid iteration enough to do."""
+    wanted = min(ENOUGH_PIECES // max(1, results), length // (CHUNK_ELEMENTS // 4))
+    parts = max(1, min(wanted, size))
+    # Equal parts need no guard inside.
+    for candidate in range(parts, max(1, parts // 2), -1):
+        if size % candidate == 0:
+            return candidate
+    return parts
+
+
+def _is_repeated(kernel: Kernel, value: Reduction) -> bool:
+    """Whether the points of some output would compute the value again and again."""
+    for output in kernel.outputs:
+        axes = grid_axes(kernel, output)
+        outside = set(axes) - value.free_axes
+        if points_in(kernel, outside) > 1 and outside:
+            return True
+    return False
+
+
+# --- grids -----------------------------------------------------------------------------
+
+
+def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
+    """The grids of a kernel that is not cut any more."""
+    grids: list[GridPlan] = []
+    lanes = target.vector_lanes(4)
+    grids += fills(kernel.outputs, lanes, CHUNK_ELEMENTS)
+    for group in group_outputs(kernel):
+        grids.append(choose_nest(kernel, group, target))
+    return tuple(grids)
+
+
+def group_outputs(kernel: Kernel) -> list[tuple[int, ...]]:
+    """Outputs that can share a grid: those with the same grid axes."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for number, output in enumerate(kernel.outputs):
+        key = (grid_axes(kernel, output), output.mode)
+        groups.setdefault(key, []).append(number)
+    return [tuple(group) for group in groups.values()]
+
+
+def grid_axes(kernel: Kernel, output: Output) -> tuple[int, ...]:
+    """The axes of an output whose points may run at the same time, and should.
+
+    Not the axes that its reductions run over or do not depend on (they are visited
+    inside), not the axes of running reductions, nor those on which points of a
+    combining output collide.
+    """
+    axes = set(output.axes)
+    reductions = [
+        point.expression
+        for point in points_of([output])
+        if isinstance(point.expression, Reduction)
+    ]
+    for entry in reductions:
+        axes -= set(entry.axes)
+    long = [
+        entry
+        for entry in reductions
+        if points_in(kernel, entry.axes) > SHORT_REDUCTION
+        and entry.free_axes <= set(output.axes)
+    ]
+    for entry in long:
+        if axes & entry.free_axes:
+            axes &= entry.free_axes
+    axes -= {entry.axis for entry in scans_of([output])}
+    if output.mode is not Mode.STORE:
+        axes &= separate_axes(kernel, output)
+    return tuple(sorted(axes))
+
+
+def separate_axes(kernel: Kernel, output: Output) -> set[int]:
+    """Axes on which two points of an output never meet at one address.
+
+    With address = … + c * axis + …, every other term must be a multiple of c times
+    the axis's size, or all that are not must stay within c together.
+    """
+    found = set()
+    for axis in output.axes:
+        coefficient = output.address.coefficient(axis)
+        hidden = {
+            inner
+            for atom, _ in output.address.terms
+            if not isinstance(atom, int)
+            for inner in atom.free_axes
+        }
+        if coefficient <= 0 or axis in hidden:
+            continue
+        span = coefficient * kernel.axes[axis]
+        rest = tuple(
+            (atom, part)
+            for atom, part in output.address.terms
+            if atom != axis and part % span
+        )
+        low, high = Affine(0, rest).range(kernel.axes)
+        if high - low < coefficient:
+            found.add(axis)
+    return found
+
+
+def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestPlan:
+    """Which axis goes on lanes, how many vectors, and how the grid is chunked."""
+    outputs = [kernel.outputs[number] for number in group]
+    lanes = target.vector_lanes(lane_bytes(outputs))
+    grid = grid_axes(kernel, outputs[0])
+    ranked = rank_vector_axes(kernel, outputs, grid, lanes)
+    vectors = choose_vectors(outputs, target)
+    inside = [axis for axis in ranked if axis not in grid]
+    if ranked and ranked[0] in grid:
+        best = ranked[0]
+        grid = (*(axis for axis in grid if axis != best), best)
+        width = lanes * vectors
+        chunk = choose_chunk(kernel, outputs, grid, width, target)
+        return NestPlan(group, grid, (best,), lanes, vectors, chunk)
+    rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
+    chunk = choose_chunk(kernel, outputs, grid, rows, target)
+    return NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows)
+
+
+def rank_vector_axes(
+    kernel: Kernel, outputs: Sequence[Output], grid: Sequence[int], lanes: int
+) -> list[int]:
+    """Axes that can be put on lanes, the cheapest first."""
+    common = set.intersection(*(set(output.axes) for output in outputs))
+    reduced: set[int] = set()
+    for point in points_of(outputs):
+        if isinstance(point.expression, Reduction):
+            reduced |= set(point.expression.axes)
+    scanned = {entry.axis for entry in scans_of(outputs)}
+    candidates = (common | reduced) - scanned
+    if any(output.mode is not Mode.STORE for output in outputs):
+        candidates &= set(grid) | (reduced - common)
+
+    def cost(axis: int) -> tuple[float, int]:
+        return vector_cost(kernel, outputs, axis, lanes), -axis
+
+    return sorted(candidates, key=cost)
+
+
+def choose_vectors(outputs: Sequence[Output], target: Target) -> int:
+    """Vectors side by side: four for simple code, fewer where registers are short."""
+    expressions = {point.expression for point in points_of(outputs)}
+    reductions = sum(isinstance(entry, Reduction) for entry in expressions)
+    heavy = any(
+        isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
+        for entry in expressions
+    )
+    operations = sum(operation_cost(entry) for entry in expressions)
+    if heavy or operations > 2 * target.registers:
+        return 2 if target.registers >= 32 else 1
+    return max(1, SIDE_BY_SIDE // max(1, reductions))
+
+
+def choose_rows(
+    kernel: Kernel,
+    outputs: Sequence[Output],
+    grid: Sequence[int],
+    inside: Sequence[int],
+    lanes: int,
+    vectors: int,
+) -> int:
+    """Rows side by side, where one row has too few vectors to hide latencies."""
+    if not grid or not inside or not any(_has_reduction(entry) for entry in outputs):
+        return 1
+    row = kernel.axes[inside[0]]
+    in_flight = max(1, min(vectors, row // lanes))
+    return max(1, min(SIDE_BY_SIDE // in_flight, kernel.axes[grid[-1]]))
+
+
+def _has_reduction(output: Output) -> bool:
+    return any(isinstance(point.expression, Reduction) for point in points_of([output]))
+
+
+def choose_chunk(
+    kernel: Kernel,
+    outputs: Sequence[Output],
+    grid: Sequence[int],
+    width: int,
+    target: Target,
+) -> int:
+    """Positions of the grid's last axis for one iteration, a multiple of ``width``."""
+    if not grid:
+        return 1
+    last = grid[-1]
+    size = kernel.axes[last]
+    others = points_in(kernel, grid[:-1])
+    axes = {axis for output in outputs for axis in output.axes}
+    for point in points_of(outputs):
+        axes |= point.axes
+    per_position = points_in(kernel, axes - set(grid))
+    enough = -(-CHUNK_ELEMENTS // max(1, per_position))
+    balanced = math.ceil(size * others / (4 * target.units))
+    chunk = max(width, enough, min(balanced, 16 * enough))
+    chunk = -(-chunk // width) * width
+    return min(size, chunk)

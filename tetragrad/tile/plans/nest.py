@@ -1,0 +1,272 @@
+"""The loop nest: elementwise maps, row passes, column reductions, scans, scatters.
+
+A nest spreads some axes over the grid and visits the others in loops. Wherever all
+free axes of a reduction are bound it is computed once, and what remains is read from
+its register tile; so a softmax is three passes over a row, and a normalisation keeps
+its statistics in registers:
+
+    Grid(row over 64)
+      max  = … one pass over the row …
+      sum  = … a second pass …
+      For(step) Store(y[row, step*16 + lane] = exp(x - max) / sum)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.kernel.expression import Expression, Scan, literal
+from tetragrad.kernel.ir import Mode, Output
+from tetragrad.tile.ir import Alloc, Extent, Fold, Grid, Map, Statement, Store
+from tetragrad.tile.plans.reductions import (
+    VectorChoice,
+    compute_reductions,
+    pending_reductions,
+)
+from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.plans.scope import (
+    Builder,
+    Scope,
+    cast,
+    chunked,
+    indices_of,
+    iterations,
+    load_of,
+    loop,
+    shape_of,
+    strips,
+)
+
+
+@dataclass(frozen=True)
+class NestPlan:
+    """Choices for the outputs (by number) that are computed together in one grid.
+
+    ``grid`` are the kernel axes whose points may run at the same time; the grid
+    takes ``chunk`` positions of the last of them at once. ``vector_axes`` are put
+    on lanes, the first that is free in each pass. ``rows`` positions of the last
+    grid axis are handled side by side, where that axis is not on lanes itself.
+    """
+
+    outputs: tuple[int, ...]
+    grid: tuple[int, ...]
+    vector_axes: tuple[int, ...]
+    lanes: int
+    vectors: int = 1
+    chunk: int = 1
+    rows: int = 1
+
+
+def build_nest(builder: Builder, plan: NestPlan) -> list[Statement]:
+    """The grid that computes the plan's outputs."""
+    outputs = [builder.kernel.outputs[number] for number in plan.outputs]
+    nest = _Nest(plan, VectorChoice(plan.vector_axes, plan.lanes, plan.vectors))
+    scope = Scope(builder)
+    extents: list[Extent] = []
+    for axis in plan.grid[:-1]:
+        position = builder.axis(scope.size(axis))
+        extents.append((position, scope.size(axis)))
+        scope = scope.bind(axis, axis_form(position))
+    if not plan.grid:
+        only = builder.axis(1)
+        return [Grid(((only, 1),), tuple(nest.outputs(outputs, scope)))]
+    axis = plan.grid[-1]
+    count = -(-scope.size(axis) // plan.chunk)
+    index = builder.axis(count)
+    extents.append((index, count))
+
+    def one_chunk(start: Affine, length: int) -> list[Statement]:
+        return nest.chunk(outputs, scope, axis, start, length)
+
+    body = chunked(scope.size(axis), plan.chunk, axis_form(index), one_chunk)
+    return [Grid(tuple(extents), tuple(body))]
+
+
+@dataclass(frozen=True)
+class _Nest:
+    plan: NestPlan
+    choice: VectorChoice
+
+    def chunk(
+        self,
+        outputs: Sequence[Output],
+        scope: Scope,
+        axis: int,
+        start: Affine,
+        length: int,
+    ) -> list[Statement]:
+        """One grid iteration: what the chunk needs as a whole, then its positions."""
+        statements, scope = self.ready(outputs, scope)
+
+        def body(inner: Scope) -> list[Statement]:
+            return self.outputs(outputs, inner)
+
+        strip = self.choice.strip(scope, (axis,))
+        if strip is not None:
+            return statements + strips(scope, strip, start, length, body)
+        if self.plan.rows > 1:
+            return statements + self.row_blocks(scope, axis, start, length, body)
+
+        def one(step: Affine) -> list[Statement]:
+            return body(scope.bind(axis, start + step))
+
+        return statements + loop(scope.builder, length, one)
+
+    def row_blocks(
+        self,
+        scope: Scope,
+        axis: int,
+        start: Affine,
+        length: int,
+        body: Callable[[Scope], list[Statement]],
+    ) -> list[Statement]:
+        """Several rows side by side; what remains in a smaller block."""
+        blocks, rest = divmod(length, self.plan.rows)
+
+        def block(first: Affine, rows: int) -> list[Statement]:
+            row = scope.builder.axis(rows)
+            bound = scope.bind(axis, first + axis_form(row))
+            return body(bound.with_collective((row, rows)))
+
+        def whole(step: Affine) -> list[Statement]:
+            return block(start + step.scale(self.plan.rows), self.plan.rows)
+
+        statements = loop(scope.builder, blocks, whole)
+        if rest:
+            statements += block(start.shift(blocks * self.plan.rows), rest)
+        return statements
+
+    def ready(
+        self, outputs: Iterable[Output], scope: Scope
+    ) -> tuple[list[Statement], Scope]:
+        """Compute the reductions whose free axes are all bound."""
+        return compute_reductions(roots_of(outputs), scope, self.choice)
+
+    def outputs(self, outputs: Sequence[Output], scope: Scope) -> list[Statement]:
+        """Everything that remains to be done for these outputs at this scope."""
+        statements, scope = self.ready(outputs, scope)
+        bound = scope.forms.keys()
+        waiting: list[Output] = []
+        for output in outputs:
+            if set(output.axes) <= bound:
+                statements += self.store(output, scope)
+            else:
+                waiting.append(output)
+        while waiting:
+            axis = self.next_axis(waiting, scope)
+            together = [output for output in waiting if axis in output.axes]
+            waiting = [output for output in waiting if axis not in output.axes]
+            statements += self.visit(together, axis, scope)
+        return statements
+
+    def next_axis(self, outputs: Sequence[Output], scope: Scope) -> int:
+        """The axis to bind next: one that a reduction waits for, else any.
+
+        Running reductions come last, lanes innermost of the rest, so that memory is
+        walked in order.
+        """
+        missing = set(outputs[0].axes) - scope.forms.keys()
+        waited_for = [
+            entry.free_axes & missing
+            for entry in pending_reductions(roots_of(outputs[:1]), scope)
+            if entry.free_axes & missing
+        ]
+        candidates = min(waited_for, key=len) if waited_for else missing
+        scanned = {entry.axis for entry in scans_of(outputs)}
+        strip = self.choice.strip(scope, tuple(candidates))
+        last = None if strip is None else strip.axis
+        return min(candidates, key=lambda axis: (axis in scanned, axis == last, axis))
+
+    def visit(
+        self, outputs: Sequence[Output], axis: int, scope: Scope
+    ) -> list[Statement]:
+        """A loop over one axis of the outputs."""
+
+        def body(inner: Scope) -> list[Statement]:
+            return self.outputs(outputs, inner)
+
+        scans = [entry for entry in scans_of(outputs) if entry.axis == axis]
+        if scans:
+            return self.running(scans, axis, scope, body)
+        strip = self.choice.strip(scope, (axis,))
+        if strip is None:
+            return iterations(scope, axis, body)
+        return strips(scope, strip, Affine(0), scope.size(axis), body)
+
+    def running(
+        self,
+        scans: Sequence[Expression],
+        axis: int,
+        scope: Scope,
+        body: Callable[[Scope], list[Statement]],
+    ) -> list[Statement]:
+        """A loop along which running reductions are carried from step to step.
+
+        The scans of one axis run in one direction; others need a loop of their own.
+        """
+        statements: list[Statement] = []
+        carries = []
+        for scan in scans:
+            extents = scope.collective_axes_of(scan.body.free_axes)
+            tile = scope.builder.tile("running", shape_of(extents), scan.accumulator)
+            start = literal(scan.op.identity(scan.dtype), tile.dtype)
+            fill = tuple((scope.builder.axis(size), size) for _, size in extents)
+            statements += [Alloc(tile), Map(fill, tile, indices_of(fill), start)]
+            carries.append((scan, tile, extents))
+        reverse = scans[0].reverse
+        last = scope.size(axis) - 1
+
+        def step(form: Affine) -> list[Statement]:
+            inner = scope.bind(axis, form.scale(-1).shift(last) if reverse else form)
+            steps: list[Statement] = []
+            for scan, tile, extents in carries:
+                more, inner = compute_reductions([scan.body], inner, self.choice)
+                value = cast(inner.value(scan.body), tile.dtype)
+                guard = guard_of(inner, extents)
+                indices = indices_of(extents)
+                steps += more
+                steps.append(Fold(extents, tile, indices, scan.op, value, guard))
+                current = cast(load_of(tile, extents), scan.dtype)
+                inner = inner.with_values({scan: current})
+            return steps + body(inner)
+
+        return statements + loop(scope.builder, scope.size(axis), step)
+
+    def store(self, output: Output, scope: Scope) -> list[Statement]:
+        """Write one output at the points of this scope."""
+        rewriter = scope.rewriter()
+        address = rewriter.form(output.address)
+        guard = scope.guard + rewriter.guards(output.guard)
+        value = rewriter(output.value)
+        mode = output.mode
+        extents = scope.collective
+        if mode is not Mode.STORE:
+            return [Store(extents, output.slot, address, value, guard, mode)]
+        # Points that write the same value to the same place: one is enough.
+        used = address.axes() | {axis for form in guard for axis in form.axes()}
+        extents = tuple(extent for extent in extents if extent[0] in used)
+        return [Store(extents, output.slot, address, value, guard, mode)]
+
+
+def guard_of(scope: Scope, extents: Sequence[Extent]) -> tuple[Affine, ...]:
+    """The conditions of the scope that concern some collective axes."""
+    used = {axis for axis, _ in extents}
+    return tuple(form for form in scope.guard if form.axes() & used)
+
+
+def roots_of(outputs: Iterable[Output]) -> list[Expression]:
+    """Values of the outputs, and expressions inside their addresses and guards."""
+    roots: list[Expression] = []
+    for output in outputs:
+        roots.append(output.value)
+        for form in (output.address, *output.guard):
+            roots += [atom for atom, _ in form.terms if isinstance(atom, Expression)]
+    return roots
+
+
+def scans_of(outputs: Iterable[Output]) -> list[Expression]:
+    """The running reductions that the outputs need."""
+    roots = roots_of(outputs)
+    return [entry for entry in walk_until({}, *roots) if isinstance(entry, Scan)]

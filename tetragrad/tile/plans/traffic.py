@@ -1,0 +1,147 @@
+"""What a kernel reads, writes and computes: the facts that plans are chosen by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tetragrad.core.dtypes import DType
+from tetragrad.graph.elementwise import Transcendental
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Indexed,
+    Load,
+    Reduction,
+    Scan,
+)
+from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.tile.plans.nest import roots_of
+from tetragrad.tile.plans.rewrite import below, walk_until
+
+# What an elementary function costs, in multiplications.
+TRANSCENDENTAL_COST = 12
+# One element read from or written to an address of its own, in vector operations.
+SCATTERED_COST = 1.5
+
+
+@dataclass(frozen=True)
+class Point:
+    """An expression, with the axes of the loops around it."""
+
+    expression: Expression
+    axes: frozenset[int]
+
+
+def points_of(outputs: Iterable[Output]) -> Iterator[Point]:
+    """Every expression with the loops that it is evaluated in.
+
+    A reduction's body runs inside its free axes and the axes it binds; everything
+    else inside the axes that it depends on.
+    """
+    seen: set[Point] = set()
+    stack = [
+        Point(root, frozenset(output.axes))
+        for output in outputs
+        for root in roots_of([output])
+    ]
+    while stack:
+        point = stack.pop()
+        if point in seen:
+            continue
+        seen.add(point)
+        yield point
+        axes = point.axes
+        if isinstance(point.expression, Reduction):
+            axes = point.expression.free_axes | set(point.expression.axes)
+        for child in below(point.expression):
+            stack.append(Point(child, axes))
+
+
+def register_bytes(dtype: DType) -> int:
+    """Bytes of one value in a register: small floats are computed in float32."""
+    if dtype.is_floating_point:
+        return max(4, dtype.itemsize)
+    return dtype.itemsize
+
+
+def lane_bytes(outputs: Iterable[Output]) -> int:
+    """The width of the values that dominate: the widest that is computed with."""
+    widths = [
+        register_bytes(point.expression.dtype)
+        for point in points_of(outputs)
+        if not isinstance(point.expression, Indexed)
+        and not point.expression.dtype.is_bool
+        and isinstance(point.expression, (Load, Compute, Reduction, Scan))
+    ]
+    return max(widths, default=4)
+
+
+def operation_cost(expression: Expression) -> int:
+    """The cost of one expression on one vector."""
+    if isinstance(expression, Compute):
+        heavy = issubclass(expression.op, Transcendental)
+        return TRANSCENDENTAL_COST if heavy else 1
+    return 1
+
+
+def vector_cost(
+    kernel: Kernel, outputs: Iterable[Output], axis: int, lanes: int
+) -> float:
+    """Vector operations for the whole kernel if an axis is put on lanes."""
+    outputs = tuple(outputs)
+    width = min(lanes, kernel.axes[axis])
+    total = 0.0
+    for point in points_of(outputs):
+        count = points_in(kernel, point.axes)
+        if axis not in point.axes:
+            # On lanes that are all alike, or outside the vector loop.
+            total += count * operation_cost(point.expression)
+            continue
+        per_lane = operation_cost(point.expression) / width
+        if isinstance(point.expression, Load):
+            per_lane = address_cost(point.expression.address, axis, width)
+        elif axis not in point.expression.free_axes and not isinstance(
+            point.expression, Reduction
+        ):
+            per_lane = 0.0
+        total += count * per_lane
+    for output in outputs:
+        if axis in output.axes:
+            count = points_in(kernel, output.axes)
+            total += count * address_cost(output.address, axis, width)
+            if output.mode is not Mode.STORE:
+                total += count * SCATTERED_COST
+    return total
+
+
+def address_cost(address: Affine, axis: int, width: int) -> float:
+    """Vector operations an element of a load or store with this address."""
+    if any(
+        not isinstance(atom, int) and axis in atom.free_axes
+        for atom, _ in address.terms
+    ):
+        return SCATTERED_COST
+    coefficient = address.coefficient(axis)
+    if coefficient == 0:
+        return 0.0
+    if coefficient == 1:
+        return 1 / width
+    return 2 / width if coefficient == -1 else SCATTERED_COST
+
+
+def points_in(kernel: Kernel, axes: Iterable[int]) -> int:
+    """How many iterations loops over some axes have together."""
+    return math.prod(kernel.axes[axis] for axis in axes)
+
+
+def work(kernel: Kernel, value: Expression) -> int:
+    """Operations to compute a reduction or scan for all of its free axes."""
+    if isinstance(value, Reduction):
+        axes = value.free_axes | set(value.axes)
+    else:
+        axes = value.free_axes
+    count = sum(operation_cost(entry) for entry in walk_until({}, value))
+    return points_in(kernel, axes) * count

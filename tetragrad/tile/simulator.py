@@ -1,0 +1,509 @@
+"""What a tile program means: run it on NumPy buffers, statement by statement.
+
+The oracle of every emitter. Tiles start as poison; a load or store outside its
+buffer raises. Roles are coroutines that take turns in a seeded random order at every
+statement, so a missing wait shows up as poison and a missing release as a deadlock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tetragrad.core.errors import VerifyError
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Guard,
+    Indexed,
+    Literal,
+    Load,
+    Position,
+    Quotient,
+    Remainder,
+    Scalar,
+    Select,
+)
+from tetragrad.kernel.ir import Mode
+from tetragrad.tile.ir import (
+    Acquire,
+    Alloc,
+    Channel,
+    Commit,
+    Copy,
+    Extent,
+    Fold,
+    For,
+    Grid,
+    Map,
+    Mma,
+    Pin,
+    Program,
+    Release,
+    Role,
+    Statement,
+    Store,
+    Sync,
+    Tile,
+    TileLoad,
+    Wait,
+    When,
+)
+from tetragrad.tile.memory import check_addresses, poison
+from tetragrad.tile.plans.rewrite import walk_until
+
+Steps = Generator[None, None, None]
+Environment = Mapping[int, np.ndarray]
+
+
+def run_program(
+    program: Program,
+    buffers: Sequence[np.ndarray],
+    scalars: Sequence[object] = (),
+    seed: int = 0,
+) -> None:
+    """Run a program on flat buffers, one a slot; the outputs are written."""
+    simulator = Simulator(program, buffers, scalars, random.Random(seed))
+    with np.errstate(all="ignore"):
+        simulator.run()
+
+
+@dataclass
+class _Ring:
+    """The state of a channel: how far producers and consumers have come."""
+
+    channel: Channel
+    consumers: int
+    acquired: int = 0
+    committed: int = 0
+    waited: dict[str, int] = field(default_factory=dict)
+    released: dict[str, int] = field(default_factory=dict)
+
+    def free(self) -> bool:
+        """Whether every consumer has released the slot that comes next."""
+        done = [self.released.get(name, 0) for name in self.waited]
+        done += [0] * (self.consumers - len(done))
+        return self.acquired - min(done, default=0) < self.channel.depth
+
+
+@dataclass
+class _Frame:
+    """Where one thread of execution stands: its axes, tiles and channel slots."""
+
+    axes: dict[int, np.ndarray]
+    tiles: dict[str, np.ndarray]
+    rings: dict[str, _Ring]
+    role: str = ""
+    slots: dict[str, int] = field(default_factory=dict)
+
+
+class Simulator:
+    """One run of one program."""
+
+    def __init__(
+        self,
+        program: Program,
+        buffers: Sequence[np.ndarray],
+        scalars: Sequence[object],
+        choices: random.Random,
+    ) -> None:
+        self.program = program
+        self.buffers = buffers
+        self.scalars = [
+            np.asarray(value).astype(dtype.numpy)
+            for value, dtype in zip(scalars, program.scalars, strict=True)
+        ]
+        self.choices = choices
+        self.executed = 0
+        self.scratch = {tile.name: poisoned(tile) for tile in program.scratch}
+
+    def run(self) -> None:
+        """Run the grids, one after the other."""
+        frame = _Frame({}, dict(self.scratch), {})
+        finish(self.body(self.program.body, frame))
+
+    # --- control ---------------------------------------------------------------
+
+    def body(self, statements: Sequence[Statement], frame: _Frame) -> Steps:
+        """Run statements in order; roles next to one another run side by side."""
+        for is_role, group in itertools.groupby(
+            statements, lambda entry: isinstance(entry, Role)
+        ):
+            if is_role:
+                yield from self.roles(list(group), frame)
+                continue
+            for statement in group:
+                yield from self.statement(statement, frame)
+                if frame.role:
+                    yield
+
+    def statement(self, statement: Statement, frame: _Frame) -> Steps:
+        match statement:
+            case Grid(axes, body):
+                yield from self.grid(axes, body, frame)
+            case For(axis, extent, body):
+                for position in range(extent):
+                    frame.axes[axis] = np.array(position)
+                    yield from self.body(body, frame)
+            case When(guard, body, otherwise):
+                chosen = body if self.holds(guard, frame) else otherwise
+                yield from self.body(chosen, frame)
+            case Alloc(tile):
+                frame.tiles[tile.name] = poisoned(tile)
+            case Acquire() | Commit() | Wait() | Release():
+                yield from self.channel_step(statement, frame)
+            case Sync() | Pin():
+                pass
+            case _:
+                self.collective(statement, frame)
+
+    def grid(
+        self, axes: tuple[Extent, ...], body: Sequence[Statement], frame: _Frame
+    ) -> Steps:
+        """Every point in a random order, each with tiles of its own."""
+        points = list(np.ndindex(*(extent for _, extent in axes)))
+        self.choices.shuffle(points)
+        for point in points:
+            positions = {
+                axis: np.array(position)
+                for (axis, _), position in zip(axes, point, strict=True)
+            }
+            inner = _Frame({**frame.axes, **positions}, dict(frame.tiles), {})
+            yield from self.body(body, inner)
+
+    def roles(self, roles: Sequence[Role], frame: _Frame) -> Steps:
+        """Run roles side by side, a statement at a time, in a random order."""
+        for channel in channels_of(roles):
+            consumers = sum(consumes(role.body, channel) for role in roles)
+            frame.rings[channel.name] = _Ring(channel, consumers)
+        running = {
+            role.name: self.body(
+                role.body,
+                _Frame(dict(frame.axes), dict(frame.tiles), frame.rings, role.name),
+            )
+            for role in roles
+        }
+        self.allocate_channels(frame)
+        idle = 0
+        while running:
+            name = self.choices.choice(sorted(running))
+            before = self.executed
+            try:
+                next(running[name])
+            except StopIteration:
+                del running[name]
+                idle = 0
+                continue
+            idle = 0 if self.executed != before else idle + 1
+            if idle > 1000 * (len(running) + 1):
+                raise VerifyError(
+                    f"deadlock: roles {sorted(running)} wait for one another"
+                )
+        yield
+
+    def allocate_channels(self, frame: _Frame) -> None:
+        """Give every slot of every channel its own poisoned tiles."""
+        for ring in frame.rings.values():
+            for tile in ring.channel.tiles:
+                for slot in range(ring.channel.depth):
+                    self.scratch[f"{tile.name}#{slot}"] = poisoned(tile)
+
+    def channel_step(self, statement: Statement, frame: _Frame) -> Steps:
+        """Block until the channel allows the step, then take it."""
+        ring = frame.rings[statement.channel.name]  # type: ignore[attr-defined]
+        name = ring.channel.name
+        match statement:
+            case Acquire():
+                while not ring.free():
+                    yield
+                frame.slots[name] = ring.acquired % ring.channel.depth
+                ring.acquired += 1
+                for tile in ring.channel.tiles:
+                    slot = frame.slots[name]
+                    self.scratch[f"{tile.name}#{slot}"][...] = poison(tile.dtype)
+            case Commit():
+                ring.committed += 1
+            case Wait():
+                taken = ring.waited.setdefault(frame.role, 0)
+                while ring.committed <= taken:
+                    yield
+                frame.slots[name] = taken % ring.channel.depth
+                ring.waited[frame.role] = taken + 1
+            case Release():
+                count = ring.released.get(frame.role, 0)
+                if count >= ring.waited.get(frame.role, 0):
+                    raise VerifyError(f"{frame.role} releases {name} without a wait")
+                ring.released[frame.role] = count + 1
+        self.executed += 1
+
+    # --- collective statements ---------------------------------------------------
+
+    def collective(self, statement: Statement, frame: _Frame) -> None:
+        """Run one statement at all points of its axes at once."""
+        self.executed += 1
+        match statement:
+            case Map():
+                point = self.point(statement.axes, frame)
+                where = point.offsets(statement.tile, statement.indices)
+                values = point.value(statement.value)
+                mask = point.guard(statement.guard)
+                self.assign(frame, statement.tile, where, mask, values)
+            case Fold():
+                self.fold(statement, frame)
+            case Store():
+                self.store(statement, frame)
+            case Copy():
+                self.copy(statement, frame)
+            case Mma():
+                self.multiply(statement, frame)
+            case _:
+                raise AssertionError(f"no meaning for {type(statement).__name__}")
+
+    def point(self, axes: tuple[Extent, ...], frame: _Frame) -> Evaluator:
+        """An evaluator with one dimension for each axis of a statement."""
+        environment = dict(frame.axes)
+        for dim, (axis, extent) in enumerate(axes):
+            shape = [1] * max(1, len(axes))
+            shape[dim] = extent
+            environment[axis] = np.arange(extent).reshape(shape)
+        shape = tuple(extent for _, extent in axes) or (1,)
+        return Evaluator(self, environment, frame, shape)
+
+    def holds(self, guard: Guard, frame: _Frame) -> bool:
+        """Whether a guard without collective axes is true."""
+        return bool(self.point((), frame).guard(guard).all())
+
+    def memory(self, tile: Tile, frame: _Frame) -> np.ndarray:
+        """The elements of a tile, in the slot that this role holds."""
+        for ring in frame.rings.values():
+            if tile in ring.channel.tiles:
+                slot = frame.slots.get(ring.channel.name)
+                if slot is None:
+                    raise VerifyError(
+                        f"{frame.role} uses {tile.name} without holding a slot "
+                        f"of {ring.channel.name}"
+                    )
+                return self.scratch[f"{tile.name}#{slot}"]
+        if tile.name not in frame.tiles:
+            raise VerifyError(f"tile {tile.name} is used before its Alloc")
+        return frame.tiles[tile.name]
+
+    def assign(
+        self,
+        frame: _Frame,
+        tile: Tile,
+        where: np.ndarray,
+        mask: np.ndarray,
+        values: np.ndarray,
+    ) -> None:
+        """Write values into a tile where the mask is true."""
+        memory = self.memory(tile, frame)
+        memory[where[mask]] = values[mask]
+
+    def fold(self, statement: Fold, frame: _Frame) -> None:
+        """Combine values into a tile, in the order of the points."""
+        point = self.point(statement.axes, frame)
+        where = point.offsets(statement.tile, statement.indices)
+        mask = point.guard(statement.guard)
+        values = point.value(statement.value)
+        memory = self.memory(statement.tile, frame)
+        statement.op.universal.at(memory, where[mask], values[mask])
+
+    def store(self, statement: Store, frame: _Frame) -> None:
+        """Write values to a slot's buffer where the guard holds."""
+        point = self.point(statement.axes, frame)
+        buffer = self.buffers[statement.slot]
+        mask = point.guard(statement.guard)
+        where = np.broadcast_to(point.form(statement.address), mask.shape)[mask]
+        values = point.value(statement.value)[mask]
+        check_addresses(where, buffer.size, f"a store to slot {statement.slot}")
+        if statement.mode is Mode.STORE:
+            buffer[where] = values
+            return
+        combine = np.add if statement.mode is Mode.ADD else np.maximum
+        combine.at(buffer, where, values)
+
+    def copy(self, statement: Copy, frame: _Frame) -> None:
+        """Read a box of a slot's elements into a tile; zeros outside the guard."""
+        point = self.point(statement.axes, frame)
+        tile = statement.tile
+        indices = tuple(Affine(0, ((axis, 1),)) for axis, _ in statement.axes)
+        load = Load(statement.slot, statement.address, statement.guard, tile.dtype)
+        mask = point.guard(statement.guard)
+        values = np.where(mask, point.value(load), np.zeros((), tile.dtype.numpy))
+        everywhere = np.ones(mask.shape, np.bool_)
+        self.assign(frame, tile, point.offsets(tile, indices), everywhere, values)
+
+    def multiply(self, statement: Mma, frame: _Frame) -> None:
+        """Multiply two regions of tiles and add the product to the accumulator."""
+        depth, rows, columns = statement.depth, statement.rows, statement.columns
+        lhs = self.region(statement.lhs, statement.lhs_offset, (depth, rows), frame)
+        rhs = self.region(statement.rhs, statement.rhs_offset, (depth, columns), frame)
+        tile = statement.accumulator
+        memory = self.memory(tile, frame)
+        point = self.point(((-1, rows), (-2, columns)), frame)
+        axes = (Affine(0, ((-1, 1),)), Affine(0, ((-2, 1),)))
+        where = point.offsets(tile, axes)
+        dtype = tile.dtype.numpy
+        memory[where] += lhs.astype(dtype).T @ rhs.astype(dtype)
+
+    def region(
+        self,
+        tile: Tile,
+        offset: tuple[Affine, Affine],
+        shape: tuple[int, int],
+        frame: _Frame,
+    ) -> np.ndarray:
+        """A rectangular part of a tile with two dimensions."""
+        point = self.point(((-1, shape[0]), (-2, shape[1])), frame)
+        rows = offset[0] + Affine(0, ((-1, 1),))
+        columns = offset[1] + Affine(0, ((-2, 1),))
+        where = point.offsets(tile, (rows, columns))
+        return self.memory(tile, frame)[where]
+
+
+class Evaluator:
+    """Evaluates expressions at all points of a statement."""
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        environment: Environment,
+        frame: _Frame,
+        shape: tuple[int, ...],
+    ) -> None:
+        self.simulator = simulator
+        self.environment = environment
+        self.frame = frame
+        self.shape = shape
+        self.values: dict[Expression, np.ndarray] = {}
+
+    def value(self, root: Expression) -> np.ndarray:
+        """The values of an expression, one a point."""
+        for expression in walk_until({}, root):
+            if expression not in self.values:
+                value = np.asarray(self.compute(expression))
+                self.values[expression] = np.broadcast_to(value, self.shape)
+        return self.values[root]
+
+    def form(self, form: Affine) -> np.ndarray:
+        """The values of an affine form."""
+        result = np.full((1,) * len(self.shape), form.constant, np.int64)
+        for atom, coefficient in form.terms:
+            if isinstance(atom, int):
+                if atom not in self.environment:
+                    raise VerifyError(f"axis {atom} is used outside its loop")
+                values = self.environment[atom]
+            else:
+                values = self.value(atom)
+            result = result + coefficient * values
+        return result
+
+    def guard(self, guard: Guard) -> np.ndarray:
+        """Where all forms of a guard are >= 0."""
+        mask = np.ones(self.shape, np.bool_)
+        for form in guard:
+            mask = mask & (self.form(form) >= 0)
+        return mask
+
+    def offsets(self, tile: Tile, indices: tuple[Affine, ...]) -> np.ndarray:
+        """Where in the tile's memory the indexed elements are."""
+        if len(indices) != len(tile.shape):
+            raise VerifyError(f"{len(indices)} indices of {tile.name}{tile.shape}")
+        total = np.zeros(self.shape, np.int64)
+        for index, size, stride in zip(
+            indices, tile.shape, tile.layout.strides, strict=True
+        ):
+            position = self.form(index)
+            check_addresses(position, size, f"an index of tile {tile.name}")
+            total = total + position * stride
+        return total
+
+    def compute(self, expression: Expression) -> np.ndarray:
+        """The value of one expression from the values of its operands."""
+        operands = [self.values[operand] for operand in expression.operands]
+        match expression:
+            case Load():
+                return self.load(expression)
+            case TileLoad():
+                where = self.offsets(expression.tile, expression.indices)
+                return self.simulator.memory(expression.tile, self.frame)[where]
+            case Literal():
+                return np.frombuffer(expression.bits, expression.dtype.numpy)[0]
+            case Scalar():
+                return self.simulator.scalars[expression.slot]
+            case Position():
+                return self.form(expression.form).astype(expression.dtype.numpy)
+            case Compute():
+                result = expression.op.apply(expression.dtype, *operands)
+                return np.asarray(result).reshape(self.shape)
+            case Select():
+                return np.where(self.guard(expression.guard), *operands)
+            case Quotient():
+                return self.form(expression.form) // expression.divisor
+            case Remainder():
+                return self.form(expression.form) % expression.divisor
+            case Indexed():
+                return operands[0].astype(np.int64)
+        raise VerifyError(
+            f"{type(expression).__name__} in a tile program; plans compute "
+            "reductions into tiles"
+        )
+
+    def load(self, load: Expression) -> np.ndarray:
+        """Read where the guard holds, poison elsewhere."""
+        buffer = self.simulator.buffers[load.slot]
+        mask = self.guard(load.guard)
+        addresses = np.broadcast_to(self.form(load.address), self.shape)
+        check_addresses(addresses[mask], buffer.size, f"a load of slot {load.slot}")
+        result = np.full(self.shape, poison(load.dtype), load.dtype.numpy)
+        result[mask] = buffer[addresses[mask]]
+        return result
+
+
+def poisoned(tile: Tile) -> np.ndarray:
+    """Fresh memory for a tile, in which every element is poison."""
+    extent = 1 + sum(
+        (size - 1) * stride
+        for size, stride in zip(tile.shape, tile.layout.strides, strict=True)
+    )
+    return np.full(extent, poison(tile.dtype), tile.dtype.numpy)
+
+
+def finish(steps: Steps) -> None:
+    """Run a coroutine to its end."""
+    for _ in steps:
+        pass
+
+
+def channels_of(roles: Sequence[Role]) -> list[Channel]:
+    """The channels that some roles use."""
+    found: dict[Channel, None] = {}
+    for statement in all_statements(tuple(roles)):
+        channel = getattr(statement, "channel", None)
+        if channel is not None:
+            found[channel] = None
+    return list(found)
+
+
+def consumes(body: Sequence[Statement], channel: Channel) -> bool:
+    """Whether a role waits on a channel."""
+    return any(
+        isinstance(statement, Wait) and statement.channel == channel
+        for statement in all_statements(body)
+    )
+
+
+def all_statements(body: Sequence[Statement]) -> list[Statement]:
+    """Statements at any depth, in order."""
+    found: list[Statement] = []
+    for statement in body:
+        found.append(statement)
+        found += all_statements(getattr(statement, "body", ()))
+        found += all_statements(getattr(statement, "otherwise", ()))
+    return found
