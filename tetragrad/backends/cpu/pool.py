@@ -155,7 +155,7 @@ class _Pool:
         module = load(self.object_code or pool_object_code())
         parallel = _Parallel(module.address("tetragrad_parallel"))
         if not _HAS_THREADS:
-            return _Native(module, parallel, _nothing, _nothing, _nothing)
+            return _Native(module, parallel, _no_work, _no_workers, _no_work)
         return _Native(
             module,
             parallel,
@@ -165,7 +165,11 @@ class _Pool:
         )
 
 
-def _nothing(*arguments: int) -> int:
+def _no_work(address: int) -> None:
+    """Without threads there is nothing to prepare or to stop."""
+
+
+def _no_workers(address: int, wanted: int) -> int:
     return 0
 
 
