@@ -268,7 +268,8 @@ class Pin(Statement):
 class Program:
     """A whole tile program: its arguments, the loop axes it uses, and its grids.
 
-    ``scratch`` are tiles in GLOBAL space that live for the whole launch.
+    ``scratch`` are tiles in GLOBAL space that live for the whole launch. ``axes`` are
+    the loop axes that reductions inside values bind; a backend loops over those.
     """
 
     name: str
@@ -277,3 +278,4 @@ class Program:
     scratch: tuple[Tile, ...]
     body: tuple[Statement, ...]
     outputs: frozenset[int] = field(default_factory=frozenset)
+    axes: tuple[Extent, ...] = ()
