@@ -1,0 +1,252 @@
+"""Tile program -> LLVM IR text for a processor.
+
+Each grid becomes a function that runs a part of its iterations, and the program one
+function that runs the grids in order, in parallel where the work is worth it:
+
+    void @{name}_0(ptr arguments, i64 part, i64 parts)
+    void @{name}(ptr pool, ptr arguments)
+
+``arguments`` is an array of 8-byte cells: an address for each slot, the value itself
+for each scalar, an address for each tile of scratch. A captured step can thus call
+one program after the other with nothing in between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from tetragrad.backends.cpu import emit_formats as formats
+from tetragrad.backends.cpu.emit_expressions import Expressions
+from tetragrad.backends.cpu.emit_memory import ZEROS, ZEROS_BYTES, Memory, Storage
+from tetragrad.backends.cpu.emit_operations import Operations
+from tetragrad.backends.cpu.emit_reductions import Reductions
+from tetragrad.backends.cpu.emit_scopes import Scopes
+from tetragrad.backends.cpu.emit_statements import Statements
+from tetragrad.backends.cpu.emit_work import may_run_in_parallel, work_of
+from tetragrad.backends.cpu.vector import (
+    Builder,
+    Value,
+    constant,
+    memory_dtype,
+    scalar_type,
+)
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.settings import Settings
+from tetragrad.core.target import Target
+from tetragrad.tile.ir import For, Grid, Program, Role, Statement, Store, When
+
+#: The function that forks and joins; see ``backends/cpu/pool.py``.
+PARALLEL = "tetragrad_parallel"
+
+#: Scalar operations that are worth waking another thread for.
+WORK_PER_PART = 1 << 17
+PARTS_PER_THREAD = 4
+
+# The buffers that a program only reads overlap none that it writes.
+_LOAD_ACCESS = ", !alias.scope !2"
+_STORE_ACCESS = ", !noalias !2"
+_MODULE_END = f"""\
+{ZEROS} = private constant [{ZEROS_BYTES} x i8] zeroinitializer, align 64
+declare void @{PARALLEL}(ptr, ptr, ptr, i64)
+attributes #0 = {{ nounwind "prefer-vector-width"="512" }}
+!0 = distinct !{{!0}}
+!1 = distinct !{{!1, !0}}
+!2 = !{{!1}}
+"""
+
+
+def emit(program: Program, target: Target, settings: Settings) -> str:
+    """The whole program as one module of LLVM IR text."""
+    functions = []
+    declarations: set[str] = set()
+    grids = _grids_of(program)
+    for number, grid in enumerate(grids):
+        emitter = _GridEmitter(program, target, settings)
+        functions.append(emitter.function(f"{program.name}_{number}", grid))
+        declarations |= emitter.builder.declarations
+    functions.append(_entry(program, grids, target))
+    return "\n".join([*functions, *sorted(declarations), _MODULE_END])
+
+
+def _grids_of(program: Program) -> list[Grid]:
+    for statement in program.body:
+        if not isinstance(statement, Grid):
+            raise UnsupportedError(
+                f"{type(statement).__name__} at the top of program {program.name!r}",
+                hint="put it into a Grid; one without axes runs once",
+            )
+    grids = [entry for entry in program.body if isinstance(entry, Grid)]
+    return [grid for grid in grids if iterations_of(grid) > 0]
+
+
+def iterations_of(grid: Grid) -> int:
+    """How often the body of a grid runs."""
+    return math.prod(extent for _, extent in grid.axes)
+
+
+def _entry(program: Program, grids: Sequence[Grid], target: Target) -> str:
+    """The function that runs the grids in order."""
+    lines = [f"define void @{program.name}(ptr %pool, ptr %arguments) #0 {{"]
+    for number, grid in enumerate(grids):
+        function = f"@{program.name}_{number}"
+        parts = _parts_of(grid, target)
+        if parts == 1:
+            lines.append(f"  call void {function}(ptr %arguments, i64 0, i64 1)")
+        else:
+            lines.append(
+                f"  call void @{PARALLEL}"
+                f"(ptr %pool, ptr {function}, ptr %arguments, i64 {parts})"
+            )
+    return "\n".join([*lines, "  ret void", "}"])
+
+
+def _parts_of(grid: Grid, target: Target) -> int:
+    """Parts to hand to threads: enough to balance them, none too small to pay."""
+    if target.units == 1 or not may_run_in_parallel(grid):
+        return 1
+    iterations = iterations_of(grid)
+    worthwhile = int(iterations * work_of(grid.body)) // WORK_PER_PART
+    return max(1, min(iterations, worthwhile, PARTS_PER_THREAD * target.units))
+
+
+def stored_slots(body: Sequence[Statement]) -> Iterator[int]:
+    """Slots that some statement writes."""
+    for statement in body:
+        match statement:
+            case Store():
+                yield statement.slot
+            case Grid() | For() | Role():
+                yield from stored_slots(statement.body)
+            case When():
+                yield from stored_slots(statement.body)
+                yield from stored_slots(statement.otherwise)
+
+
+class _GridEmitter:
+    """Writes one grid as a function."""
+
+    def __init__(self, program: Program, target: Target, settings: Settings) -> None:
+        self.program = program
+        self.builder = Builder()
+        self.scopes = Scopes(self.builder)
+        self.ops = Operations(self.builder, target.features)
+        self.memory = Memory(self.builder, self.scopes, self.ops)
+        written = frozenset(stored_slots(program.body)) | program.outputs
+        self.expressions = Expressions(
+            self.builder,
+            self.scopes,
+            self.memory,
+            self.ops,
+            [self._slot(place, written) for place in range(len(program.slots))],
+            [self._scalar(place) for place in range(len(program.scalars))],
+            written,
+            settings.vector_bytes or target.vector_bytes,
+        )
+        self._find_scratch()
+        extents = dict(program.axes)
+        self.expressions.reduce = Reductions(self.expressions, extents).reduce
+        self.statements = Statements(self.expressions, contract=settings.fma)
+
+    # --- arguments ---------------------------------------------------------------
+
+    def _argument(self, place: int, kind: str) -> str:
+        cell = self.builder.assign(f"getelementptr i64, ptr %arguments, i64 {place}")
+        return self.builder.assign(f"load {kind}, ptr {cell}")
+
+    def _slot(self, place: int, written: frozenset[int]) -> Storage:
+        dtype = self.program.slots[place].dtype
+        base = self._argument(place, "ptr")
+        load_access = "" if place in written else _LOAD_ACCESS
+        return Storage(base, dtype, False, load_access, _STORE_ACCESS)
+
+    def _scalar(self, place: int) -> Value:
+        dtype = self.program.scalars[place]
+        cell = len(self.program.slots) + place
+        return self._from_cell(cell, dtype)
+
+    def _from_cell(self, cell: int, dtype: DType) -> Value:
+        element = memory_dtype(dtype)
+        text = self._argument(cell, scalar_type(element))
+        return formats.from_memory(self.ops, Value(text, element), dtype)
+
+    def _find_scratch(self) -> None:
+        first = len(self.program.slots) + len(self.program.scalars)
+        for place, tile in enumerate(self.program.scratch):
+            base = self._argument(first + place, "ptr")
+            storage = Storage(base, tile.dtype, False, "", _STORE_ACCESS)
+            self.expressions.tiles[tile.name] = storage
+
+    # --- the loop over the grid --------------------------------------------------
+
+    def function(self, name: str, grid: Grid) -> str:
+        """The function that runs part ``%part`` of ``%parts`` of a grid."""
+        if grid.axes:
+            self._part_of(grid)
+        else:
+            self.statements.emit(grid.body)
+        self.builder.line("ret void")
+        return "\n".join(
+            [
+                f"define void @{name}(ptr %arguments, i64 %part, i64 %parts) #0 {{",
+                "entry:",
+                *self.builder.stack,
+                *self.builder.block.lines,
+                "}",
+            ]
+        )
+
+    def _part_of(self, grid: Grid) -> None:
+        """Iterations part·n/parts up to (part+1)·n/parts of the linearised grid."""
+        count = constant(iterations_of(grid), dtypes.int64)
+        part, parts = Value("%part", dtypes.int64), Value("%parts", dtypes.int64)
+        following = self.builder.binary("add", part, constant(1, dtypes.int64))
+        first, last = (
+            self.builder.binary(
+                "udiv", self.builder.binary("mul", number, count), parts
+            )
+            for number in (part, following)
+        )
+        some = self.builder.compare("icmp ult", first, last)
+        with self.scopes.branch(some):
+            if len(grid.axes) == 1:
+                self._count(grid, first, last)
+            else:
+                self._rows(grid, first, last)
+
+    def _count(self, grid: Grid, first: Value, last: Value) -> None:
+        """The last axis of the grid, from first to below last."""
+        axis, extent = grid.axes[-1]
+        self.scopes.extents[axis] = extent
+        with self.scopes.counted(axis, first, last):
+            self.statements.emit(grid.body)
+
+    def _rows(self, grid: Grid, first: Value, last: Value) -> None:
+        """A loop over rows of the last axis; the first and last may be partial."""
+        divide, one = self._divide, constant(1, dtypes.int64)
+        width = constant(grid.axes[-1][1], dtypes.int64)
+        first_row, first_column = divide(first, width)
+        last_row, last_column = divide(self.ops.sub(last, one), width)
+        end = self.ops.add(last_row, one)
+        row_axis = self.scopes.fresh_axis()
+        with self.scopes.counted(row_axis, first_row, end):
+            row = self.scopes.counters[row_axis]
+            for axis, extent in reversed(grid.axes[:-1]):
+                row, counter = divide(row, constant(extent, dtypes.int64))
+                self.scopes.extents[axis] = extent
+                self.scopes.bind(axis, counter)
+            row = self.scopes.counters[row_axis]
+            starts, ends = self.ops.eq(row, first_row), self.ops.eq(row, last_row)
+            zero = constant(0, dtypes.int64)
+            start = self.ops.where(starts, first_column, zero)
+            stop = self.ops.where(ends, self.ops.add(last_column, one), width)
+            self._count(grid, start, stop)
+            for axis, _ in grid.axes[:-1]:
+                self.scopes.unbind(axis)
+
+    def _divide(self, number: Value, divisor: Value) -> tuple[Value, Value]:
+        quotient = self.builder.binary("udiv", number, divisor)
+        product = self.builder.binary("mul", quotient, divisor)
+        return quotient, self.builder.binary("sub", number, product)

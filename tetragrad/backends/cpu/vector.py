@@ -1,0 +1,283 @@
+"""Typed values and the text of LLVM instructions: what every emitter writes with.
+
+A :class:`Value` is one SSA name (or constant) with a dtype and a number of lanes; one
+lane is a scalar, more are a vector register. Operands of different lanes meet by
+broadcasting the scalar.
+
+Float16, bfloat16 and float8 values are held in float32 registers, always rounded to
+their own dtype, because few processors compute in them. Bools are single bits in
+registers and bytes in memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+
+Number = int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The name of a scalar or vector register, or a constant."""
+
+    text: str
+    dtype: DType
+    lanes: int = 1
+    constant: Number | None = None
+
+    def with_dtype(self, dtype: DType) -> Value:
+        """The same register, understood as another dtype with the same carrier."""
+        assert register_dtype(self.dtype) is register_dtype(dtype)
+        return replace(self, dtype=dtype)
+
+
+def register_dtype(dtype: DType) -> DType:
+    """The dtype whose registers carry values of ``dtype``."""
+    if dtype.is_floating_point and dtype.bits < 32:
+        return dtypes.float32
+    return dtype
+
+
+def memory_dtype(dtype: DType) -> DType:
+    """The dtype by which bytes of ``dtype`` are loaded and stored."""
+    if dtype.is_bool:
+        return dtypes.uint8
+    if dtype.is_floating_point and dtype.bits < 32:
+        return dtypes.uint8 if dtype.bits == 8 else dtypes.uint16
+    return dtype
+
+
+def scalar_type(dtype: DType) -> str:
+    """LLVM's name for one register element of ``dtype``."""
+    carrier = register_dtype(dtype)
+    if carrier.is_floating_point:
+        return "float" if carrier.bits == 32 else "double"
+    return "i1" if carrier.is_bool else f"i{carrier.bits}"
+
+
+def vector_of(element: str, lanes: int) -> str:
+    """LLVM's name for ``lanes`` elements of an LLVM type."""
+    return element if lanes == 1 else f"<{lanes} x {element}>"
+
+
+def lanes_for(widths: Iterable[DType], vector_bytes: int) -> int:
+    """Lanes such that a register holds a vector of the widest of some dtypes."""
+    widest = max((register_dtype(dtype).itemsize for dtype in widths), default=4)
+    return max(1, vector_bytes // widest)
+
+
+def type_of(value: Value) -> str:
+    """LLVM's name for the type of a value."""
+    return vector_of(scalar_type(value.dtype), value.lanes)
+
+
+def mangled(dtype: DType, lanes: int) -> str:
+    """The suffix by which LLVM tells overloads of an intrinsic apart."""
+    carrier = register_dtype(dtype)
+    letter = "f" if carrier.is_floating_point else "i"
+    bits = 1 if carrier.is_bool else carrier.bits
+    return f"{letter}{bits}" if lanes == 1 else f"v{lanes}{letter}{bits}"
+
+
+def constant_text(value: Number, dtype: DType) -> str:
+    """A scalar constant in LLVM's spelling; float32 ones must already be rounded."""
+    carrier = register_dtype(dtype)
+    if carrier.is_floating_point:
+        (bits,) = struct.unpack("<Q", struct.pack("<d", float(value)))
+        return f"0x{bits:016X}"
+    if carrier.is_bool:
+        return "true" if value else "false"
+    wrapped = int(value) & ((1 << carrier.bits) - 1)
+    return str(wrapped)
+
+
+def constant(value: Number, dtype: DType) -> Value:
+    """A constant value, rounded or wrapped to its dtype."""
+    if dtype is dtypes.float32:
+        value = _round_to_float32(float(value))
+    return Value(constant_text(value, dtype), dtype, 1, value)
+
+
+def _round_to_float32(value: float) -> float:
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def constant_lanes(values: Sequence[Number], dtype: DType) -> Value:
+    """A constant vector (or scalar, for one value)."""
+    if len(values) == 1:
+        return constant(values[0], dtype)
+    element = scalar_type(dtype)
+    items = ", ".join(f"{element} {constant_text(value, dtype)}" for value in values)
+    return Value(f"<{items}>", dtype, len(values))
+
+
+@dataclass(eq=False)
+class Block:
+    """Lines being written, and the label of the basic block that they end in."""
+
+    label: str
+    lines: list[str] = field(default_factory=list)
+
+
+class Builder:
+    """Writes the instructions of one function into the current block.
+
+    ``block`` may be switched to one that encloses the current one: that is how
+    loop-invariant instructions are hoisted.
+    """
+
+    def __init__(self) -> None:
+        self.block = Block("entry")
+        self.stack: list[str] = []
+        self.declarations: set[str] = set()
+        self._count = 0
+
+    def fresh(self, prefix: str = "v") -> str:
+        """A name not used before in this function."""
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def line(self, text: str) -> None:
+        """Write an instruction without a result."""
+        self.block.lines.append(f"  {text}")
+
+    def assign(self, text: str) -> str:
+        """Write an instruction; its result's name."""
+        self._count += 1
+        name = f"%v{self._count}"
+        self.block.lines.append(f"  {name} = {text}")
+        return name
+
+    def label(self, name: str) -> None:
+        """Start a new basic block in the current lines."""
+        self.block.lines.append(f"{name}:")
+        self.block.label = name
+
+    def jump_if(self, condition: Value) -> str:
+        """Run what follows only where the condition holds; the label to end at."""
+        inside, after = self.fresh("then"), self.fresh("end")
+        self.line(f"br i1 {condition.text}, label %{inside}, label %{after}")
+        self.label(inside)
+        return after
+
+    def end_jump(self, after: str) -> None:
+        """Where the code of a ``jump_if`` rejoins the rest."""
+        self.line(f"br label %{after}")
+        self.label(after)
+
+    def stack_slot(self, element: str, count: int) -> str:
+        """Memory of this call of the function, in registers where possible."""
+        name = f"%{self.fresh('slot')}"
+        self.stack.append(f"  {name} = alloca [{count} x {element}], align 64")
+        return name
+
+    # --- vectors -----------------------------------------------------------------
+
+    def broadcast(self, value: Value, lanes: int) -> Value:
+        """The same value in every lane."""
+        if value.lanes == lanes:
+            return value
+        assert value.lanes == 1
+        element = scalar_type(value.dtype)
+        if value.constant is not None:
+            text = f"splat ({element} {value.text})"
+            return Value(text, value.dtype, lanes, value.constant)
+        whole = vector_of(element, lanes)
+        first = self.assign(
+            f"insertelement {whole} poison, {element} {value.text}, i64 0"
+        )
+        text = self.assign(
+            f"shufflevector {whole} {first}, {whole} poison, "
+            f"<{lanes} x i32> zeroinitializer"
+        )
+        return Value(text, value.dtype, lanes)
+
+    def alike(self, *values: Value) -> tuple[Value, ...]:
+        """The values with scalars broadcast to the widest of them."""
+        lanes = max(value.lanes for value in values)
+        return tuple(self.broadcast(value, lanes) for value in values)
+
+    def shuffle(self, first: Value, second: Value, places: Sequence[int]) -> Value:
+        """Choose lanes from the concatenation of two vectors of one type."""
+        if len(places) == 1:
+            source = first if places[0] < first.lanes else second
+            return self.lane(source, places[0] % first.lanes)
+        whole = type_of(first)
+        items = ", ".join(f"i32 {place}" for place in places)
+        text = self.assign(
+            f"shufflevector {whole} {first.text}, {whole} {second.text}, "
+            f"<{len(places)} x i32> <{items}>"
+        )
+        return Value(text, first.dtype, len(places))
+
+    def lane(self, value: Value, place: int) -> Value:
+        """One lane of a vector as a scalar."""
+        if value.lanes == 1:
+            return value
+        text = self.assign(f"extractelement {type_of(value)} {value.text}, i64 {place}")
+        return Value(text, value.dtype)
+
+    def reversed(self, value: Value) -> Value:
+        """The lanes in opposite order."""
+        if value.lanes == 1:
+            return value
+        return self.shuffle(value, value, range(value.lanes - 1, -1, -1))
+
+    # --- instructions ------------------------------------------------------------
+
+    def binary(self, instruction: str, lhs: Value, rhs: Value) -> Value:
+        """A two-operand instruction whose result has the operands' type."""
+        lhs, rhs = self.alike(lhs, rhs)
+        text = self.assign(f"{instruction} {type_of(lhs)} {lhs.text}, {rhs.text}")
+        return Value(text, lhs.dtype, lhs.lanes)
+
+    def compare(self, instruction: str, lhs: Value, rhs: Value) -> Value:
+        """``icmp`` or ``fcmp`` with its predicate; gives a bool."""
+        lhs, rhs = self.alike(lhs, rhs)
+        text = self.assign(f"{instruction} {type_of(lhs)} {lhs.text}, {rhs.text}")
+        return Value(text, dtypes.bool_, lhs.lanes)
+
+    def select(self, condition: Value, chosen: Value, otherwise: Value) -> Value:
+        """Lane by lane, one of two values."""
+        if condition.lanes == 1:
+            chosen, otherwise = self.alike(chosen, otherwise)
+        else:
+            condition, chosen, otherwise = self.alike(condition, chosen, otherwise)
+        text = self.assign(
+            f"select {type_of(condition)} {condition.text}, "
+            f"{type_of(chosen)} {chosen.text}, {type_of(otherwise)} {otherwise.text}"
+        )
+        return Value(text, chosen.dtype, chosen.lanes)
+
+    def convert(self, instruction: str, value: Value, dtype: DType) -> Value:
+        """A conversion instruction between register types."""
+        result = vector_of(scalar_type(dtype), value.lanes)
+        text = self.assign(f"{instruction} {type_of(value)} {value.text} to {result}")
+        return Value(text, dtype, value.lanes)
+
+    def call(self, name: str, *operands: Value) -> Value:
+        """An intrinsic whose operands and result share one type."""
+        operands = self.alike(*operands)
+        first = operands[0]
+        function = f"@llvm.{name}.{mangled(first.dtype, first.lanes)}"
+        return self.call_as(function, first.dtype, first.lanes, operands)
+
+    def call_as(
+        self, function: str, dtype: DType, lanes: int, operands: Sequence[Value]
+    ) -> Value:
+        """Call a function by its full name and declare it."""
+        result = vector_of(scalar_type(dtype), lanes)
+        types = ", ".join(type_of(entry) for entry in operands)
+        self.declarations.add(f"declare {result} {function}({types})")
+        arguments = ", ".join(f"{type_of(entry)} {entry.text}" for entry in operands)
+        return Value(
+            self.assign(f"call {result} {function}({arguments})"), dtype, lanes
+        )
