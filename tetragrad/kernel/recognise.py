@@ -155,7 +155,7 @@ def _take(
 
 def _clamped(target: Affine, size: int) -> Affine:
     """The same form for use in addresses, where the guard's limits hold."""
-    if target.is_pure():
+    if target.is_pure() or not isinstance(target.terms[0][0], Indexed):
         return target
     ((index, _),) = target.terms
     return of_atom(Indexed(index.value, 0, size - 1))
