@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,22 @@ class Iota(Node):
 
 def constant(value: Any, dtype: DType) -> Constant:
     """The constant node for a Python or NumPy number, converted to ``dtype``."""
+    if type(value) in _CACHED_TYPES and value != 0:
+        return _constant_of_number(value, dtype)
+    return _new_constant(value, dtype)
+
+
+# Equal keys must mean equal bits: zeros are left out, as 0.0 == -0.0.
+_CACHED_TYPES = frozenset((bool, int, float))
+
+
+def _new_constant(value: Any, dtype: DType) -> Constant:
     with np.errstate(all="ignore"):
         array = _to_scalar_array(value, dtype)
     return Constant(array.tobytes(), dtype)
+
+
+_constant_of_number = functools.lru_cache(maxsize=4096, typed=True)(_new_constant)
 
 
 def _to_scalar_array(value: Any, dtype: DType) -> np.ndarray:
