@@ -52,22 +52,29 @@ def _(node: moves.Expand, coordinates: Coordinates, sizes: Sequence[int]) -> Ori
 
 @origin.register
 def _(node: moves.Shrink, coordinates: Coordinates, sizes: Sequence[int]) -> Origin:
-    pairs = zip(coordinates, node.bounds, strict=True)
-    return Origin(tuple(form.shift(start) for form, (start, _) in pairs))
+    found = tuple(
+        _carried(node, coordinates, dim).shift(start)
+        for dim, (start, _) in enumerate(node.bounds)
+    )
+    return Origin(found)
 
 
 @origin.register
 def _(node: moves.Flip, coordinates: Coordinates, sizes: Sequence[int]) -> Origin:
     found = list(coordinates)
     for dim in node.dims:
-        found[dim] = found[dim].scale(-1).shift(node.shape[dim] - 1)
+        if node.shape[dim] > 1:
+            found[dim] = found[dim].scale(-1).shift(node.shape[dim] - 1)
     return Origin(tuple(found))
 
 
 @origin.register
 def _(node: moves.Stride, coordinates: Coordinates, sizes: Sequence[int]) -> Origin:
-    pairs = zip(coordinates, node.steps, strict=True)
-    return Origin(tuple(form.scale(step) for form, step in pairs))
+    found = tuple(
+        _carried(node, coordinates, dim).scale(step)
+        for dim, step in enumerate(node.steps)
+    )
+    return Origin(found)
 
 
 @origin.register
@@ -101,6 +108,14 @@ def _(node: moves.Skew, coordinates: Coordinates, sizes: Sequence[int]) -> Origi
     last = node.source.shape[dim] - 1
     guard = (place, place.scale(-1).shift(last))
     return Origin((*coordinates[:dim], place, *coordinates[dim + 1 :]), guard)
+
+
+def _carried(node: moves.Movement, coordinates: Coordinates, dim: int) -> Affine:
+    """The coordinate of a dimension that both sides have: a shadow only stays one
+    while the dimension has size 1 on both sides."""
+    if node.shape[dim] == 1 and node.sources[0].shape[dim] != 1:
+        return ZERO
+    return coordinates[dim]
 
 
 def _value(shape: Shape, coordinates: Coordinates, dim: int) -> Affine:
