@@ -6,9 +6,9 @@ function that runs the grids in order, in parallel where the work is worth it:
     void @{name}_0(ptr arguments, i64 part, i64 parts)
     void @{name}(ptr pool, ptr arguments)
 
-``arguments`` is an array of 8-byte cells: an address for each slot, the value itself
-for each scalar, an address for each tile of scratch. A captured step can thus call
-one program after the other with nothing in between.
+``arguments`` is an array of addresses: of each slot's buffer, of each scalar's value,
+of each tile of scratch. A captured step can thus call one program after the other
+with nothing in between.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from tetragrad.backends.cpu import emit_formats as formats
 from tetragrad.backends.cpu.emit_expressions import Expressions
 from tetragrad.backends.cpu.emit_memory import ZEROS, ZEROS_BYTES, Memory, Storage
 from tetragrad.backends.cpu.emit_operations import Operations
@@ -24,15 +23,8 @@ from tetragrad.backends.cpu.emit_reductions import Reductions
 from tetragrad.backends.cpu.emit_scopes import Scopes
 from tetragrad.backends.cpu.emit_statements import Statements
 from tetragrad.backends.cpu.emit_work import may_run_in_parallel, work_of
-from tetragrad.backends.cpu.vector import (
-    Builder,
-    Value,
-    constant,
-    memory_dtype,
-    scalar_type,
-)
+from tetragrad.backends.cpu.vector import Builder, Value, constant
 from tetragrad.core import dtypes
-from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
@@ -60,6 +52,7 @@ attributes #0 = {{ nounwind "prefer-vector-width"="512" }}
 
 def emit(program: Program, target: Target, settings: Settings) -> str:
     """The whole program as one module of LLVM IR text."""
+    _refuse_complex(program)
     functions = []
     declarations: set[str] = set()
     grids = _grids_of(program)
@@ -69,6 +62,16 @@ def emit(program: Program, target: Target, settings: Settings) -> str:
         declarations |= emitter.builder.declarations
     functions.append(_entry(program, grids, target))
     return "\n".join([*functions, *sorted(declarations), _MODULE_END])
+
+
+def _refuse_complex(program: Program) -> None:
+    dtypes_met = [slot.dtype for slot in program.slots] + list(program.scalars)
+    for dtype in dtypes_met:
+        if dtype.is_complex:
+            raise UnsupportedError(
+                f"{dtype} buffers in program {program.name!r} on the CPU",
+                hint="lower complex numbers to pairs of reals first",
+            )
 
 
 def _grids_of(program: Program) -> list[Grid]:
@@ -85,6 +88,11 @@ def _grids_of(program: Program) -> list[Grid]:
 def iterations_of(grid: Grid) -> int:
     """How often the body of a grid runs."""
     return math.prod(extent for _, extent in grid.axes)
+
+
+def uses_threads(program: Program, target: Target) -> bool:
+    """Whether some grid of the program is handed to the pool."""
+    return any(_parts_of(grid, target) > 1 for grid in _grids_of(program))
 
 
 def _entry(program: Program, grids: Sequence[Grid], target: Target) -> str:
@@ -152,30 +160,24 @@ class _GridEmitter:
 
     # --- arguments ---------------------------------------------------------------
 
-    def _argument(self, place: int, kind: str) -> str:
-        cell = self.builder.assign(f"getelementptr i64, ptr %arguments, i64 {place}")
-        return self.builder.assign(f"load {kind}, ptr {cell}")
+    def _argument(self, place: int) -> str:
+        cell = self.builder.assign(f"getelementptr ptr, ptr %arguments, i64 {place}")
+        return self.builder.assign(f"load ptr, ptr {cell}")
 
     def _slot(self, place: int, written: frozenset[int]) -> Storage:
         dtype = self.program.slots[place].dtype
-        base = self._argument(place, "ptr")
         load_access = "" if place in written else _LOAD_ACCESS
-        return Storage(base, dtype, False, load_access, _STORE_ACCESS)
+        return Storage(self._argument(place), dtype, False, load_access, _STORE_ACCESS)
 
     def _scalar(self, place: int) -> Value:
         dtype = self.program.scalars[place]
-        cell = len(self.program.slots) + place
-        return self._from_cell(cell, dtype)
-
-    def _from_cell(self, cell: int, dtype: DType) -> Value:
-        element = memory_dtype(dtype)
-        text = self._argument(cell, scalar_type(element))
-        return formats.from_memory(self.ops, Value(text, element), dtype)
+        address = self._argument(len(self.program.slots) + place)
+        return self.memory.load_at(Storage(address, dtype), address)
 
     def _find_scratch(self) -> None:
         first = len(self.program.slots) + len(self.program.scalars)
         for place, tile in enumerate(self.program.scratch):
-            base = self._argument(first + place, "ptr")
+            base = self._argument(first + place)
             storage = Storage(base, tile.dtype, False, "", _STORE_ACCESS)
             self.expressions.tiles[tile.name] = storage
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tetragrad.backends.cpu.emit_expressions import Expressions
 from tetragrad.backends.cpu.emit_memory import Mask, Split, Storage
 from tetragrad.backends.cpu.emit_scopes import VectorAxis
-from tetragrad.backends.cpu.vector import Value, constant, type_of
+from tetragrad.backends.cpu.vector import Value, constant
 from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as op
 from tetragrad.graph.reduce import Reduce, Sum
@@ -28,7 +28,7 @@ class Contribution:
     factors: tuple[Value, ...]
     form: Affine
     split: Split
-    points: tuple[tuple[int, int], ...]
+    point: tuple[tuple[int, ...], tuple[int, ...]]
     vector: VectorAxis | None
 
     @property
@@ -61,8 +61,9 @@ class Folds:
         if not mask.always:
             value = factors[0] if len(factors) == 1 else self.ops.mul(*factors)
             factors = (self._masked(kind, value, mask),)
-        points = tuple(self.scopes.points.items())
-        return Contribution(factors, form, self.memory.split(form), points, vector)
+        points = self.scopes.points
+        point = tuple(points), tuple(points.values())
+        return Contribution(factors, form, self.memory.split(form), point, vector)
 
     def _masked(self, kind: type[Reduce], value: Value, mask: Mask) -> Value:
         identity = constant(kind.identity(value.dtype), value.dtype)
@@ -79,12 +80,12 @@ class Folds:
             places.setdefault(entry.place, []).append(entry)
         for group in places.values():
             first = group[0]
-            axes, point = [axis for axis, _ in first.points], first.points
-            with self.scopes.lanes_along(first.vector):
-                self.scopes.points.update(first.points)
+            # Back at the first point, whose form says where all of them go.
+            with (
+                self.scopes.lanes_along(first.vector),
+                self.scopes.unrolled(*first.point),
+            ):
                 self._fold_group(storage, kind, group)
-                for axis in axes:
-                    del self.scopes.points[axis]
 
     def _fold_group(
         self, storage: Storage, kind: type[Reduce], group: list[Contribution]

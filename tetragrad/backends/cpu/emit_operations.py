@@ -19,7 +19,6 @@ from tetragrad.backends.cpu.vector import (
     register_dtype,
     type_of,
 )
-from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import elementwise as op

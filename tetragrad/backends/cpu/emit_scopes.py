@@ -131,11 +131,11 @@ class Scopes:
         builder.line(f"br i1 {condition}, label %{header}, label %{after}")
         self.unbind(axis)
         self.stack.pop()
+        arrivals = f"[ {first.text}, %{outer.label} ], [ {following}, %{inner.label} ]"
         outer.lines += [
             f"  br label %{header}",
             f"{header}:",
-            f"  {counter} = phi i64 [ {first.text}, %{outer.label} ], "
-            f"[ {following}, %{inner.label} ]",
+            f"  {counter} = phi i64 {arrivals}",
             *inner.lines,
             f"{after}:",
         ]
@@ -176,13 +176,12 @@ class Scopes:
     @contextmanager
     def unrolled(self, axes: Sequence[int], point: Sequence[int]) -> Iterator[None]:
         """Each axis is a number that is known now."""
-        for axis, place in zip(axes, point, strict=True):
-            self.points[axis] = place
+        outer = self.points
+        self.points = outer | dict(zip(axes, point, strict=True))
         try:
             yield
         finally:
-            for axis in axes:
-                del self.points[axis]
+            self.points = outer
 
     @contextmanager
     def lanes_along(self, vector: VectorAxis | None) -> Iterator[None]:
