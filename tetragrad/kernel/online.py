@@ -1,0 +1,396 @@
+"""Online reductions: several dependent passes over a row, carried in one.
+
+Softmax followed by a contraction reads its row three times: for the maximum m, for
+l = Σ exp(x - m), and for o = Σ exp(x - m)·v. *Shift analysis* asks how each body
+changes, for every element alike, when an earlier running value moves from old to
+new: by a factor, by a summand, or not expressibly. Where
+
+    a sum's body is multiplied by c      the running sum is multiplied by c
+    a maximum's body is moved by c       the running maximum is moved by c
+
+the reductions can be carried together in one pass, each corrected before it takes in
+the next block. This is how attention becomes one kernel (Milakov and Gimelshein 2018;
+Dao et al. 2022), derived and not written down; variance and tanh(x - m) are refused.
+
+While a running maximum is -inf the correction exp(old - new) is exp(-inf - -inf):
+carried sums are at their identity there, and a corrected identity is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from tetragrad.core.dtypes import DType
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import reduce as reduces
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Literal,
+    Reduction,
+    Select,
+    children,
+    literal,
+    walk,
+)
+from tetragrad.kernel.ir import Kernel
+
+
+class Carried(Expression):
+    """The running value of carried reduction ``number``, before or after a block."""
+
+    __slots__ = ()
+    fields = ("number", "after", "carried_dtype")
+
+    def _describe(self, number: int, after: bool, dtype: DType) -> None:
+        self.dtype = dtype
+        self.operands = ()
+        self.free_axes = frozenset()
+
+
+class Way(Enum):
+    """How a value changes when an earlier running value does."""
+
+    UNCHANGED = "unchanged"
+    SCALED = "scaled"  # new = old * amount
+    SHIFTED = "shifted"  # new = old + amount
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A way, and by what amount: an expression of Carried values."""
+
+    way: Way
+    amount: Expression | None = None
+
+
+UNCHANGED = Change(Way.UNCHANGED)
+
+
+@dataclass(frozen=True)
+class Carry:
+    """One carried reduction; earlier ones appear in it as their running values.
+
+    ``correction`` is applied to the running value before a block is taken in:
+    multiplied for a sum, added for a maximum; None if nothing earlier matters.
+    """
+
+    op: type[reduces.Reduce]
+    body: Expression
+    correction: Expression | None
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Online:
+    """A kernel's value as one pass over ``axes``, and what is left to do after it."""
+
+    axes: tuple[int, ...]
+    carries: tuple[Carry, ...]
+    result: Expression
+
+
+def online_form(kernel: Kernel) -> Online | None:
+    """The one-pass form of a kernel with dependent reductions over one row."""
+    if len(kernel.outputs) != 1:
+        return None
+    value = kernel.outputs[0].value
+    chain = _chain(value)
+    if len(chain) < 2:
+        return None
+    analysis = _Analysis(chain)
+    carries = []
+    for reduction in chain:
+        carry = analysis.carry(reduction)
+        if carry is None:
+            return None
+        carries.append(carry)
+    result = replace(value, analysis.after)
+    return Online(chain[0].axes, tuple(carries), result)
+
+
+def _chain(value: Expression) -> list[Reduction]:
+    """The reductions over the row that others depend on, innermost first."""
+    rows = [entry for entry in walk(value) if isinstance(entry, Reduction)]
+    dependent = [entry for entry in rows if _holds_any(entry.body, rows, entry.axes)]
+    if not dependent:
+        return []
+    axes = dependent[0].axes
+    chain = [entry for entry in rows if entry.axes == axes]
+    complete = all(entry in chain for entry in dependent)
+    return chain if complete else []
+
+
+def _holds_any(
+    body: Expression, rows: Sequence[Reduction], axes: tuple[int, ...]
+) -> bool:
+    inside = set(walk(body))
+    return any(entry in inside and entry.axes == axes for entry in rows)
+
+
+class _Analysis:
+    """Changes of expressions, given the carried reductions seen so far."""
+
+    def __init__(self, chain: Sequence[Reduction]) -> None:
+        self.axes = frozenset(chain[0].axes)
+        self.number = {entry: position for position, entry in enumerate(chain)}
+        self.before: dict[Expression, Expression] = {}
+        self.after: dict[Expression, Expression] = {}
+        self.changes: dict[Expression, Change | None] = {}
+
+    def carry(self, reduction: Reduction) -> Carry | None:
+        """How this reduction is carried; None if it cannot be."""
+        body, factor = self._without_invariant_factor(reduction)
+        change = self.change(body)
+        if change is None or not _is_carried(reduction.op, change):
+            return None
+        number = self.number[reduction]
+        running = Carried(number, True, reduction.accumulator)
+        self.before[reduction] = Carried(number, False, reduction.accumulator)
+        result: Expression = _cast(running, reduction.dtype)
+        if factor is not None:
+            op, other = factor
+            result = Compute(op, result.dtype, (result, replace(other, self.after)))
+        self.after[reduction] = result
+        amount = change.amount
+        carried_body = replace(body, self.after)
+        return Carry(reduction.op, carried_body, amount, reduction.accumulator)
+
+    def _without_invariant_factor(
+        self, reduction: Reduction
+    ) -> tuple[Expression, tuple[type[ops.Binary], Expression] | None]:
+        """Σ_k (x_k · v_k) / l -> (Σ_k x_k · v_k) / l, for l the same along the row.
+
+        The sum is then carried without dividing by a value that is still running.
+        """
+        body = reduction.body
+        if reduction.op is not reduces.Sum or not isinstance(body, Compute):
+            return body, None
+        if body.op is ops.Div and self._is_invariant(body.inputs[1]):
+            return body.inputs[0], (ops.Div, body.inputs[1])
+        if body.op is not ops.Mul:
+            return body, None
+        for position in (0, 1):
+            inner, other = body.inputs[position], body.inputs[1 - position]
+            if not isinstance(inner, Compute) or inner.op not in (ops.Div, ops.Mul):
+                continue
+            top, factor = inner.inputs
+            if self._is_invariant(factor) and self._depends(factor):
+                pair = (top, other) if position == 0 else (other, top)
+                return Compute(ops.Mul, body.dtype, pair), (inner.op, factor)
+        return body, None
+
+    def _is_invariant(self, expression: Expression) -> bool:
+        return not expression.free_axes & self.axes
+
+    def _depends(self, expression: Expression) -> bool:
+        return any(entry in self.number for entry in walk(expression))
+
+    # --- changes -----------------------------------------------------------------
+
+    def change(self, root: Expression) -> Change | None:
+        """How ``root`` changes when the carried reductions below it do."""
+        for expression in walk(root):
+            if expression not in self.changes:
+                self.changes[expression] = self._change_of(expression)
+        return self.changes[root]
+
+    def _change_of(self, expression: Expression) -> Change | None:
+        if expression in self.before:
+            dtype = expression.dtype
+            after = _cast(self.after[expression], dtype)
+            before = _cast(self.before[expression], dtype)
+            return Change(Way.SHIFTED, Compute(ops.Sub, dtype, (after, before)))
+        parts = [self.changes[entry] for entry in children(expression)]
+        if any(part is None for part in parts):
+            return None
+        if all(part is UNCHANGED for part in parts):
+            return UNCHANGED
+        if isinstance(expression, Select):
+            return self._of_select(expression)
+        if isinstance(expression, Compute):
+            return self._of_compute(expression)
+        return None
+
+    def _of_select(self, expression: Select) -> Change | None:
+        """0 absorbs a factor and -inf a shift; equal changes go through."""
+        inside = self.changes[expression.inside]
+        outside = self.changes[expression.outside]
+        if inside == outside or inside is None:
+            return inside
+        absorbing = {Way.SCALED: 0.0, Way.SHIFTED: float("-inf")}[inside.way]
+        fill = expression.outside
+        is_absorbing = isinstance(fill, Literal) and fill.value == absorbing
+        return inside if is_absorbing else None
+
+    def _of_compute(self, expression: Compute) -> Change | None:
+        rule = _RULES.get(expression.op)
+        if rule is None:
+            return None
+        changes = [self.changes[entry] or UNCHANGED for entry in expression.inputs]
+        return rule(self, expression, changes)
+
+
+def _is_carried(op: type[reduces.Reduce], change: Change) -> bool:
+    if change.way is Way.UNCHANGED:
+        return True
+    allowed = {reduces.Sum: Way.SCALED, reduces.Max: Way.SHIFTED}
+    return allowed.get(op) is change.way
+
+
+def _cast(expression: Expression, dtype: DType) -> Expression:
+    if expression.dtype is dtype:
+        return expression
+    return Compute(ops.Cast, dtype, (expression,))
+
+
+# --- one rule for each op: how its result changes with its operands ------------------
+
+
+def _amount(change: Change, way: Way, like: Expression) -> Expression | None:
+    """The change as this way's amount: unchanged is a factor of 1, a shift of 0."""
+    if change.way is Way.UNCHANGED:
+        return literal(1.0 if way is Way.SCALED else 0.0, like.dtype)
+    return change.amount if change.way is way else None
+
+
+def _both(
+    op: type[ops.Binary], way: Way, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    lhs, rhs = (_amount(change, way, expression) for change in changes)
+    if lhs is None or rhs is None:
+        return None
+    if way is Way.SHIFTED and isinstance(rhs, Literal) and not rhs.value:
+        return Change(way, lhs)
+    return Change(way, Compute(op, expression.dtype, (lhs, rhs)))
+
+
+def _of_sum(
+    analysis: _Analysis, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    """(x + a) ± (y + b) = (x ± y) + (a ± b); equal factors go through."""
+    if changes[0] == changes[1]:
+        return changes[0] if changes[0].way is Way.SCALED else None
+    op = ops.Add if expression.op is ops.Add else ops.Sub
+    return _both(op, Way.SHIFTED, expression, changes)
+
+
+def _of_product(
+    analysis: _Analysis, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    """(x·a)(y·b) = (xy)(ab); (x + a)·s = xs + as for s the same along the row."""
+    scaled = _both(ops.Mul, Way.SCALED, expression, changes)
+    if scaled is not None:
+        return scaled
+    for position in (0, 1):
+        other = expression.inputs[1 - position]
+        shift = changes[position]
+        fixed = changes[1 - position] is UNCHANGED and analysis._is_invariant(other)
+        if shift.way is Way.SHIFTED and fixed and shift.amount is not None:
+            product = Compute(ops.Mul, expression.dtype, (shift.amount, other))
+            return Change(Way.SHIFTED, product)
+    return None
+
+
+def _of_quotient(
+    analysis: _Analysis, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    """(x·a) / (y·b) = (x/y)(a/b)."""
+    return _both(ops.Div, Way.SCALED, expression, changes)
+
+
+def _of_negation(
+    analysis: _Analysis, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    """-(x + a) = -x + -a; -(x·a) = (-x)·a."""
+    (change,) = changes
+    if change.way is Way.SCALED or change.amount is None:
+        return change
+    return Change(Way.SHIFTED, Compute(ops.Neg, expression.dtype, (change.amount,)))
+
+
+def _of_exponential(
+    analysis: _Analysis, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    """exp(x + a) = exp(x)·exp(a)."""
+    (change,) = changes
+    if change.way is not Way.SHIFTED or change.amount is None:
+        return None
+    return Change(Way.SCALED, Compute(expression.op, expression.dtype, (change.amount,)))
+
+
+def _of_logarithm(
+    analysis: _Analysis, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    """log(x·a) = log(x) + log(a)."""
+    (change,) = changes
+    if change.way is not Way.SCALED or change.amount is None:
+        return None
+    return Change(Way.SHIFTED, Compute(expression.op, expression.dtype, (change.amount,)))
+
+
+def _of_maximum(
+    analysis: _Analysis, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    """max(x + a, y + a) = max(x, y) + a."""
+    return changes[0] if changes[0] == changes[1] else None
+
+
+def _of_where(
+    analysis: _Analysis, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    """Like a select, for a condition that does not change."""
+    condition, inside, outside = changes
+    if condition is not UNCHANGED:
+        return None
+    if inside == outside:
+        return inside
+    fill = expression.inputs[2]
+    absorbing = {Way.SCALED: 0.0, Way.SHIFTED: float("-inf")}.get(inside.way)
+    is_absorbing = isinstance(fill, Literal) and fill.value == absorbing
+    return inside if is_absorbing else None
+
+
+_RULES = {
+    ops.Add: _of_sum,
+    ops.Sub: _of_sum,
+    ops.Mul: _of_product,
+    ops.Div: _of_quotient,
+    ops.Neg: _of_negation,
+    ops.Exp: _of_exponential,
+    ops.Exp2: _of_exponential,
+    ops.Log: _of_logarithm,
+    ops.Log2: _of_logarithm,
+    ops.Maximum: _of_maximum,
+    ops.Where: _of_where,
+}
+
+
+def replace(
+    root: Expression, replacements: Mapping[Expression, Expression]
+) -> Expression:
+    """The expression with some of its parts replaced."""
+    built: dict[Expression, Expression] = {}
+    for expression in walk(root):
+        found = replacements.get(expression)
+        if found is None:
+            found = _rebuilt(expression, built)
+        built[expression] = found
+    return built[root]
+
+
+def _rebuilt(
+    expression: Expression, built: Mapping[Expression, Expression]
+) -> Expression:
+    match expression:
+        case Compute():
+            inputs = tuple(built[entry] for entry in expression.inputs)
+            return Compute(expression.op, expression.dtype, inputs)
+        case Select():
+            inside, outside = built[expression.inside], built[expression.outside]
+            return Select(expression.guard, inside, outside)
+        case Reduction():
+            return Reduction(expression.op, expression.axes, built[expression.body])
+    return expression
