@@ -28,7 +28,7 @@ def _setting(default: Any, variable: str, text: str, *, code: bool = False) -> A
 class Settings:
     """What a user may set, from the environment or with :func:`override`."""
 
-    device: str = _setting("reference", "TETRAGRAD_DEVICE", "where new tensors live")
+    device: str = _setting("cpu", "TETRAGRAD_DEVICE", "where new tensors live")
     debug: int = _setting(
         0, "DEBUG", "2: a line a kernel; 4: tile programs; 5: target text"
     )
