@@ -249,9 +249,9 @@ class Simulator:
         match statement:
             case Map():
                 point = self.point(statement.axes, frame)
-                where = point.offsets(statement.tile, statement.indices)
-                values = point.value(statement.value)
                 mask = point.guard(statement.guard)
+                where = point.offsets(statement.tile, statement.indices, mask)
+                values = point.value(statement.value)
                 self.assign(frame, statement.tile, where, mask, values)
             case Fold():
                 self.fold(statement, frame)
@@ -308,8 +308,8 @@ class Simulator:
     def fold(self, statement: Fold, frame: _Frame) -> None:
         """Combine values into a tile, in the order of the points."""
         point = self.point(statement.axes, frame)
-        where = point.offsets(statement.tile, statement.indices)
         mask = point.guard(statement.guard)
+        where = point.offsets(statement.tile, statement.indices, mask)
         values = point.value(statement.value)
         memory = self.memory(statement.tile, frame)
         statement.op.universal.at(memory, where[mask], values[mask])
@@ -411,16 +411,25 @@ class Evaluator:
             mask = mask & (self.form(form) >= 0)
         return mask
 
-    def offsets(self, tile: Tile, indices: tuple[Affine, ...]) -> np.ndarray:
-        """Where in the tile's memory the indexed elements are."""
+    def offsets(
+        self,
+        tile: Tile,
+        indices: tuple[Affine, ...],
+        mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Where in the tile's memory the indexed elements are.
+
+        They must be inside the tile, where there is a mask only where it holds.
+        """
         if len(indices) != len(tile.shape):
             raise VerifyError(f"{len(indices)} indices of {tile.name}{tile.shape}")
         total = np.zeros(self.shape, np.int64)
         for index, size, stride in zip(
             indices, tile.shape, tile.layout.strides, strict=True
         ):
-            position = self.form(index)
-            check_addresses(position, size, f"an index of tile {tile.name}")
+            position = np.broadcast_to(self.form(index), self.shape)
+            used = position if mask is None else position[mask]
+            check_addresses(used, size, f"an index of tile {tile.name}")
             total = total + position * stride
         return total
 

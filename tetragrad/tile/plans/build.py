@@ -23,10 +23,11 @@ from tetragrad.tile.ir import (
     When,
 )
 from tetragrad.tile.plans.axes import simplify_axes
-from tetragrad.tile.plans.contraction import ContractionPlan, build_contraction
+from tetragrad.tile.plans.contraction import ContractionPlan
 from tetragrad.tile.plans.cuts import Cut, apply_cut
 from tetragrad.tile.plans.fill import FillPlan, build_fill
 from tetragrad.tile.plans.nest import NestPlan, build_nest
+from tetragrad.tile.plans.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.scope import Builder
 

@@ -13,6 +13,15 @@ from tetragrad.kernel.expression import Compute, Reduction
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.build import GridPlan, Plan
+from tetragrad.tile.plans.choose_contraction import (
+    choose_contraction,
+    is_worth_packing,
+)
+from tetragrad.tile.plans.contraction import (
+    Contraction,
+    find_contraction,
+    hosted_contraction,
+)
 from tetragrad.tile.plans.cuts import Cut, apply_cut, cuttable
 from tetragrad.tile.plans.fill import fills
 from tetragrad.tile.plans.nest import NestPlan, scans_of
@@ -35,6 +44,11 @@ CHUNK_ELEMENTS = 1 << 13
 # Independent pieces that a large kernel should have; a number of its own, so that
 # the order of a sum does not depend on the number of threads.
 ENOUGH_PIECES = 64
+# Contractions: the side of a block of results, how many blocks a large kernel should
+# have, and the depth below which one is not divided.
+BLOCK_SIDE = 64
+ENOUGH_BLOCKS = 32
+SHALLOWEST = 1024
 # Vectors side by side, which hides the latency of a chain of additions.
 SIDE_BY_SIDE = 4
 
@@ -74,6 +88,9 @@ def _cut_reduction(kernel: Kernel, number: int, value: Reduction) -> Cut | None:
     results = points_in(kernel, value.free_axes)
     if length <= SHORT_REDUCTION or work(kernel, value) < WORTH_A_GRID:
         return None
+    contraction = find_contraction(value)
+    if contraction is not None and is_worth_packing(kernel, contraction):
+        return _cut_contraction(kernel, number, contraction)
     if results < ENOUGH_PIECES:
         longest = max(value.axes, key=lambda axis: kernel.axes[axis])
         parts = _parts(kernel.axes[longest], length, results)
@@ -84,11 +101,31 @@ def _cut_reduction(kernel: Kernel, number: int, value: Reduction) -> Cut | None:
     return None
 
 
+def _cut_contraction(
+    kernel: Kernel, number: int, contraction: Contraction
+) -> Cut | None:
+    """Divide a product that is deep but has few blocks; set it apart from the rest."""
+    batches = points_in(kernel, contraction.batch)
+    rows = -(-points_in(kernel, contraction.rows) // BLOCK_SIDE)
+    columns = -(-points_in(kernel, contraction.columns) // BLOCK_SIDE)
+    depth = points_in(kernel, contraction.depth)
+    longest = max(contraction.depth, key=lambda axis: kernel.axes[axis])
+    wanted = min(ENOUGH_BLOCKS // (batches * rows * columns), depth // SHALLOWEST)
+    parts = divisor_near(kernel.axes[longest], wanted)
+    if parts > 1:
+        return Cut(number, longest, parts)
+    return None if hosted_contraction(kernel) is not None else Cut(number)
+
+
 def _parts(size: int, length: int, results: int) -> int:
     """How many parts give every grid iteration enough to do."""
     wanted = min(ENOUGH_PIECES // max(1, results), length // (CHUNK_ELEMENTS // 4))
+    return divisor_near(size, wanted)
+
+
+def divisor_near(size: int, wanted: int) -> int:
+    """A number of parts up to ``wanted``; equal parts need no guard inside."""
     parts = max(1, min(wanted, size))
-    # Equal parts need no guard inside.
     for candidate in range(parts, max(1, parts // 2), -1):
         if size % candidate == 0:
             return candidate
@@ -113,6 +150,9 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
     grids: list[GridPlan] = []
     lanes = target.vector_lanes(4)
     grids += fills(kernel.outputs, lanes, CHUNK_ELEMENTS)
+    contraction = hosted_contraction(kernel)
+    if contraction is not None and is_worth_packing(kernel, contraction):
+        return (choose_contraction(kernel, contraction, target),)
     for group in group_outputs(kernel):
         grids.append(choose_nest(kernel, group, target))
     return tuple(grids)

@@ -1,20 +1,161 @@
-"""Matrix products and convolutions: packed blocks and a register micro-kernel."""
+"""Recognise a sum of products, and say how it is blocked.
+
+    Σ_k P[…, m, k] * Q[…, k, n]
+
+An axis is a *row* if only P moves along it, a *column* if only Q does, *batch* if
+both do, and *depth* if it is summed over. Matrix products in any transposition and
+convolutions (rows n, oh, ow; columns cout; depth cin, kh, kw) are all of this form.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from tetragrad.tile.ir import Statement
-from tetragrad.tile.plans.scope import Builder
+from tetragrad.graph.elementwise import Mul
+from tetragrad.graph.reduce import Sum
+from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
+from tetragrad.kernel.ir import Kernel, Mode
+from tetragrad.tile.plans.cuts import cuttable
+from tetragrad.tile.plans.rewrite import walk_until
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A sum of products whose axes are sorted by who moves along them."""
+
+    reduction: Expression
+    lhs: Expression
+    rhs: Expression
+    batch: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    depth: tuple[int, ...]
+
+    def swapped(self) -> Contraction:
+        """The same sum with the operands the other way round."""
+        return Contraction(
+            self.reduction,
+            self.rhs,
+            self.lhs,
+            self.batch,
+            self.columns,
+            self.rows,
+            self.depth,
+        )
+
+
+@dataclass(frozen=True)
+class Block:
+    """The part of some axes that one block covers, flattened to one index.
+
+    The block has ``chunk`` positions of ``axes[split]`` and all positions of the axes
+    after it; the axes before it are fixed.
+    """
+
+    axes: tuple[int, ...]
+    split: int
+    chunk: int
+
+    @property
+    def outer(self) -> tuple[int, ...]:
+        """The axes that are fixed in a block."""
+        return self.axes[: self.split]
+
+    @property
+    def chunked(self) -> int:
+        """The axis that a block has ``chunk`` positions of."""
+        return self.axes[self.split]
+
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """The axes that lie in every block as a whole."""
+        return self.axes[self.split + 1 :]
+
+    def inner_size(self, kernel: Kernel) -> int:
+        """Points for each position of the chunked axis."""
+        return math.prod(kernel.axes[axis] for axis in self.inner)
+
+    def size(self, kernel: Kernel) -> int:
+        """Points in a block."""
+        return self.chunk * self.inner_size(kernel)
+
+    def chunks(self, kernel: Kernel) -> int:
+        """Blocks along the chunked axis."""
+        return -(-kernel.axes[self.chunked] // self.chunk)
+
+    def is_ragged(self, kernel: Kernel) -> bool:
+        """Whether the last block has fewer positions."""
+        return kernel.axes[self.chunked] % self.chunk != 0
 
 
 @dataclass(frozen=True)
 class ContractionPlan:
-    """Block sizes of a contraction."""
+    """Block sizes of a contraction.
 
-    output: int
+    ``swap`` exchanges the operands: the second one's columns are on vector lanes.
+    A grid iteration computes one block of rows by one of columns; the micro-kernel
+    keeps ``micro_rows`` by ``micro_columns`` results in registers; packing moves
+    ``lanes`` elements at once.
+    """
+
+    swap: bool
+    batch: tuple[int, ...]
+    rows: Block
+    columns: Block
+    depth: Block
+    micro_rows: int
+    micro_columns: int
+    lanes: int
 
 
-def build_contraction(builder: Builder, plan: ContractionPlan) -> list[Statement]:
-    """The grid of a contraction."""
-    raise NotImplementedError
+def find_contraction(value: Expression) -> Contraction | None:
+    """The contraction that a reduction is, if it is one."""
+    if not isinstance(value, Reduction) or value.op is not Sum:
+        return None
+    body = value.body
+    if not isinstance(body, Compute) or body.op is not Mul:
+        return None
+    # Products are rounded to their own dtype; the micro-kernel rounds only sums.
+    if body.dtype is not value.accumulator:
+        return None
+    lhs, rhs = body.inputs
+    depth = set(value.axes)
+    inner = [entry for entry in walk_until({}, body) if isinstance(entry, Reduction)]
+    if inner:
+        return None
+    lhs_axes, rhs_axes = lhs.free_axes - depth, rhs.free_axes - depth
+    found = Contraction(
+        value,
+        lhs,
+        rhs,
+        batch=tuple(sorted(lhs_axes & rhs_axes)),
+        rows=tuple(sorted(lhs_axes - rhs_axes)),
+        columns=tuple(sorted(rhs_axes - lhs_axes)),
+        depth=tuple(sorted(depth)),
+    )
+    return found if found.rows and found.columns else None
+
+
+def hosted_contraction(kernel: Kernel) -> Contraction | None:
+    """The contraction that is all a kernel does, but for elementwise work after it."""
+    values = cuttable(kernel)
+    if len(values) != 1:
+        return None
+    found = find_contraction(values[0])
+    if found is None:
+        return None
+    axes = tuple(sorted(found.reduction.free_axes))
+    fits = all(
+        output.axes == axes and output.mode is Mode.STORE for output in kernel.outputs
+    )
+    return found if fits else None
+
+
+def strides_of(operand: Expression, axis: int) -> list[int]:
+    """How far the operand's loads move along an axis."""
+    return [
+        entry.address.coefficient(axis)
+        for entry in walk_until({}, operand)
+        if isinstance(entry, Load)
+    ]

@@ -83,7 +83,7 @@ def _whole(kernel: Kernel, value: Expression) -> tuple[Kernel, Expression, Kerne
 def _in_parts(
     kernel: Kernel, value: Expression, cut: Cut
 ) -> tuple[Kernel, Expression, Kernel]:
-    """scratch[free axes, p] = the reduction over part p of its axis."""
+    """scratch[p, free axes] = the reduction over part p of its axis."""
     size = kernel.axes[cut.axis]
     length = -(-size // cut.parts)
     part, inner = len(kernel.axes), len(kernel.axes) + 1
@@ -97,7 +97,7 @@ def _in_parts(
     others = tuple(axis for axis in value.axes if axis != cut.axis)
     carried = cast(body, value.accumulator)
     partial = Reduction(value.op, (*others, inner), carried)
-    axes = (*sorted(value.free_axes), part)
+    axes = (part, *sorted(value.free_axes))
     first, loaded, kernel = _through_scratch(kernel, partial, axes)
     total = Reduction(value.op, (part,), loaded)
     return first, cast(total, value.dtype), kernel

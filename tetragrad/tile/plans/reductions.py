@@ -24,6 +24,7 @@ from tetragrad.tile.plans.scope import (
     Scope,
     Strip,
     cast,
+    fitting_strip,
     indices_of,
     load_of,
     loop,
@@ -52,13 +53,6 @@ class VectorChoice:
             if axis in axes:
                 return fitting_strip(axis, scope.size(axis), self.lanes, self.vectors)
         return None
-
-
-def fitting_strip(axis: int, size: int, lanes: int, vectors: int) -> Strip:
-    """A strip that is not much wider than the axis."""
-    while lanes > 1 and lanes // 2 >= size:
-        lanes //= 2
-    return Strip(axis, lanes, max(1, min(vectors, size // lanes)))
 
 
 def compute_reductions(

@@ -198,6 +198,13 @@ class Strip:
         return replace(guarded, strip=(vector_form, axis_form(lane)))
 
 
+def fitting_strip(axis: int, size: int, lanes: int, vectors: int) -> Strip:
+    """A strip that is not much wider than the axis."""
+    while lanes > 1 and lanes // 2 >= size:
+        lanes //= 2
+    return Strip(axis, lanes, max(1, min(vectors, size // lanes)))
+
+
 def strips(
     scope: Scope, strip: Strip, start: Affine, count: int, body: Body
 ) -> list[Statement]:

@@ -1,0 +1,189 @@
+"""Choose the blocks of a contraction from sizes, registers and caches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from tetragrad.core.target import Target
+from tetragrad.kernel.expression import Expression
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.plans.contraction import (
+    Block,
+    Contraction,
+    ContractionPlan,
+    strides_of,
+)
+from tetragrad.tile.plans.traffic import points_in, register_bytes
+
+# Multiplications below which loops without packing are as fast.
+SMALLEST_PRODUCT = 1 << 13
+# Rows or columns below which an operand is used too rarely to be packed.
+FEWEST_ROWS = 4
+# Bytes of one panel's depth: a column of the packed operand that stays in L1.
+DEPTH_BYTES = 1024
+# Columns of results in one block: their packed operand stays in a shared cache.
+COLUMN_BYTES = 4096
+MAXIMUM_MICRO_ROWS = 14
+# Operations an element of packing takes, where vectors cannot be moved as a whole.
+SCATTERED_PACKING = 1.0
+
+
+def is_worth_packing(kernel: Kernel, contraction: Contraction) -> bool:
+    """Whether operands are used often enough to be packed first."""
+    rows = points_in(kernel, contraction.rows)
+    columns = points_in(kernel, contraction.columns)
+    depth = points_in(kernel, contraction.depth)
+    return min(rows, columns) >= FEWEST_ROWS and rows * columns * depth >= (
+        SMALLEST_PRODUCT
+    )
+
+
+def choose_contraction(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> ContractionPlan:
+    """The cheaper of the two ways to put one operand on vector lanes."""
+    plans = [
+        _plan(kernel, contraction, target, swap=False),
+        _plan(kernel, contraction.swapped(), target, swap=True),
+    ]
+    return min(plans, key=lambda plan: _cost(kernel, contraction, plan))
+
+
+def _plan(
+    kernel: Kernel, contraction: Contraction, target: Target, *, swap: bool
+) -> ContractionPlan:
+    itemsize = register_bytes(contraction.reduction.accumulator)
+    lanes = target.vector_lanes(itemsize)
+    columns_size = points_in(kernel, contraction.columns)
+    while lanes > 1 and lanes // 2 >= columns_size:
+        lanes //= 2
+    vectors = min(2, -(-columns_size // lanes))
+    depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
+    depth = block_of(kernel, depth_axes, DEPTH_BYTES // itemsize)
+    rows, columns = _grid_blocks(
+        kernel, contraction, target, depth.size(kernel) * itemsize
+    )
+    # Accumulators, a row of vectors, and two registers for broadcast elements.
+    most = min(MAXIMUM_MICRO_ROWS, (target.registers - vectors - 2) // vectors)
+    panels = -(-rows.size(kernel) // max(1, most))
+    return ContractionPlan(
+        swap=swap,
+        batch=contraction.batch,
+        rows=rows,
+        columns=columns,
+        depth=depth,
+        micro_rows=-(-rows.size(kernel) // panels),
+        micro_columns=lanes * vectors,
+        lanes=target.vector_lanes(itemsize),
+    )
+
+
+def _grid_blocks(
+    kernel: Kernel, contraction: Contraction, target: Target, depth_bytes: int
+) -> tuple[Block, Block]:
+    """Blocks of rows and columns: as large as caches allow, enough for all units."""
+    row_axes = in_output_order(kernel, contraction.rows)
+    column_axes = in_output_order(kernel, contraction.columns)
+    itemsize = register_bytes(contraction.reduction.accumulator)
+    row_limit = max(64, target.cache_bytes // 2 // depth_bytes)
+    column_limit = COLUMN_BYTES // itemsize
+    row_limit = min(row_limit, points_in(kernel, row_axes))
+    column_limit = min(column_limit, points_in(kernel, column_axes))
+    batches = points_in(kernel, contraction.batch)
+    wanted = 2 * target.units if target.units > 1 else 1
+    while True:
+        rows = block_of(kernel, row_axes, row_limit)
+        columns = block_of(kernel, column_axes, column_limit)
+        if batches * blocks_in(kernel, rows) * blocks_in(kernel, columns) >= wanted:
+            return rows, columns
+        if row_limit <= 64 and column_limit <= 64:
+            return rows, columns
+        if row_limit >= column_limit:
+            row_limit = -(-row_limit // 2)
+        else:
+            column_limit = -(-column_limit // 2)
+
+
+def block_of(kernel: Kernel, axes: Sequence[int], limit: int) -> Block:
+    """As many inner axes as fit into a block, then an even part of the next one."""
+    split, inner = len(axes) - 1, 1
+    while split > 0 and inner * kernel.axes[axes[split]] <= limit:
+        inner *= kernel.axes[axes[split]]
+        split -= 1
+    size = kernel.axes[axes[split]]
+    chunk = max(1, min(size, limit // inner))
+    chunks = -(-size // chunk)
+    return Block(tuple(axes), split, -(-size // chunks))
+
+
+def blocks_in(kernel: Kernel, block: Block) -> int:
+    """How many blocks cover the axes."""
+    return block.chunks(kernel) * points_in(kernel, block.outer)
+
+
+def in_memory_order(
+    axes: Iterable[int], operands: Sequence[Expression]
+) -> tuple[int, ...]:
+    """Axes by how far they move through the operands, the largest step first."""
+
+    def step(axis: int) -> int:
+        steps = [step for entry in operands for step in strides_of(entry, axis)]
+        return max((abs(step) for step in steps), default=0)
+
+    return tuple(sorted(axes, key=lambda axis: (-step(axis), axis)))
+
+
+def in_output_order(kernel: Kernel, axes: Iterable[int]) -> tuple[int, ...]:
+    """Axes by how far they move through the outputs, the largest step first."""
+
+    def step(axis: int) -> int:
+        return max(abs(output.address.coefficient(axis)) for output in kernel.outputs)
+
+    return tuple(sorted(axes, key=lambda axis: (-step(axis), axis)))
+
+
+# --- what a plan costs -------------------------------------------------------------------
+
+
+def _cost(kernel: Kernel, contraction: Contraction, plan: ContractionPlan) -> float:
+    """Vector operations of a plan: products, packing and stores."""
+    if plan.swap:
+        contraction = contraction.swapped()
+    batches = points_in(kernel, contraction.batch)
+    row_blocks = blocks_in(kernel, plan.rows)
+    column_blocks = blocks_in(kernel, plan.columns)
+    tasks = batches * row_blocks * column_blocks
+    row_panels = math.ceil(plan.rows.size(kernel) / plan.micro_rows)
+    column_panels = math.ceil(plan.columns.size(kernel) / plan.micro_columns)
+    depth = points_in(kernel, contraction.depth)
+    vectors = max(1, plan.micro_columns // plan.lanes)
+    step = max(plan.micro_rows * vectors, plan.micro_rows + vectors)
+    products = tasks * row_panels * column_panels * depth * step
+    lhs_size = plan.rows.size(kernel) * depth * tasks
+    rhs_size = plan.columns.size(kernel) * depth * tasks
+    packing = lhs_size * _packing_cost(contraction.lhs, plan.rows, plan, side=False)
+    packing += rhs_size * _packing_cost(contraction.rhs, plan.columns, plan, side=True)
+    return products + packing + _storing_cost(kernel, plan)
+
+
+def _packing_cost(
+    operand: Expression, block: Block, plan: ContractionPlan, *, side: bool
+) -> float:
+    """Operations an element: vectors must run along the lanes, or along either."""
+    axes = {block.chunked, *block.inner}
+    if not side:
+        axes |= {plan.depth.chunked, *plan.depth.inner}
+    contiguous = any(1 in strides_of(operand, axis) for axis in axes)
+    return 2 / plan.lanes if contiguous else SCATTERED_PACKING
+
+
+def _storing_cost(kernel: Kernel, plan: ContractionPlan) -> float:
+    """Operations for all results, by whether lanes are contiguous in the outputs."""
+    innermost = plan.columns.axes[-1]
+    total = 0.0
+    for output in kernel.outputs:
+        contiguous = output.address.coefficient(innermost) == 1
+        count = points_in(kernel, output.axes)
+        total += count * (1 / plan.lanes if contiguous else SCATTERED_PACKING)
+    return total

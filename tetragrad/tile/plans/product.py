@@ -1,0 +1,373 @@
+"""Build a blocked contraction (Goto and van de Geijn 2008; Low et al. 2016).
+
+    Grid(batch, row block, column block)
+      For(depth block)
+        pack lhs[k, m] and rhs[k, n]               elementwise work of the operands
+        For(n panel) For(m panel)
+          accumulator[m, n] += Σ_k lhs[k, m] * rhs[k, n]          registers
+          Store(epilogue of the accumulator)
+
+With more than one depth block the results are gathered in a shared tile, and the
+epilogue follows the last block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
+from tetragrad.kernel.expression import (
+    Expression,
+    Quotient,
+    Remainder,
+    forms_of,
+    literal,
+)
+from tetragrad.kernel.ir import Kernel, Output
+from tetragrad.tile.ir import (
+    Alloc,
+    Extent,
+    Grid,
+    Map,
+    Mma,
+    Space,
+    Statement,
+    Store,
+    Tile,
+    TileLoad,
+    When,
+)
+from tetragrad.tile.plans.contraction import (
+    Block,
+    Contraction,
+    ContractionPlan,
+    hosted_contraction,
+)
+from tetragrad.tile.plans.nest import roots_of
+from tetragrad.tile.plans.packing import Operand, Placed, flat_stride, pack
+from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
+
+
+def build_contraction(builder: Builder, plan: ContractionPlan) -> list[Statement]:
+    """The grid of a contraction."""
+    contraction = hosted_contraction(builder.kernel)
+    assert contraction is not None
+    if plan.swap:
+        contraction = contraction.swapped()
+    return _Product(builder, plan, contraction).grid()
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The blocks of one grid iteration, and the tile that gathers the results."""
+
+    scope: Scope
+    rows: Placed
+    columns: Placed
+    gathered: Tile | None
+
+
+@dataclass(frozen=True)
+class _Product:
+    builder: Builder
+    plan: ContractionPlan
+    contraction: Contraction
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.builder.kernel
+
+    @property
+    def row_panels(self) -> int:
+        return -(-self.plan.rows.size(self.kernel) // self.plan.micro_rows)
+
+    @property
+    def column_panels(self) -> int:
+        return -(-self.plan.columns.size(self.kernel) // self.plan.micro_columns)
+
+    @property
+    def depth_steps(self) -> int:
+        """Depth blocks that one result is summed over."""
+        steps = self.plan.depth.chunks(self.kernel)
+        for axis in self.plan.depth.outer:
+            steps *= self.kernel.axes[axis]
+        return steps
+
+    # --- loops -------------------------------------------------------------------
+
+    def grid(self) -> list[Statement]:
+        """Every batch, row block and column block at once."""
+        scope = Scope(self.builder)
+        extents: list[Extent] = []
+        plan = self.plan
+        for axis in (*plan.batch, *plan.rows.outer, *plan.columns.outer):
+            position = self.builder.axis(self.kernel.axes[axis])
+            extents.append((position, self.kernel.axes[axis]))
+            scope = scope.bind(axis, axis_form(position))
+        placed = []
+        for block in (plan.rows, plan.columns):
+            index = self.builder.axis(block.chunks(self.kernel))
+            extents.append((index, block.chunks(self.kernel)))
+            placed.append(Placed(block, axis_form(index).scale(block.chunk)))
+        body = self.block(scope, *placed)
+        return [Grid(tuple(extents), tuple(body))]
+
+    def block(self, scope: Scope, rows: Placed, columns: Placed) -> list[Statement]:
+        """One block of rows by one of columns."""
+        lhs = Operand(
+            "lhs",
+            self.contraction.lhs,
+            self.plan.depth,
+            rows.block,
+            self.plan.lanes,
+            lanes_along_side=False,
+        )
+        rhs = Operand(
+            "rhs",
+            self.contraction.rhs,
+            self.plan.depth,
+            columns.block,
+            self.plan.lanes,
+            lanes_along_side=True,
+        )
+        lhs_tile = lhs.tile(self.builder, self.row_panels * self.plan.micro_rows)
+        rhs_tile = rhs.tile(self.builder, self.column_panels * self.plan.micro_columns)
+        statements: list[Statement] = [Alloc(lhs_tile), Alloc(rhs_tile)]
+        places = _Places(scope, rows, columns, None)
+        if self.depth_steps > 1:
+            gathered = self.gathering_tile()
+            places = replace(places, gathered=gathered)
+            statements += [Alloc(gathered), *self.clear(gathered)]
+
+        def depth_block(inner: Scope, depth: Placed) -> list[Statement]:
+            steps = pack(lhs, inner, depth, rows, lhs_tile)
+            steps += pack(rhs, inner, depth, columns, rhs_tile)
+            return steps + self.panels(
+                lambda row, column: self.micro(places, lhs_tile, rhs_tile, row, column)
+            )
+
+        statements += self.depth_loops(scope, self.plan.depth.outer, depth_block)
+        if places.gathered is not None:
+            statements += self.panels(
+                lambda row, column: self.epilogue(
+                    places, places.gathered, row, column, row, column
+                )
+            )
+        return statements
+
+    def depth_loops(
+        self,
+        scope: Scope,
+        outer: tuple[int, ...],
+        body: Callable[[Scope, Placed], list[Statement]],
+    ) -> list[Statement]:
+        """Loops over the depth blocks."""
+        if outer:
+            axis, *others = outer
+            return loop(
+                self.builder,
+                self.kernel.axes[axis],
+                lambda form: self.depth_loops(
+                    scope.bind(axis, form), tuple(others), body
+                ),
+            )
+        depth = self.plan.depth
+        return loop(
+            self.builder,
+            depth.chunks(self.kernel),
+            lambda form: body(scope, Placed(depth, form.scale(depth.chunk))),
+        )
+
+    def panels(
+        self, body: Callable[[Affine, Affine], list[Statement]]
+    ) -> list[Statement]:
+        """Loops over the micro-tiles: a panel of columns stays near, rows stream."""
+        return loop(
+            self.builder,
+            self.column_panels,
+            lambda column: loop(
+                self.builder,
+                self.row_panels,
+                lambda row: body(
+                    row.scale(self.plan.micro_rows),
+                    column.scale(self.plan.micro_columns),
+                ),
+            ),
+        )
+
+    # --- micro-tiles -------------------------------------------------------------
+
+    def gathering_tile(self) -> Tile:
+        """A shared tile for a whole block of results."""
+        rows = self.row_panels * self.plan.micro_rows
+        columns = self.column_panels * self.plan.micro_columns
+        dtype = self.contraction.reduction.accumulator
+        return self.builder.tile("gathered", (rows, columns), dtype, Space.SHARED)
+
+    def clear(self, tile: Tile) -> list[Statement]:
+        """Set the gathering tile to zero, a micro-tile at a time."""
+        zero = literal(0, tile.dtype)
+
+        def one(row: Affine, column: Affine) -> list[Statement]:
+            extents, indices = self.micro_axes(row, column)
+            return [Map(extents, tile, indices, zero)]
+
+        return self.panels(one)
+
+    def micro_axes(
+        self, row: Affine, column: Affine
+    ) -> tuple[tuple[Extent, Extent], tuple[Affine, Affine]]:
+        """Collective axes over a micro-tile, and the flat indices in its block."""
+        rows, columns = self.plan.micro_rows, self.plan.micro_columns
+        first = (self.builder.axis(rows), rows)
+        second = (self.builder.axis(columns), columns)
+        indices = (row + axis_form(first[0]), column + axis_form(second[0]))
+        return (first, second), indices
+
+    def micro(
+        self, places: _Places, lhs: Tile, rhs: Tile, row: Affine, column: Affine
+    ) -> list[Statement]:
+        """One micro-tile for one depth block."""
+        plan = self.plan
+        dtype = self.contraction.reduction.accumulator
+        shape = (plan.micro_rows, plan.micro_columns)
+        tile = self.builder.tile("accumulator", shape, dtype)
+        extents, indices = self.micro_axes(row, column)
+        start: Expression = literal(0, dtype)
+        if places.gathered is not None:
+            start = TileLoad(places.gathered, indices)
+        product = Mma(
+            tile,
+            lhs,
+            rhs,
+            plan.micro_rows,
+            plan.micro_columns,
+            plan.depth.size(self.kernel),
+            (ZERO, row),
+            (ZERO, column),
+        )
+        begin = Map(extents, tile, indices_of(extents), start)
+        statements: list[Statement] = [Alloc(tile), begin, product]
+        if places.gathered is None:
+            return statements + self.epilogue(places, tile, row, column, ZERO, ZERO)
+        extents, indices = self.micro_axes(row, column)
+        value = TileLoad(tile, indices_of(extents))
+        return [*statements, Map(extents, places.gathered, indices, value)]
+
+    def epilogue(
+        self,
+        places: _Places,
+        tile: Tile,
+        row: Affine,
+        column: Affine,
+        tile_row: Affine,
+        tile_column: Affine,
+    ) -> list[Statement]:
+        """Store what the outputs make of a micro-tile of sums.
+
+        ``row`` and ``column`` are its place in the block, ``tile_row`` and
+        ``tile_column`` its place in the tile. Micro-tiles that overhang the block's
+        edge take a path of their own, with guards.
+        """
+        extents, indices = self.micro_axes(row, column)
+        within = (
+            tile_row + axis_form(extents[0][0]),
+            tile_column + axis_form(extents[1][0]),
+        )
+        total = cast(TileLoad(tile, within), self.contraction.reduction.dtype)
+        scope = places.scope.with_collective(*extents)
+        scope = self.unflatten(scope, places.rows, indices[0])
+        scope = self.unflatten(scope, places.columns, indices[1])
+        scope = scope.with_values({self.contraction.reduction: total})
+        guards = [
+            *self.inside(places.rows, indices[0]),
+            *self.inside(places.columns, indices[1]),
+        ]
+        guarded = scope.with_guard(*guards)
+        unguarded = [self.store(output, scope) for output in self.kernel.outputs]
+        if not guarded.guard:
+            return list(unguarded)
+        last = {axis: Affine(extent - 1) for axis, extent in extents}
+        whole = tuple(form.substitute(last) for form in guarded.guard)
+        edge = tuple(self.store(output, guarded) for output in self.kernel.outputs)
+        return [When(whole, tuple(unguarded), edge)]
+
+    def inside(self, placed: Placed, index: Affine) -> list[Affine]:
+        """Conditions for a flat index to be in the block and in the kernel."""
+        block = placed.block
+        inner = block.inner_size(self.kernel)
+        size = self.kernel.axes[block.chunked]
+        conditions = [index.scale(-1).shift(block.size(self.kernel) - 1)]
+        if block.is_ragged(self.kernel):
+            beyond = (placed.start.scale(inner) + index).scale(-1)
+            conditions.append(beyond.shift(size * inner - 1))
+        return conditions
+
+    def store(self, output: Output, scope: Scope) -> Statement:
+        """Store one output at the points of a micro-tile."""
+        rewriter = scope.rewriter()
+        address = rewriter.form(output.address)
+        guard = scope.guard + rewriter.guards(output.guard)
+        value = rewriter(output.value)
+        return Store(scope.collective, output.slot, address, value, guard)
+
+    # --- flat indices ------------------------------------------------------------
+
+    def unflatten(self, scope: Scope, placed: Placed, index: Affine) -> Scope:
+        """Bind the axes of a block from a flat index.
+
+        Where the outputs' addresses move evenly along the flat index the innermost
+        axis takes it all; else the axes are quotients and remainders of it.
+        """
+        block = placed.block
+        inner = block.inner_size(self.kernel)
+        flat = placed.start.scale(inner) + index
+        axes = (block.chunked, *block.inner)
+        if self.moves_evenly(block):
+            for axis in axes[:-1]:
+                scope = scope.bind(axis, ZERO)
+            return scope.bind(axes[-1], flat)
+        for axis in axes:
+            stride = flat_stride(self.kernel, block, axis)
+            size = self.kernel.axes[axis]
+            form = index
+            if stride > 1:
+                form = of_atom(
+                    Quotient(index, stride, self.padded(block) // stride + 1)
+                )
+            if axis == block.chunked:
+                form = placed.start + form
+            elif form.range(self.builder.extents)[1] >= size:
+                form = of_atom(Remainder(form, size))
+            scope = scope.bind(axis, form)
+        return scope
+
+    def padded(self, block: Block) -> int:
+        """Flat positions of a block, with those that overhang its edge."""
+        if block is self.plan.rows:
+            return self.row_panels * self.plan.micro_rows
+        return self.column_panels * self.plan.micro_columns
+
+    def moves_evenly(self, block: Block) -> bool:
+        """Whether all forms of the epilogue are affine in the flat index."""
+        axes = (block.chunked, *block.inner)
+        innermost = axes[-1]
+        return all(
+            form.coefficient(axis)
+            == form.coefficient(innermost) * flat_stride(self.kernel, block, axis)
+            for form in self.epilogue_forms()
+            for axis in axes
+        )
+
+    def epilogue_forms(self) -> list[Affine]:
+        """The affine forms outside the sum: addresses, guards and loads."""
+        stop = {self.contraction.reduction: self.contraction.reduction}
+        forms = []
+        for output in self.kernel.outputs:
+            forms += [output.address, *output.guard]
+        for entry in walk_until(stop, *roots_of(self.kernel.outputs)):
+            if entry not in stop:
+                forms += forms_of(entry)
+        return forms
