@@ -1,0 +1,207 @@
+"""Activations as functions; those with ``inplace`` can write over their input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tetragrad.tensor import Tensor
+
+
+def finish(input: Tensor, output: Tensor, inplace: bool) -> Tensor:
+    """The output, written over the input if that was asked for."""
+    return input.copy_(output) if inplace else output
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0)."""
+    return finish(input, input.relu(), inplace)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(x, 0), 6)."""
+    return finish(input, input.clamp(0, 6), inplace)
+
+
+def leaky_relu(
+    input: Tensor, negative_slope: float = 0.01, inplace: bool = False
+) -> Tensor:
+    """x if x > 0, else negative_slope·x."""
+    return finish(input, input.leaky_relu(negative_slope), inplace)
+
+
+def rrelu(
+    input: Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """Leaky ReLU with a slope drawn from U(lower, upper); their mean in inference."""
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2, inplace)
+    slope = lower + (upper - lower) * input.detach().rand_like()
+    return finish(input, input.where(input > 0, input * slope), inplace)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x if x > 0, else weight·x; one weight, or one for each channel."""
+    if weight.numel() > 1 and input.ndim > 1:
+        weight = weight.reshape(-1, *[1] * (input.ndim - 2))
+    return input.where(input > 0, weight * input)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x if x > 0, else alpha·(exp(x) - 1)."""
+    return finish(input, input.elu(alpha), inplace)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """max(0, x) + min(0, alpha·(exp(x / alpha) - 1))."""
+    return finish(input, input.celu(alpha), inplace)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """scale·(max(0, x) + min(0, α(exp(x) - 1))) with Klambauer's constants."""
+    return finish(input, input.selu(), inplace)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x·sigmoid(x)."""
+    return finish(input, input.silu(), inplace)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x·tanh(softplus(x))."""
+    return finish(input, input.mish(), inplace)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x·min(max(x + 3, 0), 6) / 6."""
+    return finish(input, input.hardswish(), inplace)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(x + 3, 0), 6) / 6."""
+    return finish(input, input.hardsigmoid(), inplace)
+
+
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """min(max(x, min_val), max_val)."""
+    return finish(input, input.clamp(min_val, max_val), inplace)
+
+
+def threshold(
+    input: Tensor, threshold: float, value: float, inplace: bool = False
+) -> Tensor:
+    """x if x > threshold, else value."""
+    return finish(input, input.where(input > threshold, value), inplace)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x·Φ(x), exactly or through tanh."""
+    return input.gelu(approximate=approximate)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta·x)) / beta, or x where beta·x > threshold."""
+    return input.softplus(beta, threshold)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return input / (1 + input.abs())
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return input - input.tanh()
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x where |x| > lambd, else 0."""
+    return input.where(input.abs() > lambd, 0.0)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved by lambd towards 0, and 0 where |x| <= lambd."""
+    return input - input.clamp(-lambd, lambd)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return input.sigmoid()
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return input.tanh()
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|))."""
+    return input.clamp(max=0) - (-input.abs()).exp().log1p()
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """a·sigmoid(b), where a and b are the halves along ``dim``."""
+    if input.shape[dim] % 2:
+        raise ValueError(f"glu halves a dimension of even size, not {input.shape[dim]}")
+    kept, gate = input.chunk(2, dim)
+    return kept * gate.sigmoid()
+
+
+def _softmax_dim(ndim: int) -> int:
+    """The dimension PyTorch takes if none is named."""
+    return 0 if ndim in (0, 1, 3) else 1
+
+
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """exp(x) / Σ exp(x) along ``dim``."""
+    chosen = _softmax_dim(input.ndim) if dim is None else dim
+    return (input if dtype is None else input.to(dtype)).softmax(chosen)
+
+
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """x - log Σ exp(x) along ``dim``."""
+    chosen = _softmax_dim(input.ndim) if dim is None else dim
+    return (input if dtype is None else input.to(dtype)).log_softmax(chosen)
+
+
+def softmin(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """exp(-x) / Σ exp(-x) along ``dim``."""
+    return softmax(-input, dim, dtype=dtype)
+
+
+def gumbel_softmax(
+    logits: Tensor,
+    tau: float = 1.0,
+    hard: bool = False,
+    eps: float = 1e-10,
+    dim: int = -1,
+) -> Tensor:
+    """A random, differentiable draw from the categories that logits describe.
+
+    softmax((logits + g) / tau) with Gumbel noise g; ``hard`` gives the one-hot
+    category, with the gradient of the soft draw.
+
+    Source: Jang et al., "Categorical reparameterization with Gumbel-softmax", 2016.
+    """
+    # 1 - u lies in (0, 1], so that its logarithm is finite.
+    exponential = -(1 - logits.detach().rand_like()).log()
+    gumbel = -exponential.clamp(min=1e-38).log()
+    soft = ((logits + gumbel) / tau).softmax(dim)
+    if not hard:
+        return soft
+    winner = soft.detach().argmax(dim, keepdim=True)
+    places = Tensor.arange(logits.shape[dim], device=logits.device)
+    trailing = [1] * (logits.ndim - 1 - dim % logits.ndim)
+    chosen = (places.reshape(-1, *trailing) == winner).to(logits.dtype)
+    return chosen + (soft - soft.detach())

@@ -1,0 +1,97 @@
+"""The sum over alignments that the CTC loss needs (Graves et al. 2006)."""
+
+from __future__ import annotations
+
+import math
+
+from tetragrad.core.errors import ShapeError
+from tetragrad.tensor import Tensor
+from tetragrad.tensor.joining import stack
+
+
+def alignment_losses(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor,
+    target_lengths: Tensor,
+    blank: int,
+) -> Tensor:
+    """-log p(target) for each sequence of a batch, shape (batch,).
+
+    ``log_probs`` is (time, batch, classes). The state at position s of the extended
+    target (blank, label, blank, label, …, blank) is the log-probability of all
+    alignments that end there; each step may stay, move on by one, or by two where
+    that skips a blank between different labels.
+    """
+    times, batch, _ = log_probs.shape
+    rows = _target_rows(targets, target_lengths, batch)
+    extended = _with_blanks(rows, blank)
+    # (time, batch, positions): the score of each position's label at each time.
+    index = extended.unsqueeze(0).expand(times, *extended.shape)
+    emitted = log_probs.gather(2, index)
+    before = extended[:, :-2].pad((2, 0), value=blank)
+    can_skip = (extended != blank) & (extended != before)
+    position = Tensor.arange(extended.shape[1], device=log_probs.device)
+    state = emitted[0].where(position < 2, -math.inf)
+    states = [state]
+    for time in range(1, times):
+        state = emitted[time] + _arrivals(state, can_skip)
+        states.append(state)
+    return -_final(stack(states), input_lengths, target_lengths)
+
+
+def _target_rows(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
+    """Targets as rows, whether they came as rows or one after another."""
+    if targets.ndim == 2:
+        return targets
+    if batch == 1:
+        return targets.reshape(1, -1)
+    # Reading the lengths is unavoidable: they decide a shape.
+    sizes = [int(size) for size in lengths.tolist()]
+    if sum(sizes) != targets.shape[0]:
+        raise ShapeError(
+            f"ctc_loss: the target lengths sum to {sum(sizes)}, but there are "
+            f"{targets.shape[0]} targets"
+        )
+    rows, start = [], 0
+    for size in sizes:
+        row = targets[start : start + size]
+        rows.append(row.pad((0, max(sizes) - size)))
+        start += size
+    return stack(rows)
+
+
+def _with_blanks(rows: Tensor, blank: int) -> Tensor:
+    """(batch, length) to (batch, 2·length + 1), with blanks in the even places."""
+    batch, length = rows.shape
+    pairs = stack([rows.full_like(blank), rows], dim=2).reshape(batch, 2 * length)
+    return pairs.pad((0, 1), value=blank)
+
+
+def _arrivals(state: Tensor, can_skip: Tensor) -> Tensor:
+    """log Σ exp of the states from which a position can be reached."""
+    stay = state
+    move = state[:, :-1].pad((1, 0), value=-math.inf)
+    skip = state[:, :-2].pad((2, 0), value=-math.inf).where(can_skip, -math.inf)
+    return _log_sum_exp(stack([stay, move, skip]))
+
+
+def _log_sum_exp(terms: Tensor) -> Tensor:
+    """log Σ exp over the first dimension; -inf, without NaN gradients, if all are."""
+    largest = terms.detach().amax(dim=0)
+    shift = largest.where(largest != -math.inf, 0.0)
+    total = (terms - shift).exp().sum(dim=0)
+    is_possible = total > 0
+    return (total.where(is_possible, 1.0).log() + shift).where(is_possible, -math.inf)
+
+
+def _final(states: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> Tensor:
+    """The log-probability at each sequence's last time, in its two last positions."""
+    times, _, positions = states.shape
+    time = Tensor.arange(times, device=states.device).unsqueeze(1)
+    is_last = (time == input_lengths - 1).unsqueeze(2)
+    at_end = states.where(is_last, 0.0).sum(dim=0)
+    position = Tensor.arange(positions, device=states.device)
+    last = 2 * target_lengths.unsqueeze(1)
+    is_final = (position == last) | (position == last - 1)
+    return _log_sum_exp(at_end.where(is_final, -math.inf).transpose(0, 1))

@@ -1,0 +1,553 @@
+"""Losses: how far an output is from its target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tetragrad.core import dtypes
+from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.nn.functional.activation import logsigmoid
+from tetragrad.tensor import Tensor
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_reduction(reduction: str) -> str:
+    """The reduction, if there is one of this name."""
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction is one of {_REDUCTIONS}, not {reduction!r}")
+    return reduction
+
+
+def _reduce(loss: Tensor, reduction: str) -> Tensor:
+    check_reduction(reduction)
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def _check_same_shape(name: str, input: Tensor, target: Tensor) -> None:
+    if input.shape != target.shape:
+        raise ShapeError(
+            f"{name} of an input of shape {input.shape} and a target of shape "
+            f"{target.shape}",
+            hint="give both the same shape, for example with target.reshape(...)",
+        )
+
+
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """|input - target|."""
+    return _weighted((input - target).abs(), weight, reduction)
+
+
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """(input - target)²."""
+    difference = input - target
+    return _weighted(difference * difference, weight, reduction)
+
+
+def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """Reduce a loss; a weighted mean divides by the sum of the weights."""
+    if weight is None:
+        return _reduce(loss, reduction)
+    loss = loss * weight
+    if reduction != "mean":
+        return _reduce(loss, reduction)
+    return loss.sum() / weight.expand(*loss.shape).sum()
+
+
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
+    """d²/(2·beta) where d = |input - target| < beta, else d - beta/2."""
+    distance = (input - target).abs()
+    if beta == 0:
+        return _reduce(distance, reduction)
+    near = distance * distance * (0.5 / beta)
+    return _reduce(near.where(distance < beta, distance - 0.5 * beta), reduction)
+
+
+def huber_loss(
+    input: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """d²/2 where d = |input - target| < delta, else delta·(d - delta/2)."""
+    distance = (input - target).abs()
+    near = 0.5 * distance * distance
+    loss = near.where(distance < delta, delta * (distance - 0.5 * delta))
+    return _weighted(loss, weight, reduction)
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """-weight[target]·input[target] over dimension 1, for log-probabilities.
+
+    The mean is over the weights of the targets that are not ``ignore_index``.
+    """
+    check_reduction(reduction)
+    dim = _class_dim(input)
+    _check_classes("nll_loss", input, target, dim)
+    counted = target != ignore_index
+    index = target.where(counted, 0).unsqueeze(dim)
+    picked = -input.gather(dim, index).squeeze(dim)
+    share = _class_weights(input, index, weight, dim)
+    share = share.where(counted, 0.0)
+    loss = (picked * share).where(counted, 0.0)
+    if reduction != "mean":
+        return _reduce(loss, reduction)
+    return loss.sum() / share.sum()
+
+
+def _class_dim(input: Tensor) -> int:
+    if input.ndim == 0:
+        raise ShapeError("a classification loss needs a dimension of classes")
+    return 0 if input.ndim == 1 else 1
+
+
+def _check_classes(name: str, input: Tensor, target: Tensor, dim: int) -> None:
+    expected = input.shape[:dim] + input.shape[dim + 1 :]
+    if target.shape != expected:
+        raise ShapeError(
+            f"{name} of an input of shape {input.shape} and a target of shape "
+            f"{target.shape}",
+            hint=f"class indices need shape {expected}",
+        )
+    if not target.dtype.is_integer:
+        raise DTypeError(
+            f"{name} takes integer class indices, not {target.dtype}",
+            hint="convert them: target.long()",
+        )
+
+
+def _class_weights(
+    input: Tensor, index: Tensor, weight: Tensor | None, dim: int
+) -> Tensor:
+    """The weight of each target's class, 1 if there are no weights."""
+    if weight is None:
+        return index.squeeze(dim).ones_like(dtype=input.dtype)
+    shape = [1] * input.ndim
+    shape[dim] = -1
+    return weight.reshape(*shape).expand(*input.shape).gather(dim, index).squeeze(dim)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-log softmax(input)[target] over dimension 1.
+
+    ``target`` holds class indices, or probabilities in the input's shape. With
+    ``label_smoothing`` ε the target keeps 1 - ε, and all classes share ε.
+    """
+    dim = _class_dim(input)
+    log_probabilities = input.log_softmax(dim)
+    if target.shape == input.shape and target.dtype.is_floating_point:
+        return _soft_cross_entropy(
+            log_probabilities, target, weight, reduction, label_smoothing, dim
+        )
+    hard = nll_loss(
+        log_probabilities, target, weight, ignore_index=ignore_index,
+        reduction=reduction,
+    )  # fmt: skip
+    if not label_smoothing:
+        return hard
+    smooth = _smooth_part(
+        log_probabilities, target, weight, ignore_index, reduction, dim
+    )
+    share = label_smoothing / input.shape[dim]
+    return (1 - label_smoothing) * hard + share * smooth
+
+
+def _soft_cross_entropy(
+    log_probabilities: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    reduction: str,
+    label_smoothing: float,
+    dim: int,
+) -> Tensor:
+    classes = target.shape[dim]
+    target = target * (1 - label_smoothing) + label_smoothing / classes
+    terms = -log_probabilities * target
+    if weight is not None:
+        terms = terms * _along(weight, dim, target.ndim)
+    loss = terms.sum(dim=dim)
+    if reduction != "mean":
+        return _reduce(loss, reduction)
+    return loss.sum() / (target.numel() // classes)
+
+
+def _along(weight: Tensor, dim: int, ndim: int) -> Tensor:
+    """A vector laid along one of several dimensions."""
+    return weight.reshape(*[-1 if position == dim else 1 for position in range(ndim)])
+
+
+def _smooth_part(
+    log_probabilities: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    dim: int,
+) -> Tensor:
+    """The part of the loss that all classes share."""
+    terms = -log_probabilities
+    if weight is not None:
+        terms = terms * _along(weight, dim, terms.ndim)
+    counted = target != ignore_index
+    loss = terms.sum(dim=dim).where(counted, 0.0)
+    if reduction != "mean":
+        return _reduce(loss, reduction)
+    index = target.where(counted, 0).unsqueeze(dim)
+    share = _class_weights(log_probabilities, index, weight, dim)
+    return loss.sum() / share.where(counted, 0.0).sum()
+
+
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """-(y·log p + (1 - y)·log(1 - p)), with logarithms not below -100."""
+    _check_same_shape("binary_cross_entropy", input, target)
+    log_p = input.log().clamp(min=-100)
+    log_not_p = (1 - input).log().clamp(min=-100)
+    loss = -(target * log_p + (1 - target) * log_not_p)
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """:func:`binary_cross_entropy` of sigmoid(input), computed without overflow."""
+    _check_same_shape("binary_cross_entropy_with_logits", input, target)
+    # log(1 - sigmoid(x)) = log sigmoid(x) - x, so one logarithm serves both terms.
+    log_p = logsigmoid(input)
+    positive = target if pos_weight is None else target * pos_weight
+    loss = (1 - target) * (input - log_p) - positive * log_p
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
+    """target·(log target - input), for an input of log-probabilities."""
+    if log_target:
+        loss = target.exp() * (target - input)
+    else:
+        loss = target.xlogy(target) - target * input
+    if reduction == "batchmean":
+        return loss.sum() / (input.shape[0] if input.ndim else 1)
+    return _reduce(loss, reduction)
+
+
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: Any = None,
+    eps: float = 1e-8,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """exp(input) - target·input, or input - target·log(input + eps)."""
+    if log_input:
+        loss = input.exp() - target * input
+    else:
+        loss = input - target * (input + eps).log()
+    if full:
+        # Stirling's approximation of log target!, good above 1.
+        large = target.clamp(min=1)
+        stirling = large * large.log() - large + 0.5 * (2 * math.pi * large).log()
+        loss = loss + stirling.where(target > 1, 0.0)
+    return _reduce(loss, reduction)
+
+
+def gaussian_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    var: Tensor | float,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Tensor:
+    """(log var + (input - target)² / var) / 2, with var at least eps.
+
+    ``var`` has the input's shape, or 1 in the last dimension, or lacks it.
+    """
+    variance = var if isinstance(var, Tensor) else input.full_like(var)
+    if variance.shape == input.shape[:-1] and variance.shape != input.shape:
+        variance = variance.unsqueeze(-1)
+    # The limit is not learned: where it holds, var keeps its gradient.
+    limited = variance + (variance.clamp(min=eps) - variance).detach()
+    difference = input - target
+    loss = 0.5 * (limited.log() + difference * difference / limited)
+    if full:
+        loss = loss + 0.5 * math.log(2 * math.pi)
+    return _reduce(loss, reduction)
+
+
+def hinge_embedding_loss(
+    input: Tensor,
+    target: Tensor,
+    margin: float = 1.0,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """x where y = 1, max(0, margin - x) where y = -1."""
+    same = input.where(target != -1, 0.0)
+    other = (margin - input).clamp(min=0).where(target != 1, 0.0)
+    return _reduce(same + other, reduction)
+
+
+def cosine_similarity(
+    x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8
+) -> Tensor:
+    """x₁·x₂ / (max(‖x₁‖, eps)·max(‖x₂‖, eps)) along ``dim``."""
+    first = x1 / _length(x1, dim).clamp(min=eps)
+    second = x2 / _length(x2, dim).clamp(min=eps)
+    return (first * second).sum(dim=dim)
+
+
+def _length(x: Tensor, dim: int) -> Tensor:
+    return x.norm(2, dim=dim, keepdim=True)
+
+
+def cosine_embedding_loss(
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0.0,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """1 - cos(x₁, x₂) where y = 1, max(0, cos(x₁, x₂) - margin) where y = -1."""
+    # Unlike cosine_similarity, a small number is added instead of a limit set.
+    eps = 1e-12
+    product = (input1 * input2).sum(dim=-1)
+    squares = ((input1 * input1).sum(dim=-1) + eps) * (
+        (input2 * input2).sum(dim=-1) + eps
+    )
+    cosine = product / squares.sqrt()
+    same = (1 - cosine).where(target == 1, 0.0)
+    other = (cosine - margin).clamp(min=0).where(target == -1, 0.0)
+    return _reduce(same + other, reduction)
+
+
+def margin_ranking_loss(
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0.0,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """max(0, -y·(x₁ - x₂) + margin)."""
+    return _reduce((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+
+
+def soft_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """log(1 + exp(-y·x))."""
+    return _reduce(-logsigmoid(target * input), reduction)
+
+
+def multi_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Tensor | None = None,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Σ over i ≠ y of weight[y]·max(0, margin - x[y] + x[i])^p / classes."""
+    if p not in (1, 2):
+        raise ValueError(f"multi_margin_loss has p 1 or 2, not {p}")
+    index = target.unsqueeze(-1)
+    excess = (margin - input.gather(-1, index) + input).clamp(min=0)
+    terms = excess if p == 1 else excess * excess
+    if weight is not None:
+        terms = terms * weight.index_select(0, target.reshape(-1)).reshape(index.shape)
+    classes = Tensor.arange(input.shape[-1], device=input.device)
+    loss = terms.where(classes != index, 0.0).sum(dim=-1) / input.shape[-1]
+    return _reduce(loss, reduction)
+
+
+def multilabel_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Σ over labels y and others i of max(0, 1 - x[y] + x[i]) / classes."""
+    _check_same_shape("multilabel_margin_loss", input, target)
+    is_listed = (target >= 0).to(dtypes.int64).cumprod(-1) > 0
+    index = target.where(is_listed, 0)
+    classes = Tensor.arange(input.shape[-1], device=input.device)
+    is_label = ((index.unsqueeze(-1) == classes) & is_listed.unsqueeze(-1)).any(dim=-2)
+    label_scores = input.gather(-1, index).unsqueeze(-1)
+    excess = (1 - label_scores + input.unsqueeze(-2)).clamp(min=0)
+    counted = is_listed.unsqueeze(-1) & ~is_label.unsqueeze(-2)
+    loss = excess.where(counted, 0.0).sum(dim=(-2, -1)) / input.shape[-1]
+    return _reduce(loss, reduction)
+
+
+def multilabel_soft_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """The mean over classes of :func:`binary_cross_entropy_with_logits`."""
+    terms = target * logsigmoid(input) + (1 - target) * logsigmoid(-input)
+    if weight is not None:
+        terms = terms * weight
+    return _reduce(-terms.mean(dim=-1), reduction)
+
+
+def pairwise_distance(
+    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Tensor:
+    """‖x₁ - x₂ + eps‖ₚ along the last dimension."""
+    return (x1 - x2 + eps).norm(p, dim=-1, keepdim=keepdim)
+
+
+def triplet_margin_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    swap: bool = False,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """max(0, ‖anchor - positive‖ - ‖anchor - negative‖ + margin)."""
+    return triplet_margin_with_distance_loss(
+        anchor, positive, negative,
+        distance_function=lambda x, y: pairwise_distance(x, y, p, eps),
+        margin=margin, swap=swap, reduction=reduction,
+    )  # fmt: skip
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """:func:`triplet_margin_loss` with any distance."""
+    distance = distance_function or pairwise_distance
+    near = distance(anchor, positive)
+    far = distance(anchor, negative)
+    if swap:
+        far = far.minimum(distance(positive, negative))
+    return _reduce((near - far + margin).clamp(min=0), reduction)
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """-log of the probability of a target over all its alignments.
+
+    ``log_probs`` is (time, batch, classes) or (time, classes); ``targets`` is
+    (batch, length), or all targets one after another. The mean divides each loss by
+    its target's length first. The sum over alignments is the forward recursion of
+    Graves et al. 2006, on the target with blanks between and around its labels.
+    """
+    from tetragrad.nn.functional.alignment import alignment_losses
+
+    check_reduction(reduction)
+    unbatched = log_probs.ndim == 2
+    scores = log_probs.unsqueeze(1) if unbatched else log_probs
+    lengths = _as_vector(target_lengths)
+    loss = alignment_losses(scores, targets, _as_vector(input_lengths), lengths, blank)
+    if zero_infinity:
+        loss = loss.where(loss != math.inf, 0.0)
+    if reduction == "mean":
+        return (loss / lengths.clamp(min=1).to(loss.dtype)).mean()
+    if reduction == "sum":
+        return loss.sum()
+    return loss.squeeze(0) if unbatched else loss
+
+
+def _as_vector(lengths: Tensor | Sequence[int]) -> Tensor:
+    tensor = lengths if isinstance(lengths, Tensor) else Tensor(lengths)
+    return tensor.reshape(-1)

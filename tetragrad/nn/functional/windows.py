@@ -1,0 +1,362 @@
+"""Convolution, pooling and other functions of sliding windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tetragrad.core.errors import ShapeError, UnsupportedError
+from tetragrad.tensor import Tensor
+
+Sizes = int | Sequence[int]
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b."""
+    return input.linear(weight, bias)
+
+
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution over (batch, channels, length)."""
+    return input.conv1d(weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution over (batch, channels, height, width)."""
+    return input.conv2d(weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution over (batch, channels, depth, height, width)."""
+    return input.conv3d(weight, bias, stride, padding, dilation, groups)
+
+
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Tensor:
+    """Transposed convolution over (batch, channels, length)."""
+    return input.conv_transpose1d(
+        weight, bias, stride, padding, output_padding, groups, dilation
+    )
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Tensor:
+    """Transposed convolution over (batch, channels, height, width)."""
+    return input.conv_transpose2d(
+        weight, bias, stride, padding, output_padding, groups, dilation
+    )
+
+
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Tensor:
+    """Transposed convolution over (batch, channels, depth, height, width)."""
+    return input.conv_transpose3d(
+        weight, bias, stride, padding, output_padding, groups, dilation
+    )
+
+
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest element of each window of (batch, channels, length)."""
+    return input.max_pool1d(
+        kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest element of each window of (batch, channels, height, width)."""
+    return input.max_pool2d(
+        kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def max_pool3d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest element of each window of (batch, channels, depth, height, width)."""
+    return input.max_pool3d(
+        kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window of (batch, channels, length)."""
+    return input.avg_pool1d(kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of (batch, channels, height, width)."""
+    return input.avg_pool2d(
+        kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+
+
+def avg_pool3d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of (batch, channels, depth, height, width)."""
+    return input.avg_pool3d(
+        kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """Means of ``output_size`` parts of the last dimension."""
+    return input.adaptive_avg_pool1d(output_size)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """Means of ``output_size`` parts of the last two dimensions."""
+    return input.adaptive_avg_pool2d(output_size)
+
+
+def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
+    """Means of ``output_size`` parts of the last three dimensions."""
+    return input.adaptive_avg_pool3d(output_size)
+
+
+def adaptive_max_pool1d(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> Any:
+    """Maxima of ``output_size`` parts of the last dimension."""
+    _without_indices(return_indices)
+    return input.adaptive_max_pool1d(output_size)
+
+
+def adaptive_max_pool2d(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> Any:
+    """Maxima of ``output_size`` parts of the last two dimensions."""
+    _without_indices(return_indices)
+    return input.adaptive_max_pool2d(output_size)
+
+
+def adaptive_max_pool3d(
+    input: Tensor, output_size: Any, return_indices: bool = False
+) -> Any:
+    """Maxima of ``output_size`` parts of the last three dimensions."""
+    _without_indices(return_indices)
+    return input.adaptive_max_pool3d(output_size)
+
+
+def _without_indices(return_indices: bool) -> None:
+    if return_indices:
+        raise UnsupportedError(
+            "adaptive max pooling gives maxima only, not where they were",
+            hint="leave return_indices=True out, or use max_pool with a kernel_size",
+        )
+
+
+def lp_pool1d(
+    input: Tensor,
+    norm_type: float,
+    kernel_size: int,
+    stride: int | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """(Σ x^p)^(1/p) over each window of the last dimension."""
+    mean = avg_pool1d(input**norm_type, kernel_size, stride, 0, ceil_mode)
+    return _root(mean * _product(kernel_size, 1), norm_type)
+
+
+def lp_pool2d(
+    input: Tensor,
+    norm_type: float,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """(Σ x^p)^(1/p) over each window of the last two dimensions."""
+    mean = avg_pool2d(input**norm_type, kernel_size, stride, 0, ceil_mode)
+    return _root(mean * _product(kernel_size, 2), norm_type)
+
+
+def _root(total: Tensor, order: float) -> Tensor:
+    """total^(1/p) of a sum that is negative only for odd p; then 0, as in PyTorch."""
+    return (total.sign() * total.abs()).clamp(min=0) ** (1 / order)
+
+
+def _product(sizes: Sizes, dims: int) -> int:
+    return sizes**dims if isinstance(sizes, int) else math.prod(sizes)
+
+
+def _pair(sizes: Sizes) -> tuple[int, int]:
+    if isinstance(sizes, int):
+        return sizes, sizes
+    first, second = sizes
+    return first, second
+
+
+def unfold(
+    input: Tensor,
+    kernel_size: Sizes,
+    dilation: Sizes = 1,
+    padding: Sizes = 0,
+    stride: Sizes = 1,
+) -> Tensor:
+    """Sliding windows of (batch, channels, height, width) as columns.
+
+    Result: (batch, channels·Πkernel, windows).
+    """
+    if input.ndim not in (3, 4):
+        raise ShapeError(f"unfold takes 3-d or 4-d input, got {input.shape}")
+    unbatched = input.ndim == 3
+    image = input.unsqueeze(0) if unbatched else input
+    (rows, columns), (down, right) = _pair(kernel_size), _pair(dilation)
+    (above, left), (step_down, step_right) = _pair(padding), _pair(stride)
+    image = image.pad((left, left, above, above))
+    image = image.unfold(2, down * (rows - 1) + 1, step_down)
+    image = image.unfold(3, right * (columns - 1) + 1, step_right)
+    # (batch, channels, windows down, windows right, rows, columns)
+    windows = image[..., ::down, ::right].permute(0, 1, 4, 5, 2, 3)
+    columns_of = windows.flatten(1, 3).flatten(2)
+    return columns_of.squeeze(0) if unbatched else columns_of
+
+
+def fold(
+    input: Tensor,
+    output_size: Sizes,
+    kernel_size: Sizes,
+    dilation: Sizes = 1,
+    padding: Sizes = 0,
+    stride: Sizes = 1,
+) -> Tensor:
+    """Sum sliding windows into an image: the adjoint of :func:`unfold`.
+
+    It is the transposed convolution whose weight puts each element of a window at
+    its place.
+    """
+    unbatched = input.ndim == 2
+    windows = input.unsqueeze(0) if unbatched else input
+    kernel, output = _pair(kernel_size), _pair(output_size)
+    area = kernel[0] * kernel[1]
+    counts, extra = _fold_sizes(output, kernel, dilation, padding, stride)
+    if windows.ndim != 3 or windows.shape[1] % area:
+        raise ShapeError(
+            f"fold with windows of {kernel} takes (batch, channels·{area}, windows), "
+            f"got {input.shape}"
+        )
+    if windows.shape[2] != math.prod(counts):
+        raise ShapeError(
+            f"fold to {output} has {counts[0]}·{counts[1]} windows, got shape "
+            f"{input.shape}"
+        )
+    batch, channels = windows.shape[0], windows.shape[1] // area
+    places = Tensor.eye(area, dtype=input.dtype, device=input.device)
+    image = conv_transpose2d(
+        windows.reshape(batch * channels, area, *counts),
+        places.reshape(area, 1, *kernel),
+        None, stride, padding, extra, 1, dilation,
+    )  # fmt: skip
+    image = image.reshape(batch, channels, *output)
+    return image.squeeze(0) if unbatched else image
+
+
+def _fold_sizes(
+    output: tuple[int, int],
+    kernel: tuple[int, int],
+    dilation: Sizes,
+    padding: Sizes,
+    stride: Sizes,
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How many windows fit, and what is left over behind the last one."""
+    counts, extra = [], []
+    options = zip(
+        output, kernel, _pair(dilation), _pair(padding), _pair(stride), strict=True
+    )
+    for size, width, spread, around, step in options:
+        room = size + 2 * around - spread * (width - 1) - 1
+        counts.append(room // step + 1)
+        extra.append(room % step)
+    return (counts[0], counts[1]), (extra[0], extra[1])

@@ -1,0 +1,180 @@
+"""``state_dict()`` and ``load_state_dict()``: values by dotted name.
+
+The names are PyTorch's, so its checkpoints load without renaming. Loading first
+checks every name and shape, and only then changes anything: a failed load leaves
+the module as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tetragrad.core.errors import TetragradError
+from tetragrad.nn.parameter import replace_value
+from tetragrad.tensor import Tensor
+from tetragrad.tensor.modes import no_grad
+
+
+class StateDictError(TetragradError, RuntimeError):
+    """A state dict that does not fit the module it is loaded into."""
+
+
+class IncompatibleKeys(NamedTuple):
+    """Names that ``load_state_dict(strict=False)`` could not use or find."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+@dataclass
+class LoadPlan:
+    """What a load would do, and every reason not to do it."""
+
+    values: Mapping[str, Any]
+    copies: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    mismatched: list[str] = field(default_factory=list)
+
+    def add(self, name: str, target: Tensor) -> None:
+        """Plan to fill ``target`` from the value called ``name``."""
+        if name not in self.values:
+            self.missing.append(name)
+            return
+        self.used.add(name)
+        value = as_tensor(name, self.values[name])
+        # Scalars were saved with one element by old versions of PyTorch.
+        if target.ndim == 0 and value.shape == (1,):
+            value = value.reshape(())
+        if value.shape != target.shape:
+            self.mismatched.append(
+                f"size mismatch for {name}: the state dict has shape {value.shape}, "
+                f"the module has {target.shape}"
+            )
+            return
+        self.copies.append((target, value))
+
+    @property
+    def unexpected(self) -> list[str]:
+        """Names in the state dict that no module asked for."""
+        return [name for name in self.values if name not in self.used]
+
+    def complaints(self, strict: bool) -> list[str]:
+        """One line for each kind of problem, with every name."""
+        lines = []
+        if strict and self.unexpected:
+            lines.append("Unexpected key(s): " + _quoted(self.unexpected))
+        if strict and self.missing:
+            lines.append("Missing key(s): " + _quoted(self.missing))
+        return lines + self.mismatched
+
+
+class ModuleStateDict:
+    """The part of :class:`Module` that saves and loads values."""
+
+    _parameters: dict[str, Any]
+    _buffers: dict[str, Any]
+    _modules: dict[str, Any]
+    _non_persistent_buffers: set[str]
+
+    def state_dict(self, *, prefix: str = "") -> dict[str, Tensor]:
+        """Every parameter and persistent buffer by dotted name.
+
+        The tensors share their elements with the module, without gradients.
+
+        >>> from tetragrad import nn
+        >>> list(nn.Linear(2, 3).state_dict())
+        ['weight', 'bias']
+        """
+        state = {
+            prefix + name: value.detach() for name, value in self._persistent_values()
+        }
+        for name, child in self._modules.items():
+            if child is not None:
+                state.update(child.state_dict(prefix=f"{prefix}{name}."))
+        return state
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
+        """Copy values into parameters and buffers by name.
+
+        Args:
+            state_dict: tensors, NumPy arrays or PyTorch tensors by name.
+            strict: raise if names are missing or unexpected.
+            assign: take over the values' dtype and device instead of converting.
+
+        Returns:
+            The missing and the unexpected names.
+
+        Raises:
+            StateDictError: names (if strict) or shapes do not fit; nothing changed.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                "load_state_dict() takes a mapping of names to values, not a "
+                f"{type(state_dict).__name__}"
+            )
+        plan = LoadPlan(state_dict)
+        self._plan_load(plan, "")
+        complaints = plan.complaints(strict)
+        if complaints:
+            raise StateDictError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n  "
+                + "\n  ".join(complaints),
+                hint="strict=False ignores missing and unexpected names",
+            )
+        with no_grad():
+            for target, value in plan.copies:
+                if assign:
+                    replace_value(target, value)
+                else:
+                    target.copy_(value)
+        return IncompatibleKeys(plan.missing, plan.unexpected)
+
+    def _plan_load(self, plan: LoadPlan, prefix: str) -> None:
+        for name, target in self._persistent_values():
+            plan.add(prefix + name, target)
+        for name, child in self._modules.items():
+            if child is not None:
+                child._plan_load(plan, f"{prefix}{name}.")
+
+    def _persistent_values(self) -> Iterator[tuple[str, Tensor]]:
+        """The parameters and persistent buffers of this module alone."""
+        for name, value in [*self._parameters.items(), *self._buffers.items()]:
+            if value is not None and name not in self._non_persistent_buffers:
+                yield name, value
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """A tensor for a tensor, NumPy array, number, list or PyTorch tensor."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if type(value).__module__.partition(".")[0] == "torch":
+        return Tensor(_torch_array(value))
+    try:
+        return Tensor(value)
+    except TypeError as error:
+        raise StateDictError(
+            f"the value of {name!r} is a {type(value).__name__}, not an array"
+        ) from error
+
+
+def _torch_array(value: Any) -> np.ndarray:
+    """The elements of a PyTorch tensor, whatever its dtype, without importing it."""
+    plain = value.detach().cpu().contiguous()
+    if str(plain.dtype) != "torch.bfloat16":
+        array: np.ndarray = plain.numpy()
+        return array
+    import ml_dtypes
+
+    # NumPy has no bfloat16, so PyTorch refuses; the widening is exact.
+    return plain.float().numpy().astype(ml_dtypes.bfloat16)
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

@@ -1,0 +1,38 @@
+"""Optimisers and learning-rate schedules, with PyTorch's names and arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tetragrad.optim import lr_scheduler
+from tetragrad.optim.adam import LAMB, Adam, Adamax, AdamW, Lion, NAdam, RAdam
+from tetragrad.optim.adaptive import Adadelta, Adafactor, Adagrad, RMSprop, Rprop
+from tetragrad.optim.muon import Muon
+from tetragrad.optim.optimizer import Optimizer, OptimizerStateError
+from tetragrad.optim.sgd import LARS, SGD
+from tetragrad.tensor.suggestions import missing
+
+__all__ = [
+    "LAMB",
+    "LARS",
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "OptimizerStateError",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "lr_scheduler",
+]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(name, "tetragrad.optim", __all__)

@@ -1,0 +1,387 @@
+"""The base of all optimisers: groups of parameters, state, one step.
+
+A subclass says what state a parameter has and what its next value is; this class
+walks the parameters, writes the results in place and runs everything together.
+
+Numbers that a schedule may change are read through 0-d tensors. So a captured step
+replays with the numbers of the day, and a new learning rate compiles nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import TetragradError, UnsupportedError
+from tetragrad.tensor import Tensor
+from tetragrad.tensor.base import realize_tensors
+from tetragrad.tensor.modes import enable_grad, no_grad
+
+State = dict[str, Any]
+
+
+class OptimizerStateError(TetragradError, ValueError):
+    """A saved optimiser state that belongs to other parameters."""
+
+
+class ParameterGroup(dict[str, Any]):
+    """Parameters under "params" and their options by name, as in PyTorch.
+
+    ``scalar(name)`` gives an option as a 0-d tensor that follows later assignments.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        # Made at once: a tensor made inside a captured step would be part of it.
+        self._scalars: dict[str, list[Tensor]] = {
+            name: _number_tensors(value) for name, value in self.items()
+        }
+
+    def scalar(self, name: str, index: int = 0) -> Tensor:
+        """An option as a float64 tensor; ``index`` picks from a pair such as betas."""
+        tensor = self._scalars[name][index]
+        device = self["params"][0].device
+        if tensor.device != device:
+            tensor = self._scalars[name][index] = tensor.to(device)
+        return tensor
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        old = self._scalars.get(name, [])
+        new = _number_tensors(value)
+        if len(old) != len(new) or isinstance(value, Tensor):
+            self._scalars[name] = new
+            return
+        with no_grad():
+            for target, source in zip(old, new, strict=True):
+                target.copy_(source.to(target.device))
+
+    def update(self, *mappings: Any, **values: Any) -> None:
+        """Assign several options."""
+        for name, value in dict(*mappings, **values).items():
+            self[name] = value
+
+    def options(self) -> dict[str, Any]:
+        """Everything but the parameters."""
+        return {name: value for name, value in self.items() if name != "params"}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ParameterGroup:
+        return ParameterGroup(copy.deepcopy(dict(self), memo))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ParameterGroup, (dict(self),)
+
+
+def _number_tensors(value: Any) -> list[Tensor]:
+    """A number, or each number of a pair, as a tensor; nothing for other options."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, bool):
+        return []
+    if isinstance(value, int | float):
+        return [Tensor(float(value), dtype=dtypes.float64)]
+    if isinstance(value, tuple) and value and isinstance(value[0], int | float):
+        return [tensor for entry in value for tensor in _number_tensors(entry)]
+    return []
+
+
+class Optimizer:
+    """Base class; see the module for how a subclass plugs in.
+
+    Args:
+        params: tensors, pairs of name and tensor, or groups: dictionaries with
+            "params" and options of their own.
+        defaults: options of groups that do not give them.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "an optimiser takes several parameters, not one tensor\n"
+                "hint: pass a list, [parameter]"
+            )
+        self.defaults = defaults
+        self.state: dict[Tensor, State] = {}
+        self.param_groups: list[ParameterGroup] = []
+        entries = list(params)
+        if not entries:
+            raise ValueError(
+                "the optimiser got no parameters\n"
+                "hint: model.parameters() is exhausted after one use; pass it anew"
+            )
+        if not isinstance(entries[0], Mapping):
+            entries = [{"params": entries}]
+        for entry in entries:
+            self.add_param_group(entry)
+
+    # --- what a subclass defines -------------------------------------------------
+
+    def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
+        """The state of a parameter before its first step."""
+        raise NotImplementedError
+
+    def next_value(
+        self, value: Tensor, gradient: Tensor, state: State, group: ParameterGroup
+    ) -> Tensor:
+        """The parameter's next value; entries of ``state`` may be replaced.
+
+        All tensors are in the dtype to compute in; what is assigned to ``state`` and
+        returned is rounded to the dtype that is stored.
+        """
+        raise NotImplementedError
+
+    # --- steps -------------------------------------------------------------------
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient, and run all of it together.
+
+        Args:
+            closure: computes the loss (and its gradients) again before the update.
+
+        Returns:
+            What the closure returned, or None.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        with no_grad():
+            changed = [
+                tensor
+                for group in self.param_groups
+                for tensor in self._step_group(group)
+            ]
+        if changed:
+            realize_tensors(changed)
+        return loss
+
+    def _step_group(self, group: ParameterGroup) -> Iterator[Tensor]:
+        """Update one group; gives every tensor that has a new value."""
+        active = [entry for entry in group["params"] if entry.grad is not None]
+        self._add_state([entry for entry in active if entry not in self.state], group)
+        yield from self._count_steps(active)
+        for parameter in active:
+            yield from self._step_parameter(parameter, group)
+
+    def _add_state(self, parameters: list[Tensor], group: ParameterGroup) -> None:
+        """Give parameters their first state, with one step count for all."""
+        if not parameters:
+            return
+        step = Tensor(0.0, dtype=dtypes.float32, device=parameters[0].device)
+        with no_grad():
+            for parameter in parameters:
+                fresh = self.initial_state(parameter.detach(), group)
+                self.state[parameter] = {"step": step} | fresh
+
+    def _count_steps(self, active: list[Tensor]) -> list[Tensor]:
+        """Add one to the step counts of parameters.
+
+        Parameters share a count as long as all of them are stepped together, so that
+        what depends on it is computed once. Those that go ahead alone get their own.
+        """
+        users = Counter(id(state["step"]) for state in self.state.values())
+        active_users = Counter(id(self.state[entry]["step"]) for entry in active)
+        counted: dict[int, Tensor] = {}
+        for parameter in active:
+            state = self.state[parameter]
+            shared = state["step"]
+            if id(shared) not in counted:
+                together = users[id(shared)] == active_users[id(shared)]
+                count = shared if together else shared.clone()
+                count.add_(1)
+                counted[id(shared)] = count
+            state["step"] = counted[id(shared)]
+        return list(counted.values())
+
+    def _step_parameter(
+        self, parameter: Tensor, group: ParameterGroup
+    ) -> Iterator[Tensor]:
+        state = self.state[parameter]
+        _follow(parameter, state)
+        compute = dtypes.accumulation(parameter.dtype)
+        gradient = parameter.grad.detach().to(compute)
+        if group.get("maximize"):
+            gradient = -gradient
+        old = {name: _in_dtype(entry, compute) for name, entry in state.items()}
+        new = dict(old)
+        value = self.next_value(parameter.detach().to(compute), gradient, new, group)
+        yield _store(parameter, value)
+        # The gradient is needed no more, but whoever still holds it should not keep
+        # the whole backward pass waiting to be run again.
+        yield parameter.grad
+        for name, entry in new.items():
+            if isinstance(entry, Tensor) and entry is not old[name]:
+                yield _store(state[name], entry)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters (or fill them with zeros)."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if set_to_none or parameter.grad is None:
+                    parameter.grad = None
+                else:
+                    parameter.grad = parameter.grad.detach().zeros_like()
+
+    # --- groups ------------------------------------------------------------------
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Train more parameters, with options of their own."""
+        given = param_group["params"]
+        parameters = [given] if isinstance(given, Tensor) else list(given)
+        named = [entry for entry in parameters if isinstance(entry, tuple)]
+        if named:
+            parameters = [entry[1] for entry in parameters]
+        known = {id(entry) for group in self.param_groups for entry in group["params"]}
+        for parameter in parameters:
+            _check_parameter(parameter)
+            if id(parameter) in known:
+                raise ValueError("a parameter appears twice in the optimiser")
+            known.add(id(parameter))
+        options = self.defaults | dict(param_group) | {"params": parameters}
+        if named:
+            options["param_names"] = [entry[0] for entry in named]
+        group = ParameterGroup(options)
+        self.param_groups.append(group)
+        # State that exists before the first step can be captured with it.
+        self._add_state([entry for entry in parameters if entry.requires_grad], group)
+
+    # --- saving ------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue: state by number, and groups of numbers.
+
+        >>> from tetragrad import nn, optim
+        >>> saved = optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1).state_dict()
+        >>> saved["param_groups"][0]["lr"], saved["param_groups"][0]["params"]
+        (0.1, [0, 1])
+        """
+        numbers = {id(entry): number for number, entry in enumerate(self._all())}
+        state = {
+            numbers[id(parameter)]: dict(entries)
+            for parameter, entries in self.state.items()
+        }
+        groups = [
+            group.options() | {"params": [numbers[id(e)] for e in group["params"]]}
+            for group in self.param_groups
+        ]
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a saved state; the next step gives the same result.
+
+        Raises:
+            OptimizerStateError: the groups have other sizes than this optimiser's.
+        """
+        saved_groups = state_dict["param_groups"]
+        saved_sizes = [len(group["params"]) for group in saved_groups]
+        sizes = [len(group["params"]) for group in self.param_groups]
+        if saved_sizes != sizes:
+            raise OptimizerStateError(
+                f"the saved state has groups of {saved_sizes} parameters, this "
+                f"optimiser of {sizes}",
+                hint="build the optimiser over the same parameters, in the same groups",
+            )
+        self.state = {}
+        for group, saved in zip(self.param_groups, saved_groups, strict=True):
+            self._load_group(group, saved, state_dict["state"])
+
+    def _load_group(
+        self,
+        group: ParameterGroup,
+        saved: Mapping[str, Any],
+        states: Mapping[Any, Mapping[str, Any]],
+    ) -> None:
+        group.update({name: saved[name] for name in saved if name != "params"})
+        steps: dict[float, Tensor] = {}
+        for parameter, number in zip(group["params"], saved["params"], strict=True):
+            if number not in states:
+                continue
+            state = {
+                name: _load_entry(parameter, entry)
+                for name, entry in states[number].items()
+            }
+            step = state.get("step", Tensor(0.0))
+            # Equal counts become one again; see _count_steps.
+            state["step"] = steps.setdefault(float(step), step)
+            self.state[parameter] = state
+        fresh = [
+            entry
+            for entry in group["params"]
+            if entry.requires_grad and entry not in self.state
+        ]
+        self._add_state(fresh, group)
+
+    def _all(self) -> list[Tensor]:
+        return [entry for group in self.param_groups for entry in group["params"]]
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for number, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {number}")
+            options = sorted(group.options().items())
+            lines += [f"    {name}: {value}" for name, value in options]
+        return "\n".join([*lines, ")"])
+
+
+def _check_parameter(parameter: Any) -> None:
+    if not isinstance(parameter, Tensor):
+        raise TypeError(f"an optimiser trains tensors, not {type(parameter).__name__}")
+    if not parameter.is_leaf:
+        raise ValueError(
+            "cannot optimise the result of an operation\n"
+            "hint: optimise the tensors it was computed from"
+        )
+
+
+def check_range(name: str, value: Any, low: float, high: float = math.inf) -> None:
+    """Refuse an option outside [low, high)."""
+    if isinstance(value, Tensor):
+        return
+    if not low <= value < high:
+        limit = "" if high == math.inf else f" and below {high}"
+        raise ValueError(f"{name} must be at least {low}{limit}, got {value}")
+
+
+def check_hints(hints: Mapping[str, Any]) -> None:
+    """Accept PyTorch's hints on how to run a step; here there is one way, fused."""
+    for name, value in hints.items():
+        if name not in ("foreach", "fused", "capturable", "differentiable"):
+            raise TypeError(f"an optimiser has no option {name!r}")
+        if name == "differentiable" and value:
+            raise UnsupportedError("gradients do not flow through optimiser steps")
+
+
+def _follow(parameter: Tensor, state: State) -> None:
+    """Move state to where the parameter was moved since."""
+    for name, entry in state.items():
+        if isinstance(entry, Tensor) and entry.device != parameter.device:
+            state[name] = entry.to(parameter.device)
+
+
+def _in_dtype(entry: Any, compute: DType) -> Any:
+    """A tensor of the state as it is computed with; other things as they are."""
+    if isinstance(entry, Tensor) and entry.dtype.is_floating_point and entry.ndim:
+        return entry.detach().to(compute)
+    return entry
+
+
+def _store(target: Tensor, value: Tensor) -> Tensor:
+    target.copy_(value)
+    return target
+
+
+def _load_entry(parameter: Tensor, entry: Any) -> Any:
+    """A saved value as a tensor of our own, where the parameter lives."""
+    if entry is None or isinstance(entry, str):
+        return entry
+    if hasattr(entry, "detach"):
+        entry = entry.detach()
+    if isinstance(entry, Tensor):
+        return entry.clone().to(parameter.device)
+    array = entry.cpu().numpy() if hasattr(entry, "cpu") else entry
+    return Tensor(array).to(parameter.device)
