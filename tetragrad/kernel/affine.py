@@ -8,19 +8,43 @@ could not avoid, or an index that was loaded from memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 Atom = Any  # int (a loop axis) or an expression with a ``range`` of values.
+Terms = tuple[tuple[Atom, int], ...]
 Range = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
 class Affine:
-    """``constant + Σ coefficient · atom``, with axes in order and no zero terms."""
+    """``constant + Σ coefficient · atom``, with axes in order and no zero terms.
 
-    constant: int
-    terms: tuple[tuple[Atom, int], ...] = ()
+    Never changed once made. Written out by hand because lowering makes and hashes
+    more of these than of anything else.
+    """
+
+    __slots__ = ("_hash", "constant", "terms")
+    __match_args__ = ("constant", "terms")
+
+    def __init__(self, constant: int, terms: Terms = ()) -> None:
+        self.constant = constant
+        self.terms = terms
+        self._hash = hash((constant, terms))
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Affine) or self._hash != other._hash:
+            return False
+        return self.constant == other.constant and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Affine({self.constant}, {self.terms})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Affine, (self.constant, self.terms)
 
     def __add__(self, other: Affine) -> Affine:
         if not other.terms:

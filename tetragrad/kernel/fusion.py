@@ -33,6 +33,8 @@ from tetragrad.kernel.siblings import join_siblings
 
 #: More values than this in one kernel would not stay in registers.
 MAXIMUM_INLINE_NODES = 600
+#: An epilogue that reads more buffers than this is better a kernel of its own.
+MAXIMUM_EPILOGUE_READS = 4
 
 
 def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[Group]:
@@ -46,7 +48,7 @@ def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[
     if not join:
         return _one_each(order, wanted)
     fusion = _Fusion(order, wanted, target)
-    fusion.claim_epilogues()
+    fusion.look_forwards()
     fusion.decide_backwards()
     contractions = {node for node in order if fusion.facts.is_contraction(node)}
     return join_siblings(fusion.groups(), fusion.in_memory, contractions, target)
@@ -62,6 +64,10 @@ def _one_each(order: Sequence[Node], wanted: Sequence[Node]) -> list[Group]:
         for node in order
         if node in wanted or isinstance(node, ops.Elementwise | Reduce)
     ]
+
+
+#: Movement in which no source element is read twice, and nothing is filled in.
+_ONE_TO_ONE = (moves.Reshape, moves.Permute, moves.Shrink, moves.Flip, moves.Stride)
 
 
 class _Fusion:
@@ -82,73 +88,86 @@ class _Fusion:
         self.inline_count: dict[Node, int] = {}
         # The contraction at the start of each epilogue, by the epilogue's end.
         self.epilogues: dict[Node, Node] = {}
-        self._describe_inputs()
+        # For each node: operations per element if inline, and the bytes it reads.
+        self.work: dict[Node, float] = {}
+        self.reads: dict[Node, dict[Node, float]] = {}
 
     def note(self, node: Node, reason: str) -> None:
         self.reasons.setdefault(node, []).append(reason)
 
-    # --- facts, forwards -----------------------------------------------------------
+    # --- facts and epilogues, forwards ---------------------------------------------
 
-    def _describe_inputs(self) -> None:
-        """For each node: work per element inline, and the bytes it reads inline."""
-        self.work: dict[Node, float] = {}
-        self.reads: dict[Node, dict[Node, float]] = {}
+    def look_forwards(self) -> None:
+        """Work and reads of each inline value; where each contraction's kernel ends.
+
+        A contraction's kernel ends as late as its result stays its own: the value
+        that goes to memory is the last of a chain, and readers see only that.
+        """
+        chain: dict[Node, Node] = {}
+        continued: set[Node] = set()
         for node in self.order:
             if is_leaf(node) or self._is_boundary(node):
-                self.work[node] = 0.0
-                self.reads[node] = {} if _is_free(node) else {node: _nbytes(node)}
+                self._read_from_memory(node)
+                if self.facts.is_contraction(node) and node not in self.facts.absorbed:
+                    chain[node] = node
                 continue
-            work = work_per_element(node)
-            reads: dict[Node, float] = {}
-            for source in node.sources:
-                work += self.work[source]
-                reads.update(self.reads[source])
-            self.work[node] = min(work, 1e6)
-            self.reads[node] = reads if len(reads) <= 16 else {node: sum(reads.values())}
+            before = self._chained_source(node, chain)
+            if before is not None:
+                chain[node] = chain[before]
+                continued.add(before)
+                self._read_from_memory(node)
+            else:
+                self._read_inline(node)
+        for node, start in chain.items():
+            if node not in continued:
+                self._end_epilogue(node, start)
+
+    def _read_from_memory(self, node: Node) -> None:
+        self.work[node] = 0.0
+        self.reads[node] = {} if _is_free(node) else {node: _nbytes(node)}
+
+    def _read_inline(self, node: Node) -> None:
+        """Work per element, and the bytes of what it is computed from."""
+        work = work_per_element(node)
+        reads: dict[Node, float] = {}
+        for source in node.sources:
+            work += self.work[source]
+            reads.update(self.reads[source])
+        self.work[node] = min(work, 1e6)
+        many = len(reads) > 16
+        self.reads[node] = {node: sum(reads.values())} if many else reads
 
     def _is_boundary(self, node: Node) -> bool:
         if not isinstance(node, Reduce) or node in self.facts.absorbed:
             return False
         return self.facts.kinds[node] is not Kind.GATHER
 
-    # --- epilogues, forwards ---------------------------------------------------------
-
-    def claim_epilogues(self) -> None:
-        """Let each contraction's kernel end as late as its result stays its own."""
-        claimed: set[Node] = set()
-        for node in self.order:
-            if not self.facts.is_contraction(node):
+    def _chained_source(self, node: Node, chain: dict[Node, Node]) -> Node | None:
+        """The source whose contraction's kernel goes on with this node, if any."""
+        for source in node.sources:
+            if source not in chain or source in self.in_memory:
                 continue
-            if node in self.facts.absorbed:
-                continue
-            end = self._epilogue_end(node, claimed)
-            self.in_memory.add(end)
-            self.epilogues[end] = node
-            claimed.add(end)
-            if end is not node:
-                self.note(end, f"epilogue of a contraction over {node.source.shape}")
+            if self.facts.users[source] == [node] and self._continues(node, source):
+                return source
+        return None
 
-    def _epilogue_end(self, node: Node, claimed: set[Node]) -> Node:
-        end = node
-        while end not in self.in_memory:
-            users = self.facts.users[end]
-            if len(users) != 1 or not self._continues(users[0], end, claimed):
-                break
-            end = users[0]
-        return end
-
-    def _continues(self, user: Node, end: Node, claimed: set[Node]) -> bool:
-        """Whether ``user`` treats ``end`` element by element, on nothing heavy."""
-        if user in claimed or user.numel != end.numel:
-            return False
-        if isinstance(user, moves.Reshape | moves.Permute):
+    def _continues(self, node: Node, source: Node) -> bool:
+        """Whether ``node`` treats ``source`` element by element, on nothing heavy."""
+        if isinstance(node, _ONE_TO_ONE):
             return True
-        if not isinstance(user, ops.Elementwise):
+        if not isinstance(node, ops.Elementwise):
             return False
-        if user.dtype.itemsize > end.dtype.itemsize:
+        if node.dtype.itemsize > source.dtype.itemsize:
             return False
-        others = [source for source in user.sources if source is not end]
-        return all(len(self.reads[other]) <= 4 for other in others)
+        others = [entry for entry in node.sources if entry is not source]
+        return all(len(self.reads[other]) <= MAXIMUM_EPILOGUE_READS for other in others)
+
+    def _end_epilogue(self, end: Node, start: Node) -> None:
+        self.in_memory.add(end)
+        self.epilogues[end] = start
+        if end is not start:
+            shape = start.sources[0].shape
+            self.note(end, f"epilogue of a contraction over {shape}")
 
     # --- decisions, backwards ----------------------------------------------------------
 
@@ -249,20 +268,23 @@ class _Fusion:
         (root,) = self.readers[node]
         if isinstance(root, Reduce) and self.facts.kinds[root] is not Kind.ROW:
             return False
-        source = node.source
-        row_bytes = source.numel // max(node.numel, 1) * source.dtype.itemsize
-        if row_bytes > self.target.cache_bytes // 2:
+        revisits = self._revisits_row(node, root)
+        if revisits is None or (revisits and not self._row_is_worth_keeping(node)):
             return False
-        if node.numel < 2 * self.target.units and source.numel > 1 << 16:
-            return False
-        joins = self._returns_to_row(node, root)
-        if joins:
-            self.note(root, f"row: {type(node).__name__.lower()} over {source.shape}")
-        return joins
+        form = "row" if revisits else "epilogue"
+        name = type(node).__name__.lower()
+        self.note(root, f"{form}: {name} over {node.source.shape}")
+        return True
 
-    def _returns_to_row(self, node: Reduce, root: Node) -> bool:
-        """Whether every path to the root stays on the reduced row."""
+    def _row_is_worth_keeping(self, node: Reduce) -> bool:
+        """Whether the row is still in the cache, and there are rows for all units."""
+        enough_rows = node.numel >= 2 * self.target.units
+        return self._row_fits(node) and (enough_rows or node.source.numel <= 1 << 16)
+
+    def _revisits_row(self, node: Reduce, root: Node) -> bool | None:
+        """Whether the root reads the reduced row again; None if a path leaves it."""
         row_shape = _without_ones(node.source.shape)
+        revisits = False
         seen: set[Node] = set()
         stack = list(self.facts.users[node])
         while stack:
@@ -271,10 +293,11 @@ class _Fusion:
                 continue
             seen.add(user)
             if not self._stays_on_row(user, node, row_shape):
-                return False
+                return None
+            revisits = revisits or isinstance(user, moves.Expand)
             if user is not root and not self._is_same_row_reduce(user, node):
                 stack.extend(self.facts.users[user])
-        return True
+        return revisits
 
     def _stays_on_row(
         self, user: Node, node: Reduce, row_shape: tuple[int, ...]
