@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.engine.random_graphs import GraphBuilder
-
 from tetragrad.core import dtypes
 from tetragrad.core.errors import FileFormatError
 from tetragrad.engine.realize import from_array

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.engine.random_graphs import GraphBuilder
-
 from tetragrad.core import dtypes
 from tetragrad.core.errors import VerifyError
 from tetragrad.engine.realize import from_array
