@@ -9,6 +9,7 @@ fails reads zeros from a constant instead, so that it never needs a branch.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -52,7 +53,7 @@ class Storage:
     load_access: str = ""
     store_access: str = ""
 
-    @property
+    @functools.cached_property
     def element(self) -> DType:
         """The dtype by which elements are loaded and stored."""
         if not self.in_registers:

@@ -6,6 +6,10 @@ for k:   columns = rhs[k, n…]                     whole vectors
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tetragrad.backends.cpu.emit_expressions import Expressions, tile_form
 from tetragrad.backends.cpu.emit_memory import Mask, Storage
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
@@ -49,6 +53,7 @@ class _MicroKernel:
         self.rhs_form = _region(product.rhs, product.rhs_offset, depth, column_axis)
         indices = (axis_form(row_axis), axis_form(column_axis))
         self.total_form = tile_form(self.accumulator, indices)
+        self.storage = self._storage(self.accumulator)
 
     def _fresh_axes(self) -> tuple[int, int]:
         return self.scopes.fresh_axis(), self.scopes.fresh_axis()
@@ -65,20 +70,40 @@ class _MicroKernel:
                 self._steps(range(start, start + rest))
 
     def _steps(self, steps: range) -> None:
+        """Some rank-1 updates; totals are read before and written after them all."""
+        totals = {place: self._total(*place) for place in self._places()}
         for step in steps:
             with self.scopes.unrolled([self.step_axis], [step]):
-                self._step()
+                self._step(totals)
+        for (row, vector), total in totals.items():
+            with self._at(row, vector):
+                self.memory.store(self.storage, self.total_form, total, Mask())
 
-    def _step(self) -> None:
-        columns = [self._columns(vector) for vector in self.vectors]
+    def _places(self) -> Iterator[tuple[int, VectorAxis]]:
+        return itertools.product(range(self.product.rows), self.vectors)
+
+    @contextmanager
+    def _at(self, row: int, vector: VectorAxis) -> Iterator[None]:
+        with (
+            self.scopes.unrolled([self.row_axis], [row]),
+            self.scopes.lanes_along(vector),
+        ):
+            yield
+
+    def _total(self, row: int, vector: VectorAxis) -> Value:
+        with self._at(row, vector):
+            return self.memory.load(self.storage, self.total_form)
+
+    def _step(self, totals: dict[tuple[int, VectorAxis], Value]) -> None:
+        columns = {vector: self._column(vector) for vector in self.vectors}
         for row in range(self.product.rows):
             with self.scopes.unrolled([self.row_axis], [row]):
                 scalar = self._load(self.product.lhs, self.lhs_form)
-                for vector, column in zip(self.vectors, columns, strict=True):
-                    with self.scopes.lanes_along(vector):
-                        self._update(scalar, column)
+            for vector, column in columns.items():
+                total = totals[row, vector]
+                totals[row, vector] = self._multiply_add(scalar, column, total)
 
-    def _columns(self, vector: VectorAxis) -> Value:
+    def _column(self, vector: VectorAxis) -> Value:
         with self.scopes.lanes_along(vector):
             return self._load(self.product.rhs, self.rhs_form)
 
@@ -86,14 +111,11 @@ class _MicroKernel:
         value = self.memory.load(self._storage(tile), form)
         return self.ops.cast(value, self.accumulator.dtype)
 
-    def _update(self, scalar: Value, column: Value) -> None:
-        storage = self._storage(self.accumulator)
-        total = self.memory.load(storage, self.total_form)
+    def _multiply_add(self, scalar: Value, column: Value, total: Value) -> Value:
+        scalar = self.expressions.builder.broadcast(scalar, column.lanes)
         if total.dtype.is_floating_point:
-            total = self.ops.fma(scalar, column, total)
-        else:
-            total = self.ops.add(total, self.ops.mul(scalar, column))
-        self.memory.store(storage, self.total_form, total, Mask())
+            return self.ops.fma(scalar, column, total)
+        return self.ops.add(total, self.ops.mul(scalar, column))
 
     def _storage(self, tile: Tile) -> Storage:
         return self.expressions.tiles[tile.name]

@@ -40,7 +40,7 @@ from tetragrad.tile.ir import (
 )
 
 #: Vectors in one statement beyond which its outer axes are loops after all.
-LARGEST_UNROLLING = 256
+LARGEST_UNROLLING = 64
 
 MODE_REDUCTIONS = {Mode.ADD: reduce.Sum, Mode.MAX: reduce.Max}
 
@@ -265,7 +265,7 @@ class Points:
         count = 1
         for _, extent in self.axes[:-1]:
             count *= extent
-        return count * max(1, self.axes[-1][1] // self.lanes) if self.axes else 1
+        return count * -(-self.axes[-1][1] // self.lanes) if self.axes else 1
 
     def _visit(
         self,

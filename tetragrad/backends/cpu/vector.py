@@ -11,9 +11,10 @@ registers and bytes in memory.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
@@ -33,9 +34,10 @@ class Value:
     def with_dtype(self, dtype: DType) -> Value:
         """The same register, understood as another dtype with the same carrier."""
         assert register_dtype(self.dtype) is register_dtype(dtype)
-        return replace(self, dtype=dtype)
+        return Value(self.text, dtype, self.lanes, self.constant)
 
 
+@functools.cache
 def register_dtype(dtype: DType) -> DType:
     """The dtype whose registers carry values of ``dtype``."""
     if dtype.is_floating_point and dtype.bits < 32:
@@ -43,6 +45,7 @@ def register_dtype(dtype: DType) -> DType:
     return dtype
 
 
+@functools.cache
 def memory_dtype(dtype: DType) -> DType:
     """The dtype by which bytes of ``dtype`` are loaded and stored."""
     if dtype.is_bool:
@@ -52,6 +55,7 @@ def memory_dtype(dtype: DType) -> DType:
     return dtype
 
 
+@functools.cache
 def scalar_type(dtype: DType) -> str:
     """LLVM's name for one register element of ``dtype``."""
     carrier = register_dtype(dtype)
@@ -76,6 +80,7 @@ def type_of(value: Value) -> str:
     return vector_of(scalar_type(value.dtype), value.lanes)
 
 
+@functools.cache
 def mangled(dtype: DType, lanes: int) -> str:
     """The suffix by which LLVM tells overloads of an intrinsic apart."""
     carrier = register_dtype(dtype)
