@@ -12,6 +12,7 @@ from tetragrad.tile.plans.contraction import (
     Block,
     Contraction,
     ContractionPlan,
+    moves_evenly,
     strides_of,
 )
 from tetragrad.tile.plans.traffic import points_in, register_bytes
@@ -90,11 +91,13 @@ def _grid_blocks(
     column_limit = COLUMN_BYTES // itemsize
     row_limit = min(row_limit, points_in(kernel, row_axes))
     column_limit = min(column_limit, points_in(kernel, column_axes))
+    lanes = target.vector_lanes(itemsize)
+    even = even_axes(kernel, contraction, column_axes, lanes)
     batches = points_in(kernel, contraction.batch)
     wanted = 2 * target.units if target.units > 1 else 1
     while True:
         rows = block_of(kernel, row_axes, row_limit)
-        columns = block_of(kernel, column_axes, column_limit)
+        columns = block_of(kernel, column_axes, column_limit, even)
         if batches * blocks_in(kernel, rows) * blocks_in(kernel, columns) >= wanted:
             return rows, columns
         if row_limit <= 64 and column_limit <= 64:
@@ -105,16 +108,40 @@ def _grid_blocks(
             column_limit = -(-column_limit // 2)
 
 
-def block_of(kernel: Kernel, axes: Sequence[int], limit: int) -> Block:
-    """As many inner axes as fit into a block, then an even part of the next one."""
+def block_of(
+    kernel: Kernel, axes: Sequence[int], limit: int, even: int | None = None
+) -> Block:
+    """As many inner axes as fit into a block, then a part of the next one.
+
+    The parts are as equal as possible, and about ``limit`` long: a little more is
+    better than a short rest. Only the last ``even`` axes are taken together.
+    """
     split, inner = len(axes) - 1, 1
-    while split > 0 and inner * kernel.axes[axes[split]] <= limit:
+    first = 0 if even is None else len(axes) - even
+    while split > first and inner * kernel.axes[axes[split]] <= limit:
         inner *= kernel.axes[axes[split]]
         split -= 1
     size = kernel.axes[axes[split]]
-    chunk = max(1, min(size, limit // inner))
-    chunks = -(-size // chunk)
+    chunks = min(size, max(1, round(size * inner / limit)))
     return Block(tuple(axes), split, -(-size // chunks))
+
+
+def even_axes(
+    kernel: Kernel, contraction: Contraction, axes: Sequence[int], least: int
+) -> int:
+    """How many inner axes to take together.
+
+    As many as the outputs move evenly along, so that results are stored as vectors;
+    more where those have fewer than ``least`` positions.
+    """
+    count, size = 1, kernel.axes[axes[-1]]
+    while count < len(axes):
+        wider = axes[len(axes) - count - 1 :]
+        if size >= least and not moves_evenly(kernel, contraction, wider):
+            break
+        size *= kernel.axes[wider[0]]
+        count += 1
+    return count
 
 
 def blocks_in(kernel: Kernel, block: Block) -> int:

@@ -10,13 +10,22 @@ convolutions (rows n, oh, ow; columns cout; depth cin, kh, kw) are all of this f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tetragrad.graph.elementwise import Mul
 from tetragrad.graph.reduce import Sum
-from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Load,
+    Reduction,
+    forms_of,
+)
 from tetragrad.kernel.ir import Kernel, Mode
 from tetragrad.tile.plans.cuts import cuttable
+from tetragrad.tile.plans.nest import roots_of
 from tetragrad.tile.plans.rewrite import walk_until
 
 
@@ -71,6 +80,11 @@ class Block:
     def inner(self) -> tuple[int, ...]:
         """The axes that lie in every block as a whole."""
         return self.axes[self.split + 1 :]
+
+    @property
+    def moving(self) -> tuple[int, ...]:
+        """The axes that have more than one position in a block."""
+        return self.inner if self.chunk == 1 and self.inner else self.axes[self.split :]
 
     def inner_size(self, kernel: Kernel) -> int:
         """Points for each position of the chunked axis."""
@@ -159,3 +173,28 @@ def strides_of(operand: Expression, axis: int) -> list[int]:
         for entry in walk_until({}, operand)
         if isinstance(entry, Load)
     ]
+
+
+def moves_evenly(kernel: Kernel, contraction: Contraction, axes: Sequence[int]) -> bool:
+    """Whether all forms outside the sum are affine in the flat index over axes."""
+    strides, stride = {}, 1
+    for axis in reversed(axes):
+        strides[axis] = stride
+        stride *= kernel.axes[axis]
+    return all(
+        form.coefficient(axis) == form.coefficient(axes[-1]) * strides[axis]
+        for form in epilogue_forms(kernel, contraction)
+        for axis in axes
+    )
+
+
+def epilogue_forms(kernel: Kernel, contraction: Contraction) -> list[Affine]:
+    """The affine forms outside the sum: addresses, guards and loads."""
+    stop = {contraction.reduction: contraction.reduction}
+    forms: list[Affine] = []
+    for output in kernel.outputs:
+        forms += [output.address, *output.guard]
+    for entry in walk_until(stop, *roots_of(kernel.outputs)):
+        if entry not in stop:
+            forms += forms_of(entry)
+    return forms

@@ -151,7 +151,7 @@ class _Packing:
             inner, moved = self._bind(axis, offset, scope, position)
             return self._loops(others, vector, inner, moved)
 
-        return loop(scope.builder, self._extent(axis), step)
+        return loop(scope.builder, self._extent(axis), step, unroll=True)
 
     def _strips(
         self, vector: int, scope: Scope, position: _Position

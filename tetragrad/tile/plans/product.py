@@ -21,7 +21,6 @@ from tetragrad.kernel.expression import (
     Expression,
     Quotient,
     Remainder,
-    forms_of,
     literal,
 )
 from tetragrad.kernel.ir import Kernel, Output
@@ -43,10 +42,9 @@ from tetragrad.tile.plans.contraction import (
     Contraction,
     ContractionPlan,
     hosted_contraction,
+    moves_evenly,
 )
-from tetragrad.tile.plans.nest import roots_of
 from tetragrad.tile.plans.packing import Operand, Placed, flat_stride, pack
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
 
 
@@ -322,52 +320,33 @@ class _Product:
         axis takes it all; else the axes are quotients and remainders of it.
         """
         block = placed.block
-        inner = block.inner_size(self.kernel)
-        flat = placed.start.scale(inner) + index
-        axes = (block.chunked, *block.inner)
-        if self.moves_evenly(block):
+        axes = block.moving
+        if axes == block.inner:
+            scope = scope.bind(block.chunked, placed.start)
+            start = ZERO
+        else:
+            start = placed.start.scale(block.inner_size(self.kernel))
+        if moves_evenly(self.kernel, self.contraction, axes):
             for axis in axes[:-1]:
                 scope = scope.bind(axis, ZERO)
-            return scope.bind(axes[-1], flat)
+            return scope.bind(axes[-1], start + index)
         for axis in axes:
-            stride = flat_stride(self.kernel, block, axis)
-            size = self.kernel.axes[axis]
-            form = index
-            if stride > 1:
-                form = of_atom(
-                    Quotient(index, stride, self.padded(block) // stride + 1)
-                )
-            if axis == block.chunked:
-                form = placed.start + form
-            elif form.range(self.builder.extents)[1] >= size:
-                form = of_atom(Remainder(form, size))
-            scope = scope.bind(axis, form)
+            scope = scope.bind(axis, self.coordinate(placed, axis, index))
         return scope
+
+    def coordinate(self, placed: Placed, axis: int, index: Affine) -> Affine:
+        """One axis of a block from a flat index, by division."""
+        block = placed.block
+        stride = flat_stride(self.kernel, block, axis)
+        limit = self.padded(block) // stride + 1
+        form = index if stride == 1 else of_atom(Quotient(index, stride, limit))
+        if axis == block.chunked:
+            return placed.start + form
+        size = self.kernel.axes[axis]
+        return form if limit <= size else of_atom(Remainder(form, size))
 
     def padded(self, block: Block) -> int:
         """Flat positions of a block, with those that overhang its edge."""
         if block is self.plan.rows:
             return self.row_panels * self.plan.micro_rows
         return self.column_panels * self.plan.micro_columns
-
-    def moves_evenly(self, block: Block) -> bool:
-        """Whether all forms of the epilogue are affine in the flat index."""
-        axes = (block.chunked, *block.inner)
-        innermost = axes[-1]
-        return all(
-            form.coefficient(axis)
-            == form.coefficient(innermost) * flat_stride(self.kernel, block, axis)
-            for form in self.epilogue_forms()
-            for axis in axes
-        )
-
-    def epilogue_forms(self) -> list[Affine]:
-        """The affine forms outside the sum: addresses, guards and loads."""
-        stop = {self.contraction.reduction: self.contraction.reduction}
-        forms = []
-        for output in self.kernel.outputs:
-            forms += [output.address, *output.guard]
-        for entry in walk_until(stop, *roots_of(self.kernel.outputs)):
-            if entry not in stop:
-                forms += forms_of(entry)
-        return forms

@@ -173,7 +173,7 @@ class _Pass:
             return self.loops(others, scope.bind(axis, form), accumulators)
 
         if others or self.strip is not None:
-            return loop(scope.builder, scope.size(axis), step)
+            return loop(scope.builder, scope.size(axis), step, unroll=True)
         return self.runs(
             accumulators,
             scope.size(axis),
@@ -182,6 +182,7 @@ class _Pass:
                 scope.builder,
                 count,
                 lambda form: self.fold(scope.bind(axis, start + form), into),
+                unroll=True,
             ),
         )
 

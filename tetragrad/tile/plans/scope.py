@@ -154,16 +154,23 @@ def cast(expression: Expression, dtype: DType) -> Expression:
 
 
 def loop(
-    builder: Builder, extent: int, body: Callable[[Affine], list[Statement]]
+    builder: Builder,
+    extent: int,
+    body: Callable[[Affine], list[Statement]],
+    *,
+    unroll: bool = False,
 ) -> list[Statement]:
-    """A For over ``extent``; no loop at all where there is one iteration."""
+    """A For over ``extent``, written out where that is asked for and short.
+
+    No loop at all where there is one iteration.
+    """
     if extent == 0:
         return []
     if extent == 1:
         return body(Affine(0))
     axis = builder.axis(extent)
     statements = tuple(body(axis_form(axis)))
-    return [For(axis, extent, statements, unroll=extent <= LONGEST_UNROLLED)]
+    return [For(axis, extent, statements, unroll and extent <= LONGEST_UNROLLED)]
 
 
 @dataclass(frozen=True)
