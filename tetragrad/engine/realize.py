@@ -24,7 +24,8 @@ from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, structure_of
 from tetragrad.graph.leaves import Buffer, Constant
 from tetragrad.graph.markers import Marker
-from tetragrad.graph.node import Node, Shape, rebuild, walk
+from tetragrad.graph.node import Node, walk
+from tetragrad.graph.transfer import Transfer
 
 #: What has run: node -> the buffer with its value, for as long as the node lives.
 _realized: WeakKeyDictionary[Node, Buffer] = WeakKeyDictionary()
@@ -40,6 +41,7 @@ _lock = threading.RLock()
 def realize(nodes: Sequence[Node]) -> list[Buffer]:
     """Compute the values of nodes, all together, and give their buffers."""
     with _lock:
+        _run_transfers(nodes)
         plain = without_markers(nodes)
         _run_all(results_of(plain))
         buffers = []
@@ -49,6 +51,14 @@ def realize(nodes: Sequence[Node]) -> list[Buffer]:
                 _realized[node] = buffer
             buffers.append(buffer)
         return buffers
+
+
+def _run_transfers(nodes: Sequence[Node]) -> None:
+    """Copy what other devices hold; what they must compute first runs there."""
+    for node in walk(nodes, stop=_realized.__contains__):
+        if isinstance(node, Transfer):
+            (source,) = realize([node.source])
+            _realized[node] = from_array(read_buffer(source), node.target)
 
 
 def without_markers(nodes: Sequence[Node]) -> list[Node]:
