@@ -189,16 +189,7 @@ class _GridEmitter:
             self._part_of(grid)
         else:
             self.statements.emit(grid.body)
-        self.builder.line("ret void")
-        return "\n".join(
-            [
-                f"define void @{name}(ptr %arguments, i64 %part, i64 %parts) #0 {{",
-                "entry:",
-                *self.builder.stack,
-                *self.builder.block.lines,
-                "}",
-            ]
-        )
+        return self.builder.function(name, "ptr %arguments, i64 %part, i64 %parts")
 
     def _part_of(self, grid: Grid) -> None:
         """Iterations part·n/parts up to (part+1)·n/parts of the linearised grid."""

@@ -170,7 +170,7 @@ class Memory:
     def form_value(self, form: Affine) -> Value:
         """The value of a form, with lanes where they differ; int32 if that holds it."""
         low, high = self.range_of(form)
-        is_narrow = -(2**31) <= low and high < 2**31
+        is_narrow = low >= -(2**31) and high < 2**31
         dtype = dtypes.int32 if is_narrow else dtypes.int64
         split = self.split(form)
         total, _ = self._scalar_sum(split.scalars)
@@ -208,12 +208,12 @@ class Memory:
         return mask
 
     def _holds(self, form: Affine) -> Mask:
-        value = self.form_value(form)
         split = self.split(form)
         if not split.scalars and not split.gathered:
             places = [step >= 0 for step in self._lane_steps(split)]
             lanes = constant_lanes(places, dtypes.bool_)
             return Mask(lanes=lanes) if any(places) else Mask(never=True)
+        value = self.form_value(form)
         zero = constant(0, value.dtype)
         condition = self.builder.compare("icmp sge", value, zero)
         if condition.lanes == 1:

@@ -42,6 +42,9 @@ from tetragrad.tile.ir import (
 #: Vectors in one statement beyond which its outer axes are loops after all.
 LARGEST_UNROLLING = 64
 
+#: Bytes of a tile that every thread's stack has room for, several times over.
+LARGEST_ON_STACK = 1 << 14
+
 MODE_REDUCTIONS = {Mode.ADD: reduce.Sum, Mode.MAX: reduce.Max}
 
 
@@ -115,9 +118,15 @@ class Statements:
     def _alloc(self, statement: Alloc) -> None:
         tile = statement.tile
         in_registers = tile.space is Space.REGISTER
-        plan = Storage("", tile.dtype, in_registers)
-        element = scalar_type(plan.element)
-        slot = self.builder.stack_slot(element, elements_of(tile))
+        element, count = (
+            Storage("", tile.dtype, in_registers).element,
+            elements_of(tile),
+        )
+        nbytes = count * element.itemsize
+        if nbytes > LARGEST_ON_STACK:
+            slot = self.builder.heap_slot(nbytes)
+        else:
+            slot = self.builder.stack_slot(scalar_type(element), count)
         self.expressions.tiles[tile.name] = Storage(slot, tile.dtype, in_registers)
 
     # --- collective statements ---------------------------------------------------

@@ -72,7 +72,7 @@ def _keeps_apart(grid: Grid, store: Store) -> bool:
         for axis, extent in moving.items()
         if extent > 1
     )
-    inner = {axis: extent for axis, extent in store.axes}
+    inner = dict(store.axes)
     for axis, part in store.address.terms:
         if axis not in moving:
             if axis not in inner:

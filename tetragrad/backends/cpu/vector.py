@@ -21,6 +21,9 @@ from tetragrad.core.dtypes import DType
 
 Number = int | float | bool
 
+# Of slots on the stack and the heap: the widest vector, which is a cache line.
+_ALIGNMENT = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Value:
@@ -91,12 +94,12 @@ def mangled(dtype: DType, lanes: int) -> str:
 
 def constant_text(value: Number, dtype: DType) -> str:
     """A scalar constant in LLVM's spelling; float32 ones must already be rounded."""
+    if dtype.is_bool:
+        return "true" if value else "false"
     carrier = register_dtype(dtype)
     if carrier.is_floating_point:
         (bits,) = struct.unpack("<Q", struct.pack("<d", float(value)))
         return f"0x{bits:016X}"
-    if carrier.is_bool:
-        return "true" if value else "false"
     wrapped = int(value) & ((1 << carrier.bits) - 1)
     return str(wrapped)
 
@@ -124,6 +127,17 @@ def constant_lanes(values: Sequence[Number], dtype: DType) -> Value:
     return Value(f"<{items}>", dtype, len(values))
 
 
+def _take_heap(nbytes: int) -> list[str]:
+    """``%heap``, aligned, inside the ``%block`` to be freed."""
+    return [
+        f"  %block = call ptr @malloc(i64 {nbytes + _ALIGNMENT})",
+        "  %address = ptrtoint ptr %block to i64",
+        f"  %above = add i64 %address, {_ALIGNMENT - 1}",
+        f"  %aligned = and i64 %above, {-_ALIGNMENT}",
+        "  %heap = inttoptr i64 %aligned to ptr",
+    ]
+
+
 @dataclass(eq=False)
 class Block:
     """Lines being written, and the label of the basic block that they end in."""
@@ -142,6 +156,7 @@ class Builder:
     def __init__(self) -> None:
         self.block = Block("entry")
         self.stack: list[str] = []
+        self.heap_bytes = 0
         self.declarations: set[str] = set()
         self._count = 0
 
@@ -181,8 +196,29 @@ class Builder:
     def stack_slot(self, element: str, count: int) -> str:
         """Memory of this call of the function, in registers where possible."""
         name = f"%{self.fresh('slot')}"
-        self.stack.append(f"  {name} = alloca [{count} x {element}], align 64")
+        self.stack.append(
+            f"  {name} = alloca [{count} x {element}], align {_ALIGNMENT}"
+        )
         return name
+
+    def heap_slot(self, nbytes: int) -> str:
+        """Memory of this call of the function that is too large for a stack."""
+        name = f"%{self.fresh('slot')}"
+        self.stack.append(
+            f"  {name} = getelementptr i8, ptr %heap, i64 {self.heap_bytes}"
+        )
+        self.heap_bytes += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        return name
+
+    def function(self, name: str, parameters: str) -> str:
+        """The finished function."""
+        lines = [f"define void @{name}({parameters}) #0 {{", "entry:"]
+        if self.heap_bytes:
+            self.declarations |= {"declare ptr @malloc(i64)", "declare void @free(ptr)"}
+            lines += _take_heap(self.heap_bytes)
+            self.line("call void @free(ptr %block)")
+        self.line("ret void")
+        return "\n".join([*lines, *self.stack, *self.block.lines, "}"])
 
     # --- vectors -----------------------------------------------------------------
 
