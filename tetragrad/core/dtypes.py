@@ -169,9 +169,7 @@ def _join_floats(lhs: DType, rhs: DType) -> DType:
 
 
 def _join_complex(lhs: DType, rhs: DType) -> DType:
-    needs_double = any(
-        dtype in (complex128, float64) for dtype in (lhs, rhs)
-    )
+    needs_double = any(dtype in (complex128, float64) for dtype in (lhs, rhs))
     return complex128 if needs_double else complex64
 
 

@@ -87,7 +87,9 @@ def source_digest() -> bytes:
         for folder in ("core", "graph", "kernel", "tile", "backends"):
             for path in sorted((package / folder).rglob("*.py")):
                 status = path.stat()
-                digest.update(f"{path.name}{status.st_size}{status.st_mtime_ns}".encode())
+                digest.update(
+                    f"{path.name}{status.st_size}{status.st_mtime_ns}".encode()
+                )
         _source_digest = digest.digest()
     return _source_digest
 

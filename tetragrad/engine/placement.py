@@ -28,7 +28,9 @@ def place(
 ) -> Schedule:
     """The schedule for kernels that are already in order."""
     results = results_of(outputs)
-    arguments = {node: Argument(Source.LEAF, i) for i, node in enumerate(structure.buffers)}
+    arguments = {
+        node: Argument(Source.LEAF, i) for i, node in enumerate(structure.buffers)
+    }
     arguments |= {node: Argument(Source.OUTPUT, i) for i, node in enumerate(results)}
     temporaries, arena_bytes = _arena(kernels, arguments)
     arguments |= temporaries

@@ -151,7 +151,9 @@ def _launch(launch: Launch, addresses: list[int]) -> None:
 def scalar_cells(constants: Sequence[Constant]) -> np.ndarray:
     """One 8-byte cell for each constant that is given at launch."""
     cells = np.zeros(max(len(constants), 1), np.uint64)
-    for cell, constant in zip(cells.view(np.uint8).reshape(-1, 8), constants, strict=False):
+    for cell, constant in zip(
+        cells.view(np.uint8).reshape(-1, 8), constants, strict=False
+    ):
         cell[: len(constant.bits)] = np.frombuffer(constant.bits, np.uint8)
     return cells
 

@@ -83,9 +83,7 @@ class Binary(Elementwise):
         return lhs.shape, lhs.dtype
 
 
-_FLOATS = frozenset(
-    dtype for dtype in dtypes.ARITHMETIC if dtype.is_floating_point
-)
+_FLOATS = frozenset(dtype for dtype in dtypes.ARITHMETIC if dtype.is_floating_point)
 _INTEGERS = frozenset(dtype for dtype in dtypes.ALL if dtype.is_integer)
 _ACCEPTED = {
     "anything": frozenset(dtypes.ARITHMETIC),

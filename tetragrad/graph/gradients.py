@@ -9,9 +9,7 @@ from tetragrad.graph.markers import Detached
 from tetragrad.graph.node import Node, walk
 
 
-def gradients(
-    outputs: dict[Node, Node], targets: Iterable[Node]
-) -> dict[Node, Node]:
+def gradients(outputs: dict[Node, Node], targets: Iterable[Node]) -> dict[Node, Node]:
     """Gradients of the sum of outputs, each weighted, with respect to the targets.
 
     Args:

@@ -156,9 +156,7 @@ class Shrink(Movement):
         if isinstance(source, Shrink):
             moved = tuple(
                 (first + start, first + stop)
-                for (first, _), (start, stop) in zip(
-                    source.bounds, bounds, strict=True
-                )
+                for (first, _), (start, stop) in zip(source.bounds, bounds, strict=True)
             )
             return Shrink(source.source, moved)
         return broadcast_constant(source, tuple(stop - start for start, stop in bounds))
@@ -296,7 +294,7 @@ def _strided_shape(shape: Shape, steps: tuple[int, ...]) -> Shape:
 
 
 class Window(Movement):
-    """Dimension ``dim`` becomes two: output ``[i, k]`` is source ``i*stride + k*dilation``.
+    """Dimension ``dim`` becomes two: output ``[i, k]`` is ``i*stride + k*dilation``.
 
     Sliding windows for convolution and pooling, as a view.
     """
@@ -362,7 +360,9 @@ class Skew(Movement):
         positions = positions - np.arange(size)[None, :] * self.step
         inside = (positions >= 0) & (positions < count)
         moved = np.moveaxis(array, (self.dim, self.dim + 1), (0, 1))
-        picked = moved[np.clip(positions, 0, max(count - 1, 0)), np.arange(size)[None, :]]
+        picked = moved[
+            np.clip(positions, 0, max(count - 1, 0)), np.arange(size)[None, :]
+        ]
         inside = inside.reshape(inside.shape + (1,) * (picked.ndim - 2))
         picked = np.where(inside, picked, np.zeros((), picked.dtype))
         return np.moveaxis(picked, (0, 1), (self.dim, self.dim + 1))
@@ -398,15 +398,11 @@ def dilate(source: Node, steps: tuple[int, ...], shape: Shape) -> Node:
     split = tuple(entry for size in source.shape for entry in (size, 1))
     gaps = tuple(pair for step in steps for pair in ((0, 0), (0, step - 1)))
     spread = pad(Reshape(source, split), gaps, 0)
-    joined = tuple(
-        size * step for size, step in zip(source.shape, steps, strict=True)
-    )
+    joined = tuple(size * step for size, step in zip(source.shape, steps, strict=True))
     spread = Reshape(spread, joined)
     cut = tuple((0, min(old, new)) for old, new in zip(joined, shape, strict=True))
     spread = Shrink(spread, cut)
-    rest = tuple(
-        (0, new - old) for old, new in zip(spread.shape, shape, strict=True)
-    )
+    rest = tuple((0, new - old) for old, new in zip(spread.shape, shape, strict=True))
     return pad(spread, rest, 0)
 
 

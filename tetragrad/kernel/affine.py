@@ -109,9 +109,7 @@ class Affine:
         """The smallest and largest value, for axes counting up to their sizes."""
         low = high = self.constant
         for atom, part in self.terms:
-            first, last = (
-                (0, sizes[atom] - 1) if isinstance(atom, int) else atom.range
-            )
+            first, last = (0, sizes[atom] - 1) if isinstance(atom, int) else atom.range
             if part > 0:
                 low, high = low + part * first, high + part * last
             else:
@@ -165,7 +163,9 @@ def divide(
     below it together. Raises SplitAxis where one axis straddles the divisor and
     the sizes nest: i over 12, divided by 4, is (i_outer, i_inner) over (3, 4).
     """
-    quotient = [(atom, part // divisor) for atom, part in form.terms if part % divisor == 0]
+    quotient = [
+        (atom, part // divisor) for atom, part in form.terms if part % divisor == 0
+    ]
     rest = [(atom, part) for atom, part in form.terms if part % divisor]
     offset = form.constant % divisor
     remainder = Affine(offset, tuple(rest))

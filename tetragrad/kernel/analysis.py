@@ -15,7 +15,6 @@ from tetragrad.kernel.expression import Reduction, Scan, walk
 from tetragrad.kernel.ir import Mode
 from tetragrad.kernel.lowering import lower
 
-
 #: Movement that repeats no element and fills with zeros only.
 _REARRANGING = (
     moves.Permute,

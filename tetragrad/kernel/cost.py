@@ -39,7 +39,9 @@ def work_of(kernel: Kernel) -> Work:
         count * kernel.slots[slot].dtype.itemsize for slot, count in touched.items()
     )
     for output in kernel.outputs:
-        nbytes += _points(kernel, output.axes) * kernel.slots[output.slot].dtype.itemsize
+        nbytes += (
+            _points(kernel, output.axes) * kernel.slots[output.slot].dtype.itemsize
+        )
     return Work(operations, nbytes)
 
 

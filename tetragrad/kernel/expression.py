@@ -87,9 +87,7 @@ class Load(Expression):
     __slots__ = ()
     fields = ("slot", "address", "guard", "load_dtype")
 
-    def _describe(
-        self, slot: int, address: Affine, guard: Guard, dtype: DType
-    ) -> None:
+    def _describe(self, slot: int, address: Affine, guard: Guard, dtype: DType) -> None:
         self.dtype = dtype
         self.operands = ()
         self.free_axes = frozenset(_axes_of((address, *guard)))
@@ -400,4 +398,6 @@ def where(condition: Expression, inside: Expression, outside: Expression) -> Exp
 
 def no_guard(guard: Guard) -> bool:
     """Whether the guard is always true as it stands."""
-    return all(form == ZERO or (not form.terms and form.constant >= 0) for form in guard)
+    return all(
+        form == ZERO or (not form.terms and form.constant >= 0) for form in guard
+    )

@@ -95,7 +95,7 @@ class _Fusion:
     def note(self, node: Node, reason: str) -> None:
         self.reasons.setdefault(node, []).append(reason)
 
-    # --- facts and epilogues, forwards ---------------------------------------------
+    # --- facts and epilogues, forwards ----------------------------------------
 
     def look_forwards(self) -> None:
         """Work and reads of each inline value; where each contraction's kernel ends.
@@ -169,7 +169,7 @@ class _Fusion:
             shape = start.sources[0].shape
             self.note(end, f"epilogue of a contraction over {shape}")
 
-    # --- decisions, backwards ----------------------------------------------------------
+    # --- decisions, backwards ----------------------------------------
 
     def decide_backwards(self) -> None:
         """From the outputs to the inputs: does each node go to memory?"""
@@ -259,7 +259,7 @@ class _Fusion:
         readers = list(self.readers[node])
         return len(readers) == 1 and self.epilogues.get(readers[0]) is node
 
-    # --- the row join --------------------------------------------------------------
+    # --- the row join ----------------------------------------
 
     def _joins_row(self, node: Reduce) -> bool:
         """Whether a reduction can be a pass of the one kernel that reads it."""
@@ -366,7 +366,7 @@ class _Fusion:
         row_bytes = source.numel // max(node.numel, 1) * source.dtype.itemsize
         return row_bytes <= self.target.cache_bytes // 2
 
-    # --- the inline join ---------------------------------------------------------------
+    # --- the inline join ----------------------------------------
 
     def _storing_pays(self, node: Node) -> bool:
         """Compare computing the node in each reader with storing it once."""
@@ -389,7 +389,7 @@ class _Fusion:
         fits = _nbytes(node) <= self.target.cache_bytes // 2
         return self.target.memory_bandwidth * (4.0 if fits else 1.0)
 
-    # --- results -----------------------------------------------------------------------
+    # --- results ----------------------------------------
 
     def groups(self) -> list[Group]:
         """One group for each stored node, in topological order."""

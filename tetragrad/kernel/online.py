@@ -318,7 +318,9 @@ def _of_exponential(
     (change,) = changes
     if change.way is not Way.SHIFTED or change.amount is None:
         return None
-    return Change(Way.SCALED, Compute(expression.op, expression.dtype, (change.amount,)))
+    return Change(
+        Way.SCALED, Compute(expression.op, expression.dtype, (change.amount,))
+    )
 
 
 def _of_logarithm(
@@ -328,7 +330,9 @@ def _of_logarithm(
     (change,) = changes
     if change.way is not Way.SCALED or change.amount is None:
         return None
-    return Change(Way.SHIFTED, Compute(expression.op, expression.dtype, (change.amount,)))
+    return Change(
+        Way.SHIFTED, Compute(expression.op, expression.dtype, (change.amount,))
+    )
 
 
 def _of_maximum(

@@ -233,7 +233,9 @@ def scatter(
         raw = of_atom(anything(index))
         guard = (raw, raw.scale(-1).shift(sizes[axis] - 1))
         position = _clamped(raw, sizes[axis])
-        return Scatter(axis, position, guard, substitute(match.chosen, {axis: position}))
+        return Scatter(
+            axis, position, guard, substitute(match.chosen, {axis: position})
+        )
     return None
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from tetragrad.core.target import Target
-from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.leaves import Constant, Iota
 from tetragrad.graph.node import Node

@@ -103,7 +103,7 @@ def _array(entry: Literal) -> np.ndarray:
     return np.frombuffer(entry.bits, entry.dtype.numpy).reshape(())
 
 
-# --- positions -----------------------------------------------------------------------
+# --- positions ----------------------------------------
 
 
 def as_form(expression: Expression) -> Affine | None:
@@ -153,7 +153,7 @@ def _combined(op: type[ops.Elementwise], forms: list[Any]) -> Affine | None:
     return None
 
 
-# --- guards ----------------------------------------------------------------------------
+# --- guards ----------------------------------------
 
 
 def as_guard(condition: Expression) -> Guard | None:
