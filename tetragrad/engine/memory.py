@@ -14,6 +14,8 @@ from tetragrad.graph.node import Shape, size_of
 ALIGNMENT = 64
 #: Blocks up to this size are kept for reuse; larger ones go back to the system.
 LARGEST_KEPT = 256 << 20
+#: Smaller blocks are asked for without looking at what is available.
+CHECKED_FROM = 64 << 20
 #: The pool keeps at most this many bytes that nobody uses.
 POOL_LIMIT = 1 << 30
 
@@ -116,20 +118,20 @@ def _size_class(nbytes: int) -> int:
 
 
 def _fresh(nbytes: int) -> np.ndarray:
-    if nbytes > 64 << 20:
-        check_available(nbytes)
+    if nbytes > CHECKED_FROM:
+        check_available(nbytes, "a buffer")
     block = np.empty(nbytes + ALIGNMENT, np.uint8)
     start = -block.ctypes.data % ALIGNMENT
     return block[start : start + nbytes]
 
 
-def check_available(nbytes: int) -> None:
+def check_available(nbytes: int, purpose: str) -> None:
     """Raise OutOfMemoryError if the system has less than ``nbytes`` to give."""
     available = available_bytes()
     if available is not None and nbytes > available + _pool.idle_bytes:
         empty_cache()
         raise OutOfMemoryError(
-            f"{nbytes:,} bytes asked for; {available:,} are available, "
+            f"{nbytes:,} bytes asked for, for {purpose}; {available:,} are available, "
             f"{_pool.used_bytes:,} are held by tensors",
             hint="use smaller sizes or a narrower dtype, or drop tensors with del",
         )

@@ -17,7 +17,12 @@ from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
 from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import profile
-from tetragrad.engine.memory import Memory, allocate
+from tetragrad.engine.memory import (
+    CHECKED_FROM,
+    Memory,
+    allocate,
+    check_available,
+)
 from tetragrad.engine.pipeline import compile_graph
 from tetragrad.engine.placement import results_of
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
@@ -115,6 +120,7 @@ def run(
     device_name: str,
 ) -> list[Buffer]:
     """Launch every kernel of a schedule; returns the buffers of its results."""
+    check_fits(schedule)
     results = [allocate(result.nbytes) for result in schedule.results]
     arena = allocate(schedule.arena_bytes) if schedule.arena_bytes else None
     bases = {
@@ -130,6 +136,19 @@ def run(
         Buffer(memory, result.shape, result.dtype, device_name)
         for memory, result in zip(results, schedule.results, strict=True)
     ]
+
+
+def check_fits(schedule: Schedule) -> None:
+    """Raise OutOfMemoryError, before anything is allocated, if it cannot fit."""
+    nbytes = schedule.arena_bytes + sum(result.nbytes for result in schedule.results)
+    if nbytes <= CHECKED_FROM:
+        return
+    largest = max(schedule.results, key=lambda result: result.nbytes)
+    check_available(
+        nbytes,
+        f"{len(schedule.results)} results, the largest of shape {largest.shape} and "
+        f"{largest.dtype}, and {schedule.arena_bytes:,} bytes of temporaries",
+    )
 
 
 def _address(
