@@ -132,16 +132,12 @@ def affine_text(
     return text + "".join(f" {sign} {part}" for sign, part in parts[1:])
 
 
-def guard_text(
-    guard: Guard, text_of: TextOf = expression_text, axis: str = "a"
-) -> str:
+def guard_text(guard: Guard, text_of: TextOf = expression_text, axis: str = "a") -> str:
     """``a0 - 1 >= 0 and …``."""
     return " and ".join(f"{affine_text(form, text_of, axis)} >= 0" for form in guard)
 
 
-def format_expression(
-    expression: Expression, text_of: TextOf, axis: str = "a"
-) -> str:
+def format_expression(expression: Expression, text_of: TextOf, axis: str = "a") -> str:
     """One expression, given the texts of those below it."""
 
     def form(affine: Affine) -> str:
