@@ -44,9 +44,19 @@ from tetragrad.core.errors import (
 )
 from tetragrad.tensor import operations
 from tetragrad.tensor.arithmetic import where
-from tetragrad.tensor.autograd import Function, grad
+from tetragrad.tensor.autograd import Function, checkpoint, grad
 from tetragrad.tensor.creation import as_tensor, from_numpy, tensor
+from tetragrad.tensor.devices import get_num_threads, set_num_threads
+from tetragrad.tensor.einsum import einsum, kron, tensordot
 from tetragrad.tensor.functions import power as pow
+from tetragrad.tensor.joining import (
+    block_diag,
+    cat,
+    hstack,
+    meshgrid,
+    stack,
+    vstack,
+)
 from tetragrad.tensor.modes import (
     enable_grad,
     inference_mode,
@@ -57,6 +67,7 @@ from tetragrad.tensor.modes import (
 from tetragrad.tensor.movement import broadcast_tensors
 from tetragrad.tensor.operations import *  # noqa: F403 (an explicit list, see there)
 from tetragrad.tensor.promotion import broadcast_shapes
+from tetragrad.tensor.randomness import Generator, manual_seed
 from tetragrad.tensor.suggestions import missing
 from tetragrad.tensor.tensor import Tensor
 
@@ -68,6 +79,7 @@ half = float16
 int = int32
 long = int64
 short = int16
+concat = concatenate = cat
 
 #: Packages that are imported when they are first used.
 _PACKAGES = frozenset(["data", "nn", "optim", "random", "state", "xp"])
@@ -87,6 +99,7 @@ __all__ = [
     "DTypeError",
     "DeviceError",
     "Function",
+    "Generator",
     "GradientError",
     "IndexingError",
     "ShapeError",
@@ -94,37 +107,52 @@ __all__ = [
     "TetragradError",
     "as_tensor",
     "bfloat16",
+    "block_diag",
     "bool",
     "broadcast_shapes",
     "broadcast_tensors",
+    "cat",
+    "checkpoint",
+    "concat",
+    "concatenate",
     "double",
     "dtype",
+    "einsum",
     "enable_grad",
     "float",
-    "float8_e4m3fn",
-    "float8_e5m2",
     "float16",
     "float32",
     "float64",
+    "float8_e4m3fn",
+    "float8_e5m2",
     "from_numpy",
+    "get_num_threads",
     "grad",
     "half",
+    "hstack",
     "inference_mode",
     "int",
-    "int8",
     "int16",
     "int32",
     "int64",
+    "int8",
     "is_grad_enabled",
+    "kron",
     "long",
+    "manual_seed",
+    "meshgrid",
     "no_grad",
     "pow",
     "set_grad_enabled",
+    "set_num_threads",
     "short",
+    "stack",
     "tensor",
-    "uint8",
+    "tensordot",
     "uint16",
     "uint32",
     "uint64",
+    "uint8",
+    "vstack",
     "where",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from tetragrad.core.errors import GradientError, ShapeError
+from tetragrad.graph.elementwise import Add
 from tetragrad.graph.gradients import gradients
 from tetragrad.graph.leaves import constant
 from tetragrad.graph.markers import CustomGradient, Detached, Variable
@@ -13,6 +14,8 @@ from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, walk
 from tetragrad.tensor.base import TensorBase, collectors, wrap
 from tetragrad.tensor.modes import enable_grad, no_grad
+from tetragrad.tensor.randomness import default_generator
+from tetragrad.tensor.storage import Hooked
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -85,8 +88,6 @@ def _upstream(output: TensorBase, gradient: TensorBase | None) -> Node:
 def _accumulate(collector: TensorBase, node: Node, create_graph: bool) -> None:
     known = collector.grad
     if known is not None:
-        from tetragrad.graph.elementwise import Add
-
         node = Add(known.node, node)
     collector.grad = _gradient_tensor(node, create_graph)
 
@@ -126,7 +127,7 @@ def grad(
     for output, upstream in zip(results, given, strict=True):
         start = _upstream(output, upstream)
         known = starts.get(output.node)
-        starts[output.node] = start if known is None else _sum(known, start)
+        starts[output.node] = start if known is None else Add(known, start)
     found = gradients(starts, [target.node for target in targets])
     parts: list[Tensor | None] = []
     for position, target in enumerate(targets):
@@ -139,12 +140,6 @@ def grad(
             )
         parts.append(None if node is None else _gradient_tensor(node, create_graph))
     return tuple(parts)
-
-
-def _sum(lhs: Node, rhs: Node) -> Node:
-    from tetragrad.graph.elementwise import Add
-
-    return Add(lhs, rhs)
 
 
 class Context:
@@ -264,3 +259,109 @@ def _input_gradients(
             )
         nodes.append(None if value is None else cast(Node, value.node))
     return tuple(nodes)
+
+
+class HookHandle:
+    """What ``register_hook`` returns: ``remove()`` takes the hook away again."""
+
+    def __init__(self, tensor: TensorBase, step: Hooked) -> None:
+        self._tensor = tensor
+        self._step = step
+
+    def remove(self) -> None:
+        """Results computed from now on no longer call the hook."""
+        steps = self._tensor.steps
+        self._tensor.steps = tuple(step for step in steps if step is not self._step)
+
+
+def register_hook(self: TensorBase, hook: Callable[[Any], Any]) -> HookHandle:
+    """Call ``hook(gradient)`` whenever this tensor's gradient is computed.
+
+    If the hook returns a tensor, that takes the gradient's place. Register it before
+    the tensor is used: each use takes along the hooks that are there.
+
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> handle = x.register_hook(lambda gradient: gradient * 10)
+    >>> (x * 2).backward()
+    >>> x.grad
+    tensor([20.])
+    """
+    if not self.requires_grad:
+        raise GradientError(
+            "register_hook() on a tensor that does not require a gradient"
+        )
+
+    def rule(upstream: Node) -> tuple[Node]:
+        with enable_grad():
+            replaced = hook(_gradient_tensor(upstream, True))
+        return (upstream if replaced is None else replaced.node,)
+
+    step = Hooked(rule)
+    self.steps = (*self.steps, step)
+    return HookHandle(self, step)
+
+
+def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call ``function(*args)`` and keep nothing of it for the backward pass.
+
+    What the gradient needs is computed again, with the same random numbers. Saves
+    the memory of a large block for the time of running it twice.
+
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> tetragrad.checkpoint(lambda value: value * value, x).backward()
+    >>> x.grad
+    tensor([4.])
+    """
+    kwargs.pop("use_reentrant", None)
+    random_state = default_generator().state.storage
+    drawn_before = random_state.value
+    with enable_grad():
+        output = function(*args, **kwargs)
+    if not isinstance(output, TensorBase):
+        raise GradientError(
+            f"checkpoint() of a function that returns {type(output).__name__}",
+            hint="return one tensor",
+        )
+    if not output.requires_grad:
+        return output
+    tensors = [entry for entry in args if isinstance(entry, TensorBase)]
+    given = [entry.node for entry in tensors]
+    hidden = _hidden_inputs(output.node, given)
+
+    def rule(upstream: Node) -> tuple[Node | None, ...]:
+        # New variables in place of the inputs make this another graph, so that
+        # nothing of the first run is kept for it.
+        fresh = [_fresh_input(entry) for entry in tensors]
+        replacements = iter(fresh)
+        inputs = [
+            next(replacements) if isinstance(entry, TensorBase) else entry
+            for entry in args
+        ]
+        drawn_after, random_state.value = random_state.value, drawn_before
+        try:
+            with enable_grad():
+                again = function(*inputs, **kwargs)
+        finally:
+            random_state.value = drawn_after
+        targets = [entry.node for entry in fresh] + hidden
+        found = gradients({again.node: upstream}, targets)
+        return tuple(found.get(node) for node in targets)
+
+    node = CustomGradient(Detached(output.node), rule, (*given, *hidden))
+    return wrap(node, output)
+
+
+def _hidden_inputs(output: Node, given: Sequence[Node]) -> list[Node]:
+    """Variables that a function used without taking them as arguments: weights."""
+    known = set(given)
+    reachable = walk(
+        [output], stop=lambda node: node in known or _hides_gradients(node)
+    )
+    return [
+        node for node in reachable if isinstance(node, Variable) and node not in known
+    ]
+
+
+def _fresh_input(tensor: TensorBase) -> TensorBase:
+    copied = tensor.detach()
+    return copied.requires_grad_() if tensor.requires_grad else copied

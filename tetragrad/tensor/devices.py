@@ -1,9 +1,11 @@
-"""Names of devices, as users write them."""
+"""Names of devices, as users write them, and how many threads they use."""
 
 from __future__ import annotations
 
+import os
+
 from tetragrad.core.errors import DeviceError
-from tetragrad.core.settings import settings
+from tetragrad.core.settings import configure, settings
 
 
 def device_name(device: object) -> str:
@@ -22,3 +24,13 @@ def device_name(device: object) -> str:
             hint=f"use one of: {', '.join(known)}",
         )
     return name
+
+
+def set_num_threads(count: int) -> None:
+    """Use so many CPU threads from now on; 0 means all cores."""
+    configure(threads=count)
+
+
+def get_num_threads() -> int:
+    """The number of CPU threads in use."""
+    return settings().threads or os.cpu_count() or 1

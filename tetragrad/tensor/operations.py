@@ -12,6 +12,12 @@ abs = Tensor.abs
 absolute = Tensor.absolute
 acos = Tensor.acos
 acosh = Tensor.acosh
+adaptive_avg_pool1d = Tensor.adaptive_avg_pool1d
+adaptive_avg_pool2d = Tensor.adaptive_avg_pool2d
+adaptive_avg_pool3d = Tensor.adaptive_avg_pool3d
+adaptive_max_pool1d = Tensor.adaptive_max_pool1d
+adaptive_max_pool2d = Tensor.adaptive_max_pool2d
+adaptive_max_pool3d = Tensor.adaptive_max_pool3d
 add = Tensor.add
 addcdiv = Tensor.addcdiv
 addcmul = Tensor.addcmul
@@ -33,12 +39,22 @@ arctan2 = Tensor.arctan2
 arctanh = Tensor.arctanh
 argmax = Tensor.argmax
 argmin = Tensor.argmin
+argsort = Tensor.argsort
+argwhere = Tensor.argwhere
 asin = Tensor.asin
 asinh = Tensor.asinh
 atan = Tensor.atan
 atan2 = Tensor.atan2
 atanh = Tensor.atanh
+avg_pool1d = Tensor.avg_pool1d
+avg_pool2d = Tensor.avg_pool2d
+avg_pool3d = Tensor.avg_pool3d
 baddbmm = Tensor.baddbmm
+batch_norm = Tensor.batch_norm
+bernoulli = Tensor.bernoulli
+binary_cross_entropy = Tensor.binary_cross_entropy
+binary_cross_entropy_with_logits = Tensor.binary_cross_entropy_with_logits
+bincount = Tensor.bincount
 bitwise_and = Tensor.bitwise_and
 bitwise_left_shift = Tensor.bitwise_left_shift
 bitwise_not = Tensor.bitwise_not
@@ -47,22 +63,44 @@ bitwise_right_shift = Tensor.bitwise_right_shift
 bitwise_xor = Tensor.bitwise_xor
 bmm = Tensor.bmm
 broadcast_to = Tensor.broadcast_to
+bucketize = Tensor.bucketize
+cdist = Tensor.cdist
 ceil = Tensor.ceil
+celu = Tensor.celu
 chunk = Tensor.chunk
 clamp = Tensor.clamp
 clamp_max = Tensor.clamp_max
 clamp_min = Tensor.clamp_min
 clip = Tensor.clip
 clone = Tensor.clone
+conv1d = Tensor.conv1d
+conv2d = Tensor.conv2d
+conv3d = Tensor.conv3d
+conv_transpose1d = Tensor.conv_transpose1d
+conv_transpose2d = Tensor.conv_transpose2d
+conv_transpose3d = Tensor.conv_transpose3d
 copysign = Tensor.copysign
 cos = Tensor.cos
 cosh = Tensor.cosh
+cosine_embedding_loss = Tensor.cosine_embedding_loss
+cosine_similarity = Tensor.cosine_similarity
 count_nonzero = Tensor.count_nonzero
+cross_entropy = Tensor.cross_entropy
+cummax = Tensor.cummax
+cummin = Tensor.cummin
+cumprod = Tensor.cumprod
+cumsum = Tensor.cumsum
 deg2rad = Tensor.deg2rad
+diag = Tensor.diag
+diag_embed = Tensor.diag_embed
 diagonal = Tensor.diagonal
+diff = Tensor.diff
 div = Tensor.div
 divide = Tensor.divide
 dot = Tensor.dot
+dropout = Tensor.dropout
+elu = Tensor.elu
+embedding = Tensor.embedding
 empty = Tensor.empty
 empty_like = Tensor.empty_like
 eq = Tensor.eq
@@ -88,54 +126,94 @@ fmod = Tensor.fmod
 frac = Tensor.frac
 full = Tensor.full
 full_like = Tensor.full_like
+gather = Tensor.gather
+gaussian_nll_loss = Tensor.gaussian_nll_loss
 ge = Tensor.ge
+gelu = Tensor.gelu
 ger = Tensor.ger
+glu = Tensor.glu
 greater = Tensor.greater
 greater_equal = Tensor.greater_equal
+group_norm = Tensor.group_norm
 gt = Tensor.gt
+hardshrink = Tensor.hardshrink
+hardsigmoid = Tensor.hardsigmoid
+hardswish = Tensor.hardswish
+hardtanh = Tensor.hardtanh
 heaviside = Tensor.heaviside
+hinge_embedding_loss = Tensor.hinge_embedding_loss
+histc = Tensor.histc
+huber_loss = Tensor.huber_loss
 hypot = Tensor.hypot
+index_add = Tensor.index_add
+index_copy = Tensor.index_copy
+index_fill = Tensor.index_fill
+index_select = Tensor.index_select
 inner_product = Tensor.inner_product
+instance_norm = Tensor.instance_norm
+interpolate = Tensor.interpolate
 is_complex = Tensor.is_complex
 is_floating_point = Tensor.is_floating_point
 is_signed = Tensor.is_signed
 isclose = Tensor.isclose
 isfinite = Tensor.isfinite
+isin = Tensor.isin
 isinf = Tensor.isinf
 isnan = Tensor.isnan
 isneginf = Tensor.isneginf
 isposinf = Tensor.isposinf
+kl_div = Tensor.kl_div
+kthvalue = Tensor.kthvalue
+l1_loss = Tensor.l1_loss
+layer_norm = Tensor.layer_norm
 le = Tensor.le
+leaky_relu = Tensor.leaky_relu
 lerp = Tensor.lerp
 less = Tensor.less
 less_equal = Tensor.less_equal
 linear = Tensor.linear
 linspace = Tensor.linspace
+local_response_norm = Tensor.local_response_norm
 log = Tensor.log
 log10 = Tensor.log10
 log1p = Tensor.log1p
 log2 = Tensor.log2
+log_sigmoid = Tensor.log_sigmoid
+log_softmax = Tensor.log_softmax
 logaddexp = Tensor.logaddexp
 logaddexp2 = Tensor.logaddexp2
+logcumsumexp = Tensor.logcumsumexp
 logical_and = Tensor.logical_and
 logical_not = Tensor.logical_not
 logical_or = Tensor.logical_or
 logical_xor = Tensor.logical_xor
 logit = Tensor.logit
+logsigmoid = Tensor.logsigmoid
 logspace = Tensor.logspace
 logsumexp = Tensor.logsumexp
 lt = Tensor.lt
+margin_ranking_loss = Tensor.margin_ranking_loss
 masked_fill = Tensor.masked_fill
+masked_scatter = Tensor.masked_scatter
+masked_select = Tensor.masked_select
 matmul = Tensor.matmul
 max = Tensor.max
+max_pool1d = Tensor.max_pool1d
+max_pool2d = Tensor.max_pool2d
+max_pool3d = Tensor.max_pool3d
 maximum = Tensor.maximum
 mean = Tensor.mean
+median = Tensor.median
 min = Tensor.min
 minimum = Tensor.minimum
+mish = Tensor.mish
 mm = Tensor.mm
 moveaxis = Tensor.moveaxis
 movedim = Tensor.movedim
+mse_loss = Tensor.mse_loss
+msort = Tensor.msort
 mul = Tensor.mul
+multinomial = Tensor.multinomial
 multiply = Tensor.multiply
 mv = Tensor.mv
 nan_to_num = Tensor.nan_to_num
@@ -145,29 +223,69 @@ narrow = Tensor.narrow
 ne = Tensor.ne
 neg = Tensor.neg
 negative = Tensor.negative
+nll_loss = Tensor.nll_loss
+nonzero = Tensor.nonzero
 norm = Tensor.norm
+normal = Tensor.normal
+normalize = Tensor.normalize
 not_equal = Tensor.not_equal
 numel = Tensor.numel
+one_hot = Tensor.one_hot
 ones = Tensor.ones
 ones_like = Tensor.ones_like
 outer = Tensor.outer
+pad = Tensor.pad
+pairwise_distance = Tensor.pairwise_distance
 permute = Tensor.permute
+pixel_shuffle = Tensor.pixel_shuffle
+pixel_unshuffle = Tensor.pixel_unshuffle
+poisson_nll_loss = Tensor.poisson_nll_loss
+prelu = Tensor.prelu
 prod = Tensor.prod
+quantile = Tensor.quantile
 rad2deg = Tensor.rad2deg
+rand = Tensor.rand
+rand_like = Tensor.rand_like
+randint = Tensor.randint
+randint_like = Tensor.randint_like
+randn = Tensor.randn
+randn_like = Tensor.randn_like
+randperm = Tensor.randperm
 ravel = Tensor.ravel
 reciprocal = Tensor.reciprocal
+relu = Tensor.relu
+relu6 = Tensor.relu6
 remainder = Tensor.remainder
+repeat_interleave = Tensor.repeat_interleave
 reshape = Tensor.reshape
+rms_norm = Tensor.rms_norm
+roll = Tensor.roll
+rot90 = Tensor.rot90
 round = Tensor.round
 rsqrt = Tensor.rsqrt
+scaled_dot_product_attention = Tensor.scaled_dot_product_attention
+scatter = Tensor.scatter
+scatter_add = Tensor.scatter_add
+scatter_reduce = Tensor.scatter_reduce
+searchsorted = Tensor.searchsorted
 select = Tensor.select
+selu = Tensor.selu
 sgn = Tensor.sgn
 sigmoid = Tensor.sigmoid
 sign = Tensor.sign
 signbit = Tensor.signbit
+silu = Tensor.silu
 sin = Tensor.sin
 sinc = Tensor.sinc
 sinh = Tensor.sinh
+smooth_l1_loss = Tensor.smooth_l1_loss
+soft_margin_loss = Tensor.soft_margin_loss
+softmax = Tensor.softmax
+softmin = Tensor.softmin
+softplus = Tensor.softplus
+softshrink = Tensor.softshrink
+softsign = Tensor.softsign
+sort = Tensor.sort
 split = Tensor.split
 sqrt = Tensor.sqrt
 square = Tensor.square
@@ -179,15 +297,27 @@ subtract = Tensor.subtract
 sum = Tensor.sum
 swapaxes = Tensor.swapaxes
 swapdims = Tensor.swapdims
+swish = Tensor.swish
 t = Tensor.t
+take = Tensor.take
+take_along_dim = Tensor.take_along_dim
 tan = Tensor.tan
 tanh = Tensor.tanh
+tanhshrink = Tensor.tanhshrink
 tensor_split = Tensor.tensor_split
+threshold = Tensor.threshold
+tile = Tensor.tile
+topk = Tensor.topk
+trace = Tensor.trace
 transpose = Tensor.transpose
+tril = Tensor.tril
+triplet_margin_loss = Tensor.triplet_margin_loss
+triu = Tensor.triu
 true_divide = Tensor.true_divide
 trunc = Tensor.trunc
 unbind = Tensor.unbind
 unflatten = Tensor.unflatten
+unique = Tensor.unique
 unsqueeze = Tensor.unsqueeze
 var = Tensor.var
 var_mean = Tensor.var_mean
@@ -200,6 +330,12 @@ __all__ = [
     "absolute",
     "acos",
     "acosh",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "add",
     "addcdiv",
     "addcmul",
@@ -221,12 +357,22 @@ __all__ = [
     "arctanh",
     "argmax",
     "argmin",
+    "argsort",
+    "argwhere",
     "asin",
     "asinh",
     "atan",
     "atan2",
     "atanh",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "baddbmm",
+    "batch_norm",
+    "bernoulli",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "bincount",
     "bitwise_and",
     "bitwise_left_shift",
     "bitwise_not",
@@ -235,22 +381,44 @@ __all__ = [
     "bitwise_xor",
     "bmm",
     "broadcast_to",
+    "bucketize",
+    "cdist",
     "ceil",
+    "celu",
     "chunk",
     "clamp",
     "clamp_max",
     "clamp_min",
     "clip",
     "clone",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "copysign",
     "cos",
     "cosh",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "count_nonzero",
+    "cross_entropy",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
     "deg2rad",
+    "diag",
+    "diag_embed",
     "diagonal",
+    "diff",
     "div",
     "divide",
     "dot",
+    "dropout",
+    "elu",
+    "embedding",
     "empty",
     "empty_like",
     "eq",
@@ -276,54 +444,94 @@ __all__ = [
     "frac",
     "full",
     "full_like",
+    "gather",
+    "gaussian_nll_loss",
     "ge",
+    "gelu",
     "ger",
+    "glu",
     "greater",
     "greater_equal",
+    "group_norm",
     "gt",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "heaviside",
+    "hinge_embedding_loss",
+    "histc",
+    "huber_loss",
     "hypot",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_select",
     "inner_product",
+    "instance_norm",
+    "interpolate",
     "is_complex",
     "is_floating_point",
     "is_signed",
     "isclose",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "isneginf",
     "isposinf",
+    "kl_div",
+    "kthvalue",
+    "l1_loss",
+    "layer_norm",
     "le",
+    "leaky_relu",
     "lerp",
     "less",
     "less_equal",
     "linear",
     "linspace",
+    "local_response_norm",
     "log",
     "log10",
     "log1p",
     "log2",
+    "log_sigmoid",
+    "log_softmax",
     "logaddexp",
     "logaddexp2",
+    "logcumsumexp",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
     "logit",
+    "logsigmoid",
     "logspace",
     "logsumexp",
     "lt",
+    "margin_ranking_loss",
     "masked_fill",
+    "masked_scatter",
+    "masked_select",
     "matmul",
     "max",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "maximum",
     "mean",
+    "median",
     "min",
     "minimum",
+    "mish",
     "mm",
     "moveaxis",
     "movedim",
+    "mse_loss",
+    "msort",
     "mul",
+    "multinomial",
     "multiply",
     "mv",
     "nan_to_num",
@@ -333,29 +541,69 @@ __all__ = [
     "ne",
     "neg",
     "negative",
+    "nll_loss",
+    "nonzero",
     "norm",
+    "normal",
+    "normalize",
     "not_equal",
     "numel",
+    "one_hot",
     "ones",
     "ones_like",
     "outer",
+    "pad",
+    "pairwise_distance",
     "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "poisson_nll_loss",
+    "prelu",
     "prod",
+    "quantile",
     "rad2deg",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
     "ravel",
     "reciprocal",
+    "relu",
+    "relu6",
     "remainder",
+    "repeat_interleave",
     "reshape",
+    "rms_norm",
+    "roll",
+    "rot90",
     "round",
     "rsqrt",
+    "scaled_dot_product_attention",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "searchsorted",
     "select",
+    "selu",
     "sgn",
     "sigmoid",
     "sign",
     "signbit",
+    "silu",
     "sin",
     "sinc",
     "sinh",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+    "softmax",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "sort",
     "split",
     "sqrt",
     "square",
@@ -367,15 +615,27 @@ __all__ = [
     "sum",
     "swapaxes",
     "swapdims",
+    "swish",
     "t",
+    "take",
+    "take_along_dim",
     "tan",
     "tanh",
+    "tanhshrink",
     "tensor_split",
+    "threshold",
+    "tile",
+    "topk",
+    "trace",
     "transpose",
+    "tril",
+    "triplet_margin_loss",
+    "triu",
     "true_divide",
     "trunc",
     "unbind",
     "unflatten",
+    "unique",
     "unsqueeze",
     "var",
     "var_mean",

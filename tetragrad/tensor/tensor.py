@@ -7,16 +7,16 @@ from typing import Any
 from tetragrad.core.dtypes import to_dtype
 from tetragrad.engine import realize as engine
 from tetragrad.graph.elementwise import Cast
-from tetragrad.tensor.autograd import backward
+from tetragrad.tensor.autograd import backward, register_hook
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.contraction import ContractionMethods
+from tetragrad.tensor.attention import AttentionMethods
 from tetragrad.tensor.creation import array_of
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.storage import Storage
 from tetragrad.tensor.suggestions import missing
 
 
-class Tensor(ContractionMethods):
+class Tensor(AttentionMethods):
     """An array of one dtype on one device, computed when it is first needed.
 
     Args:
@@ -51,6 +51,7 @@ class Tensor(ContractionMethods):
         return made.requires_grad_() if requires_grad else made
 
     backward = backward
+    register_hook = register_hook
 
     def __getattr__(self, name: str) -> Any:
         raise missing(name, "Tensor", dir(type(self)))

@@ -1,0 +1,158 @@
+"""Running totals: each element combined with all before it.
+
+There is no primitive scan: a running sum is Σ_j where(i < j, 0, x[j]), a sum under a
+triangular mask, which the compiler recognises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tetragrad.core import dtypes
+from tetragrad.core.errors import ShapeError
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import movement as graph
+from tetragrad.graph import reduce
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.leaves import constant
+from tetragrad.graph.movement import broadcast_to
+from tetragrad.graph.node import Node
+from tetragrad.tensor.gradient_rules import with_gradient
+from tetragrad.tensor.losses import LossMethods
+from tetragrad.tensor.promotion import normal_dim
+from tetragrad.tensor.reductions import ValuesAndIndices, drop_dims, positions
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+def running(op: type[reduce.Reduce], node: Node, dim: int) -> Node:
+    """Every element along ``dim`` combined with all before it."""
+    if not node.shape[dim]:
+        return node
+    body, is_later = _earlier(node, dim)
+    neutral = full_like(body, op.identity(node.dtype))
+    masked = ops.Where(is_later, neutral, body)
+    return drop_dims(op(masked, (dim + 1,)), (dim + 1,))
+
+
+def _earlier(node: Node, dim: int) -> tuple[Node, Node]:
+    """x[j] for every pair (i, j) at (dim, dim + 1), and whether j is after i."""
+    size = node.shape[dim]
+    shape = (*node.shape[: dim + 1], *node.shape[dim:])
+    spread = graph.Reshape(node, (*node.shape[:dim], 1, *node.shape[dim:]))
+    here = broadcast_to(positions(size, dim, len(shape)), shape)
+    there = broadcast_to(positions(size, dim + 1, len(shape)), shape)
+    return broadcast_to(spread, shape), ops.Lt(here, there)
+
+
+def _last_extreme(node: Node, extreme: Node, dim: int) -> Node:
+    """For each running extreme, the last place at which it stands."""
+    body, is_later = _earlier(node, dim)
+    spread = graph.Reshape(
+        extreme, (*extreme.shape[: dim + 1], 1, *extreme.shape[dim + 1 :])
+    )
+    stands = ops.Eq(body, broadcast_to(spread, body.shape))
+    if node.dtype.is_floating_point:
+        stands = ops.Or(stands, ops.Not(ops.Eq(body, body)))
+    place = positions(node.shape[dim], dim + 1, body.ndim)
+    place = broadcast_to(place, body.shape)
+    none = full_like(place, -1)
+    found = ops.Where(is_later, none, ops.Where(stands, place, none))
+    return drop_dims(reduce.Max(found, (dim + 1,)), (dim + 1,))
+
+
+class CumulativeMethods(LossMethods):
+    """Methods that carry a value along one dimension."""
+
+    __slots__ = ()
+
+    def cumsum(self, dim: int, *, dtype: Any = None) -> Tensor:
+        """The sum of each element and all before it; integers in int64.
+
+        >>> Tensor([1, 2, 3]).cumsum(0)
+        tensor([1, 3, 6])
+        """
+        return self._running(reduce.Sum, dim, dtype)
+
+    def cumprod(self, dim: int, *, dtype: Any = None) -> Tensor:
+        """The product of each element and all before it; integers in int64.
+
+        >>> Tensor([1, 2, 3]).cumprod(0)
+        tensor([1, 2, 6])
+        """
+        return self._running(reduce.Prod, dim, dtype)
+
+    def _running(self, op: type[reduce.Reduce], dim: int, dtype: Any) -> Tensor:
+        dim = normal_dim(dim, self.ndim)
+        node = ops.Cast(self.node, self._sum_dtype(dtype))
+        return self.result(running(op, node, dim) if node.ndim else node)
+
+    def cummax(self, dim: int) -> ValuesAndIndices:
+        """The largest element so far, and the last place at which it stood.
+
+        >>> Tensor([1, 3, 2]).cummax(0).values
+        tensor([1, 3, 3])
+        """
+        return self._running_extreme(reduce.Max, dim)
+
+    def cummin(self, dim: int) -> ValuesAndIndices:
+        """The smallest element so far, and the last place at which it stood."""
+        return self._running_extreme(reduce.Min, dim)
+
+    def _running_extreme(self, op: type[reduce.Reduce], dim: int) -> ValuesAndIndices:
+        dim = normal_dim(dim, self.ndim)
+        source = self.node
+        if not source.ndim:
+            index: Node = constant(0, dtypes.int64)
+            return ValuesAndIndices(self.result(source), self.result(index))
+        value = running(op, source, dim)
+        index = _last_extreme(source, value, dim)
+
+        def rule(upstream: Node) -> tuple[Node]:
+            # Each output's gradient belongs to the element that it shows.
+            body, _ = _earlier(upstream, dim)
+            size = source.shape[dim]
+            spread = graph.Reshape(index, (*index.shape[:dim], 1, *index.shape[dim:]))
+            here = broadcast_to(positions(size, dim, body.ndim), body.shape)
+            shown = ops.Eq(here, broadcast_to(spread, body.shape))
+            masked = ops.Where(shown, body, full_like(body, 0))
+            return (drop_dims(reduce.Sum(masked, (dim + 1,)), (dim + 1,)),)
+
+        values = with_gradient(value, (source,), rule)
+        return ValuesAndIndices(self.result(values), self.result(index))
+
+    def logcumsumexp(self, dim: int) -> Tensor:
+        """log(Σ exp(x)) of each element and all before it, without overflow."""
+        dim = normal_dim(dim, self.ndim)
+        # Far below the maximum exp() would vanish, so each place has its own shift.
+        own = self.cummax(dim).values.detach()
+        own = own.where(own.abs() != float("inf"), 0.0)
+        body, is_later = _earlier(self.node, dim)
+        shift = graph.Reshape(
+            own.node, (*own.shape[: dim + 1], 1, *own.shape[dim + 1 :])
+        )
+        powers = ops.Exp(ops.Sub(body, broadcast_to(shift, body.shape)))
+        masked = ops.Where(is_later, full_like(powers, 0), powers)
+        total = drop_dims(reduce.Sum(masked, (dim + 1,)), (dim + 1,))
+        return self.result(ops.Add(ops.Log(total), own.node))
+
+    def diff(self, n: int = 1, dim: int = -1) -> Tensor:
+        """Each element less the one before it, n times.
+
+        >>> Tensor([1, 4, 9]).diff()
+        tensor([3, 5])
+        """
+        dim = normal_dim(dim, self.ndim)
+        if not self.ndim:
+            raise ShapeError("diff() of a tensor without dimensions")
+        result: Any = self
+        for _ in range(n):
+            size = result.shape[dim]
+            later, earlier = (
+                result.cut(dim, min(1, size), size),
+                result.cut(dim, 0, max(size - 1, 0)),
+            )
+            is_bool = result.dtype.is_bool
+            result = later.ne(earlier) if is_bool else later - earlier
+        return result  # type: ignore[no-any-return]

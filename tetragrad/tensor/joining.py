@@ -1,0 +1,396 @@
+"""Tensors made of pieces: concatenation, stacking, padding, repetition.
+
+Every output element is one input element, bit for bit: pieces are padded to the full
+size and chosen by position, never added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tetragrad.core import dtypes
+from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import movement as graph
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.leaves import constant
+from tetragrad.graph.movement import broadcast_to
+from tetragrad.graph.node import Node
+from tetragrad.tensor.arithmetic import in_place
+from tetragrad.tensor.base import TensorBase, wrap
+from tetragrad.tensor.contraction import ContractionMethods
+from tetragrad.tensor.movement import sizes_of
+from tetragrad.tensor.promotion import common_dtype, normal_dim, normal_dims
+from tetragrad.tensor.reductions import positions
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+def pad_dim(node: Node, dim: int, before: int, after: int, value: Any = 0) -> Node:
+    """Pad (or, where a size is negative, cut) one dimension."""
+    bounds = [(0, size) for size in node.shape]
+    bounds[dim] = (max(0, -before), node.shape[dim] - max(0, -after))
+    cut = graph.Shrink(node, tuple(bounds))
+    padding = [(0, 0)] * node.ndim
+    padding[dim] = (max(0, before), max(0, after))
+    return graph.Pad(cut, tuple(padding), constant(value, node.dtype))
+
+
+def concatenate_nodes(pieces: Sequence[Node], dim: int) -> Node:
+    """The pieces one after another along a dimension, as a balanced tree of choices."""
+    if len(pieces) == 1:
+        return pieces[0]
+    half = len(pieces) // 2
+    first = concatenate_nodes(pieces[:half], dim)
+    second = concatenate_nodes(pieces[half:], dim)
+    split, rest = first.shape[dim], second.shape[dim]
+    if not split or not rest:
+        return first if split else second
+    shape = list(first.shape)
+    shape[dim] = split + rest
+    where = broadcast_to(positions(split + rest, dim, first.ndim), tuple(shape))
+    is_first = ops.Lt(where, full_like(where, split))
+    return ops.Where(
+        is_first, pad_dim(first, dim, 0, rest), pad_dim(second, dim, split, 0)
+    )
+
+
+def cat(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
+    """Tensors one after another along a dimension; the other sizes must agree.
+
+    >>> tetragrad.cat([Tensor([1, 2]), Tensor([3])])
+    tensor([1, 2, 3])
+
+    Raises:
+        ShapeError: sizes differ in another dimension, or there are no tensors.
+    """
+    pieces = _checked("cat()", tensors)
+    # PyTorch lets an empty vector stand for "nothing" of any shape.
+    shaped = [entry for entry in pieces if entry.shape != (0,)] or pieces[:1]
+    first = shaped[0].shape
+    dim = normal_dim(dim, len(first))
+    for position, entry in enumerate(shaped):
+        same = len(entry.shape) == len(first) and all(
+            have == want or axis == dim
+            for axis, (have, want) in enumerate(zip(entry.shape, first, strict=True))
+        )
+        if not same or not first:
+            raise ShapeError(
+                f"cat() of shapes {first} and {entry.shape} (number {position}) "
+                f"along dimension {dim}",
+                hint="all other sizes must agree; use stack() for a new dimension",
+            )
+    dtype = common_dtype(*pieces)
+    nodes = [ops.Cast(entry.node, dtype) for entry in shaped]
+    return wrap(concatenate_nodes(nodes, dim), *pieces)
+
+
+def _checked(name: str, tensors: Sequence[TensorBase]) -> list[TensorBase]:
+    pieces = list(tensors)
+    if not pieces:
+        raise ShapeError(f"{name} of no tensors", hint="give at least one")
+    for entry in pieces:
+        if not isinstance(entry, TensorBase):
+            raise DTypeError(f"{name} of {type(entry).__name__}", hint="pass tensors")
+    return pieces
+
+
+def stack(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
+    """Tensors of one shape along a new dimension.
+
+    >>> tetragrad.stack([Tensor([1, 2]), Tensor([3, 4])])
+    tensor([[1, 2],
+            [3, 4]])
+    """
+    pieces = _checked("stack()", tensors)
+    first = pieces[0].shape
+    for entry in pieces:
+        if entry.shape != first:
+            raise ShapeError(
+                f"stack() of shapes {first} and {entry.shape}",
+                hint="all shapes must be equal; use cat() to join along a dimension",
+            )
+    dim = normal_dim(dim, len(first) + 1)
+    shape = (*first[:dim], 1, *first[dim:])
+    dtype = common_dtype(*pieces)
+    nodes = [graph.Reshape(ops.Cast(entry.node, dtype), shape) for entry in pieces]
+    return wrap(concatenate_nodes(nodes, dim), *pieces)
+
+
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors side by side: along the second dimension, vectors along the first."""
+    pieces = [entry.reshape(1) if entry.ndim == 0 else entry for entry in tensors]
+    return cat(pieces, 0 if pieces[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors below one another; a vector is a row."""
+    return cat([entry.reshape(1, -1) if entry.ndim < 2 else entry for entry in tensors])
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """The coordinates of a grid: one tensor for each vector.
+
+    >>> rows, columns = tetragrad.meshgrid(Tensor([1, 2]), Tensor([3, 4, 5]))
+    >>> rows.shape == columns.shape == (2, 3)
+    True
+    """
+    vectors = list(tensors[0]) if len(tensors) == 1 else list(tensors)
+    order = list(range(len(vectors)))
+    if indexing == "xy":
+        order[:2] = reversed(order[:2])
+    shape = [vectors[entry].numel() for entry in order]
+    grids = []
+    for position, vector in enumerate(vectors):
+        own = [1] * len(vectors)
+        own[order.index(position)] = -1
+        grids.append(vector.reshape(own).expand(shape))
+    return tuple(grids)
+
+
+def block_diag(*tensors: Tensor) -> Tensor:
+    """Matrices along the diagonal, zeros elsewhere.
+
+    >>> tetragrad.block_diag(Tensor([[1]]), Tensor([[2]]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
+    columns = sum(entry.shape[-1] for entry in tensors)
+    rows, start = [], 0
+    for entry in tensors:
+        width = entry.shape[-1]
+        rows.append(entry.reshape(-1, width).pad((start, columns - start - width)))
+        start += width
+    return cat(rows)
+
+
+class JoiningMethods(ContractionMethods):
+    """Methods that repeat, shift or surround the elements."""
+
+    __slots__ = ()
+
+    def repeat(self, *sizes: Any) -> Tensor:
+        """The whole tensor repeated along each dimension.
+
+        >>> Tensor([1, 2]).repeat(2, 2)
+        tensor([[1, 2, 1, 2],
+                [1, 2, 1, 2]])
+        """
+        counts = sizes_of(sizes)
+        missing = len(counts) - self.ndim
+        if missing < 0:
+            raise ShapeError(
+                f"repeat{counts} of shape {self.shape}",
+                hint="give a count for each dimension",
+            )
+        shape = (1,) * missing + self.shape
+        apart = tuple(entry for size in shape for entry in (1, size))
+        spread = tuple(
+            entry
+            for count, size in zip(counts, shape, strict=True)
+            for entry in (count, size)
+        )
+        joined = tuple(count * size for count, size in zip(counts, shape, strict=True))
+        node = graph.Expand(graph.Reshape(self.node, apart), spread)
+        return self.result(graph.Reshape(node, joined))
+
+    def tile(self, *dims: Any) -> Tensor:
+        """Like ``repeat``; missing counts in front are 1."""
+        counts = sizes_of(dims)
+        return self.repeat((1,) * (self.ndim - len(counts)) + counts)
+
+    def repeat_interleave(
+        self, repeats: Any, dim: int | None = None, *, output_size: int | None = None
+    ) -> Tensor:
+        """Every element repeated in place; a tensor of counts is read by the host.
+
+        >>> Tensor([1, 2]).repeat_interleave(2)
+        tensor([1, 1, 2, 2])
+        """
+        if dim is None:
+            return self.ravel().repeat_interleave(repeats, 0)
+        dim = normal_dim(dim, self.ndim)
+        if isinstance(repeats, int):
+            apart = (*self.shape[: dim + 1], 1, *self.shape[dim + 1 :])
+            spread = (*self.shape[: dim + 1], repeats, *self.shape[dim + 1 :])
+            node = graph.Expand(graph.Reshape(self.node, apart), spread)
+            size = self.shape[dim] * repeats
+            joined = (*self.shape[:dim], size, *self.shape[dim + 1 :])
+            return self.result(graph.Reshape(node, joined))
+        counts = self.tensor_class(repeats).tolist()
+        counts = counts if isinstance(counts, list) else [counts] * self.shape[dim]
+        listed = [entry for entry, count in enumerate(counts) for _ in range(count)]
+        whole: Any = self
+        return whole.index_select(dim, self.tensor_class(listed, dtypes.int64))
+
+    def roll(self, shifts: Any, dims: Any = None) -> Tensor:
+        """Elements moved along dimensions; those that leave come in at the start.
+
+        >>> Tensor([1, 2, 3]).roll(1)
+        tensor([3, 1, 2])
+        """
+        if dims is None:
+            return self.ravel().roll(shifts, 0).reshape(self.shape)
+        moves = [shifts] if isinstance(shifts, int) else list(shifts)
+        named = [dims] if isinstance(dims, int) else list(dims)
+        node = self.node
+        for shift, dim in zip(moves, named, strict=True):
+            dim = normal_dim(dim, self.ndim)
+            size = max(self.shape[dim], 1)
+            start = -shift % size
+            head = pad_dim(node, dim, 0, start - node.shape[dim])
+            tail = pad_dim(node, dim, -start, 0)
+            node = concatenate_nodes([tail, head], dim)
+        return self.result(node)
+
+    def rot90(self, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+        """Turned by k quarter turns, from the first dimension to the second.
+
+        >>> Tensor([[1, 2], [3, 4]]).rot90()
+        tensor([[2, 4],
+                [1, 3]])
+        """
+        first, second = normal_dims(dims, self.ndim)
+        if tuple(normal_dim(dim, self.ndim) for dim in dims) != (first, second):
+            k = -k
+        turns = k % 4
+        if turns == 0:
+            return self.result(self.node)
+        if turns == 2:
+            return self.flip(first, second)
+        if turns == 1:
+            return self.flip(second).transpose(first, second)
+        return self.transpose(first, second).flip(second)
+
+    def pad(
+        self, pad: Sequence[int], mode: str = "constant", value: float | None = None
+    ) -> Tensor:
+        """Elements added around; pairs of sizes start with the last dimension.
+
+        Modes are 'constant', 'reflect', 'replicate' and 'circular'; a negative size
+        cuts.
+
+        >>> Tensor([1, 2]).pad((1, 2))
+        tensor([0, 1, 2, 0, 0])
+        """
+        sizes = tuple(pad)
+        if len(sizes) % 2 or len(sizes) > 2 * self.ndim:
+            raise ShapeError(
+                f"pad() by {sizes} of shape {self.shape}",
+                hint="give (before, after) for each dimension, the last one first",
+            )
+        node = self.node
+        for position in range(len(sizes) // 2):
+            before, after = sizes[2 * position : 2 * position + 2]
+            dim = self.ndim - 1 - position
+            if mode == "constant":
+                node = pad_dim(node, dim, before, after, value or 0)
+            else:
+                node = _extend(node, dim, before, after, mode)
+        return self.result(node)
+
+    def tril(self, diagonal: int = 0) -> Tensor:
+        """The lower triangle of the last two dimensions; zeros above.
+
+        >>> Tensor.ones(2, 2).tril()
+        tensor([[1., 0.],
+                [1., 1.]])
+        """
+        return self._triangle(diagonal, lower=True)
+
+    def triu(self, diagonal: int = 0) -> Tensor:
+        """The upper triangle of the last two dimensions; zeros below."""
+        return self._triangle(diagonal, lower=False)
+
+    def _triangle(self, diagonal: int, lower: bool) -> Tensor:
+        if self.ndim < 2:
+            raise ShapeError(
+                f"a triangle of shape {self.shape} needs at least two dimensions"
+            )
+        node = self.node
+        row = positions(node.shape[-2], node.ndim - 2, node.ndim)
+        column = positions(node.shape[-1], node.ndim - 1, node.ndim)
+        reach = ops.Add(row, full_like(row, diagonal if lower else diagonal - 1))
+        is_above = ops.Lt(
+            broadcast_to(reach, node.shape), broadcast_to(column, node.shape)
+        )
+        zero = full_like(node, 0)
+        choice = (zero, node) if lower else (node, zero)
+        return self.result(ops.Where(is_above, *choice))
+
+    def diag(self, diagonal: int = 0) -> Tensor:
+        """A matrix's diagonal, or the matrix with this vector as its diagonal.
+
+        >>> Tensor([1, 2]).diag()
+        tensor([[1, 0],
+                [0, 2]])
+        """
+        if self.ndim == 2:
+            return self.diagonal(diagonal)
+        if self.ndim == 1:
+            return self.diag_embed(diagonal)
+        raise ShapeError(
+            f"diag() of shape {self.shape}: it takes one or two dimensions"
+        )
+
+    def diag_embed(self, offset: int = 0) -> Tensor:
+        """Matrices with the last dimension as their diagonals."""
+        size = self.shape[-1] + abs(offset)
+        node = pad_dim(self.node, self.ndim - 1, max(-offset, 0), max(offset, 0))
+        shape = (*self.shape[:-1], size, size)
+        row = positions(size, self.ndim - 1, self.ndim + 1)
+        column = positions(size, self.ndim, self.ndim + 1)
+        shifted = broadcast_to(ops.Add(row, full_like(row, offset)), shape)
+        on_diagonal = ops.Eq(shifted, broadcast_to(column, shape))
+        source = graph.Reshape(node, (*node.shape, 1))
+        source = broadcast_to(source, shape)
+        return self.result(ops.Where(on_diagonal, source, full_like(source, 0)))
+
+    def trace(self) -> Tensor:
+        """The sum of a matrix's diagonal.
+
+        >>> Tensor([[1, 2], [3, 4]]).trace()
+        tensor(5)
+        """
+        return self.diagonal().sum()
+
+    tril_ = in_place(tril)
+    triu_ = in_place(triu)
+
+
+def _extend(node: Node, dim: int, before: int, after: int, mode: str) -> Node:
+    """Pad one dimension with elements of the tensor itself."""
+    size = node.shape[dim]
+    limits = {"reflect": size - 1, "circular": size, "replicate": None}
+    if mode not in limits:
+        raise TetragradError(
+            f"there is no padding mode {mode!r}", hint=f"use one of {sorted(limits)}"
+        )
+    limit = limits[mode]
+    if limit is not None and max(before, after) > limit:
+        raise ShapeError(
+            f"{mode} padding by ({before}, {after}) of a dimension of {size} elements",
+            hint=f"at most {limit} can be padded on each side",
+        )
+
+    def part(start: int, stop: int) -> Node:
+        return pad_dim(node, dim, -start, stop - size)
+
+    if mode == "reflect":
+        head = graph.Flip(part(1, before + 1), (dim,))
+        tail = graph.Flip(part(size - 1 - after, size - 1), (dim,))
+    elif mode == "circular":
+        head, tail = part(size - before, size), part(0, after)
+    else:
+        head = _repeat_dim(part(0, 1), dim, before)
+        tail = _repeat_dim(part(size - 1, size), dim, after)
+    whole = part(max(-before, 0), size + min(after, 0))
+    pieces = [head] * (before > 0) + [whole] + [tail] * (after > 0)
+    return concatenate_nodes(pieces, dim)
+
+
+def _repeat_dim(node: Node, dim: int, count: int) -> Node:
+    shape = (*node.shape[:dim], max(count, 0), *node.shape[dim + 1 :])
+    return graph.Expand(node, shape)

@@ -1,0 +1,244 @@
+"""Normalisation layers, embedding and distances as functions.
+
+float16 and bfloat16 are computed in float32 and rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+
+from tetragrad.core import dtypes
+from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
+from tetragrad.tensor.activations import ActivationMethods
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+class NormalisationMethods(ActivationMethods):
+    """Methods that rescale by statistics, look up and compare."""
+
+    __slots__ = ()
+
+    def layer_norm(
+        self,
+        normalized_shape: int | Sequence[int],
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """Mean 0 and variance 1 over the last dimensions, then weight and bias.
+
+        >>> Tensor([[1.0, 3.0]]).layer_norm(2)
+        tensor([[-1.0000,  1.0000]])
+        """
+        dims = self._last_dims("layer_norm()", normalized_shape)
+        return _standardised(self, dims, weight, bias, eps)
+
+    def rms_norm(
+        self,
+        normalized_shape: int | Sequence[int],
+        weight: Tensor | None = None,
+        eps: float | None = None,
+    ) -> Tensor:
+        """Divided by the root of the mean square over the last dimensions.
+
+        >>> Tensor([[3.0, 3.0]]).rms_norm(2)
+        tensor([[1.0000, 1.0000]])
+        """
+        dims = self._last_dims("rms_norm()", normalized_shape)
+        if eps is None:
+            eps = _machine_epsilon(self)
+        wide = self.to(dtypes.accumulation(self.dtype))
+        scale = ((wide * wide).mean(dims, keepdim=True) + eps).rsqrt()
+        result = (wide * scale).to(self.dtype)
+        return result if weight is None else result * weight
+
+    def _last_dims(self, name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
+        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        if self.shape[self.ndim - len(sizes) :] != sizes or not sizes:
+            raise ShapeError(
+                f"{name} over {sizes} of a tensor of shape {self.shape}",
+                hint="normalized_shape is the sizes of the last dimensions",
+            )
+        return tuple(range(self.ndim - len(sizes), self.ndim))
+
+    def group_norm(
+        self,
+        num_groups: int,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """Mean 0 and variance 1 over each group of channels (dimension 1)."""
+        channels = self.shape[1]
+        if num_groups < 1 or channels % num_groups:
+            raise ShapeError(
+                f"group_norm() of {channels} channels in {num_groups} groups",
+                hint="the groups must divide the channels",
+            )
+        grouped = self.reshape(self.shape[0], num_groups, -1)
+        normal = _standardised(grouped, (2,), None, None, eps).reshape(self.shape)
+        return _scaled_by_channel(normal, weight, bias)
+
+    def instance_norm(
+        self,
+        running_mean: Tensor | None = None,
+        running_var: Tensor | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        use_input_stats: bool = True,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """Mean 0 and variance 1 over each channel of each element of the batch."""
+        if not use_input_stats:
+            return self.batch_norm(running_mean, running_var, weight, bias, eps=eps)
+        dims = tuple(range(2, self.ndim))
+        if running_mean is not None and running_var is not None:
+            source = self.detach()
+            mean = source.mean(dims).mean(0)
+            var = source.var(dims, correction=1).mean(0)
+            _follow(running_mean, mean, momentum)
+            _follow(running_var, var, momentum)
+        normal = _standardised(self, dims, None, None, eps)
+        return _scaled_by_channel(normal, weight, bias)
+
+    def batch_norm(
+        self,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """Normalised by channel (dimension 1): by the batch's statistics in training,
+        when the running ones follow them; by the running ones otherwise.
+        """
+        dims = tuple(dim for dim in range(self.ndim) if dim != 1)
+        if not training:
+            if running_mean is None or running_var is None:
+                raise TetragradError(
+                    "batch_norm() without running statistics in evaluation",
+                    hint="pass training=True, or running_mean and running_var",
+                )
+            scale = (running_var + eps).rsqrt()
+            normal = (self - _by_channel(running_mean, self.ndim)) * _by_channel(
+                scale, self.ndim
+            )
+            return _scaled_by_channel(normal, weight, bias)
+        if self._count(dims) < 2:
+            raise ShapeError(
+                f"batch_norm() in training of shape {self.shape}: one value a channel "
+                "has no variance",
+                hint="use a larger batch, or eval()",
+            )
+        if running_mean is not None and running_var is not None:
+            source = self.detach().to(dtypes.accumulation(self.dtype))
+            _follow(running_mean, source.mean(dims), momentum)
+            _follow(running_var, source.var(dims, correction=1), momentum)
+        normal = _standardised(self, dims, None, None, eps)
+        return _scaled_by_channel(normal, weight, bias)
+
+    def local_response_norm(
+        self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+    ) -> Tensor:
+        """Divided by a power of the mean square of neighbouring channels."""
+        moved = (self * self).movedim(1, -1)
+        padded = moved.pad((size // 2, (size - 1) // 2))
+        mean = padded.unfold(self.ndim - 1, size, 1).mean(-1).movedim(-1, 1)
+        return self / (mean * alpha + k).pow(beta)
+
+    def normalize(self, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+        """Divided by the p-norm along a dimension, so that it becomes 1.
+
+        >>> Tensor([[3.0, 4.0]]).normalize()
+        tensor([[0.6000, 0.8000]])
+        """
+        return self / self.norm(p, dim, keepdim=True).clamp(min=eps)
+
+    def embedding(self, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+        """Rows of a weight by index: self holds integers, any shape.
+
+        >>> Tensor([1, 0]).embedding(Tensor([[1.0, 2.0], [3.0, 4.0]]))
+        tensor([[3., 4.],
+                [1., 2.]])
+        """
+        if not self.dtype.is_integer:
+            raise DTypeError(
+                f"embedding() of {self.dtype}", hint="indices are integers: x.long()"
+            )
+        rows = weight[self]
+        if padding_idx is None:
+            return rows
+        is_padding = (self == padding_idx % weight.shape[0]).unsqueeze(-1)
+        # The padding's row is used, but not learned.
+        return rows.detach().where(is_padding, rows)
+
+    def cosine_similarity(
+        self, other: Tensor, dim: int = 1, eps: float = 1e-8
+    ) -> Tensor:
+        """The cosine of the angle between vectors along a dimension.
+
+        >>> Tensor([[1.0, 0.0]]).cosine_similarity(Tensor([[1.0, 1.0]]))
+        tensor([0.7071])
+        """
+        lengths = self.norm(2, dim).clamp(min=eps) * other.norm(2, dim).clamp(min=eps)
+        return (self * other).sum(dim) / lengths
+
+    def pairwise_distance(
+        self, other: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+    ) -> Tensor:
+        """The p-norm of the difference along the last dimension."""
+        return (self - other + eps).norm(p, -1, keepdim)
+
+    def cdist(self, other: Tensor, p: float = 2.0) -> Tensor:
+        """All distances between the rows of two (batches of) matrices."""
+        return (self.unsqueeze(-2) - other.unsqueeze(-3)).norm(p, -1)
+
+
+def _standardised(
+    source: Any,
+    dims: tuple[int, ...],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> Tensor:
+    """(x - mean) / sqrt(variance + eps), times weight, plus bias."""
+    wide = source.to(dtypes.accumulation(source.dtype))
+    deviation = wide - wide.mean(dims, keepdim=True)
+    variance = (deviation * deviation).mean(dims, keepdim=True)
+    normal: Any = deviation * (variance + eps).rsqrt()
+    if weight is not None:
+        normal = normal * weight
+    if bias is not None:
+        normal = normal + bias
+    return normal.to(source.dtype)  # type: ignore[no-any-return]
+
+
+def _by_channel(statistic: Tensor, ndim: int) -> Tensor:
+    return statistic.reshape(1, -1, *(1 for _ in range(ndim - 2)))
+
+
+def _scaled_by_channel(
+    normal: Tensor, weight: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    if weight is not None:
+        normal = normal * _by_channel(weight, normal.ndim)
+    if bias is not None:
+        normal = normal + _by_channel(bias, normal.ndim)
+    return normal
+
+
+def _follow(running: Tensor, current: Tensor, momentum: float) -> None:
+    """Move a running statistic towards the batch's, in place."""
+    running.copy_(running.detach() * (1 - momentum) + current * momentum)
+
+
+def _machine_epsilon(tensor: Any) -> float:
+    return float(ml_dtypes.finfo(tensor.dtype.numpy).eps)

@@ -1,0 +1,420 @@
+"""Random numbers: a function of a key and a counter, the same on every backend.
+
+J. Salmon and others, "Parallel Random Numbers: As Easy as 1, 2, 3" (2011), threefry with
+two 32-bit words and 20 rounds. A generator's state is a tensor (key, key, calls): the
+n-th number of a call is threefry(key, (n, calls)), and each call adds one in place, so
+that a captured step draws new numbers every time it is replayed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType, to_dtype
+from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.leaves import Iota, constant
+from tetragrad.graph.movement import Reshape, Shrink, broadcast_to
+from tetragrad.graph.node import Node, Shape, size_of
+from tetragrad.tensor.base import TensorBase, effects
+from tetragrad.tensor.creation import new
+from tetragrad.tensor.movement import sizes_of
+from tetragrad.tensor.promotion import DEFAULT_FLOAT
+from tetragrad.tensor.sorting import SortingMethods
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_WORD = 0xFFFFFFFF
+
+
+def threefry(key: tuple[Node, Node], counter: tuple[Node, Node]) -> tuple[Node, Node]:
+    """Two random words for each counter; all nodes are uint32 of one shape."""
+    parity = full_like(key[0], _PARITY)
+    keys = (*key, ops.Xor(ops.Xor(key[0], key[1]), parity))
+    first, second = ops.Add(counter[0], keys[0]), ops.Add(counter[1], keys[1])
+    for group in range(5):
+        for distance in _ROTATIONS[group % 2]:
+            first = ops.Add(first, second)
+            second = ops.Xor(_rotated(second, distance), first)
+        first = ops.Add(first, keys[(group + 1) % 3])
+        injected = ops.Add(keys[(group + 2) % 3], full_like(second, group + 1))
+        second = ops.Add(second, injected)
+    return first, second
+
+
+def _rotated(word: Node, distance: int) -> Node:
+    left = ops.Shl(word, full_like(word, distance))
+    right = ops.Shr(word, full_like(word, 32 - distance))
+    return ops.Or(left, right)
+
+
+class Generator:
+    """A stream of random numbers of its own.
+
+    >>> generator = tetragrad.random.Generator(seed=7)
+    >>> first = tetragrad.rand(2, generator=generator)
+    >>> generator.manual_seed(7).seed
+    7
+    >>> tetragrad.rand(2, generator=generator).equal(first)
+    True
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = _fresh_seed() if seed is None else seed
+        self.state = _initial_state(self.seed)
+        effects.add(self.state.storage)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start again from a seed; returns the generator."""
+        self.seed = seed
+        self.state.copy_(_initial_state(seed))
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed that the generator started from."""
+        return self.seed
+
+    def get_state(self) -> Tensor:
+        """A copy of the state, for ``set_state``."""
+        return self.state.clone().realize()
+
+    def set_state(self, state: Tensor) -> None:
+        """Continue from a state that ``get_state`` gave."""
+        if state.shape != (3,) or state.dtype is not dtypes.uint32:
+            raise ShapeError(
+                f"a generator's state of shape {state.shape} and {state.dtype}",
+                hint="pass what get_state() returned",
+            )
+        self.state.copy_(state)
+
+    def words(self, count: int) -> tuple[Node, Node]:
+        """Two new random words for each of ``count`` numbers."""
+        state = self.state.node
+        parts = [
+            broadcast_to(Shrink(state, ((place, place + 1),)), (count,))
+            for place in range(3)
+        ]
+        drawn = threefry((parts[0], parts[1]), (Iota(count, dtypes.uint32), parts[2]))
+        place = Iota(3, dtypes.uint32)
+        step = ops.Cast(ops.Eq(place, full_like(place, 2)), dtypes.uint32)
+        self.state.write(self.state.result(ops.Add(state, step)))
+        return drawn
+
+
+def _fresh_seed() -> int:
+    return int.from_bytes(os.urandom(8), "little")
+
+
+def _initial_state(seed: int) -> Tensor:
+    words = np.array([seed & _WORD, (seed >> 32) & _WORD, 0], np.uint32)
+    return TensorBase.tensor_class(words)
+
+
+_default: Generator | None = None
+
+
+def default_generator() -> Generator:
+    """The generator that is used where none is given."""
+    global _default
+    if _default is None:
+        _default = Generator()
+    return _default
+
+
+def manual_seed(seed: int) -> Generator:
+    """Start the default generator from a seed, so that a program repeats itself.
+
+    >>> _ = tetragrad.manual_seed(0)
+    >>> first = tetragrad.rand(3)
+    >>> _ = tetragrad.manual_seed(0)
+    >>> tetragrad.rand(3).equal(first)
+    True
+    """
+    return default_generator().manual_seed(seed)
+
+
+def get_state() -> Tensor:
+    """A copy of the default generator's state."""
+    return default_generator().get_state()
+
+
+def set_state(state: Tensor) -> None:
+    """Continue the default generator from a state."""
+    default_generator().set_state(state)
+
+
+# --- distributions ---------------------------------------------------------------------
+
+
+def _float_dtype(dtype: Any) -> DType:
+    wanted = DEFAULT_FLOAT if dtype is None else to_dtype(dtype)
+    if not wanted.is_floating_point:
+        raise DTypeError(
+            f"random numbers between 0 and 1 as {wanted}", hint="use randint()"
+        )
+    return wanted
+
+
+#: How many random bits a number between 0 and 1 has: all that the dtype keeps exactly.
+_FRACTION_BITS = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24}
+
+
+def uniform_node(shape: Shape, dtype: DType, generator: Generator | None) -> Node:
+    """Numbers from 0 up to, but without, 1."""
+    first, second = (generator or default_generator()).words(size_of(shape))
+    if dtype is dtypes.float64:
+        high = ops.Cast(ops.Shr(first, full_like(first, 6)), dtype)
+        low = ops.Cast(ops.Shr(second, full_like(second, 5)), dtype)
+        whole = ops.Add(ops.Mul(high, full_like(high, 2.0**27)), low)
+        node = ops.Mul(whole, full_like(whole, 2.0**-53))
+    else:
+        bits = _FRACTION_BITS[dtype]
+        kept = ops.Shr(first, full_like(first, 32 - bits))
+        fraction = ops.Cast(kept, dtypes.float32)
+        scaled = ops.Mul(fraction, full_like(fraction, 2.0**-bits))
+        node = ops.Cast(scaled, dtype)
+    return Reshape(node, shape)
+
+
+def normal_node(shape: Shape, dtype: DType, generator: Generator | None) -> Node:
+    """Standard normal numbers (G. Box and M. Muller, 1958)."""
+    words = (generator or default_generator()).words(size_of(shape))
+    work = dtypes.float64 if dtype is dtypes.float64 else dtypes.float32
+    # Half a step is added, so that the logarithm never sees 0.
+    chance, turn = (
+        ops.Mul(
+            ops.Add(ops.Cast(word, work), _number(word, 0.5, work)),
+            _number(word, 2.0**-32, work),
+        )
+        for word in words
+    )
+    radius = ops.Sqrt(ops.Mul(ops.Log(chance), full_like(chance, -2.0)))
+    angle = ops.Mul(turn, full_like(turn, 2 * math.pi))
+    return Reshape(ops.Cast(ops.Mul(radius, ops.Cos(angle)), dtype), shape)
+
+
+def _number(like: Node, value: float, dtype: DType) -> Node:
+    return broadcast_to(constant(value, dtype), like.shape)
+
+
+def integer_node(low: int, high: int, shape: Shape, generator: Any) -> Node:
+    """Integers from low up to, but without, high, as int64."""
+    first, second = (generator or default_generator()).words(size_of(shape))
+    span = high - low
+    wide = ops.Cast(first, dtypes.uint64)
+    if span <= 1 << 32:
+        # The high half of a product is in range and nearly free of bias.
+        scaled = ops.Shr(ops.Mul(wide, full_like(wide, span)), full_like(wide, 32))
+    else:
+        both = ops.Or(
+            ops.Shl(wide, full_like(wide, 32)), ops.Cast(second, dtypes.uint64)
+        )
+        scaled = ops.Mod(both, full_like(both, span))
+    offset = ops.Cast(scaled, dtypes.int64)
+    return Reshape(ops.Add(offset, full_like(offset, low)), shape)
+
+
+class RandomMethods(SortingMethods):
+    """Random tensors, and random changes in place."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def rand(
+        *size: Any,
+        dtype: Any = None,
+        generator: Generator | None = None,
+        device: Any = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """Numbers evenly distributed from 0 up to, but without, 1.
+
+        >>> Tensor.rand(2, 3).shape
+        (2, 3)
+        """
+        node = uniform_node(sizes_of(size), _float_dtype(dtype), generator)
+        return new(node, None, device, requires_grad)
+
+    @staticmethod
+    def randn(
+        *size: Any,
+        dtype: Any = None,
+        generator: Generator | None = None,
+        device: Any = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """Normally distributed numbers with mean 0 and variance 1.
+
+        >>> Tensor.randn(4).shape
+        (4,)
+        """
+        node = normal_node(sizes_of(size), _float_dtype(dtype), generator)
+        return new(node, None, device, requires_grad)
+
+    @staticmethod
+    def randint(
+        low: int,
+        high: Any = None,
+        size: Sequence[int] | None = None,
+        *,
+        dtype: Any = None,
+        generator: Generator | None = None,
+        device: Any = None,
+    ) -> Tensor:
+        """Integers from ``low`` (0 if left out) up to, but without, ``high``.
+
+        >>> bool((Tensor.randint(3, (100,)) < 3).all())
+        True
+        """
+        if size is None:
+            low, high, size = 0, low, high
+        if high <= low:
+            raise ShapeError(
+                f"randint() from {low} up to {high}", hint="high is more than low"
+            )
+        shape = sizes_of([size] if isinstance(size, int) else size)
+        node = integer_node(low, high, shape, generator)
+        return new(node, dtypes.int64 if dtype is None else dtype, device)
+
+    @staticmethod
+    def randperm(
+        n: int, *, dtype: Any = None, generator: Generator | None = None, **_: Any
+    ) -> Tensor:
+        """The numbers from 0 to n - 1 in random order.
+
+        >>> Tensor.randperm(5).sort().values
+        tensor([0, 1, 2, 3, 4])
+        """
+        if n == 0:
+            return TensorBase.tensor_class.zeros(0, dtype=dtypes.int64)
+        keys, _second = (generator or default_generator()).words(n)
+        order = TensorBase.tensor_class.from_node(keys).argsort()
+        return order if dtype is None else order.to(dtype)
+
+    @staticmethod
+    def normal(
+        mean: Any = 0.0,
+        std: Any = 1.0,
+        size: Sequence[int] | None = None,
+        *,
+        dtype: Any = None,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Normally distributed numbers; mean and std may be tensors."""
+        if size is None:
+            size = (mean + std * 0).shape
+        return RandomMethods.randn(*size, dtype=dtype, generator=generator) * std + mean
+
+    def rand_like(self, *, dtype: Any = None, generator: Any = None) -> Tensor:
+        """Numbers between 0 and 1 in the shape and dtype of this tensor."""
+        dtype = self.dtype if dtype is None else dtype
+        return RandomMethods.rand(self.shape, dtype=dtype, generator=generator)
+
+    def randn_like(self, *, dtype: Any = None, generator: Any = None) -> Tensor:
+        """Normal numbers in the shape and dtype of this tensor."""
+        dtype = self.dtype if dtype is None else dtype
+        return RandomMethods.randn(self.shape, dtype=dtype, generator=generator)
+
+    def randint_like(self, low: int, high: int | None = None, **options: Any) -> Tensor:
+        """Integers in the shape and dtype of this tensor."""
+        options.setdefault("dtype", self.dtype)
+        if high is None:
+            low, high = 0, low
+        return RandomMethods.randint(low, high, self.shape, **options)
+
+    def bernoulli(
+        self, p: float | None = None, *, generator: Generator | None = None
+    ) -> Tensor:
+        """1 with the probability that each element (or p) gives, else 0.
+
+        >>> Tensor([0.0, 1.0]).bernoulli()
+        tensor([0., 1.])
+        """
+        dtype = self.dtype if self.dtype.is_floating_point else DEFAULT_FLOAT
+        chance = self.detach() if p is None else p
+        draw = self.rand_like(dtype=dtype, generator=generator)
+        return (draw < chance).to(self.dtype)
+
+    def multinomial(
+        self,
+        num_samples: int,
+        replacement: bool = False,
+        *,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Indices of the last dimension, drawn with the elements as weights.
+
+        >>> Tensor([0.0, 1.0]).multinomial(1)
+        tensor([1])
+        """
+        if self.ndim not in (1, 2) or not self.dtype.is_floating_point:
+            raise ShapeError(
+                f"multinomial() of shape {self.shape} and {self.dtype}",
+                hint="weights are floating-point, in one or two dimensions",
+            )
+        if not replacement and num_samples > self.shape[-1]:
+            raise ShapeError(
+                f"multinomial() of {num_samples} out of {self.shape[-1]} "
+                "without replacement",
+                hint="pass replacement=True",
+            )
+        weights = self.detach()
+        if not replacement:
+            # The k largest of weights that race against each other (Gumbel's trick).
+            draw = self.rand_like(generator=generator)
+            race = weights.log() - (-(1 - draw).log()).log()
+            return race.topk(num_samples).indices
+        sums = weights.cumsum(-1)
+        shape = (*self.shape[:-1], num_samples)
+        draw = RandomMethods.rand(shape, dtype=self.dtype, generator=generator)
+        total = sums.narrow(sums.ndim - 1, self.shape[-1] - 1, 1)
+        return sums.searchsorted(draw * total, right=True)
+
+    def uniform_(
+        self, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None
+    ) -> Tensor:
+        """Replace the elements by numbers evenly distributed from a to b."""
+        return self.copy_(self.rand_like(generator=generator) * (b - a) + a)  # type: ignore[return-value]
+
+    def normal_(
+        self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None
+    ) -> Tensor:
+        """Replace the elements by normally distributed numbers."""
+        return self.copy_(self.randn_like(generator=generator) * std + mean)  # type: ignore[return-value]
+
+    def bernoulli_(self, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+        """Replace the elements by 1 with probability p, else 0."""
+        draw = RandomMethods.rand(self.shape, generator=generator)
+        return self.copy_((draw < p).to(self.dtype))  # type: ignore[return-value]
+
+    def exponential_(self, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
+        """Replace the elements by exponentially distributed numbers."""
+        draw = 1 - self.rand_like(generator=generator)
+        return self.copy_(-draw.log() / lambd)  # type: ignore[return-value]
+
+    def dropout(self, p: float = 0.5, training: bool = True) -> Tensor:
+        """In training, zeros with probability p, the rest scaled by 1 / (1 - p).
+
+        >>> Tensor([1.0, 2.0]).dropout(0.5, training=False)
+        tensor([1., 2.])
+        """
+        if not 0 <= p <= 1:
+            raise TetragradError(
+                f"dropout() with probability {p}", hint="p is between 0 and 1"
+            )
+        if not training or p == 0:
+            return self.alias()
+        if p == 1:
+            return self * 0.0
+        keep = RandomMethods.rand(self.shape) >= p
+        return (self * (1.0 / (1.0 - p))).where(keep, 0.0)
