@@ -248,7 +248,7 @@ class NAdam(MomentOptimizer):
 
 
 def _nesterov_momentum(steps: Tensor, group: ParameterGroup) -> Tensor:
-    decay = Tensor(0.96, dtype=dtypes.float64, device=steps.device)
+    decay = steps.full_like(0.96)
     fading = decay ** (steps * group.scalar("momentum_decay"))
     return group.scalar("betas", 0) * (1 - 0.5 * fading)
 

@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import TetragradError, UnsupportedError
@@ -23,6 +25,9 @@ from tetragrad.tensor.base import realize_tensors
 from tetragrad.tensor.modes import enable_grad, no_grad
 
 State = dict[str, Any]
+
+#: PyTorch's options on how to run a step; here there is one way, fused.
+HINTS = frozenset(["capturable", "differentiable", "foreach", "fused"])
 
 
 class OptimizerStateError(TetragradError, ValueError):
@@ -84,7 +89,7 @@ def _number_tensors(value: Any) -> list[Tensor]:
     if isinstance(value, bool):
         return []
     if isinstance(value, int | float):
-        return [Tensor(float(value), dtype=dtypes.float64)]
+        return [Tensor(np.float64(value))]
     if isinstance(value, tuple) and value and isinstance(value[0], int | float):
         return [tensor for entry in value for tensor in _number_tensors(entry)]
     return []
@@ -296,7 +301,8 @@ class Optimizer:
         saved: Mapping[str, Any],
         states: Mapping[Any, Mapping[str, Any]],
     ) -> None:
-        group.update({name: saved[name] for name in saved if name != "params"})
+        left_out = {"params", *HINTS}
+        group.update({name: saved[name] for name in saved if name not in left_out})
         steps: dict[float, Tensor] = {}
         for parameter, number in zip(group["params"], saved["params"], strict=True):
             if number not in states:
@@ -348,9 +354,9 @@ def check_range(name: str, value: Any, low: float, high: float = math.inf) -> No
 
 
 def check_hints(hints: Mapping[str, Any]) -> None:
-    """Accept PyTorch's hints on how to run a step; here there is one way, fused."""
+    """Accept the options that change nothing here, and refuse unknown ones."""
     for name, value in hints.items():
-        if name not in ("foreach", "fused", "capturable", "differentiable"):
+        if name not in HINTS:
             raise TypeError(f"an optimiser has no option {name!r}")
         if name == "differentiable" and value:
             raise UnsupportedError("gradients do not flow through optimiser steps")
