@@ -61,6 +61,7 @@ from tetragrad.tile.ir import (
 )
 
 SETTINGS = Settings()
+SSE2 = Processor("x86_64-unknown-linux-gnu", "x86-64")
 AVX2 = Processor("x86_64-unknown-linux-gnu", "haswell", ("+avx2", "+fma", "+f16c"))
 AVX512 = Processor(
     "x86_64-unknown-linux-gnu",
@@ -93,10 +94,12 @@ def make_program(
     )
 
 
-def run(program: Program, *arrays: np.ndarray) -> None:
+def run(
+    program: Program, *arrays: np.ndarray, processor: Processor | None = None
+) -> None:
     """Emit, assemble and launch a program on buffers, then on scalars."""
-    target = host_target()
-    code = compiler.assemble(emit(program, target, SETTINGS))
+    target = host_target() if processor is None else make_target(processor)
+    code = compiler.assemble(emit(program, target, SETTINGS), processor)
     CpuProgram(code, program, target).launch([entry.ctypes.data for entry in arrays])
 
 
@@ -171,7 +174,10 @@ EXACT_BINARY = (
 COUNT = 997  # not a multiple of anything
 
 
-def check_ops(cases: Sequence[tuple[type[op.Elementwise], DType, DType]]) -> None:
+def check_ops(
+    cases: Sequence[tuple[type[op.Elementwise], DType, DType]],
+    processor: Processor | None = None,
+) -> None:
     """All cases (op, operand dtype, result dtype) as one program."""
     slots, body, arrays, expected = [], [], [], []
     for kind, dtype, result in cases:
@@ -188,7 +194,7 @@ def check_ops(cases: Sequence[tuple[type[op.Elementwise], DType, DType]]) -> Non
             expected.append(kind.apply(result, *values))
         arrays += [*values, np.zeros(COUNT, result.numpy)]
     program = make_program(slots, [entry for part in body for entry in part])
-    run(program, *arrays)
+    run(program, *arrays, processor=processor)
     place = 0
     for (kind, _, _), wanted in zip(cases, expected, strict=True):
         place += 2 if issubclass(kind, op.Binary) else 1
@@ -238,6 +244,21 @@ def test_ops_are_exact(dtype):
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 def test_casts_are_exact(dtype):
     check_ops([(op.Cast, dtype, target) for target in REAL])
+
+
+@pytest.mark.skipif(
+    not host_target().architecture.startswith("x86"),
+    reason="runs code for older x86 processors",
+)
+@pytest.mark.parametrize("processor", [SSE2, AVX2], ids=["sse2", "avx2"])
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+def test_ops_and_casts_on_older_processors(dtype, processor):
+    if processor is AVX2 and "avx2" not in host_target().features:
+        pytest.skip("this processor has no AVX2")
+    cases = [(op.Cast, dtype, target) for target in REAL]
+    if dtype in REAL_ARITHMETIC:
+        cases += accepted((*EXACT_UNARY, *EXACT_BINARY), dtype)
+    check_ops(cases, processor)
 
 
 @pytest.mark.parametrize("dtype", REAL_ARITHMETIC, ids=str)

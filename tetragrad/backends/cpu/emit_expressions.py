@@ -148,15 +148,20 @@ class Expressions:
     def evaluate(self, recipe: Recipe) -> dict[Expression, Value]:
         """All values of a recipe at the current point."""
         values: dict[Expression, Value] = {}
+        depth = self.scopes.depth
         # Addresses and guards of the statement refer to these afterwards, too.
         self.memory.atoms, self.memory.atom_levels = values, recipe.levels
         for step in recipe.steps:
             key = (step.expression, *map(self._place, step.axes))
-            found = self.scopes.recall(key, step.level)
+            known = self.scopes.stack[step.level].known
+            found = known.get(key)
             if found is None:
-                with self.scopes.at_level(step.level):
+                if step.level == depth:
                     found = self._compute(step.expression, values)
-                self.scopes.remember(key, step.level, found)
+                else:
+                    with self.scopes.at_level(step.level):
+                        found = self._compute(step.expression, values)
+                known[key] = found
             values[step.expression] = found
         return values
 

@@ -87,6 +87,9 @@ class Scopes:
     @contextmanager
     def at_level(self, level: int) -> Iterator[Scope]:
         """Write into an enclosing scope, as if the ones inside were not there."""
+        if level == self.depth:
+            yield self.stack[level]
+            return
         stack, block = self.stack, self.builder.block
         self.stack = stack[: level + 1]
         self.builder.block = self.stack[level].block
