@@ -10,7 +10,8 @@ its address is in range; outside it the load must not touch memory.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
@@ -324,55 +325,98 @@ def walk(*roots: Expression) -> Iterator[Expression]:
         )
 
 
-def substitute(root: Expression, forms: Mapping[int, Affine]) -> Expression:
+def simplify_guard(guard: Guard, sizes: Sequence[int]) -> Guard | None:
+    """Drop conditions that always hold; None if one never does."""
+    kept: list[Affine] = []
+    for form in guard:
+        low, high = form.range(sizes)
+        if high < 0:
+            return None
+        if low < 0 and form not in kept:
+            kept.append(form)
+    return tuple(kept)
+
+
+def substitute(
+    root: Expression,
+    forms: Mapping[int, Affine],
+    sizes: Sequence[int] | None = None,
+    guard: Guard = (),
+) -> Expression:
     """Replace loop axes by affine forms everywhere below ``root``.
 
     Axes bound by a reduction inside are replaced too: callers must rename those
-    consistently (a form for a bound axis must be a plain axis).
+    consistently (a form for a bound axis must be a plain axis). Where the new forms
+    are only in range under ``guard``, loads that they move receive it. With the
+    axes' sizes, conditions that no longer say anything are dropped.
     """
     rewritten: dict[Expression, Expression] = {}
+    substitution = _Substitution(forms, sizes, guard, rewritten)
     for expression in walk(root):
-        rewritten[expression] = _substitute_one(expression, forms, rewritten)
+        rewritten[expression] = substitution.apply(expression)
     return rewritten[root]
 
 
-def _substitute_one(
-    expression: Expression,
-    forms: Mapping[int, Affine],
-    rewritten: Mapping[Expression, Expression],
-) -> Expression:
-    def form(old: Affine) -> Affine:
-        return old.substitute(forms, rewritten.__getitem__)
+@dataclass(frozen=True, slots=True)
+class _Substitution:
+    """Forms for axes, and what has been rewritten so far."""
 
-    match expression:
-        case Load():
-            guard = tuple(form(entry) for entry in expression.guard)
-            address = form(expression.address)
-            return Load(expression.slot, address, guard, expression.dtype)
-        case Position():
-            return Position(form(expression.form), expression.dtype)
-        case Compute():
-            inputs = tuple(rewritten[entry] for entry in expression.inputs)
-            return Compute(expression.op, expression.dtype, inputs)
-        case Select():
-            guard = tuple(form(entry) for entry in expression.guard)
-            inside = rewritten[expression.inside]
-            return Select(guard, inside, rewritten[expression.outside])
-        case Reduction():
-            axes = tuple(_renamed(axis, forms) for axis in expression.axes)
-            return Reduction(expression.op, axes, rewritten[expression.body])
-        case Scan():
-            axis = _renamed(expression.axis, forms)
-            body = rewritten[expression.body]
-            return Scan(expression.op, axis, body, expression.reverse)
-        case Quotient():
-            return Quotient(form(expression.form), expression.divisor, expression.limit)
-        case Remainder():
-            return Remainder(form(expression.form), expression.divisor)
-        case Indexed():
-            value = rewritten[expression.value]
-            return Indexed(value, expression.low, expression.high)
-    return expression
+    forms: Mapping[int, Affine]
+    sizes: Sequence[int] | None
+    guard: Guard
+    rewritten: Mapping[Expression, Expression]
+
+    def form(self, old: Affine) -> Affine:
+        return old.substitute(self.forms, self.rewritten.__getitem__)
+
+    def needed(self, guard: Guard) -> Guard | None:
+        """What of a guard must be tested; None if it never holds."""
+        return guard if self.sizes is None else simplify_guard(guard, self.sizes)
+
+    def apply(self, expression: Expression) -> Expression:
+        """One expression, after those below it."""
+        rewritten, form = self.rewritten, self.form
+        match expression:
+            case Load():
+                return self.load(expression)
+            case Select():
+                return self.select(expression)
+            case Position():
+                return Position(form(expression.form), expression.dtype)
+            case Compute():
+                inputs = tuple(rewritten[entry] for entry in expression.inputs)
+                return Compute(expression.op, expression.dtype, inputs)
+            case Reduction():
+                axes = tuple(_renamed(axis, self.forms) for axis in expression.axes)
+                return Reduction(expression.op, axes, rewritten[expression.body])
+            case Scan():
+                axis = _renamed(expression.axis, self.forms)
+                body = rewritten[expression.body]
+                return Scan(expression.op, axis, body, expression.reverse)
+            case Quotient():
+                limit = expression.limit
+                return Quotient(form(expression.form), expression.divisor, limit)
+            case Remainder():
+                return Remainder(form(expression.form), expression.divisor)
+            case Indexed():
+                value = rewritten[expression.value]
+                return Indexed(value, expression.low, expression.high)
+        return expression
+
+    def load(self, load: Expression) -> Expression:
+        address = self.form(load.address)
+        inherited = () if load.free_axes.isdisjoint(self.forms) else self.guard
+        guard = self.needed((*map(self.form, load.guard), *inherited))
+        if guard is None:
+            return literal(0, load.dtype)
+        return Load(load.slot, address, guard, load.dtype)
+
+    def select(self, select: Expression) -> Expression:
+        inside, outside = self.rewritten[select.inside], self.rewritten[select.outside]
+        guard = self.needed(tuple(map(self.form, select.guard)))
+        if guard is None:
+            return outside
+        return Select(guard, inside, outside) if guard else inside
 
 
 def _renamed(axis: int, forms: Mapping[int, Affine]) -> int:

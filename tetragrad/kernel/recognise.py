@@ -147,7 +147,7 @@ def _take(
     """The one term at axis = target; the other reduce axes remain."""
     guard = (target, target.scale(-1).shift(sizes[axis] - 1))
     address = _clamped(target, sizes[axis])
-    value = substitute(chosen, {axis: address})
+    value = substitute(chosen, {axis: address}, sizes, guard)
     value = select(guard, value, _identity(op, chosen), sizes)
     rest = tuple(entry for entry in axes if entry != axis)
     return reduction(op, rest, value, sizes) if rest else value
@@ -234,7 +234,10 @@ def scatter(
         guard = (raw, raw.scale(-1).shift(sizes[axis] - 1))
         position = _clamped(raw, sizes[axis])
         return Scatter(
-            axis, position, guard, substitute(match.chosen, {axis: position})
+            axis,
+            position,
+            guard,
+            substitute(match.chosen, {axis: position}, sizes, guard),
         )
     return None
 
@@ -265,5 +268,5 @@ def _scan(
         return None
     if _binds(body.inside, reduced) or _binds(body.inside, running):
         return None
-    inside = substitute(body.inside, {reduced: axis_form(running)})
+    inside = substitute(body.inside, {reduced: axis_form(running)}, sizes)
     return Scan(op, running, inside, form.coefficient(reduced) > 0)

@@ -22,19 +22,8 @@ from tetragrad.kernel.expression import (
     Position,
     Select,
     literal,
+    simplify_guard,
 )
-
-
-def simplify_guard(guard: Guard, sizes: Sequence[int]) -> Guard | None:
-    """Drop conditions that always hold; None if one never does."""
-    kept: list[Affine] = []
-    for form in guard:
-        low, high = form.range(sizes)
-        if high < 0:
-            return None
-        if low < 0 and form not in kept:
-            kept.append(form)
-    return tuple(kept)
 
 
 def select(
