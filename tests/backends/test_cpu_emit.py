@@ -14,7 +14,7 @@ import pytest
 
 from tetragrad.backends.cpu import compiler
 from tetragrad.backends.cpu.compiler import Processor
-from tetragrad.backends.cpu.device import CpuProgram
+from tetragrad.backends.cpu.device import CpuProgram, facts_of
 from tetragrad.backends.cpu.emit import emit
 from tetragrad.backends.cpu.target import host_target, make_target
 from tetragrad.core import dtypes
@@ -100,7 +100,8 @@ def run(
     """Emit, assemble and launch a program on buffers, then on scalars."""
     target = host_target() if processor is None else make_target(processor)
     code = compiler.assemble(emit(program, target, SETTINGS), processor)
-    CpuProgram(code, program, target).launch([entry.ctypes.data for entry in arrays])
+    loaded = CpuProgram(facts_of(program, target), code)
+    loaded.launch([entry.ctypes.data for entry in arrays])
 
 
 def load(slot: int, address: Affine, dtype: DType = f32, guard: Guard = ()) -> Load:
@@ -676,7 +677,7 @@ def test_grids_split_into_parts_cover_everything_once():
     program = make_program([(f32, 105)], [Grid(tuple(enumerate(shape)), (store,))])
     target = host_target()
     loaded = CpuProgram(
-        compiler.assemble(emit(program, target, SETTINGS)), program, target
+        facts_of(program, target), compiler.assemble(emit(program, target, SETTINGS))
     )
     signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     function = signature(loaded._module.address("program_0"))

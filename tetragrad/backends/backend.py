@@ -28,6 +28,8 @@ BACKENDS: Final = {
 class Executable(ABC):
     """Code for one kernel, loaded on a device."""
 
+    __slots__ = ("__weakref__",)
+
     @abstractmethod
     def launch(self, addresses: Sequence[int]) -> None:
         """Run with the addresses of the slots, then of the launch scalars."""
@@ -48,12 +50,15 @@ class Device(ABC):
         """Target text for a tile program."""
 
     @abstractmethod
-    def assemble(self, text: str) -> bytes:
-        """Machine code for target text; it can be kept on disk."""
+    def assemble(self, text: str, program: Program) -> bytes:
+        """Machine code for a program's target text, with all that loading needs.
+
+        It can be kept on disk, and may run in another thread or process.
+        """
 
     @abstractmethod
-    def load(self, code: bytes, program: Program) -> Executable:
-        """Make machine code callable."""
+    def load(self, code: bytes) -> Executable:
+        """Make what ``assemble`` gave callable."""
 
 
 def open_device(name: str) -> Device:

@@ -1,57 +1,85 @@
-"""From kernels to executables: equal kernels once, and machine code kept on disk."""
+"""From kernels to executables: equal kernels once, and machine code kept on disk.
+
+Planning and emitting are Python, assembling is native and leaves the interpreter's
+lock alone, so a kernel is assembled while the next one is being emitted.
+"""
 
 from __future__ import annotations
 
 import gc
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.core.settings import Settings
 from tetragrad.engine.disk_cache import DiskCache
 from tetragrad.kernel.ir import Kernel
 
-_loaded: dict[tuple[Any, ...], Executable] = {}
+#: Executables in use, by kernel, device and settings.
+_loaded: WeakValueDictionary[tuple[Any, ...], Executable] = WeakValueDictionary()
 _lock = threading.RLock()
 
 
 def executables(
     kernels: Sequence[Kernel], device: Device, settings: Settings
 ) -> list[Executable]:
-    """An executable for each kernel, compiling only what is new."""
-    return [executable(kernel, device, settings) for kernel in kernels]
+    """An executable for each kernel: from memory, from disk, or compiled now."""
+    found: dict[Kernel, Executable] = {}
+    with _lock, _collector_paused(), ThreadPoolExecutor(1) as assembler:
+        pending: dict[Kernel, Future[bytes]] = {}
+        for kernel in dict.fromkeys(kernels):
+            known = _loaded.get(_key(kernel, device, settings))
+            known = known or device.interpret(kernel)
+            if known is None:
+                pending[kernel] = _start(kernel, device, settings, assembler)
+            else:
+                found[kernel] = known
+        for kernel, code in pending.items():
+            found[kernel] = device.load(code.result())
+        for kernel, executable in found.items():
+            _loaded[_key(kernel, device, settings)] = executable
+    return [found[kernel] for kernel in kernels]
 
 
-def executable(kernel: Kernel, device: Device, settings: Settings) -> Executable:
-    """The executable of one kernel, from memory, from disk, or compiled now."""
-    key = (kernel, device.name, settings.code_key())
-    found = _loaded.get(key)
-    if found is None:
-        with _lock, _collector_paused():
-            found = _loaded.get(key)
-            if found is None:
-                found = _loaded[key] = compile_kernel(kernel, device, settings)
-    return found
+def _key(kernel: Kernel, device: Device, settings: Settings) -> tuple[Any, ...]:
+    return (kernel, device.name, settings.code_key())
 
 
-def compile_kernel(kernel: Kernel, device: Device, settings: Settings) -> Executable:
-    """Turn one kernel into loaded code."""
-    interpreted = device.interpret(kernel)
-    if interpreted is not None:
-        return interpreted
+def _start(
+    kernel: Kernel, device: Device, settings: Settings, assembler: ThreadPoolExecutor
+) -> Future[bytes]:
+    """Begin to make the code of one kernel; the future gives it."""
+    cache = DiskCache(settings)
+    key = cache.key(kernel, device.target, settings)
+    code = cache.read(key)
+    if code is not None:
+        kept: Future[bytes] = Future()
+        kept.set_result(code)
+        return kept
+    program, text = compile_kernel(kernel, device, settings)
+
+    def assemble() -> bytes:
+        made = device.assemble(text, program)
+        cache.write(key, made)
+        return made
+
+    return assembler.submit(assemble)
+
+
+def compile_kernel(
+    kernel: Kernel, device: Device, settings: Settings
+) -> tuple[Any, str]:
+    """Turn one kernel into a tile program and target text."""
+    # Imported at the first compile, so that importing the package stays light.
     from tetragrad.tile.plans import build, choose_plan
 
     plan = choose_plan(kernel, device.target, settings)
     program = build(kernel, plan, device.target)
-    cache = DiskCache(settings)
-    key = cache.key(kernel, device.target, settings)
-    code = cache.read(key)
-    if code is None:
-        code = device.assemble(device.emit(program, settings))
-        cache.write(key, code)
-    return device.load(code, program)
+    return program, device.emit(program, settings)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from tetragrad.tile.ir import Program
 class InterpretedKernel(Executable):
     """A kernel as NumPy runs it, on buffers given by address."""
 
+    __slots__ = ("kernel",)
+
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
 
@@ -56,10 +58,10 @@ class ReferenceDevice(Device):
     def emit(self, program: Program, settings: Settings) -> str:
         raise UnsupportedError("the reference backend interprets; it emits nothing")
 
-    def assemble(self, text: str) -> bytes:
+    def assemble(self, text: str, program: Program) -> bytes:
         raise UnsupportedError("the reference backend interprets; it has no assembler")
 
-    def load(self, code: bytes, program: Program) -> Executable:
+    def load(self, code: bytes) -> Executable:
         raise UnsupportedError("the reference backend interprets; it loads no code")
 
 
