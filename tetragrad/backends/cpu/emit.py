@@ -23,7 +23,7 @@ from tetragrad.backends.cpu.emit_reductions import Reductions
 from tetragrad.backends.cpu.emit_scopes import Scopes
 from tetragrad.backends.cpu.emit_statements import Statements
 from tetragrad.backends.cpu.emit_work import may_run_in_parallel, work_of
-from tetragrad.backends.cpu.vector import Builder, Value, constant
+from tetragrad.backends.cpu.vector import Builder, Value, constant, quoted
 from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import Settings
@@ -97,9 +97,9 @@ def uses_threads(program: Program, target: Target) -> bool:
 
 def _entry(program: Program, grids: Sequence[Grid], target: Target) -> str:
     """The function that runs the grids in order."""
-    lines = [f"define void @{program.name}(ptr %pool, ptr %arguments) #0 {{"]
+    lines = [f"define void {quoted(program.name)}(ptr %pool, ptr %arguments) #0 {{"]
     for number, grid in enumerate(grids):
-        function = f"@{program.name}_{number}"
+        function = quoted(f"{program.name}_{number}")
         parts = _parts_of(grid, target)
         if parts == 1:
             lines.append(f"  call void {function}(ptr %arguments, i64 0, i64 1)")

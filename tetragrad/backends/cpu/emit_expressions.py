@@ -83,8 +83,11 @@ class Expressions:
         self.reduce: Callable[[Reduction], Value] = _no_reductions
 
     def lanes_for(self, values: Iterable[Expression], *others: DType) -> int:
-        """Lanes in which a register holds each value that these are made of."""
-        dtypes_met = {entry.dtype for entry in outside_reductions(values)}
+        """Lanes in which a register holds each value that these are made of.
+
+        Indices do not count: they are mostly the same for all lanes.
+        """
+        dtypes_met = {entry.dtype for entry in _operands_below(values)}
         return lanes_for({*dtypes_met, *others}, self.vector_bytes)
 
     # --- preparing ---------------------------------------------------------------
@@ -264,6 +267,18 @@ def _atoms(forms: Iterable[Affine]) -> Iterator[Expression]:
         for atom, _ in form.terms:
             if isinstance(atom, Expression):
                 yield atom
+
+
+def _operands_below(roots: Iterable[Expression]) -> set[Expression]:
+    """All values that some are computed from, but for what addresses are made of."""
+    found: set[Expression] = set()
+    stack = list(roots)
+    while stack:
+        expression = stack.pop()
+        if expression not in found:
+            found.add(expression)
+            stack.extend(expression.operands)
+    return found
 
 
 def outside_reductions(roots: Iterable[Expression]) -> Iterator[Expression]:

@@ -52,6 +52,9 @@ class Reductions:
     def reduce(self, reduction: Reduction) -> Value:
         """The reduction's value at the current point, rounded to its dtype."""
         axes = [(axis, self.extents[axis]) for axis in reduction.axes]
+        if any(extent == 0 for _, extent in axes):
+            nothing = reduction.op.identity(reduction.dtype)
+            return constant(nothing, reduction.dtype)
         result = self._reduce_lanes(reduction, axes)
         if result is None:
             result = self._reduce_points(reduction, axes)

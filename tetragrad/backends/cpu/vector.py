@@ -127,6 +127,11 @@ def constant_lanes(values: Sequence[Number], dtype: DType) -> Value:
     return Value(f"<{items}>", dtype, len(values))
 
 
+def quoted(name: str) -> str:
+    """The name of a function, which may hold any printable character."""
+    return f'@"{name}"'
+
+
 def _take_heap(nbytes: int) -> list[str]:
     """``%heap``, aligned, inside the ``%block`` to be freed."""
     return [
@@ -212,7 +217,7 @@ class Builder:
 
     def function(self, name: str, parameters: str) -> str:
         """The finished function."""
-        lines = [f"define void @{name}({parameters}) #0 {{", "entry:"]
+        lines = [f"define void {quoted(name)}({parameters}) #0 {{", "entry:"]
         if self.heap_bytes:
             self.declarations |= {"declare ptr @malloc(i64)", "declare void @free(ptr)"}
             lines += _take_heap(self.heap_bytes)
