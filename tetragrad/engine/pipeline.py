@@ -9,22 +9,39 @@ from collections.abc import Sequence
 
 from tetragrad.backends.backend import Device
 from tetragrad.core.settings import Settings
+from tetragrad.core.target import Target
 from tetragrad.engine.assembly import executables
 from tetragrad.engine.placement import place
 from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import Structure
 from tetragrad.graph.node import Node
+from tetragrad.graph.verify import verify_graph
 from tetragrad.kernel.fusion import fuse
-from tetragrad.kernel.lowering import lower
+from tetragrad.kernel.groups import Group
+from tetragrad.kernel.lowering import Lowered, lower
+from tetragrad.kernel.verify import verify_kernel
 
 
 def compile_graph(
     outputs: Sequence[Node], structure: Structure, device: Device, settings: Settings
 ) -> Schedule:
     """Turn a graph without markers into launches, in the order to run them."""
-    groups = fuse(outputs, device.target, join=settings.fuse)
+    groups, kernels = kernels_of(outputs, device.target, settings)
+    programs = executables([entry.kernel for entry in kernels], device, settings)
+    return place(kernels, groups, programs, outputs, structure)
+
+
+def kernels_of(
+    outputs: Sequence[Node], target: Target, settings: Settings
+) -> tuple[list[Group], list[Lowered]]:
+    """Fuse and lower a graph: the groups that compute something, and their kernels."""
+    if settings.verify:
+        verify_graph(outputs)
+    groups = fuse(outputs, target, join=settings.fuse)
     groups = [group for group in groups if group.roots[0].numel > 0]
     in_memory = {root for group in groups for root in group.roots}
     kernels = [lower(group.roots, in_memory) for group in groups]
-    programs = executables([entry.kernel for entry in kernels], device, settings)
-    return place(kernels, groups, programs, outputs, structure)
+    if settings.verify:
+        for kernel in {entry.kernel for entry in kernels}:
+            verify_kernel(kernel)
+    return groups, kernels
