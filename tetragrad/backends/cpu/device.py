@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import ctypes
 import json
+import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ class Facts:
     """What loading object code needs to know of the program it was made from."""
 
     name: str
+    arguments: int
     uses_threads: bool
     scratch_bytes: list[int]
 
@@ -42,7 +44,8 @@ def facts_of(program: Program, target: Target) -> Facts:
         elements_of(tile) * memory_dtype(tile.dtype).itemsize
         for tile in program.scratch
     ]
-    return Facts(program.name, uses_threads(program, target), sizes)
+    arguments = len(program.slots) + len(program.scalars) + len(sizes)
+    return Facts(program.name, arguments, uses_threads(program, target), sizes)
 
 
 class CpuProgram(Executable):
@@ -56,13 +59,14 @@ class CpuProgram(Executable):
         self.address = self._module.address(facts.name)
         self._entry = _Entry(self.address)
         self._scratch_sizes = facts.scratch_bytes
+        self._pack = struct.Struct(f"{facts.arguments}Q").pack
 
     def launch(self, addresses: Sequence[int]) -> None:
         """Run with the addresses of the slots, then of the scalars' values."""
         if self._scratch_sizes:
             addresses = [*addresses, *_scratch.addresses(self._scratch_sizes)]
         state = pool.state_address() if self.uses_threads else None
-        self._entry(state, self._pack(*addresses))
+        self._entry(state, struct.pack(f"{len(addresses)}Q", *addresses))
 
 
 class _Scratch(threading.local):
