@@ -19,6 +19,7 @@ from tetragrad.kernel.expression import (
     literal,
 )
 from tetragrad.kernel.ir import Mode, Output
+from tetragrad.tile.plans.transpose import TransposePlan
 
 FLOAT = dtypes.float32
 
@@ -46,6 +47,28 @@ def test_map_broadcasts_and_transposes(target):
     value = compute(ops.Mul, load(0, form(a0=1)), load(1, form(a0=1, a1=9)))
     output = Output(2, form(a0=21, a1=1), value, (0, 1))
     check(kernel_of((9, 21), [(FLOAT, 9), (FLOAT, 189), (FLOAT, 189)], output), target)
+
+
+@ALL_TARGETS
+@pytest.mark.parametrize("shape", [(8, 8), (65, 130), (70, 9)])
+def test_transposition(target, shape):
+    rows, columns = shape
+    crossed = load(0, form(a0=1, a1=rows))
+    value = compute(ops.Add, crossed, load(1, form(a0=columns, a1=1)))
+    output = Output(2, form(a0=columns, a1=1), value, (0, 1))
+    size = rows * columns
+    plan = check(kernel_of(shape, [(FLOAT, size)] * 3, output), target)
+    assert isinstance(plan.stages[0][0], TransposePlan)
+
+
+@ALL_TARGETS
+def test_transposition_with_guard_and_batch(target):
+    """Channels become last, with a border of zeros along the rows."""
+    inside = (form(-1, a2=1), form(10, a2=-1))
+    address = form(-1, a0=200, a1=10, a2=1)
+    value = Select(inside, Load(0, address, inside, FLOAT), literal(0.0, FLOAT))
+    output = Output(1, form(a0=240, a1=1, a2=20), value, (0, 1, 2))
+    check(kernel_of((3, 20, 12), [(FLOAT, 600), (FLOAT, 720)], output), target)
 
 
 @ALL_TARGETS

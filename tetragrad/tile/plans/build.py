@@ -30,8 +30,9 @@ from tetragrad.tile.plans.nest import NestPlan, build_nest
 from tetragrad.tile.plans.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.scope import Builder
+from tetragrad.tile.plans.transpose import TransposePlan, build_transpose
 
-GridPlan = NestPlan | ContractionPlan | FillPlan
+GridPlan = NestPlan | ContractionPlan | TransposePlan | FillPlan
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def build_grid(builder: Builder, grid: GridPlan) -> list[Statement]:
             return build_nest(builder, grid)
         case ContractionPlan():
             return build_contraction(builder, grid)
+        case TransposePlan():
+            return build_transpose(builder, grid)
         case FillPlan():
             return build_fill(builder, grid)
 

@@ -33,6 +33,7 @@ from tetragrad.tile.plans.traffic import (
     vector_cost,
     work,
 )
+from tetragrad.tile.plans.transpose import TransposePlan, crossing_loads
 
 # A reduction over so few positions is computed again wherever it is needed.
 SHORT_REDUCTION = 64
@@ -49,6 +50,10 @@ ENOUGH_PIECES = 64
 BLOCK_SIDE = 64
 ENOUGH_BLOCKS = 32
 SHALLOWEST = 1024
+# Transpositions: the side of a square of positions (16 KiB of float32), and of the
+# smallest that is worth one.
+SQUARE_SIDE = 64
+SHORTEST_SQUARE = 8
 # Vectors side by side, which hides the latency of a chain of additions.
 SIDE_BY_SIDE = 4
 
@@ -69,7 +74,7 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     return Plan(tuple(cuts), tuple(stages))
 
 
-# --- cuts ------------------------------------------------------------------------------
+# --- cuts ---------------------------------------------------------------------------
 
 
 def choose_cut(kernel: Kernel) -> Cut | None:
@@ -142,7 +147,7 @@ def _is_repeated(kernel: Kernel, value: Reduction) -> bool:
     return False
 
 
-# --- grids -----------------------------------------------------------------------------
+# --- grids --------------------------------------------------------------------------
 
 
 def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
@@ -154,7 +159,8 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
     if contraction is not None and is_worth_packing(kernel, contraction):
         return (choose_contraction(kernel, contraction, target),)
     for group in group_outputs(kernel):
-        grids.append(choose_nest(kernel, group, target))
+        transpose = choose_transpose(kernel, group, target)
+        grids.append(transpose or choose_nest(kernel, group, target))
     return tuple(grids)
 
 
@@ -224,6 +230,31 @@ def separate_axes(kernel: Kernel, output: Output) -> set[int]:
         if high - low < coefficient:
             found.add(axis)
     return found
+
+
+def choose_transpose(
+    kernel: Kernel, group: tuple[int, ...], target: Target
+) -> TransposePlan | None:
+    """Squares of two axes, where some load is contiguous along another axis."""
+    outputs = [kernel.outputs[number] for number in group]
+    axes = outputs[0].axes
+    if not cuttable(kernel) and all(entry.mode is Mode.STORE for entry in outputs):
+        for store_axis in axes:
+            if any(entry.address.coefficient(store_axis) != 1 for entry in outputs):
+                continue
+            for load_axis in axes:
+                sizes = (kernel.axes[load_axis], kernel.axes[store_axis])
+                if min(sizes) < SHORTEST_SQUARE or load_axis == store_axis:
+                    continue
+                if crossing_loads(outputs, load_axis, store_axis):
+                    grid = tuple(
+                        axis for axis in axes if axis not in (load_axis, store_axis)
+                    )
+                    lanes = target.vector_lanes(lane_bytes(outputs))
+                    return TransposePlan(
+                        group, grid, load_axis, store_axis, SQUARE_SIDE, lanes
+                    )
+    return None
 
 
 def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestPlan:

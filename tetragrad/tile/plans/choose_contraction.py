@@ -170,7 +170,7 @@ def in_output_order(kernel: Kernel, axes: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(axes, key=lambda axis: (-step(axis), axis)))
 
 
-# --- what a plan costs -------------------------------------------------------------------
+# --- what a plan costs --------------------------------------------------------------
 
 
 def _cost(kernel: Kernel, contraction: Contraction, plan: ContractionPlan) -> float:

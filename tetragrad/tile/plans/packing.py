@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from tetragrad.kernel.affine import ZERO, Affine
-from tetragrad.kernel.expression import Expression, Guard, Select, literal
+from tetragrad.kernel.expression import Expression, Guard, Select, forms_of, literal
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Layout, Map, Space, Statement, Tile
+from tetragrad.tile.layout import CACHE_LINE_BYTES, odd_lines
 from tetragrad.tile.plans.contraction import Block, strides_of
+from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,
@@ -23,9 +26,57 @@ from tetragrad.tile.plans.scope import (
     strips,
 )
 
-CACHE_LINE_BYTES = 64
 # Vectors that one packing step moves.
 PACKED_VECTORS = 2
+# Positions below which an axis is a poor choice for vectors.
+SHORT_AXIS = 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring axes of a block along which an operand moves evenly.
+
+    They are walked as one axis of ``extent`` positions, each of which moves the
+    block's flat index by ``stride``. ``size`` is how many positions the kernel has,
+    more than ``extent`` where the run contains the block's chunked axis.
+    """
+
+    axes: tuple[int, ...]
+    extent: int
+    stride: int
+    size: int
+    is_chunked: bool
+
+
+def runs_of(kernel: Kernel, block: Block, operand: Expression) -> list[Run]:
+    """The axes of a block in as few runs as the operand's addresses allow."""
+    forms = [form for entry in walk_until({}, operand) for form in forms_of(entry)]
+    found: list[Run] = []
+    stride = 1
+    for axis in reversed((block.chunked, *block.inner)):
+        is_chunked = axis == block.chunked
+        extent = block.chunk if is_chunked else kernel.axes[axis]
+        run = Run((axis,), extent, stride, kernel.axes[axis], is_chunked)
+        stride *= extent
+        if found and extent > 1 and _continues(forms, axis, found[-1]):
+            last = found.pop()
+            run = Run(
+                (axis, *last.axes),
+                extent * last.extent,
+                last.stride,
+                kernel.axes[axis] * last.extent,
+                is_chunked,
+            )
+        found.append(run)
+    return found
+
+
+def _continues(forms: Sequence[Affine], axis: int, run: Run) -> bool:
+    """Whether a step of the axis is a walk along the whole run."""
+    return all(
+        form.coefficient(axis) == form.coefficient(run.axes[-1]) * run.extent
+        for form in forms
+    )
 
 
 @dataclass(frozen=True)
@@ -35,53 +86,49 @@ class Placed:
     block: Block
     start: Affine
 
-    def guard(self, kernel: Kernel, position: Affine) -> Guard:
-        """The condition that a position of the chunked axis exists."""
-        size = kernel.axes[self.block.chunked]
-        return ((self.start + position).scale(-1).shift(size - 1),)
-
 
 @dataclass(frozen=True)
 class Operand:
-    """One side of a contraction: its values, and its blocks along depth and side."""
+    """One side of a contraction: its values, and its blocks along depth and side.
+
+    ``lanes_along_side`` says that the micro-kernel reads whole vectors along the
+    side; otherwise it reads single elements, and either order will do.
+    """
 
     name: str
+    kernel: Kernel
     value: Expression
     depth: Block
     side: Block
     lanes: int
     lanes_along_side: bool
 
-    def vector_axis(self, kernel: Kernel) -> int:
-        """The axis to move whole vectors along: where memory is contiguous."""
-        side = (self.side.chunked, *self.side.inner)
-        depth = (self.depth.chunked, *self.depth.inner)
-        contiguous = [
-            axis
-            for axis in (*side, *depth)
-            if 1 in strides_of(self.value, axis)
-            and (self.extent(kernel, axis) > 3 or len(side) + len(depth) == 2)
-        ]
-        if contiguous:
-            # An axis on which the tile is contiguous too, if there is one.
-            return min(contiguous, key=lambda axis: axis != side[-1])
-        return side[-1]
+    @cached_property
+    def depth_runs(self) -> list[Run]:
+        """Runs of axes along the depth, innermost first."""
+        return runs_of(self.kernel, self.depth, self.value)
 
-    def extent(self, kernel: Kernel, axis: int) -> int:
-        """Positions of an axis within a block."""
-        for block in (self.side, self.depth):
-            if axis == block.chunked:
-                return block.chunk
-        return kernel.axes[axis]
+    @cached_property
+    def side_runs(self) -> list[Run]:
+        """Runs of axes along the side, innermost first."""
+        return runs_of(self.kernel, self.side, self.value)
+
+    @cached_property
+    def vector_run(self) -> Run:
+        """The run to move whole vectors along: where memory is contiguous.
+
+        If that is not where the tile is, vectors are scattered; gathers are slower.
+        """
+        runs = self.side_runs + self.depth_runs
+        contiguous = [run for run in runs if 1 in strides_of(self.value, run.axes[-1])]
+        return max(contiguous or runs, key=lambda run: min(run.extent, self.lanes))
 
     def tile(self, builder: Builder, side_size: int) -> Tile:
         """The tile for a packed block, indexed [depth, side]."""
-        kernel = builder.kernel
-        depth_size = self.depth.size(kernel)
-        depth_axes = (self.depth.chunked, *self.depth.inner)
+        depth_size = self.depth.size(self.kernel)
         dtype = self.value.dtype
         line = CACHE_LINE_BYTES // dtype.itemsize
-        by_depth = self.vector_axis(kernel) in depth_axes
+        by_depth = self.vector_run in self.depth_runs
         if by_depth and not self.lanes_along_side:
             layout = Layout((1, odd_lines(depth_size, line)))
         else:
@@ -90,19 +137,11 @@ class Operand:
         return builder.tile(self.name, shape, dtype, Space.SHARED, layout)
 
 
-def odd_lines(size: int, line: int) -> int:
-    """Round up to an odd number of cache lines, so that rows spread over the sets."""
-    if size <= line:
-        return size
-    lines = -(-size // line)
-    return (lines + 1 - lines % 2) * line
-
-
 def pack(
     operand: Operand, scope: Scope, depth: Placed, side: Placed, tile: Tile
 ) -> list[Statement]:
     """Write a block of the operand into its tile."""
-    return _Packing(operand, scope, depth, side, tile).run()
+    return _Packing(operand, depth, side, tile).run(scope)
 
 
 @dataclass(frozen=True)
@@ -117,78 +156,70 @@ class _Position:
 @dataclass(frozen=True)
 class _Packing:
     operand: Operand
-    scope: Scope
     depth: Placed
     side: Placed
     tile: Tile
 
-    def run(self) -> list[Statement]:
-        """Loops over all axes of the block, vectors along the best one."""
-        kernel = self.scope.builder.kernel
-        vector = self.operand.vector_axis(kernel)
-        axes = [
-            axis
-            for placed in (self.depth, self.side)
-            for axis in (placed.block.chunked, *placed.block.inner)
-            if axis != vector
+    def run(self, scope: Scope) -> list[Statement]:
+        """Loops over all runs of the block, vectors along the best one."""
+        vector = self.operand.vector_run
+        runs = [
+            run
+            for run in self.operand.depth_runs + self.operand.side_runs
+            if run is not vector
         ]
         # Walk memory in order: large steps outside.
-        axes.sort(key=self._step, reverse=True)
-        return self._loops([*axes], vector, self.scope, _Position())
+        runs.sort(key=self._step, reverse=True)
+        return self._loops(runs, scope, _Position())
 
-    def _step(self, axis: int) -> int:
-        steps = strides_of(self.operand.value, axis)
+    def _step(self, run: Run) -> int:
+        steps = strides_of(self.operand.value, run.axes[-1])
         return max((abs(step) for step in steps), default=0)
 
     def _loops(
-        self, axes: Sequence[int], vector: int, scope: Scope, position: _Position
+        self, runs: Sequence[Run], scope: Scope, position: _Position
     ) -> list[Statement]:
-        if not axes:
-            return self._strips(vector, scope, position)
-        axis, *others = axes
+        if not runs:
+            return self._strips(scope, position)
+        run, *others = runs
 
         def step(offset: Affine) -> list[Statement]:
-            inner, moved = self._bind(axis, offset, scope, position)
-            return self._loops(others, vector, inner, moved)
+            return self._loops(others, *self._bind(run, offset, scope, position))
 
-        return loop(scope.builder, self._extent(axis), step, unroll=True)
+        return loop(scope.builder, run.extent, step, unroll=True)
 
-    def _strips(
-        self, vector: int, scope: Scope, position: _Position
-    ) -> list[Statement]:
-        """Vectors along one axis; the strip binds the axis to its offset first."""
-        extent = self._extent(vector)
-        strip = fitting_strip(vector, extent, self.operand.lanes, PACKED_VECTORS)
+    def _strips(self, scope: Scope, position: _Position) -> list[Statement]:
+        """Vectors along one run; a strip gives the offset, and then the run is bound."""
+        run = self.operand.vector_run
+        axis = run.axes[-1]
+        strip = fitting_strip(axis, run.extent, self.operand.lanes, PACKED_VECTORS)
 
         def body(inner: Scope) -> list[Statement]:
-            bound, moved = self._bind(vector, inner.forms[vector], inner, position)
+            bound, moved = self._bind(run, inner.forms[axis], inner, position)
             return [self._store(bound, moved)]
 
-        return strips(scope, strip, ZERO, extent, body)
-
-    def _extent(self, axis: int) -> int:
-        return self.operand.extent(self.scope.builder.kernel, axis)
+        return strips(scope, strip, ZERO, run.extent, body)
 
     def _bind(
-        self, axis: int, offset: Affine, scope: Scope, position: _Position
+        self, run: Run, offset: Affine, scope: Scope, position: _Position
     ) -> tuple[Scope, _Position]:
-        """Move along an axis: its form, its place in the tile, its guard."""
-        kernel = scope.builder.kernel
+        """Move along a run: the form of its axes, its place in the tile, its guard."""
+        along_depth = run.axes[-1] in self.operand.depth.axes
+        placed = self.depth if along_depth else self.side
+        flat = offset
+        if run.is_chunked:
+            flat = offset + placed.start.scale(run.extent // placed.block.chunk)
+        for axis in run.axes[:-1]:
+            scope = scope.bind(axis, ZERO)
+        scope = scope.bind(run.axes[-1], flat)
+        exists = flat.scale(-1).shift(run.size - 1)
         depth, side, guard = position.depth, position.side, position.depth_guard
-        if axis in self.depth.block.axes:
-            depth = depth + offset.scale(flat_stride(kernel, self.depth.block, axis))
-            if axis != self.depth.block.chunked:
-                return scope.bind(axis, offset), _Position(depth, side, guard)
-            conditions = self.depth.guard(kernel, offset)
-            guard = tuple(form for form in conditions if not scope.builder.always(form))
-            bound = scope.bind(axis, self.depth.start + offset)
-            return bound, _Position(depth, side, guard)
-        side = side + offset.scale(flat_stride(kernel, self.side.block, axis))
-        if axis != self.side.block.chunked:
-            return scope.bind(axis, offset), _Position(depth, side, guard)
-        conditions = self.side.guard(kernel, offset)
-        bound = scope.bind(axis, self.side.start + offset).with_guard(*conditions)
-        return bound, _Position(depth, side, guard)
+        if not along_depth:
+            side = side + offset.scale(run.stride)
+            return scope.with_guard(exists), _Position(depth, side, guard)
+        if not scope.builder.always(exists):
+            guard = (exists,)
+        return scope, _Position(depth + offset.scale(run.stride), side, guard)
 
     def _store(self, scope: Scope, position: _Position) -> Statement:
         """One vector into the tile; beyond the end of the depth it is zero."""

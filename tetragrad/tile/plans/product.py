@@ -116,6 +116,7 @@ class _Product:
         """One block of rows by one of columns."""
         lhs = Operand(
             "lhs",
+            self.kernel,
             self.contraction.lhs,
             self.plan.depth,
             rows.block,
@@ -124,6 +125,7 @@ class _Product:
         )
         rhs = Operand(
             "rhs",
+            self.kernel,
             self.contraction.rhs,
             self.plan.depth,
             columns.block,
