@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import array
 import ctypes
 import json
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from tetragrad.backends.backend import Device, Executable
-from tetragrad.backends.cpu import compiler, pool
+from tetragrad.backends.cpu import compiler, pool, sequence
 from tetragrad.backends.cpu.emit import PARALLEL, emit, uses_threads
 from tetragrad.backends.cpu.emit_statements import elements_of
 from tetragrad.backends.cpu.target import host_target
@@ -58,8 +57,12 @@ class CpuProgram(Executable):
         self._module = compiler.load(object_code, symbols)
         self.address = self._module.address(facts.name)
         self._entry = _Entry(self.address)
-        self._scratch_sizes = facts.scratch_bytes
+        self._scratch_sizes = tuple(facts.scratch_bytes)
         self._pack = struct.Struct(f"{facts.arguments}Q").pack
+
+    @property
+    def scratch_sizes(self) -> tuple[int, ...]:
+        return self._scratch_sizes
 
     def launch(self, addresses: Sequence[int]) -> None:
         """Run with the addresses of the slots, then of the scalars' values."""
@@ -97,6 +100,20 @@ class CpuDevice(Device):
     def __init__(self, name: str, target: Target | None = None) -> None:
         self.name = name
         self.target = target or host_target()
+
+    def prepare(
+        self,
+        executables: Sequence[Executable],
+        starts: Sequence[int],
+        cells: np.ndarray,
+    ) -> Callable[[], None]:
+        programs = [entry for entry in executables if isinstance(entry, CpuProgram)]
+        return sequence.prepare(
+            [program.address for program in programs],
+            starts,
+            cells,
+            uses_threads=any(program.uses_threads for program in programs),
+        )
 
     def emit(self, program: Program, settings: Settings) -> str:
         return emit(program, self.target, settings)
