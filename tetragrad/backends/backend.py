@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Final
+
+import numpy as np
 
 from tetragrad.core.errors import DeviceError
 from tetragrad.core.settings import Settings
@@ -29,6 +31,11 @@ class Executable(ABC):
     """Code for one kernel, loaded on a device."""
 
     __slots__ = ("__weakref__",)
+
+    @property
+    def scratch_sizes(self) -> tuple[int, ...]:
+        """Bytes of each block of temporary memory that one launch needs."""
+        return ()
 
     @abstractmethod
     def launch(self, addresses: Sequence[int]) -> None:
@@ -59,6 +66,26 @@ class Device(ABC):
     @abstractmethod
     def load(self, code: bytes) -> Executable:
         """Make what ``assemble`` gave callable."""
+
+    def prepare(
+        self,
+        executables: Sequence[Executable],
+        starts: Sequence[int],
+        cells: np.ndarray,
+    ) -> Callable[[], None]:
+        """A function that launches everything in order, to be called many times.
+
+        ``cells`` holds the addresses of all arguments: those of a launch begin at
+        its start, and its scratch blocks follow. They may change between calls.
+        """
+        stops = [*starts[1:], len(cells)]
+
+        def launch_all() -> None:
+            for executable, start, stop in zip(executables, starts, stops, strict=True):
+                last = stop - len(executable.scratch_sizes)
+                executable.launch(cells[start:last].tolist())
+
+        return launch_all
 
 
 def open_device(name: str) -> Device:

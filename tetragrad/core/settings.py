@@ -37,6 +37,7 @@ class Settings:
     cache: str = _setting("", "TETRAGRAD_CACHE", "folder of the disk cache")
     disk_cache: bool = _setting(True, "TETRAGRAD_DISK_CACHE", "keep compiled kernels")
     threads: int = _setting(0, "TETRAGRAD_THREADS", "CPU threads; 0 means all cores")
+    jit: bool = _setting(True, "TETRAGRAD_JIT", "replay captured functions")
     fuse: bool = _setting(True, "TETRAGRAD_FUSE", "join kernels", code=True)
     verify: bool = _setting(False, "TETRAGRAD_VERIFY", "check between all stages")
     fma: bool = _setting(

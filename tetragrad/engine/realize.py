@@ -16,7 +16,7 @@ import numpy as np
 from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
 from tetragrad.core.settings import Settings, settings
-from tetragrad.engine import profile
+from tetragrad.engine import capture, profile
 from tetragrad.engine.memory import (
     CHECKED_FROM,
     Memory,
@@ -43,35 +43,44 @@ _devices: dict[str, Device] = {}
 _lock = threading.RLock()
 
 
+def known_values() -> WeakKeyDictionary[Node, Buffer]:
+    """What has run, as this thread may use it: a recorder starts from nothing."""
+    recorder = capture.active()
+    return _realized if recorder is None else recorder.realized
+
+
 def realize(nodes: Sequence[Node]) -> list[Buffer]:
     """Compute the values of nodes, all together, and give their buffers."""
     with _lock:
+        realized = known_values()
         _run_transfers(nodes)
         plain = without_markers(nodes)
         _run_all(results_of(plain))
         buffers = []
         for node, stripped in zip(nodes, plain, strict=True):
-            buffer = stripped if isinstance(stripped, Buffer) else _realized[stripped]
+            buffer = stripped if isinstance(stripped, Buffer) else realized[stripped]
             if node is not buffer:
-                _realized[node] = buffer
+                realized[node] = buffer
             buffers.append(buffer)
         return buffers
 
 
 def _run_transfers(nodes: Sequence[Node]) -> None:
     """Copy what other devices hold; what they must compute first runs there."""
-    for node in walk(nodes, stop=_realized.__contains__):
+    realized = known_values()
+    for node in walk(nodes, stop=realized.__contains__):
         if isinstance(node, Transfer):
             (source,) = realize([node.source])
-            _realized[node] = from_array(read_buffer(source), node.target)
+            realized[node] = from_array(read_buffer(source), node.target)
 
 
 def without_markers(nodes: Sequence[Node]) -> list[Node]:
     """The graph without markers, and with buffers for what has already run."""
+    realized = known_values()
     replacements: dict[Node, Node] = {}
-    order = list(walk(nodes, stop=_realized.__contains__))
+    order = list(walk(nodes, stop=realized.__contains__))
     for node in order:
-        known = _realized.get(node)
+        known = realized.get(node)
         if known is not None:
             replacements[node] = known
         elif isinstance(node, Marker):
@@ -81,7 +90,7 @@ def without_markers(nodes: Sequence[Node]) -> list[Node]:
             sources = tuple(replacements.get(entry, entry) for entry in node.sources)
             if sources != node.sources:
                 changed = node.replace_sources(sources)
-                replacements[node] = _realized.get(changed, changed)
+                replacements[node] = realized.get(changed, changed)
     return [replacements.get(node, node) for node in nodes]
 
 
@@ -95,8 +104,20 @@ def _run_all(pending: list[Node]) -> None:
         structure = structure_of(nodes)
         schedule = schedule_for(nodes, structure, device(name), settings())
         buffers = run(schedule, structure.buffers, structure.constants, name)
+        note_run(schedule, structure, buffers, name)
         for node, buffer in zip(nodes, buffers, strict=True):
-            _realized[node] = buffer
+            known_values()[node] = buffer
+
+
+def note_run(
+    schedule: Schedule, structure: Structure, results: list[Buffer], name: str
+) -> None:
+    """Tell the recorder of this thread, if there is one, what has run."""
+    recorder = capture.active()
+    if recorder is not None:
+        leaves, constants = structure.buffers, structure.constants
+        run = capture.Run(schedule, leaves, constants, tuple(results), name)
+        recorder.runs.append(run)
 
 
 def schedule_for(
@@ -187,6 +208,7 @@ def device(name: str) -> Device:
 
 def read_buffer(buffer: Buffer) -> np.ndarray:
     """The elements of a buffer, sharing its memory; do not write to it."""
+    capture.refuse_reading()
     array: np.ndarray = buffer.memory.view(buffer.shape, buffer.dtype)
     return array
 
@@ -196,4 +218,8 @@ def from_array(array: np.ndarray, device_name: str) -> Buffer:
     dtype = dtypes.from_numpy(array.dtype)
     memory = allocate(array.nbytes)
     memory.view(array.shape, dtype)[...] = array
-    return Buffer(memory, array.shape, dtype, device_name)
+    buffer = Buffer(memory, array.shape, dtype, device_name)
+    recorder = capture.active()
+    if recorder is not None:
+        recorder.host_data.append(buffer)
+    return buffer

@@ -1,0 +1,98 @@
+"""Recording what runs, so that it can be replayed on other buffers.
+
+While a recorder is active in a thread, every schedule that this thread runs is noted
+with its buffers. Nothing that was computed before is reused, so that the record is
+complete: each buffer in it is an input, host data, or the result of an earlier run.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from tetragrad.core.errors import CaptureError
+from tetragrad.engine.schedule import Schedule
+from tetragrad.graph.leaves import Buffer, Constant
+from tetragrad.graph.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One schedule as it ran: on which buffers and constants, with which results."""
+
+    schedule: Schedule
+    leaves: tuple[Buffer, ...]
+    constants: tuple[Constant, ...]
+    results: tuple[Buffer, ...]
+    device: str
+
+
+class Recorder:
+    """What one thread has run since the recorder became active."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        #: Buffers made from values of the host; a replay finds them unchanged.
+        self.host_data: list[Buffer] = []
+        #: Replaces the engine's memory of what has run.
+        self.realized: WeakKeyDictionary[Node, Buffer] = WeakKeyDictionary()
+        #: The first thing that a replay could not repeat, even if it was caught.
+        self.error: CaptureError | None = None
+
+    def refuse(self, what: str, hint: str) -> None:
+        """Raise CaptureError for something at the user's line; remember it."""
+        error = CaptureError(
+            f"{user_line()}: {what} inside a captured function", hint=hint
+        )
+        if self.error is None:
+            self.error = error
+        raise error
+
+
+class _Local(threading.local):
+    recorder: Recorder | None = None
+
+
+_local = _Local()
+
+
+def active() -> Recorder | None:
+    """The recorder of this thread, or None."""
+    return _local.recorder
+
+
+@contextmanager
+def recording(recorder: Recorder | None) -> Iterator[None]:
+    """Record what this thread runs; None stops recording for a while."""
+    previous = _local.recorder
+    _local.recorder = recorder
+    try:
+        yield
+    finally:
+        _local.recorder = previous
+
+
+def refuse_reading() -> None:
+    """Raise CaptureError if a captured function reads values on the host."""
+    recorder = _local.recorder
+    if recorder is not None:
+        recorder.refuse(
+            "the values of a tensor are read",
+            hint="return the tensor and read it outside; choose between values with "
+            "tetragrad.where()",
+        )
+
+
+def user_line() -> str:
+    """``file:line`` of the innermost running code outside of the framework."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith("tetragrad."):
+            break
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
