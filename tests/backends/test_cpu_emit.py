@@ -21,7 +21,6 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import Settings
-from tetragrad.core.target import Target
 from tetragrad.graph import elementwise as op
 from tetragrad.graph import reduce
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
@@ -676,7 +675,7 @@ def test_grids_split_into_parts_cover_everything_once():
     address = form(a0=35, a1=7, a2=1)
     store = Store((), 0, address, literal(1.0, f32), mode=Mode.ADD)
     program = make_program([(f32, 105)], [Grid(tuple(enumerate(shape)), (store,))])
-    module = loaded(program, host_target())._module
+    module = compiler.load(compiler.assemble(emit(program, host_target(), SETTINGS)))
     signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     function = signature(module.address("program_0"))
     arguments = np.array([result.ctypes.data], np.uint64)

@@ -69,7 +69,7 @@ class CpuProgram(Executable):
         if self._scratch_sizes:
             addresses = [*addresses, *_scratch.addresses(self._scratch_sizes)]
         state = pool.state_address() if self.uses_threads else None
-        self._entry(state, struct.pack(f"{len(addresses)}Q", *addresses))
+        self._entry(state, self._pack(*addresses))
 
 
 class _Scratch(threading.local):
