@@ -5,8 +5,8 @@
     t1 = max[a1](s0[64*a0 + a1])
     s1[64*a0 + a1] = exp((s0[64*a0 + a1] - t1))
 
-Values that are used twice, or that are long, are named by a line of their own, so the
-text of a kernel is as long as the kernel, however much its values are shared.
+Reductions and values that are long or used twice are named by lines of their own, so
+the text of a kernel is as long as the kernel, however much its values are shared.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output
 
-#: A value used twice is named if it takes more characters than this.
+#: A value used twice is named if it is longer than this.
 SHORT = 16
-#: Any value that takes more characters than this is named.
+#: Any value longer than this is named.
 LONG = 72
 
 SIGNS = {Mode.STORE: "=", Mode.ADD: "+=", Mode.MAX: "max="}
@@ -88,7 +88,8 @@ class NamedValues:
         for expression in order:
             text = self.format(expression, self.text_of)
             limit = SHORT if uses[expression] > 1 else LONG
-            if len(text) > limit and uses[expression]:
+            is_long = len(text) > limit or isinstance(expression, Reduction | Scan)
+            if is_long and uses[expression]:
                 name = f"t{len(self.lines) + 1}"
                 self.lines.append(f"{name} = {text}")
                 text = name
