@@ -54,14 +54,16 @@ def emit(program: Program, target: Target, settings: Settings) -> str:
     """The whole program as one module of LLVM IR text."""
     _refuse_complex(program)
     functions = []
+    shared: dict[str, str] = {}
     declarations: set[str] = set()
     grids = _grids_of(program)
     for number, grid in enumerate(grids):
         emitter = _GridEmitter(program, target, settings)
         functions.append(emitter.function(f"{program.name}_{number}", grid))
+        shared |= emitter.builder.functions
         declarations |= emitter.builder.declarations
     functions.append(_entry(program, grids, target))
-    return "\n".join([*functions, *sorted(declarations), _MODULE_END])
+    return "\n".join([*functions, *shared.values(), *sorted(declarations), _MODULE_END])
 
 
 def _refuse_complex(program: Program) -> None:

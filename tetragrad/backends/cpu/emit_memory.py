@@ -330,15 +330,9 @@ class Memory:
     def _load_scalar(self, storage: Storage, split: Split, mask: Mask) -> Value:
         condition = mask.uniform
         if mask.lanes is not None:
-            condition = self._and(condition, self._any_lane(mask.lanes))
+            condition = self._and(condition, self.ops.any_lane(mask.lanes))
         pointer = self._guarded(self._pointer(storage, split), condition)
         return self._read(storage, pointer, 1)
-
-    def _any_lane(self, lanes: Value) -> Value:
-        if lanes.lanes == 1:
-            return lanes
-        function = f"@llvm.vector.reduce.or.v{lanes.lanes}i1"
-        return self.builder.call_as(function, dtypes.bool_, 1, (lanes,))
 
     def _load_strided(
         self, storage: Storage, split: Split, condition: Value | None

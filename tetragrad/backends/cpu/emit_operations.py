@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tetragrad.backends.cpu import emit_formats as formats
+from tetragrad.backends.cpu.emit_elementary import FUNCTIONS, elementary
 from tetragrad.backends.cpu.vector import (
     Builder,
     Number,
@@ -19,11 +20,11 @@ from tetragrad.backends.cpu.vector import (
     register_dtype,
     type_of,
 )
+from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import elementwise as op
 from tetragrad.graph import reduce
-from tetragrad.tile import functions
 
 FLOAT_INSTRUCTIONS = {op.Add: "fadd", op.Sub: "fsub", op.Mul: "fmul", op.Div: "fdiv"}
 INTEGER_INSTRUCTIONS = {
@@ -41,18 +42,6 @@ BOOL_INSTRUCTIONS = {
     op.Maximum: "or",
 }
 FLOAT_INTRINSICS = {op.Sqrt: "sqrt", op.Floor: "floor", op.Trunc: "trunc"}
-
-ELEMENTARY_FUNCTIONS: dict[type[op.Elementwise], Callable[..., Value]] = {
-    op.Exp: functions.exp,
-    op.Exp2: functions.exp2,
-    op.Log: functions.log,
-    op.Log2: functions.log2,
-    op.Sin: functions.sin,
-    op.Cos: functions.cos,
-    op.Tanh: functions.tanh,
-    op.Erf: functions.erf,
-    op.Pow: functions.pow,
-}
 
 REDUCTIONS = {
     reduce.Sum: op.Add,
@@ -82,6 +71,10 @@ class Operations:
             op.Where: self.where,
         }
 
+    def with_builder(self, builder: Builder) -> Operations:
+        """The same ops, written somewhere else."""
+        return Operations(builder, self.features)
+
     # --- ops by class ------------------------------------------------------------
 
     def apply(
@@ -92,8 +85,8 @@ class Operations:
             return self.cast(operands[0], dtype)
         if kind is op.Bitcast:
             return self.bitcast(operands[0], dtype)
-        if kind in ELEMENTARY_FUNCTIONS:
-            return self._elementary(ELEMENTARY_FUNCTIONS[kind], dtype, operands)
+        if kind in FUNCTIONS:
+            return elementary(self, kind, dtype, operands)
         if kind in self._methods:
             return self._methods[kind](*operands)
         return self._instruction(kind, *operands)
@@ -110,17 +103,6 @@ class Operations:
         if kind not in table:
             raise UnsupportedError(f"{kind.__name__.lower()} of {dtype} on the CPU")
         return self.rounded(self.builder.binary(table[kind], *operands))
-
-    def _elementary(
-        self,
-        function: Callable[..., Value],
-        dtype: DType,
-        operands: tuple[Value, ...],
-    ) -> Value:
-        # Half-width floats are computed in their float32 carrier and rounded once.
-        carrier = register_dtype(dtype)
-        wide = (entry.with_dtype(carrier) for entry in self.builder.alike(*operands))
-        return self.rounded(function(self, *wide).with_dtype(dtype))
 
     def combine(self, kind: type[reduce.Reduce], lhs: Value, rhs: Value) -> Value:
         """One step of a reduction."""
@@ -215,6 +197,13 @@ class Operations:
     def is_nan(self, value: Value) -> Value:
         """Whether a float is not a number."""
         return self.builder.compare("fcmp uno", value, value)
+
+    def any_lane(self, condition: Value) -> Value:
+        """Whether a condition holds in some lane."""
+        if condition.lanes == 1:
+            return condition
+        function = f"@llvm.vector.reduce.or.v{condition.lanes}i1"
+        return self.builder.call_as(function, dtypes.bool_, 1, (condition,))
 
     def where(self, condition: Value, chosen: Value, otherwise: Value) -> Value:
         return self.builder.select(condition, chosen, otherwise)

@@ -163,6 +163,7 @@ class Builder:
         self.stack: list[str] = []
         self.heap_bytes = 0
         self.declarations: set[str] = set()
+        self.functions: dict[str, str] = {}
         self._count = 0
 
     def fresh(self, prefix: str = "v") -> str:
