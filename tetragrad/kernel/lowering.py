@@ -207,10 +207,21 @@ class _Lowering:
     def load(self, node: Node, coordinates: Coordinates, guard: Guard) -> Expression:
         slot = self.slots.setdefault(node, len(self.slots))
         address = linear(node.shape, coordinates)
+        if self.in_range(node.shape, coordinates):
+            # Safe to read everywhere; where it is not wanted, a Select says so.
+            return Load(slot, address, (), node.dtype)
         needed = simplify.simplify_guard(guard, self.sizes)
         if needed is None:
             return literal(0, node.dtype)
         return Load(slot, address, needed, node.dtype)
+
+    def in_range(self, shape: Shape, coordinates: Coordinates) -> bool:
+        """Whether the coordinates are inside the shape for all values of the axes."""
+        for size, form in zip(shape, coordinates, strict=True):
+            low, high = form.range(self.sizes) if size > 1 else (0, 0)
+            if low < 0 or high >= size:
+                return False
+        return True
 
     def constant(self, node: Constant) -> Expression:
         """Structure stays in the kernel; other values are given at launch."""

@@ -19,6 +19,7 @@ from tetragrad.kernel.expression import (
     Guard,
     Indexed,
     Literal,
+    Load,
     Reduction,
     Scan,
     Select,
@@ -37,7 +38,7 @@ def reduction(
     sizes: Sequence[int],
 ) -> Expression:
     """A reduction over axes, or the cheaper expression that it is."""
-    for rule in (_invariant_guard, _nested_sum, _gather_affine, _gather, _scan):
+    for rule in _RULES:
         found = rule(op, axes, body, sizes)
         if found is not None:
             return found
@@ -93,6 +94,42 @@ def _nested_sum(
     both = tuple(sorted({*axes, *inner.axes}))
     value = select(guard, inner.body, _identity(op, body), sizes)
     return reduction(op, both, value, sizes)
+
+
+def _guarded_product(
+    op: type[Reduce], axes: tuple[int, ...], body: Expression, sizes: Sequence[int]
+) -> Expression | None:
+    """Σ_k select(g, a·b, 0) -> Σ_k select(g, a, 0)·b, where g is about a's axes.
+
+    A convolution's input gradient becomes a plain contraction, whose operand is
+    padded with zeros. As in every padded convolution, an infinite b meets a 0 there.
+    """
+    if (
+        op is not Sum
+        or not isinstance(body, Select)
+        or not is_identity(body.outside, op)
+    ):
+        return None
+    product = body.inside
+    if not isinstance(product, Compute) or product.op is not ops.Mul:
+        return None
+    needed = {axis for form in body.guard for axis in form.axes()}
+    for position in (0, 1):
+        inside, other = product.inputs[position], product.inputs[1 - position]
+        reused = (
+            inside.free_axes - other.free_axes and other.free_axes - inside.free_axes
+        )
+        if not reused or not needed <= inside.free_axes or _has_guarded_load(other):
+            continue
+        zero = literal(0, inside.dtype)
+        padded = select(body.guard, inside, zero, sizes)
+        inputs = (padded, other) if position == 0 else (other, padded)
+        return reduction(op, axes, Compute(ops.Mul, body.dtype, inputs), sizes)
+    return None
+
+
+def _has_guarded_load(expression: Expression) -> bool:
+    return any(isinstance(entry, Load) and entry.guard for entry in walk(expression))
 
 
 def _gather_affine(
@@ -270,3 +307,13 @@ def _scan(
         return None
     inside = substitute(body.inside, {reduced: axis_form(running)}, sizes)
     return Scan(op, running, inside, form.coefficient(reduced) > 0)
+
+
+_RULES = (
+    _invariant_guard,
+    _nested_sum,
+    _gather_affine,
+    _gather,
+    _scan,
+    _guarded_product,
+)
