@@ -15,6 +15,8 @@ from tetragrad.kernel.expression import Compute, Expression, Load
 from tetragrad.kernel.ir import Kernel, Output, Slot
 from tetragrad.tile.plans import Plan, build, choose_plan
 from tetragrad.tile.simulator import run_program
+from tetragrad.tile.text import program_text
+from tetragrad.tile.verify import verify_program
 
 TARGETS = {
     "narrow": Target("cpu", "test", units=2, vector_bytes=16, registers=16),
@@ -71,6 +73,8 @@ def check(
     run_kernel(kernel, expected)
     plan = plan or choose_plan(kernel, target, settings())
     program = build(kernel, plan, target)
+    verify_program(program)
+    assert program_text(program)
     run_program(program, found)
     for slot, wanted, got in zip(kernel.slots, expected, found, strict=True):
         if slot.dtype.is_floating_point:

@@ -1,0 +1,339 @@
+"""Check a tile program: names, ranks, dtypes, bounds, and the use of channels.
+
+Run between planning and emission. What it raises is a mistake of ours, never the
+user's; the message quotes the statement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import VerifyError
+from tetragrad.core.target import Target
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import (
+    Expression,
+    Guard,
+    Load,
+    Reduction,
+    Scan,
+    Select,
+    forms_of,
+)
+from tetragrad.tile.bounds import is_nonnegative
+from tetragrad.tile.ir import (
+    Acquire,
+    Alloc,
+    Channel,
+    Commit,
+    Copy,
+    Extent,
+    Fold,
+    For,
+    Grid,
+    Map,
+    Mma,
+    Pin,
+    Program,
+    Release,
+    Role,
+    Space,
+    Statement,
+    Store,
+    Sync,
+    Tile,
+    TileLoad,
+    Wait,
+    When,
+)
+from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.text import statement_text
+
+
+def verify_program(program: Program) -> None:
+    """Raise VerifyError if the program breaks an invariant of the tile level."""
+    tiles = {tile.name: tile for tile in program.scratch}
+    for statement in program.body:
+        if not isinstance(statement, Grid):
+            raise VerifyError(f"{statement_text(statement)} outside a grid")
+    checker = _Checker(program, {}, (), tiles)
+    checker.body(program.body)
+
+
+@dataclass(frozen=True)
+class _Checker:
+    """A place in the program: axes in scope, conditions that hold, tiles that exist."""
+
+    program: Program
+    extents: dict[int, int]
+    facts: Guard
+    tiles: dict[str, Tile]
+
+    # --- control ---------------------------------------------------------------
+
+    def body(self, statements: Sequence[Statement]) -> None:
+        """Check statements in order; tiles they bring into being end with them."""
+        inner = replace(self, tiles=dict(self.tiles))
+        for statement in statements:
+            try:
+                inner.statement(statement)
+            except VerifyError as error:
+                if "\n  in " in str(error):
+                    raise
+                message = f"{error}\n  in {statement_text(statement)}"
+                raise VerifyError(message) from None
+        check_channel_steps(statements)
+
+    def statement(self, statement: Statement) -> None:
+        match statement:
+            case Grid():
+                self.within(statement.axes).body(statement.body)
+            case For():
+                extent = ((statement.axis, statement.extent),)
+                self.within(extent).body(statement.body)
+            case When():
+                self.forms(statement.guard)
+                self.where(statement.guard).body(statement.body)
+                self.body(statement.otherwise)
+            case Alloc():
+                self.allocate(statement.tile)
+            case Role():
+                self.role(statement)
+            case Map() | Fold():
+                self.write_tile(statement)
+            case Store():
+                self.store(statement)
+            case Copy():
+                self.copy(statement)
+            case Mma():
+                self.multiply(statement)
+            case Acquire() | Commit() | Wait() | Release() | Sync() | Pin():
+                pass
+            case _:
+                raise VerifyError(f"unknown statement {type(statement).__name__}")
+
+    def within(self, axes: Sequence[Extent]) -> _Checker:
+        """The place inside loops over some axes."""
+        extents = dict(self.extents)
+        for axis, extent in axes:
+            if axis in extents:
+                raise VerifyError(f"axis i{axis} is already in use")
+            if extent < 1:
+                raise VerifyError(f"axis i{axis} has {extent} iterations")
+            extents[axis] = extent
+        return replace(self, extents=extents)
+
+    def where(self, guard: Guard) -> _Checker:
+        """The place where a guard holds too."""
+        return replace(self, facts=(*self.facts, *guard))
+
+    def allocate(self, tile: Tile) -> None:
+        if tile.name in self.tiles:
+            raise VerifyError(f"tile {tile.name} exists already")
+        if len(tile.layout.strides) != len(tile.shape):
+            raise VerifyError(
+                f"tile {tile.name} has {len(tile.shape)} dimensions and strides "
+                f"{tile.layout.strides}"
+            )
+        self.tiles[tile.name] = tile
+
+    def role(self, role: Role) -> None:
+        """A role may use the tiles of its channels."""
+        tiles = dict(self.tiles)
+        for channel in channels_in(role.body):
+            tiles |= {tile.name: tile for tile in channel.tiles}
+        replace(self, tiles=tiles).body(role.body)
+
+    # --- collective statements ---------------------------------------------------
+
+    def write_tile(self, statement: Map | Fold) -> None:
+        place = self.within(statement.axes)
+        place.forms(statement.guard)
+        place = place.where(statement.guard)
+        self.same_dtype(statement.tile.name, statement.tile.dtype, statement.value)
+        place.index(statement.tile, statement.indices)
+        place.value(statement.value)
+
+    def store(self, statement: Store) -> None:
+        place = self.within(statement.axes)
+        place.forms(statement.guard)
+        place = place.where(statement.guard)
+        slot = self.slot(statement.slot)
+        if statement.slot not in self.program.outputs:
+            raise VerifyError(f"slot {statement.slot} is not an output")
+        self.same_dtype(f"slot {statement.slot}", slot.dtype, statement.value)
+        place.in_range(statement.address, slot.numel, f"slot {statement.slot}")
+        place.value(statement.value)
+
+    def copy(self, statement: Copy) -> None:
+        place = self.within(statement.axes).where(statement.guard)
+        place.forms(statement.guard)
+        slot = self.slot(statement.slot)
+        self.exists(statement.tile)
+        shape = tuple(extent for _, extent in statement.axes)
+        if shape != statement.tile.shape:
+            raise VerifyError(
+                f"a box of {shape} does not fill {statement.tile.name}, "
+                f"which is {statement.tile.shape}"
+            )
+        if slot.dtype is not statement.tile.dtype:
+            raise VerifyError(f"copy of {slot.dtype} into {statement.tile.dtype}")
+        place.in_range(statement.address, slot.numel, f"slot {statement.slot}")
+
+    def multiply(self, product: Mma) -> None:
+        rows, columns = Affine(product.rows - 1), Affine(product.columns - 1)
+        deepest = Affine(product.depth - 1)
+        for tile, offset, last in (
+            (product.lhs, product.lhs_offset, rows),
+            (product.rhs, product.rhs_offset, columns),
+        ):
+            self.index(tile, offset)
+            self.index(tile, (offset[0] + deepest, offset[1] + last))
+        self.exists(product.accumulator)
+        if product.accumulator.shape != (product.rows, product.columns):
+            raise VerifyError(
+                f"a product of {product.rows}x{product.columns} does not fit "
+                f"{product.accumulator.name}{product.accumulator.shape}"
+            )
+        if product.accumulator.space is not Space.REGISTER:
+            raise VerifyError("products are summed in registers")
+
+    # --- values --------------------------------------------------------------------
+
+    def value(self, root: Expression) -> None:
+        """Check every load below a value, under the conditions that reach it."""
+        if isinstance(root, Select):
+            self.forms(root.guard)
+            self.where(root.guard).value(root.inside)
+            self.value(root.outside)
+            return
+        stop: dict[Expression, Expression] = {}
+        for entry in walk_until({}, root):
+            if isinstance(entry, Select) and entry is not root:
+                stop[entry] = entry
+        for entry in walk_until(stop, root):
+            if entry in stop:
+                self.value(entry)
+            else:
+                self.expression(entry)
+
+    def expression(self, expression: Expression) -> None:
+        match expression:
+            case Load():
+                slot = self.slot(expression.slot)
+                if slot.dtype is not expression.dtype:
+                    raise VerifyError(f"load of {expression.dtype} from {slot.dtype}")
+                place = self.where(expression.guard)
+                place.forms(expression.guard)
+                name = f"slot {expression.slot}"
+                place.in_range(expression.address, slot.numel, name)
+            case TileLoad():
+                self.index(expression.tile, expression.indices)
+            case Reduction() | Scan():
+                raise VerifyError(
+                    "a reduction inside a value; plans compute them into tiles"
+                )
+            case _:
+                self.forms(forms_of(expression))
+
+    def index(self, tile: Tile, indices: Sequence[Affine]) -> None:
+        """Check the rank and range of a tile's indices."""
+        self.exists(tile)
+        if len(indices) != len(tile.shape):
+            raise VerifyError(
+                f"{len(indices)} indices for {tile.name}{list(tile.shape)}"
+            )
+        for form, size in zip(indices, tile.shape, strict=True):
+            self.in_range(form, size, f"tile {tile.name}")
+
+    def exists(self, tile: Tile) -> None:
+        if self.tiles.get(tile.name) != tile:
+            raise VerifyError(f"tile {tile.name} does not exist here")
+
+    def slot(self, number: int) -> object:
+        if not 0 <= number < len(self.program.slots):
+            raise VerifyError(f"there is no slot {number}")
+        return self.program.slots[number]
+
+    def same_dtype(self, name: str, dtype: DType, value: Expression) -> None:
+        if value.dtype is not dtype:
+            raise VerifyError(f"{name} holds {dtype}, not {value.dtype}")
+
+    def forms(self, forms: Sequence[Affine]) -> None:
+        """Check that every axis of some forms is in scope."""
+        for form in forms:
+            unknown = form.axes() - self.extents.keys()
+            if unknown:
+                raise VerifyError(f"axis i{min(unknown)} is used outside its loop")
+
+    def in_range(self, form: Affine, size: int, what: str) -> None:
+        """Check that 0 <= form < size."""
+        self.forms([form])
+        above = form.scale(-1).shift(size - 1)
+        for bound in (form, above):
+            if not is_nonnegative(bound, self.extents, self.facts):
+                low, high = form.range(self.extents)  # type: ignore[arg-type]
+                raise VerifyError(
+                    f"cannot prove that {what} is indexed below {size}: the index "
+                    f"goes from {low} to {high}"
+                )
+
+
+# --- channels and registers ----------------------------------------------------------
+
+
+def channels_in(body: Sequence[Statement]) -> set[Channel]:
+    """The channels that statements use, at any depth."""
+    found = set()
+    for statement in body:
+        channel = getattr(statement, "channel", None)
+        if channel is not None:
+            found.add(channel)
+        found |= channels_in(getattr(statement, "body", ()))
+    return found
+
+
+def check_channel_steps(body: Sequence[Statement]) -> None:
+    """Every slot that a body takes it gives back, in this order, at one depth."""
+    pairs = {Acquire: Commit, Wait: Release}
+    held: dict[tuple[type[Statement], str], bool] = {}
+    for statement in body:
+        for take, give in pairs.items():
+            if isinstance(statement, take):
+                key = (take, statement.channel.name)
+                if held.get(key):
+                    raise VerifyError(f"{take.__name__} of {key[1]} twice")
+                held[key] = True
+            elif isinstance(statement, give):
+                key = (take, statement.channel.name)
+                if not held.get(key):
+                    raise VerifyError(
+                        f"{give.__name__} of {key[1]} without {take.__name__}"
+                    )
+                held[key] = False
+    for (take, name), is_held in held.items():
+        if is_held:
+            raise VerifyError(f"{take.__name__} of {name} is never given back")
+
+
+def registers_needed(body: Sequence[Statement], target: Target) -> int:
+    """Vector registers that the register tiles alive at one time fill."""
+    here = 0
+    most = 0
+    for statement in body:
+        if isinstance(statement, Alloc) and statement.tile.space is Space.REGISTER:
+            here += tile_registers(statement.tile, target)
+        for part in ("body", "otherwise"):
+            most = max(most, registers_needed(getattr(statement, part, ()), target))
+    return here + most
+
+
+def tile_registers(tile: Tile, target: Target) -> int:
+    """Vector registers for one tile, whose last dimension lies on lanes."""
+    lanes = target.vector_lanes(max(4, tile.dtype.itemsize))
+    if not tile.shape:
+        return 1
+    return math.prod(tile.shape[:-1]) * -(-tile.shape[-1] // lanes)
