@@ -1,0 +1,1 @@
+"""The command ``tetragrad``: what is installed, what it can use, how it is set."""

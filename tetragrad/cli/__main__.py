@@ -1,0 +1,6 @@
+"""``python -m tetragrad.cli`` is the command ``tetragrad``."""
+
+from tetragrad.cli.main import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

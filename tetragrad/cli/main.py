@@ -1,0 +1,75 @@
+"""The command line: one subcommand each, which prints plain text.
+
+tetragrad info         versions, devices and folders
+tetragrad settings     every setting, its variable, its value here and its meaning
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from importlib import metadata
+
+import tetragrad
+from tetragrad.backends.backend import BACKENDS, open_device
+from tetragrad.core.errors import TetragradError
+from tetragrad.core.settings import Settings, settings
+from tetragrad.data.location import cache_folder, data_folder
+
+DEPENDENCIES = ("numpy", "llvmlite", "ml_dtypes")
+
+
+def info() -> None:
+    """Print what someone who helps with a problem would ask first."""
+    print(f"tetragrad {tetragrad.__version__}")
+    print(f"Python {platform.python_version()} on {platform.platform()}")
+    for package in DEPENDENCIES:
+        print(f"{package} {metadata.version(package)}")
+    for name in sorted(BACKENDS):
+        print(f"device {name}: {describe_device(name)}")
+    print(f"data folder: {data_folder() or 'TETRAGRAD_DATA is not set'}")
+    print(f"downloads: {cache_folder()}")
+
+
+def describe_device(name: str) -> str:
+    """A device's target in a few words, or why it cannot be opened."""
+    try:
+        target = open_device(name).target
+    except TetragradError as error:
+        return f"not here ({error})"
+    width = f"vectors of {target.vector_bytes} bytes"
+    return f"{target.architecture}, {target.units} units, {width}"
+
+
+def show_settings() -> None:
+    """Print the settings as a table."""
+    active = settings()
+    for entry in fields(Settings):
+        value = getattr(active, entry.name)
+        variable = entry.metadata["variable"]
+        print(f"{variable:<24} {value!r:<12} {entry.metadata['text']}")
+
+
+COMMANDS: dict[str, tuple[Callable[[], None], str]] = {
+    "info": (info, "versions, devices and folders"),
+    "settings": (show_settings, "every setting, its value here and its meaning"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the process's exit status."""
+    parser = argparse.ArgumentParser(prog="tetragrad", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (_, text) in COMMANDS.items():
+        commands.add_parser(name, help=text)
+    command, _ = COMMANDS[parser.parse_args(arguments).command]
+    try:
+        command()
+    except TetragradError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
