@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.storage import Collected
+from tetragrad.tensor.storage import Collected, Moved, Stopped
 
 
 class Parameter(Tensor):
@@ -40,11 +40,11 @@ def replace_value(tensor: Tensor, value: Tensor) -> None:
     The handle stays the same object, so an optimiser or a tied layer that holds it
     sees the new value.
     """
-    collected: list[Any] = []
+    steps: list[Any] = [step for step in value.steps if isinstance(step, Moved)]
     if tensor.requires_grad:
-        collected = [step for step in tensor.steps if isinstance(step, Collected)]
-    shared = value.detach()
-    tensor.storage = shared.storage
-    tensor.steps = (*shared.steps, *collected)
+        keys = [step for step in tensor.steps if isinstance(step, Collected)]
+        steps += [Stopped(), keys[-1]]
+    tensor.storage = value.storage
+    tensor.steps = tuple(steps)
     if tensor.grad is not None:
         tensor.grad = tensor.grad.to(value.dtype).to(value.device)

@@ -19,7 +19,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6)."""
-    return finish(input, input.clamp(0, 6), inplace)
+    return finish(input, input.relu6(), inplace)
 
 
 def leaky_relu(
@@ -45,9 +45,7 @@ def rrelu(
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x if x > 0, else weight·x; one weight, or one for each channel."""
-    if weight.numel() > 1 and input.ndim > 1:
-        weight = weight.reshape(-1, *[1] * (input.ndim - 2))
-    return input.where(input > 0, weight * input)
+    return input.prelu(weight)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -89,14 +87,14 @@ def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
     """min(max(x, min_val), max_val)."""
-    return finish(input, input.clamp(min_val, max_val), inplace)
+    return finish(input, input.hardtanh(min_val, max_val), inplace)
 
 
 def threshold(
     input: Tensor, threshold: float, value: float, inplace: bool = False
 ) -> Tensor:
     """x if x > threshold, else value."""
-    return finish(input, input.where(input > threshold, value), inplace)
+    return finish(input, input.threshold(threshold, value), inplace)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -111,22 +109,22 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)."""
-    return input / (1 + input.abs())
+    return input.softsign()
 
 
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x)."""
-    return input - input.tanh()
+    return input.tanhshrink()
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
-    return input.where(input.abs() > lambd, 0.0)
+    return input.hardshrink(lambd)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved by lambd towards 0, and 0 where |x| <= lambd."""
-    return input - input.clamp(-lambd, lambd)
+    return input.softshrink(lambd)
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -141,15 +139,12 @@ def tanh(input: Tensor) -> Tensor:
 
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|))."""
-    return input.clamp(max=0) - (-input.abs()).exp().log1p()
+    return input.logsigmoid()
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a·sigmoid(b), where a and b are the halves along ``dim``."""
-    if input.shape[dim] % 2:
-        raise ValueError(f"glu halves a dimension of even size, not {input.shape[dim]}")
-    kept, gate = input.chunk(2, dim)
-    return kept * gate.sigmoid()
+    return input.glu(dim)
 
 
 def _softmax_dim(ndim: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tetragrad.core.errors import DTypeError, ShapeError, UnsupportedError
+from tetragrad.core.errors import ShapeError, UnsupportedError
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.modes import no_grad
 
@@ -32,15 +32,11 @@ def embedding(
     _check(input, weight, sparse)
     if max_norm is not None:
         _shorten_rows(input, weight, max_norm, norm_type)
-    rows = weight.index_select(0, input.reshape(-1))
-    rows = rows.reshape(*input.shape, weight.shape[1])
+    rows = input.embedding(weight, padding_idx)
     if scale_grad_by_freq:
         flat = input.reshape(-1)
         count = (flat.unsqueeze(1) == flat).sum(dim=1).reshape(*input.shape, 1)
         rows = _scale_gradient(rows, 1 / count.to(rows.dtype))
-    if padding_idx is not None:
-        is_padding = (input == padding_idx % weight.shape[0]).unsqueeze(-1)
-        rows = rows.detach().where(is_padding, rows)
     return rows
 
 
@@ -49,11 +45,6 @@ def _check(input: Tensor, weight: Tensor, sparse: bool) -> None:
         raise UnsupportedError(
             "embedding gradients are dense tensors here",
             hint="leave sparse=True out; the result is the same",
-        )
-    if not input.dtype.is_integer:
-        raise DTypeError(
-            f"embedding takes integer indices, not {input.dtype}",
-            hint="convert them: indices.long()",
         )
     if weight.ndim != 2:
         raise ShapeError(f"the embedding weight is a matrix, not {weight.shape}")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tetragrad.core.errors import ShapeError
+from tetragrad.core.errors import ShapeError, UnsupportedError
 from tetragrad.tensor import Tensor
 
 
@@ -32,39 +32,33 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Tensor:
-    """Resize the last dimensions to ``size``, or by ``scale_factor``."""
-    return input.interpolate(
-        size, scale_factor, mode, align_corners, recompute_scale_factor, antialias
-    )
+    """Resize the last dimensions to ``size``, or by ``scale_factor``.
+
+    ``recompute_scale_factor`` derives the factor from the rounded sizes again.
+    """
+    if antialias:
+        raise UnsupportedError(
+            "interpolate without antialiasing only",
+            hint="blur the image first, for example with avg_pool2d",
+        )
+    if recompute_scale_factor and scale_factor is not None:
+        dims = input.ndim - 2
+        is_number = isinstance(scale_factor, int | float)
+        factors = [scale_factor] * dims if is_number else scale_factor
+        sizes = zip(input.shape[2:], factors, strict=True)
+        size = [math.floor(length * factor) for length, factor in sizes]
+        scale_factor = None
+    return input.interpolate(size, scale_factor, mode, align_corners)
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(*, C·r², H, W) to (*, C, H·r, W·r)."""
-    factor = upscale_factor
-    if input.ndim < 3 or input.shape[-3] % factor**2:
-        raise ShapeError(
-            f"pixel_shuffle by {factor} of shape {input.shape}: the channels must be "
-            f"a multiple of {factor**2}"
-        )
-    *batch, channels, height, width = input.shape
-    split = input.reshape(-1, channels // factor**2, factor, factor, height, width)
-    moved = split.permute(0, 1, 4, 2, 5, 3)
-    return moved.reshape(*batch, channels // factor**2, height * factor, width * factor)
+    return input.pixel_shuffle(upscale_factor)
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(*, C, H·r, W·r) to (*, C·r², H, W)."""
-    factor = downscale_factor
-    *batch, channels, height, width = input.shape
-    if height % factor or width % factor:
-        raise ShapeError(
-            f"pixel_unshuffle by {factor} of shape {input.shape}: height and width "
-            f"must be multiples of {factor}"
-        )
-    rows, columns = height // factor, width // factor
-    split = input.reshape(-1, channels, rows, factor, columns, factor)
-    moved = split.permute(0, 1, 3, 5, 2, 4)
-    return moved.reshape(*batch, channels * factor**2, rows, columns)
+    return input.pixel_unshuffle(downscale_factor)
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tetragrad.core import dtypes
-from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.core.errors import ShapeError
 from tetragrad.nn.functional.activation import logsigmoid
 from tetragrad.tensor import Tensor
 
@@ -43,10 +43,9 @@ def l1_loss(
     size_average: Any = None,
     reduce: Any = None,
     reduction: str = "mean",
-    weight: Tensor | None = None,
 ) -> Tensor:
     """|input - target|."""
-    return _weighted((input - target).abs(), weight, reduction)
+    return input.l1_loss(target, reduction)
 
 
 def mse_loss(
@@ -55,21 +54,9 @@ def mse_loss(
     size_average: Any = None,
     reduce: Any = None,
     reduction: str = "mean",
-    weight: Tensor | None = None,
 ) -> Tensor:
     """(input - target)²."""
-    difference = input - target
-    return _weighted(difference * difference, weight, reduction)
-
-
-def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    """Reduce a loss; a weighted mean divides by the sum of the weights."""
-    if weight is None:
-        return _reduce(loss, reduction)
-    loss = loss * weight
-    if reduction != "mean":
-        return _reduce(loss, reduction)
-    return loss.sum() / weight.expand(*loss.shape).sum()
+    return input.mse_loss(target, reduction)
 
 
 def smooth_l1_loss(
@@ -81,11 +68,7 @@ def smooth_l1_loss(
     beta: float = 1.0,
 ) -> Tensor:
     """d²/(2·beta) where d = |input - target| < beta, else d - beta/2."""
-    distance = (input - target).abs()
-    if beta == 0:
-        return _reduce(distance, reduction)
-    near = distance * distance * (0.5 / beta)
-    return _reduce(near.where(distance < beta, distance - 0.5 * beta), reduction)
+    return input.smooth_l1_loss(target, reduction, beta)
 
 
 def huber_loss(
@@ -93,13 +76,9 @@ def huber_loss(
     target: Tensor,
     reduction: str = "mean",
     delta: float = 1.0,
-    weight: Tensor | None = None,
 ) -> Tensor:
     """d²/2 where d = |input - target| < delta, else delta·(d - delta/2)."""
-    distance = (input - target).abs()
-    near = 0.5 * distance * distance
-    loss = near.where(distance < delta, delta * (distance - 0.5 * delta))
-    return _weighted(loss, weight, reduction)
+    return input.huber_loss(target, reduction, delta)
 
 
 def nll_loss(
@@ -115,50 +94,7 @@ def nll_loss(
 
     The mean is over the weights of the targets that are not ``ignore_index``.
     """
-    check_reduction(reduction)
-    dim = _class_dim(input)
-    _check_classes("nll_loss", input, target, dim)
-    counted = target != ignore_index
-    index = target.where(counted, 0).unsqueeze(dim)
-    picked = -input.gather(dim, index).squeeze(dim)
-    share = _class_weights(input, index, weight, dim)
-    share = share.where(counted, 0.0)
-    loss = (picked * share).where(counted, 0.0)
-    if reduction != "mean":
-        return _reduce(loss, reduction)
-    return loss.sum() / share.sum()
-
-
-def _class_dim(input: Tensor) -> int:
-    if input.ndim == 0:
-        raise ShapeError("a classification loss needs a dimension of classes")
-    return 0 if input.ndim == 1 else 1
-
-
-def _check_classes(name: str, input: Tensor, target: Tensor, dim: int) -> None:
-    expected = input.shape[:dim] + input.shape[dim + 1 :]
-    if target.shape != expected:
-        raise ShapeError(
-            f"{name} of an input of shape {input.shape} and a target of shape "
-            f"{target.shape}",
-            hint=f"class indices need shape {expected}",
-        )
-    if not target.dtype.is_integer:
-        raise DTypeError(
-            f"{name} takes integer class indices, not {target.dtype}",
-            hint="convert them: target.long()",
-        )
-
-
-def _class_weights(
-    input: Tensor, index: Tensor, weight: Tensor | None, dim: int
-) -> Tensor:
-    """The weight of each target's class, 1 if there are no weights."""
-    if weight is None:
-        return index.squeeze(dim).ones_like(dtype=input.dtype)
-    shape = [1] * input.ndim
-    shape[dim] = -1
-    return weight.reshape(*shape).expand(*input.shape).gather(dim, index).squeeze(dim)
+    return input.nll_loss(target, weight, ignore_index, reduction)
 
 
 def cross_entropy(
@@ -176,68 +112,7 @@ def cross_entropy(
     ``target`` holds class indices, or probabilities in the input's shape. With
     ``label_smoothing`` ε the target keeps 1 - ε, and all classes share ε.
     """
-    dim = _class_dim(input)
-    log_probabilities = input.log_softmax(dim)
-    if target.shape == input.shape and target.dtype.is_floating_point:
-        return _soft_cross_entropy(
-            log_probabilities, target, weight, reduction, label_smoothing, dim
-        )
-    hard = nll_loss(
-        log_probabilities, target, weight, ignore_index=ignore_index,
-        reduction=reduction,
-    )  # fmt: skip
-    if not label_smoothing:
-        return hard
-    smooth = _smooth_part(
-        log_probabilities, target, weight, ignore_index, reduction, dim
-    )
-    share = label_smoothing / input.shape[dim]
-    return (1 - label_smoothing) * hard + share * smooth
-
-
-def _soft_cross_entropy(
-    log_probabilities: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    reduction: str,
-    label_smoothing: float,
-    dim: int,
-) -> Tensor:
-    classes = target.shape[dim]
-    target = target * (1 - label_smoothing) + label_smoothing / classes
-    terms = -log_probabilities * target
-    if weight is not None:
-        terms = terms * _along(weight, dim, target.ndim)
-    loss = terms.sum(dim=dim)
-    if reduction != "mean":
-        return _reduce(loss, reduction)
-    return loss.sum() / (target.numel() // classes)
-
-
-def _along(weight: Tensor, dim: int, ndim: int) -> Tensor:
-    """A vector laid along one of several dimensions."""
-    return weight.reshape(*[-1 if position == dim else 1 for position in range(ndim)])
-
-
-def _smooth_part(
-    log_probabilities: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-    dim: int,
-) -> Tensor:
-    """The part of the loss that all classes share."""
-    terms = -log_probabilities
-    if weight is not None:
-        terms = terms * _along(weight, dim, terms.ndim)
-    counted = target != ignore_index
-    loss = terms.sum(dim=dim).where(counted, 0.0)
-    if reduction != "mean":
-        return _reduce(loss, reduction)
-    index = target.where(counted, 0).unsqueeze(dim)
-    share = _class_weights(log_probabilities, index, weight, dim)
-    return loss.sum() / share.where(counted, 0.0).sum()
+    return input.cross_entropy(target, weight, ignore_index, reduction, label_smoothing)
 
 
 def binary_cross_entropy(
@@ -249,11 +124,7 @@ def binary_cross_entropy(
     reduction: str = "mean",
 ) -> Tensor:
     """-(y·log p + (1 - y)·log(1 - p)), with logarithms not below -100."""
-    _check_same_shape("binary_cross_entropy", input, target)
-    log_p = input.log().clamp(min=-100)
-    log_not_p = (1 - input).log().clamp(min=-100)
-    loss = -(target * log_p + (1 - target) * log_not_p)
-    return _reduce(loss if weight is None else loss * weight, reduction)
+    return input.binary_cross_entropy(target, weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -266,12 +137,7 @@ def binary_cross_entropy_with_logits(
     pos_weight: Tensor | None = None,
 ) -> Tensor:
     """:func:`binary_cross_entropy` of sigmoid(input), computed without overflow."""
-    _check_same_shape("binary_cross_entropy_with_logits", input, target)
-    # log(1 - sigmoid(x)) = log sigmoid(x) - x, so one logarithm serves both terms.
-    log_p = logsigmoid(input)
-    positive = target if pos_weight is None else target * pos_weight
-    loss = (1 - target) * (input - log_p) - positive * log_p
-    return _reduce(loss if weight is None else loss * weight, reduction)
+    return input.binary_cross_entropy_with_logits(target, weight, pos_weight, reduction)
 
 
 def kl_div(
@@ -283,13 +149,7 @@ def kl_div(
     log_target: bool = False,
 ) -> Tensor:
     """target·(log target - input), for an input of log-probabilities."""
-    if log_target:
-        loss = target.exp() * (target - input)
-    else:
-        loss = target.xlogy(target) - target * input
-    if reduction == "batchmean":
-        return loss.sum() / (input.shape[0] if input.ndim else 1)
-    return _reduce(loss, reduction)
+    return input.kl_div(target, reduction, log_target)
 
 
 def poisson_nll_loss(
@@ -348,22 +208,14 @@ def hinge_embedding_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """x where y = 1, max(0, margin - x) where y = -1."""
-    same = input.where(target != -1, 0.0)
-    other = (margin - input).clamp(min=0).where(target != 1, 0.0)
-    return _reduce(same + other, reduction)
+    return input.hinge_embedding_loss(target, margin, reduction)
 
 
 def cosine_similarity(
     x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8
 ) -> Tensor:
     """x₁·x₂ / (max(‖x₁‖, eps)·max(‖x₂‖, eps)) along ``dim``."""
-    first = x1 / _length(x1, dim).clamp(min=eps)
-    second = x2 / _length(x2, dim).clamp(min=eps)
-    return (first * second).sum(dim=dim)
-
-
-def _length(x: Tensor, dim: int) -> Tensor:
-    return x.norm(2, dim=dim, keepdim=True)
+    return x1.cosine_similarity(x2, dim, eps)
 
 
 def cosine_embedding_loss(
@@ -398,7 +250,7 @@ def margin_ranking_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """max(0, -y·(x₁ - x₂) + margin)."""
-    return _reduce((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+    return input1.margin_ranking_loss(input2, target, margin, reduction)
 
 
 def soft_margin_loss(
@@ -409,7 +261,7 @@ def soft_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """log(1 + exp(-y·x))."""
-    return _reduce(-logsigmoid(target * input), reduction)
+    return input.soft_margin_loss(target, reduction)
 
 
 def multi_margin_loss(
@@ -474,7 +326,7 @@ def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
     """‖x₁ - x₂ + eps‖ₚ along the last dimension."""
-    return (x1 - x2 + eps).norm(p, dim=-1, keepdim=keepdim)
+    return x1.pairwise_distance(x2, p, eps, keepdim)
 
 
 def triplet_margin_loss(
