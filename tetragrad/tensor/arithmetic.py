@@ -13,6 +13,7 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.gradient_rules import with_zero_gradient
 from tetragrad.tensor.movement import MovementMethods
 from tetragrad.tensor.promotion import (
     Operand,
@@ -197,7 +198,7 @@ class ArithmeticMethods(MovementMethods):
                 f"there is no rounding_mode {rounding_mode!r}",
                 hint="use None, 'trunc' or 'floor'",
             )
-        return binary(modes[rounding_mode], self, other)
+        return binary(_step(modes[rounding_mode]), self, other)
 
     def floor_divide(self, other: Operand) -> Tensor:
         """The floor of self / other; an integer divided by 0 gives 0.
@@ -205,7 +206,7 @@ class ArithmeticMethods(MovementMethods):
         >>> Tensor([7, -7]).floor_divide(2)
         tensor([ 3, -4])
         """
-        return binary(floor_divide_nodes, self, other)
+        return binary(_step(floor_divide_nodes), self, other)
 
     def remainder(self, other: Operand) -> Tensor:
         """self - floor(self / other) * other; its sign is other's.
@@ -450,6 +451,15 @@ class ArithmeticMethods(MovementMethods):
 def _divide(lhs: Any, rhs: Any) -> Tensor:
     left, right = to_operand(lhs), to_operand(rhs)
     return binary(ops.Div, left, right, float_dtype(left, right))
+
+
+def _step(op: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:
+    """A quotient rounded to a whole number, which does not change gradually."""
+
+    def apply(lhs: Node, rhs: Node) -> Node:
+        return with_zero_gradient(op(lhs, rhs), lhs, rhs)
+
+    return apply
 
 
 def _not_above(lhs: Node, rhs: Node) -> Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 from tetragrad.core.errors import GradientError, ShapeError
 from tetragrad.graph.elementwise import Add
@@ -12,7 +13,13 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.markers import CustomGradient, Detached, Variable
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, walk
-from tetragrad.tensor.base import TensorBase, collectors, wrap
+from tetragrad.tensor.base import (
+    TensorBase,
+    collectors,
+    outstanding,
+    reverse_passes,
+    wrap,
+)
 from tetragrad.tensor.modes import enable_grad, no_grad
 from tetragrad.tensor.randomness import default_generator
 from tetragrad.tensor.storage import Hooked
@@ -50,10 +57,14 @@ def backward(
         wanted = {entry.node for entry in inputs}
         variables = [node for node in variables if node in wanted]
     found = gradients({output: upstream}, variables)
+    given = []
     for variable in variables:
         collector = collectors.get(variable.key)
         if collector is not None and variable in found:
             _accumulate(collector, found[variable], create_graph)
+            given.append(ref(cast(TensorBase, collector.grad).storage))
+    reverse_passes[self.storage] = given
+    outstanding.add(self.storage)
 
 
 def _hides_gradients(node: Node) -> bool:

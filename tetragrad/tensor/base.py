@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import numpy as np
 
@@ -41,6 +41,15 @@ collectors: WeakValueDictionary[int, TensorBase] = WeakValueDictionary()
 
 #: Storages that must advance whenever anything runs: random generators' states.
 effects: WeakSet[Storage] = WeakSet()
+
+
+#: Storages written in place or differentiated whose values are still pending. An
+#: optimiser's step computes them with its own results, which share most of the work.
+outstanding: WeakSet[Storage] = WeakSet()
+
+#: For a storage that ``backward`` was called on: the gradients it gave. Reading the
+#: loss computes them too, or the forward pass would run again for them.
+reverse_passes: WeakKeyDictionary[Storage, list[ref[Storage]]] = WeakKeyDictionary()
 
 
 class TensorBase:
@@ -148,6 +157,7 @@ class TensorBase:
         node = self._fit(new.node)
         self.storage.write(self.steps, node if tracked else Detached(node))
         self.storage.tracked = self.storage.tracked or tracked
+        outstanding.add(self.storage)
         _relieve(self)
         return self
 
@@ -307,13 +317,29 @@ def realize_tensors(tensors: Iterable[Any]) -> list[Buffer]:
     the graph of lets go of it.
     """
     storages = [tensor.storage for tensor in tensors]
-    pending = list(dict.fromkeys([*storages, *effects]))
+    gradients = [entry for storage in storages for entry in _gradients_of(storage)]
+    pending = list(dict.fromkeys([*storages, *gradients, *effects]))
     buffers = engine.realize([storage.value for storage in pending])
     for storage, buffer in zip(pending, buffers, strict=True):
+        outstanding.discard(storage)
         if not storage.tracked:
             storage.value = buffer
     known = dict(zip(pending, buffers, strict=True))
     return [known[storage] for storage in storages]
+
+
+def realize_step(tensors: Iterable[TensorBase]) -> None:
+    """Compute a step's results together with everything else that is outstanding."""
+    waiting = [TensorBase._handle(storage, ()) for storage in outstanding]
+    realize_tensors([*tensors, *waiting])
+
+
+def _gradients_of(storage: Storage) -> list[Storage]:
+    """The gradients that came from a pending loss, where they are still wanted."""
+    if storage not in outstanding:
+        return []
+    found = (entry() for entry in reverse_passes.get(storage, ()))
+    return [entry for entry in found if entry is not None]
 
 
 def _user_code() -> tuple[CodeType, int] | None:

@@ -47,6 +47,8 @@ def array_of(data: Any, dtype: DType | None) -> np.ndarray:
         array = np.asarray(data)
     else:
         array = _nested_array(data)
+        if dtype is None and _is_python_float(array, data):
+            return array.astype(np.float32)
     if dtype is None:
         dtypes.from_numpy(array.dtype)  # Raises for text, dates and the like.
         return array
@@ -54,7 +56,7 @@ def array_of(data: Any, dtype: DType | None) -> np.ndarray:
 
 
 def _nested_array(data: Any) -> np.ndarray:
-    """Nested sequences of numbers and tensors; floats become float32."""
+    """Nested sequences of numbers and tensors, as NumPy sees them."""
     if hasattr(data, "__array__") and not isinstance(data, TensorBase):
         return np.asarray(data)
     plain = _without_tensors(data)
@@ -70,10 +72,12 @@ def _nested_array(data: Any) -> np.ndarray:
             f"cannot make a tensor of {type(data).__name__} {_shortened(data)}",
             hint="pass numbers, nested lists of numbers, or an array",
         )
-    is_python_float = array.dtype == np.float64 and not _holds_arrays(data)
-    if is_python_float or array.size == 0:
-        return array.astype(np.float32)
     return array
+
+
+def _is_python_float(array: np.ndarray, data: Any) -> bool:
+    """Whether an array's dtype was NumPy's choice, for Python floats or for nothing."""
+    return array.size == 0 or (array.dtype == np.float64 and not _holds_arrays(data))
 
 
 _EXTENDED = frozenset(dtype.name for dtype in dtypes.ALL)

@@ -196,6 +196,7 @@ def acosh(node: Node) -> Node:
     near = log1p(ops.Add(above, ops.Sqrt(ops.Mul(above, add(above, 2.0)))))
     far = add(ops.Log(node), math.log(2))
     value = ops.Where(greater(node, 1e4), far, near)
+    value = ops.Where(less(node, 1.0), full_like(node, math.nan), value)
     return with_slope(value, node, _acosh_slope)
 
 

@@ -22,7 +22,7 @@ from tetragrad.tensor.arithmetic import (
     multiply_nodes,
     where,
 )
-from tetragrad.tensor.gradient_rules import with_gradient
+from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.powers import power_nodes
 from tetragrad.tensor.promotion import (
     DEFAULT_FLOAT,
@@ -78,7 +78,8 @@ class FunctionMethods(ArithmeticMethods):
         """
         if self.dtype.is_bool:
             return self.result(self.node)
-        return self.result(nodes.sign(self.node))
+        source = self.node
+        return self.result(with_zero_gradient(nodes.sign(source), source))
 
     sgn = sign
 
@@ -99,7 +100,7 @@ class FunctionMethods(ArithmeticMethods):
         tensor([-1., -2.])
         """
         dtype = float_dtype(self, to_operand(other))
-        return binary(nodes.copy_sign, self, other, dtype)
+        return binary(_copy_sign, self, other, dtype)
 
     def square(self) -> Tensor:
         """self * self.
@@ -107,7 +108,8 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([3, -2]).square()
         tensor([9, 4])
         """
-        return binary(multiply_nodes, self, self)
+        dtype = dtypes.int64 if self.dtype.is_bool else None
+        return binary(multiply_nodes, self, self, dtype)
 
     # --- powers and roots ------------------------------------------------------------
 
@@ -401,7 +403,8 @@ class FunctionMethods(ArithmeticMethods):
         """Whole numbers are rounded already."""
         if not self.dtype.is_floating_point:
             return self.result(self.node)
-        return self.result(function(self.node))
+        source = self.node
+        return self.result(with_zero_gradient(function(source), source))
 
     # --- kinds of numbers ------------------------------------------------------------------
 
@@ -629,6 +632,16 @@ def _clamp(tensor: FunctionMethods, low: Any, high: Any) -> Tensor:
         return (ops.Where(inside, upstream, full_like(upstream, 0)),)
 
     return tensor.result(with_gradient(value, (source,), rule))
+
+
+def _copy_sign(magnitude: Node, source: Node) -> Node:
+    value = nodes.copy_sign(magnitude, source)
+
+    def rule(upstream: Node) -> tuple[Node, Node]:
+        slope = ops.Mul(nodes.sign(magnitude), nodes.sign(value))
+        return ops.Mul(upstream, slope), full_like(upstream, 0)
+
+    return with_gradient(value, (magnitude, source), rule)
 
 
 def _hypot(lhs: Node, rhs: Node) -> Node:

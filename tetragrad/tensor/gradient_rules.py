@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tetragrad.graph.elementwise import Mul
+from tetragrad.graph.elementwise import Mul, full_like
 from tetragrad.graph.markers import CustomGradient
 from tetragrad.graph.node import Node
 
@@ -53,3 +53,18 @@ def with_backward(
 ) -> Node:
     """``value`` as a function of one operand; ``function(operand, upstream)``."""
     return CustomGradient(value, Backward(function, operand), (operand,))
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """The rule "zero", for steps: functions that are constant almost everywhere."""
+
+    inputs: tuple[Node, ...]
+
+    def __call__(self, upstream: Node) -> tuple[Node, ...]:
+        return tuple(full_like(operand, 0) for operand in self.inputs)
+
+
+def with_zero_gradient(value: Node, *inputs: Node) -> Node:
+    """``value``, whose gradients are zeros rather than absent."""
+    return CustomGradient(value, Flat(inputs), inputs)

@@ -171,9 +171,10 @@ class ReductionMethods(FunctionMethods):
 
         value = op(source, dims) if dims else source
         values = with_gradient(value, (source,), rule)
-        if not keepdim:
-            values, index = drop_dims(values, dims), drop_dims(index, dims)
-        return ValuesAndIndices(self.result(values), self.result(index))
+        gone = () if keepdim else dims
+        return ValuesAndIndices(
+            self.result(drop_dims(values, gone)), self.result(drop_dims(index, gone))
+        )
 
     def _arg_extreme(self, op: type[graph.Reduce], dim: int) -> Node:
         """The smallest index at which the extreme stands; NaN counts as extreme."""
