@@ -21,7 +21,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import TetragradError, UnsupportedError
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.base import realize_tensors
+from tetragrad.tensor.base import realize_step
 from tetragrad.tensor.modes import enable_grad, no_grad
 
 State = dict[str, Any]
@@ -162,7 +162,7 @@ class Optimizer:
                 for tensor in self._step_group(group)
             ]
         if changed:
-            realize_tensors(changed)
+            realize_step(changed)
         return loss
 
     def _step_group(self, group: ParameterGroup) -> Iterator[Tensor]:

@@ -318,7 +318,8 @@ def realize_tensors(tensors: Iterable[Any]) -> list[Buffer]:
     """
     storages = [tensor.storage for tensor in tensors]
     gradients = [entry for storage in storages for entry in _gradients_of(storage)]
-    pending = list(dict.fromkeys([*storages, *gradients, *effects]))
+    written = _written_before(storages)
+    pending = list(dict.fromkeys([*storages, *gradients, *written, *effects]))
     buffers = engine.realize([storage.value for storage in pending])
     for storage, buffer in zip(pending, buffers, strict=True):
         outstanding.discard(storage)
@@ -332,6 +333,18 @@ def realize_step(tensors: Iterable[TensorBase]) -> None:
     """Compute a step's results together with everything else that is outstanding."""
     waiting = [TensorBase._handle(storage, ()) for storage in outstanding]
     realize_tensors([*tensors, *waiting])
+
+
+def _written_before(storages: list[Storage]) -> list[Storage]:
+    """Storages whose pending writes run for these values anyway; they are kept.
+
+    Otherwise each read of what was computed from them would run the writes again: a
+    memory that is written to at every step would cost more with each one.
+    """
+    if not outstanding:
+        return []
+    needed = set(walk(storage.value for storage in storages))
+    return [entry for entry in outstanding if entry.value in needed]
 
 
 def _gradients_of(storage: Storage) -> list[Storage]:
