@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
-from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import numpy as np
 
@@ -25,7 +25,14 @@ from tetragrad.graph.markers import Detached
 from tetragrad.graph.movement import Movement
 from tetragrad.graph.node import Node, Shape, interned_count, walk
 from tetragrad.tensor.modes import is_grad_enabled
-from tetragrad.tensor.storage import Collected, Moved, Stopped, Storage, View
+from tetragrad.tensor.storage import (
+    Collected,
+    Moved,
+    Stopped,
+    Storage,
+    StorageSet,
+    View,
+)
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -40,12 +47,12 @@ _next_check = PENDING_LIMIT
 collectors: WeakValueDictionary[int, TensorBase] = WeakValueDictionary()
 
 #: Storages that must advance whenever anything runs: random generators' states.
-effects: WeakSet[Storage] = WeakSet()
+effects = StorageSet()
 
 
 #: Storages written in place or differentiated whose values are still pending. An
 #: optimiser's step computes them with its own results, which share most of the work.
-outstanding: WeakSet[Storage] = WeakSet()
+outstanding = StorageSet()
 
 #: For a storage that ``backward`` was called on: the gradients it gave. Reading the
 #: loss computes them too, or the forward pass would run again for them.

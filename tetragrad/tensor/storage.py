@@ -7,9 +7,10 @@ Whoever still needs the old value (a gradient) keeps the old node.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from tetragrad.core.dtypes import bool_
 from tetragrad.core.errors import ShapeError
@@ -139,3 +140,33 @@ def _write(old: Node, view: View, new: Node) -> Node:
         return new
     first, *rest = view
     return first.write(old, _write(first.apply(old), tuple(rest), new))
+
+
+class StorageSet:
+    """Storages in the order in which they were added; dead ones drop out.
+
+    What runs together is run in this order, so it must not depend on addresses as
+    the order of a set does: the schedule's key would change from step to step.
+    """
+
+    def __init__(self) -> None:
+        self._entries: WeakKeyDictionary[Storage, None] = WeakKeyDictionary()
+
+    def add(self, storage: Storage) -> None:
+        """Add at the end, unless it is there already."""
+        self._entries[storage] = None
+
+    def update(self, storages: Iterable[Storage]) -> None:
+        """Add several."""
+        for storage in storages:
+            self.add(storage)
+
+    def discard(self, storage: Storage) -> None:
+        """Remove, if it is there."""
+        self._entries.pop(storage, None)
+
+    def __contains__(self, storage: Storage) -> bool:
+        return storage in self._entries
+
+    def __iter__(self) -> Iterator[Storage]:
+        return iter(list(self._entries))
