@@ -26,9 +26,12 @@ from tetragrad.kernel.coordinates import Coordinates, covering_axes, linear, ori
 from tetragrad.kernel.expression import (
     Expression,
     Guard,
+    Indexed,
     Literal,
     Load,
     Position,
+    Quotient,
+    Remainder,
     Scalar,
     literal,
 )
@@ -218,8 +221,26 @@ class _Lowering:
     def in_range(self, shape: Shape, coordinates: Coordinates) -> bool:
         """Whether the coordinates are inside the shape for all values of the axes."""
         for size, form in zip(shape, coordinates, strict=True):
-            low, high = form.range(self.sizes) if size > 1 else (0, 0)
-            if low < 0 or high >= size:
+            if size == 1:
+                continue
+            low, high = form.range(self.sizes)
+            if low < 0 or high >= size or not self.is_certain(form):
+                return False
+        return True
+
+    def is_certain(self, form: Affine) -> bool:
+        """Whether the ranges of a form's atoms hold without any guard.
+
+        A quotient or remainder is in range only while what is divided is.
+        """
+        for atom, _ in form.terms:
+            if isinstance(atom, Quotient | Remainder):
+                low, high = atom.form.range(self.sizes)
+                limit = atom.limit if isinstance(atom, Quotient) else high + 1
+                inside = low >= 0 and high < atom.divisor * limit
+                if not inside or not self.is_certain(atom.form):
+                    return False
+            elif isinstance(atom, Indexed):
                 return False
         return True
 
