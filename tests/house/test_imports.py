@@ -14,6 +14,7 @@ PACKAGE = Path(tetragrad.__file__).parent
 LAYERS = """
     cli llm onnx distributed
     nn optim state data random xp
+    capture
     tensor
     engine
     backends
