@@ -46,8 +46,8 @@ class NormalisationMethods(ActivationMethods):
     ) -> Tensor:
         """Divided by the root of the mean square over the last dimensions.
 
-        >>> Tensor([[3.0, 3.0]]).rms_norm(2)
-        tensor([[1.0000, 1.0000]])
+        >>> Tensor([[3.0, 4.0]]).rms_norm(2)
+        tensor([[0.8485, 1.1314]])
         """
         dims = self._last_dims("rms_norm()", normalized_shape)
         if eps is None:

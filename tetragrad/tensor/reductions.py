@@ -335,7 +335,7 @@ class ReductionMethods(FunctionMethods):
         """log(Σ exp(x)), without overflow.
 
         >>> Tensor([1000.0, 1000.0]).logsumexp(0)
-        tensor(1000.6931)
+        tensor(1000.6932)
         """
         largest = self.amax(dim, keepdim=True).detach()
         # Where all are -inf (or one is inf), subtracting the maximum would give NaN.
