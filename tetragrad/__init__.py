@@ -42,6 +42,7 @@ from tetragrad.core.errors import (
     ShapeError,
     TetragradError,
 )
+from tetragrad.jit import jit
 from tetragrad.tensor import operations
 from tetragrad.tensor.arithmetic import where
 from tetragrad.tensor.autograd import Function, checkpoint, grad
@@ -137,6 +138,7 @@ __all__ = [
     "int64",
     "int8",
     "is_grad_enabled",
+    "jit",
     "kron",
     "long",
     "manual_seed",

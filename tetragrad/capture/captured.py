@@ -1,0 +1,301 @@
+"""One captured call: what must hold for a replay, what it runs, what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tetragrad.capture.places import Comparison, Place
+from tetragrad.capture.tree import Description, build
+from tetragrad.core.settings import Settings, settings
+from tetragrad.engine import realize as engine
+from tetragrad.engine.replay import Program
+from tetragrad.graph.leaves import Buffer
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.storage import Storage, View
+
+
+@dataclass(frozen=True, slots=True)
+class FixedHandle:
+    """A tensor that existed before the capture and is not an argument."""
+
+    handle: TensorBase
+
+    def find(self, tensors: Sequence[TensorBase]) -> TensorBase:
+        return self.handle
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentHandle:
+    """A tensor among the arguments."""
+
+    index: int
+
+    def find(self, tensors: Sequence[TensorBase]) -> TensorBase:
+        return tensors[self.index]
+
+
+HandleSource = FixedHandle | ArgumentHandle
+
+
+@dataclass(frozen=True, slots=True)
+class FixedStorage:
+    """A storage that existed before the capture."""
+
+    storage: Storage
+
+    def find(self, tensors: Sequence[TensorBase]) -> Storage:
+        return self.storage
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOf:
+    """The storage of an argument."""
+
+    source: ArgumentHandle
+
+    def find(self, tensors: Sequence[TensorBase]) -> Storage:
+        return self.source.find(tensors).storage
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOfGrad:
+    """The storage of a tensor's ``.grad``."""
+
+    source: HandleSource
+
+    def find(self, tensors: Sequence[TensorBase]) -> Storage:
+        grad = self.source.find(tensors).grad
+        assert grad is not None
+        return grad.storage
+
+
+StorageSource = FixedStorage | StorageOf | StorageOfGrad
+
+
+@dataclass(frozen=True, slots=True)
+class FreshTensor:
+    """A new tensor: which new or known storage it shows, and how."""
+
+    storage: int | FixedStorage | StorageOf
+    steps: View
+    cls: type[TensorBase]
+    origin: Any
+
+
+TensorSource = FixedHandle | ArgumentHandle | FreshTensor
+
+
+@dataclass(frozen=True, slots=True)
+class GradGuard:
+    """What ``.grad`` was when the captured function read it."""
+
+    source: HandleSource
+    is_none: bool
+    steps: View
+
+    def holds(self, tensors: Sequence[TensorBase]) -> bool:
+        grad = self.source.find(tensors).grad
+        if grad is None or self.is_none:
+            return grad is None and self.is_none
+        return grad.steps == self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class GradEffect:
+    """A tensor whose ``.grad`` the function replaced."""
+
+    source: HandleSource
+    grad: TensorSource | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceEffect:
+    """A Python value that the function replaced: by a tensor or by a constant."""
+
+    place: Place
+    tensor: TensorSource | None
+    constant: Any
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What a replay changes, apart from returning its result."""
+
+    written: tuple[StorageSource, ...]
+    grads: tuple[GradEffect, ...]
+    places: tuple[PlaceEffect, ...]
+
+
+class Captured:
+    """A captured call that can be replayed.
+
+    The program's outputs are the new values of the written storages, in order, and
+    then those of the new storages that results and effects show.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        comparison: Comparison,
+        sticky: Sequence[StorageSource],
+        volatile: Sequence[StorageSource],
+        grad_guards: Sequence[GradGuard],
+        pinned: dict[int, Storage],
+        hidden: set[int],
+        effects: Effects,
+        result: Description,
+        result_tensors: Sequence[TensorSource],
+        num_fresh: int,
+    ) -> None:
+        self.program = program
+        self.comparison = comparison
+        self.effects = effects
+        self._sticky_sources = list(sticky)
+        self._fixed = [s.storage for s in sticky if isinstance(s, FixedStorage)]
+        self._all_fixed = len(self._fixed) == len(self._sticky_sources)
+        self._volatile_sources = list(volatile)
+        self._tracked = [storage.tracked for storage in self._fixed]
+        self._grad_guards = list(grad_guards)
+        self._pinned = pinned
+        self._hidden = hidden
+        self._result = result
+        self._result_tensors = list(result_tensors)
+        self._num_fresh = num_fresh
+        self._settings = settings()
+
+    # --- before ----------------------------------------------------------------
+
+    def first_change(self, tensors: Sequence[TensorBase]) -> str | None:
+        """What forbids a replay with these arguments, or None."""
+        active = settings()
+        if active is not self._settings and not _same_code(active, self._settings):
+            return "the settings"
+        changed = self.comparison.first_change()
+        if changed is not None:
+            place, old, new = changed
+            return f"{place.name} was {_shown(old)}, is {_shown(new)}"
+        for guard in self._grad_guards:
+            if not guard.holds(tensors):
+                return "a .grad that is read (None, or a tensor)"
+        if [storage.tracked for storage in self._fixed] != self._tracked:
+            return "whether a tensor carries a gradient"
+        return self._changed_sharing(tensors)
+
+    def _changed_sharing(self, tensors: Sequence[TensorBase]) -> str | None:
+        """Whether arguments share their values with other tensors as they did."""
+        for index, tensor in enumerate(tensors):
+            storage = tensor.storage
+            pinned = self._pinned.get(index)
+            if pinned is None and id(storage) in self._hidden:
+                return f"tensor argument {index} is one that the function also reads"
+            if pinned is not None and pinned is not storage:
+                return f"tensor argument {index} was one that the function also reads"
+        if not self._all_fixed:
+            grads = [
+                id(source.find(tensors))
+                for source in self._sticky_sources
+                if isinstance(source, StorageOfGrad)
+            ]
+            others = {id(tensor.storage) for tensor in tensors} | self._hidden
+            if len(set(grads)) != len(grads) or not others.isdisjoint(grads):
+                return "which gradients share their values"
+        return None
+
+    # --- replay ----------------------------------------------------------------
+
+    def replay(self, tensors: Sequence[TensorBase]) -> Any:
+        """Run on the current values; returns what the function would."""
+        storages = self._fixed
+        if not self._all_fixed:
+            storages = [source.find(tensors) for source in self._sticky_sources]
+        sticky = _buffers(storages)
+        volatile = _buffers([entry.find(tensors) for entry in self._volatile_sources])
+        # Found before anything changes: a gradient may be replaced below.
+        targets = [source.find(tensors) for source in self.effects.written]
+        outputs = self.program.replay(sticky, volatile)
+        for storage, buffer in zip(targets, outputs, strict=False):
+            storage.value = buffer
+        fresh = [Storage(entry, tracked=False) for entry in outputs[len(targets) :]]
+        maker = _Maker(tensors, fresh)
+        made = [maker.make(source) for source in self._result_tensors]
+        for effect in self.effects.grads:
+            grad = effect.grad
+            found = effect.source.find(tensors)
+            found.grad = None if grad is None else maker.make(grad)
+        for change in self.effects.places:
+            tensor = change.tensor
+            value = change.constant if tensor is None else maker.make(tensor)
+            change.place.write(value)
+        return build(self._result, iter(made))
+
+    # --- text ------------------------------------------------------------------
+
+    def explain(self) -> list[str]:
+        """Lines about launches, buffers and guards."""
+        program = self.program
+        lines = [f"  {len(program.launches)} launches"]
+        lines += [f"    {launch.name}" for launch in program.launches]
+        lines.append(
+            f"  reads {len(self._volatile_sources)} arguments and "
+            f"{len(self._sticky_sources)} other tensors; writes "
+            f"{len(self.effects.written)} tensors and {len(self.effects.grads)} "
+            f"gradients; makes {self._num_fresh} new ones"
+        )
+        expected = self.comparison.expected
+        lines.append(f"  compares {len(expected)} places")
+        lines += [f"    {place.name} = {_shown(value)}" for place, value in expected]
+        return lines
+
+
+class _Maker:
+    """Gives the tensors of one replay; equal sources give one tensor."""
+
+    def __init__(self, tensors: Sequence[TensorBase], fresh: list[Storage]) -> None:
+        self._tensors = tensors
+        self._fresh = fresh
+        self._made: dict[int, TensorBase] = {}
+
+    def make(self, source: TensorSource) -> Any:
+        if not isinstance(source, FreshTensor):
+            return source.find(self._tensors)
+        made = self._made.get(id(source))
+        if made is None:
+            made = self._made[id(source)] = object.__new__(source.cls)
+            made.storage = self._storage(source.storage)
+            made.steps = source.steps
+            made.grad = None
+            made._origin = source.origin
+        return made
+
+    def _storage(self, where: int | FixedStorage | StorageOf) -> Storage:
+        return (
+            self._fresh[where] if isinstance(where, int) else where.find(self._tensors)
+        )
+
+
+def _buffers(storages: Sequence[Storage]) -> list[Buffer]:
+    """The current values, computing those that are pending."""
+    values: list[Any] = [storage.value for storage in storages]
+    if set(map(type, values)) <= _ONLY_BUFFERS:
+        return values
+    found = engine.realize(values)
+    for storage, buffer in zip(storages, found, strict=True):
+        if not storage.tracked:
+            storage.value = buffer
+    return found
+
+
+_ONLY_BUFFERS = {Buffer}
+
+
+def _same_code(one: Settings, other: Settings) -> bool:
+    return one.device == other.device and one.code_key() == other.code_key()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, TensorBase):
+        return f"a tensor made at {value.line}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,82 @@
+"""Calls whose result a replay could not know: clocks, files, other random numbers."""
+
+from __future__ import annotations
+
+import datetime
+import io
+from random import Random
+from types import FrameType
+from typing import Any
+
+from tetragrad.engine.capture import Recorder
+
+_FUNCTIONS = frozenset(
+    [
+        *(
+            ("time", f"{name}{unit}")
+            for name in ("time", "monotonic", "perf_counter", "process_time")
+            for unit in ("", "_ns")
+        ),
+        ("time", "localtime"),
+        ("time", "gmtime"),
+        ("io", "open"),
+        ("posix", "urandom"),
+        ("nt", "urandom"),
+        ("builtins", "input"),
+    ]
+)
+_FILE_METHODS = frozenset(("read", "readline", "readlines", "readinto", "read1"))
+_DATE_METHODS = frozenset(("now", "today", "utcnow"))
+_RANDOM_METHODS = frozenset(("random", "getrandbits", "seed", "setstate"))
+_NAMES = (
+    frozenset(name for _, name in _FUNCTIONS)
+    | _FILE_METHODS
+    | _DATE_METHODS
+    | _RANDOM_METHODS
+)
+#: These note the time or read files without any influence on the caller's values.
+_HARMLESS_CALLERS = frozenset(
+    (
+        "logging",
+        "warnings",
+        "linecache",
+        "traceback",
+        "tokenize",
+        "inspect",
+        "tracemalloc",
+    )
+)
+
+
+def check_call(recorder: Recorder, frame: FrameType, function: Any) -> None:
+    """Refuse a call of a built-in function that a replay could not repeat."""
+    if getattr(function, "__name__", "") not in _NAMES:
+        return
+    what = _opaque(function)
+    if what is None:
+        return
+    caller = frame.f_globals.get("__name__", "").partition(".")[0]
+    if caller in _HARMLESS_CALLERS or caller in ("importlib", "_frozen_importlib"):
+        return
+    recorder.refuse(
+        f"{what} is called",
+        hint="call it outside, and pass what it gives as an argument "
+        "(random numbers: use tetragrad.rand and its relatives)",
+    )
+
+
+def _opaque(function: Any) -> str | None:
+    """What a function is called, if its result depends on the world."""
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__name__", "")
+    if (module, name) in _FUNCTIONS:
+        return f"{module}.{name}()"
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, Random):
+        return f"random.{name}()"
+    if name in _FILE_METHODS and isinstance(owner, io.IOBase):
+        return f"{name}() of a file"
+    if name in _DATE_METHODS and isinstance(owner, type):
+        if issubclass(owner, datetime.date):
+            return f"{owner.__name__}.{name}()"
+    return None

@@ -1,0 +1,193 @@
+"""Places that hold Python values, and one fast function that compares many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+
+class Kind(Enum):
+    """How a place is read."""
+
+    ITEM = "item"  # owner[key]
+    ATTRIBUTE = "attribute"  # owner.key, a slot
+    CELL = "cell"  # the content of a closure's cell
+    KEYS = "keys"  # the keys of a dict, in order
+    SIZE = "size"  # the number of elements
+    NAMES = "names"  # which of the names in ``key.used`` a dict has
+    CONTENT = "content"  # the elements of an array, a set, or opaque state
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """The names that captured code uses, those a dict had of them, and its size."""
+
+    used: frozenset[str]
+    present: frozenset[str]
+    size: int
+
+    def holds(self, owner: Any) -> bool:
+        """Whether the dict still has the same of the names."""
+        return self.used & owner.keys() == self.present
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+MISSING = _Missing()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Somewhere that a captured function reads a Python value from."""
+
+    owner: Any
+    kind: Kind
+    key: Any
+    #: What a person calls it, such as ``self.layers[3].scale``.
+    name: str
+
+    def read(self) -> Any:
+        """What is there now, or MISSING."""
+        try:
+            return _READERS[self.kind](self.owner, self.key)
+        except (LookupError, AttributeError, ValueError):
+            return MISSING
+
+    def write(self, value: Any) -> None:
+        """Put a value there, as the captured function did."""
+        if self.kind is Kind.CELL:
+            self.owner.cell_contents = value
+        elif self.kind is Kind.ATTRIBUTE:
+            setattr(self.owner, self.key, value)
+        elif isinstance(self.owner, MappingProxyType):
+            raise TypeError(f"{self.name} is an attribute of a class")
+        elif value is MISSING:
+            del self.owner[self.key]
+        else:
+            self.owner[self.key] = value
+
+
+def content_of(owner: Any) -> Any:
+    """The state of an array, a set or a random generator, to be compared by ==."""
+    if isinstance(owner, np.ndarray):
+        return owner.shape, owner.dtype.str, owner.tobytes()
+    if isinstance(owner, set):
+        return frozenset(owner)
+    if isinstance(owner, np.random.Generator):
+        return repr(owner.bit_generator.state)
+    if isinstance(owner, np.random.RandomState):
+        return repr(owner.get_state())
+    return owner.getstate()
+
+
+_READERS: dict[Kind, Callable[[Any, Any], Any]] = {
+    Kind.ITEM: lambda owner, key: owner[key],
+    Kind.ATTRIBUTE: getattr,
+    Kind.CELL: lambda owner, key: owner.cell_contents,
+    Kind.KEYS: lambda owner, key: tuple(owner),
+    Kind.SIZE: lambda owner, key: len(owner),
+    Kind.NAMES: lambda owner, key: key.holds(owner),
+    Kind.CONTENT: lambda owner, key: content_of(owner),
+}
+
+_CONSTANTS = (int, float, complex, str, bytes, bool, type(None), range, Enum)
+
+
+def is_constant(value: Any) -> bool:
+    """Whether a value is compared by what it is, not by which object."""
+    return isinstance(value, _CONSTANTS) and not isinstance(value, type)
+
+
+def is_same(old: Any, new: Any) -> bool:
+    """Whether a captured function could not tell two values of a place apart."""
+    if old is new:
+        return True
+    if type(old) is not type(new):
+        return False
+    if isinstance(old, tuple):
+        pairs = zip(old, new, strict=False)
+        return len(old) == len(new) and all(is_same(*pair) for pair in pairs)
+    if isinstance(old, float | complex):
+        return repr(old) == repr(new)
+    return is_constant(old) and bool(old == new)
+
+
+class Comparison:
+    """Compares many places with what they held; fast while they hold the same objects.
+
+    The loop over the places is unrolled into a generated function: a call for each
+    place would take four times as long, and this runs before every replay.
+    """
+
+    def __init__(self, expected: Sequence[tuple[Place, Any]]) -> None:
+        self.expected = list(expected)
+        self._names: dict[str, Any] = {"content_of": content_of}
+        self._is_unchanged = self._generate()
+
+    def first_change(self) -> tuple[Place, Any, Any] | None:
+        """A place that holds something else, with the old and the new value."""
+        try:
+            if self._is_unchanged():
+                return None
+        except (LookupError, AttributeError, ValueError):
+            pass
+        for number, (place, old) in enumerate(self.expected):
+            new = place.read()
+            if not is_same(old, new):
+                return place, old, new
+            if new is not old:
+                # Equal, but another object, as numbers are: remember this one.
+                self.expected[number] = place, new
+                self._names[f"v{number}"] = new
+        return None
+
+    def _generate(self) -> Callable[[], bool]:
+        lines = ["def is_unchanged():"]
+        owner: Any = None
+        for number, (place, value) in enumerate(self.expected):
+            if place.owner is not owner:
+                owner = place.owner
+                self._names[f"o{number}"] = owner
+                lines.append(f"    o = o{number}")
+            self._names[f"v{number}"] = value
+            self._names[f"k{number}"] = place.key
+            lines.append(
+                f"    if {self._difference(number, place, value)}: return False"
+            )
+        lines.append("    return True")
+        exec("\n".join(lines), self._names)  # noqa: S102 (see the class)
+        function: Callable[[], bool] = self._names["is_unchanged"]
+        return function
+
+    def _difference(self, number: int, place: Place, value: Any) -> str:
+        """The condition under which a place has changed."""
+        if value is MISSING:
+            return f"k{number} in o" if place.kind is Kind.ITEM else "True"
+        match place.kind:
+            case Kind.KEYS:
+                return f"(*o,) != v{number}"
+            case Kind.SIZE:
+                return f"len(o) != {value}"
+            case Kind.NAMES:
+                # A dict of the same size is taken to have the same names.
+                size = place.key.size
+                return f"len(o) != {size} and not k{number}.holds(o)"
+            case Kind.CONTENT:
+                return f"content_of(o) != v{number}"
+            case Kind.CELL:
+                read = "o.cell_contents"
+            case Kind.ATTRIBUTE:
+                read = f"o.{place.key}"
+            case Kind.ITEM:
+                plain = type(place.key) in (int, str)
+                read = f"o[{place.key!r}]" if plain else f"o[k{number}]"
+        plain = value is None or value is True or value is False
+        return f"{read} is not {value if plain else f'v{number}'}"

@@ -1,0 +1,282 @@
+"""Which tensors from outside a captured function reads, and which it changes.
+
+While a capture runs, the slots of ``Storage`` and of tensor handles are replaced by
+descriptors that tell the watch of the capturing thread. All other code pays nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from tetragrad.engine import capture
+from tetragrad.engine import realize as engine
+from tetragrad.engine.capture import Recorder
+from tetragrad.engine.memory import Memory
+from tetragrad.graph.leaves import Buffer
+from tetragrad.graph.markers import CustomGradient, Variable
+from tetragrad.graph.node import Node
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.storage import Storage, View
+
+#: The slots themselves, past any watching.
+VALUE: Any = Storage.__dict__["value"]
+STORAGE: Any = TensorBase.__dict__["storage"]
+STEPS: Any = TensorBase.__dict__["steps"]
+GRAD: Any = TensorBase.__dict__["grad"]
+
+
+@dataclass
+class HandleNote:
+    """A tensor from outside, and what it showed when it was first used."""
+
+    handle: TensorBase
+    storage: Storage
+    steps: View
+
+
+@dataclass
+class GradNote:
+    """The ``.grad`` of a tensor from outside, before anything changed it."""
+
+    handle: TensorBase
+    before: Any
+    was_read: bool
+
+
+@dataclass
+class WriteNote:
+    """A storage from outside, and what it held before it was written."""
+
+    storage: Storage
+    value: Node
+    tracked: bool
+
+
+class Watch:
+    """What one capture does to tensors that existed before it."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.inputs: dict[int, tuple[Storage, Buffer]] = {}
+        self.written: dict[int, WriteNote] = {}
+        self.handles: dict[int, HandleNote] = {}
+        self.grads: dict[int, GradNote] = {}
+        self._born: set[int] = set()
+        self._buffers: set[Buffer] = set()
+        self._boundaries: list[tuple[Storage, Node]] = []
+
+    def is_born(self, entry: object) -> bool:
+        """Whether a storage or a handle was made inside of the capture."""
+        return id(entry) in self._born
+
+    # --- values of storages ----------------------------------------------------
+
+    def read_value(self, storage: Storage) -> Node:
+        key = id(storage)
+        if key in self._born or key in self.inputs or key in self.written:
+            return cast(Node, VALUE.__get__(storage))
+        return self._first_read(storage)
+
+    def _first_read(self, storage: Storage) -> Node:
+        """Take a storage's value as an input of the capture."""
+        node: Node = VALUE.__get__(storage)
+        with capture.recording(None):
+            buffer = engine.realize([node])[0]
+        if buffer in self._buffers:
+            buffer = _alias(buffer)
+        self._buffers.add(buffer)
+        self.inputs[id(storage)] = (storage, buffer)
+        if not storage.tracked:
+            VALUE.__set__(storage, buffer)
+            return buffer
+        self._boundaries.append((storage, node))
+        boundary = _boundary(buffer, self.recorder)
+        VALUE.__set__(storage, boundary)
+        return boundary
+
+    def write_value(self, storage: Storage, value: Node) -> None:
+        key = id(storage)
+        if key not in self._born and key not in self.written:
+            old = _get(VALUE, storage)
+            if old is None:
+                self._born.add(key)
+            else:
+                self.written[key] = WriteNote(storage, old, storage.tracked)
+        VALUE.__set__(storage, value)
+
+    # --- handles ---------------------------------------------------------------
+
+    def read_handle(self, slot: Any, handle: TensorBase) -> Any:
+        self._note_handle(handle)
+        return slot.__get__(handle)
+
+    def write_handle(self, slot: Any, handle: TensorBase, value: Any) -> None:
+        if _get(STORAGE, handle) is None:
+            self._born.add(id(handle))
+        self._note_handle(handle)
+        slot.__set__(handle, value)
+
+    def _note_handle(self, handle: TensorBase) -> None:
+        key = id(handle)
+        if key not in self._born and key not in self.handles:
+            storage, steps = STORAGE.__get__(handle), STEPS.__get__(handle)
+            self.handles[key] = HandleNote(handle, storage, steps)
+
+    def read_grad(self, handle: TensorBase) -> Any:
+        self._note_grad(handle, was_read=True)
+        return GRAD.__get__(handle)
+
+    def write_grad(self, handle: TensorBase, value: Any) -> None:
+        self._note_grad(handle, was_read=False)
+        GRAD.__set__(handle, value)
+
+    def _note_grad(self, handle: TensorBase, *, was_read: bool) -> None:
+        key = id(handle)
+        if key not in self._born and key not in self.grads:
+            self.grads[key] = GradNote(handle, _get(GRAD, handle), was_read)
+
+    # --- afterwards ------------------------------------------------------------
+
+    def remove_boundaries(self) -> None:
+        """Give storages that carry a gradient their graph back."""
+        for storage, node in self._boundaries:
+            if id(storage) not in self.written:
+                VALUE.__set__(storage, node)
+
+    def roll_back(self) -> None:
+        """Undo everything that was done to tensors from outside."""
+        originals = {id(storage): node for storage, node in self._boundaries}
+        for key, note in self.written.items():
+            VALUE.__set__(note.storage, originals.get(key, note.value))
+            note.storage.tracked = note.tracked
+        for handle in self.handles.values():
+            STORAGE.__set__(handle.handle, handle.storage)
+            STEPS.__set__(handle.handle, handle.steps)
+        for grad in self.grads.values():
+            GRAD.__set__(grad.handle, grad.before)
+
+
+def _get(slot: Any, owner: object) -> Any:
+    """The content of a slot, or None if it was never set."""
+    try:
+        return slot.__get__(owner)
+    except AttributeError:
+        return None
+
+
+def _alias(buffer: Buffer) -> Buffer:
+    """Another buffer node on the same memory.
+
+    Two tensors with equal values share a node. Inputs must not, or a replay could not
+    tell them apart when their values differ. The alias holds the node, not only its
+    memory, so that nothing takes the node for unused.
+    """
+    memory = Memory(buffer.memory.data, owner=buffer)
+    return Buffer(memory, buffer.shape, buffer.dtype, buffer.device)
+
+
+_boundary_keys = itertools.count(1)
+
+
+def _boundary(buffer: Buffer, recorder: Recorder) -> Node:
+    """A value that may be used, but that no gradient may pass."""
+    # A variable makes every gradient that could go on come this way.
+    variable = Variable(buffer, -next(_boundary_keys))
+
+    def refuse(upstream: Node) -> tuple[Node | None, ...]:
+        recorder.refuse(
+            "a gradient flows back to a tensor that was computed outside,",
+            hint="compute it inside, or pass x.detach()",
+        )
+        return (None,)
+
+    return CustomGradient(variable, refuse, (variable,))
+
+
+# --- watching ------------------------------------------------------------------------
+
+
+class _Local(threading.local):
+    watch: Watch | None = None
+
+
+_local = _Local()
+_install_lock = threading.Lock()
+_installed = 0
+
+
+class _WatchedSlot:
+    """Stands in for a slot: tells the watch of this thread, if there is one."""
+
+    def __init__(
+        self,
+        slot: Any,
+        read: Callable[[Watch, Any], Any],
+        write: Callable[[Watch, Any, Any], None],
+    ) -> None:
+        self._slot = slot
+        self._read = read
+        self._write = write
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        if owner is None:
+            return self
+        watch = _local.watch
+        if watch is None:
+            return self._slot.__get__(owner)
+        return self._read(watch, owner)
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        watch = _local.watch
+        if watch is None:
+            self._slot.__set__(owner, value)
+        else:
+            self._write(watch, owner, value)
+
+
+_SLOTS: list[tuple[type, str, Any, _WatchedSlot]] = [
+    (Storage, "value", VALUE, _WatchedSlot(VALUE, Watch.read_value, Watch.write_value)),
+    (TensorBase, "grad", GRAD, _WatchedSlot(GRAD, Watch.read_grad, Watch.write_grad)),
+] + [
+    (
+        TensorBase,
+        name,
+        slot,
+        _WatchedSlot(
+            slot,
+            lambda watch, handle, slot=slot: watch.read_handle(slot, handle),
+            lambda watch, handle, value, slot=slot: watch.write_handle(
+                slot, handle, value
+            ),
+        ),
+    )
+    for name, slot in (("storage", STORAGE), ("steps", STEPS))
+]
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Tell a watch what this thread does to tensors."""
+    _install(1)
+    _local.watch = watch
+    try:
+        yield
+    finally:
+        _local.watch = None
+        _install(-1)
+
+
+def _install(change: int) -> None:
+    """Watch the slots while any thread captures."""
+    global _installed
+    with _install_lock:
+        before, _installed = _installed, _installed + change
+        if (before > 0) == (_installed > 0):
+            return
+        for owner, name, slot, watched in _SLOTS:
+            setattr(owner, name, watched if _installed else slot)

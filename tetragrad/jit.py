@@ -1,0 +1,252 @@
+"""Capture a function's work once, then replay it without running its Python.
+
+>>> import tetragrad
+>>> from tetragrad import Tensor
+>>> @tetragrad.jit
+... def double(x):
+...     return x * 2
+>>> double(Tensor([1.0])), double(Tensor([3.0]))
+(tensor([2.]), tensor([6.]))
+>>> len(double.captures)
+1
+
+What the function computes may depend on its arguments and on the state that it reads:
+tensors, attributes, globals, closures, modes. Each replay compares them first, and a
+call that differs is captured anew. A replay has the function's effects on tensors,
+gradients, random generators and attributes; output to the screen or to files happens
+only when the function itself runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from tetragrad.capture.captured import Captured
+from tetragrad.capture.record import record
+from tetragrad.capture.tree import Flattened
+from tetragrad.core.errors import CaptureError
+from tetragrad.core.settings import settings
+from tetragrad.engine import capture
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.modes import is_grad_enabled
+from tetragrad.tensor.storage import Collected
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: A function that is captured this often depends on something that keeps changing.
+MAXIMUM_CAPTURES = 16
+WARNING_AT = 8
+
+
+class JitFunction(Generic[P, R]):
+    """A function that is captured, and replayed where nothing it reads has changed."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function, updated=())
+        self.captured_function = function
+        self._captures: dict[Any, list[Captured]] = {}
+        self._reasons: list[str] = []
+        self._lock = threading.RLock()
+        self._title = getattr(function, "__qualname__", type(function).__name__)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if capture.active() is not None or not settings().jit:
+            return self.captured_function(*args, **kwargs)
+        with self._lock:
+            flattened = Flattened()
+            key = self._key(flattened, args, kwargs)
+            candidates = self._captures.get(key, [])
+            change = None
+            for captured in candidates:
+                change = captured.first_change(flattened.tensors)
+                if change is None:
+                    result: R = captured.replay(flattened.tensors)
+                    return result
+            reason = change or self._difference(flattened, args, kwargs)
+            return self._capture(args, kwargs, flattened, key, reason)
+
+    @property
+    def captures(self) -> tuple[Captured, ...]:
+        """What can be replayed."""
+        return tuple(entry for group in self._captures.values() for entry in group)
+
+    def clear(self) -> None:
+        """Forget all captures."""
+        with self._lock:
+            self._captures.clear()
+            self._reasons.clear()
+
+    def explain(self) -> str:
+        """What each capture launches, reads and writes, and why there are several."""
+        lines = [f"{self._title}: {len(self.captures)} captures"]
+        lines += [f"  captured because {reason}" for reason in self._reasons]
+        for number, entry in enumerate(self.captures):
+            lines += [f"capture {number}", *entry.explain()]
+        return "\n".join(lines)
+
+    # --- methods ---------------------------------------------------------------
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._attribute = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """The function bound to an instance, with captures of the instance's own."""
+        if instance is None:
+            return self
+        bound = _BoundJitFunction(self.captured_function, instance)
+        attributes = getattr(instance, "__dict__", None)
+        if attributes is not None and hasattr(self, "_attribute"):
+            # Found there from now on, and forgotten together with the instance.
+            attributes[self._attribute] = bound
+            bound.attribute = self._attribute
+        return bound
+
+    def __repr__(self) -> str:
+        return f"<jit {self._title}, {len(self.captures)} captures>"
+
+    # --- capturing -------------------------------------------------------------
+
+    def _key(self, flattened: Flattened, args: Any, kwargs: Any) -> Any:
+        """What captures are looked up by: everything about the arguments but values."""
+        description = flattened.describe((args, kwargs), "argument")
+        return description, _signature(flattened.tensors), is_grad_enabled()
+
+    def _capture(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        flattened: Flattened,
+        key: Any,
+        reason: str,
+    ) -> Any:
+        self._check_count(reason)
+        outcome = record(self.captured_function, args, kwargs, flattened, self._title)
+        self._reasons.append(outcome.reason or reason)
+        after = Flattened()
+        if self._key(after, args, kwargs)[0] != key[0]:
+            raise CaptureError(
+                f"{self._title} changes the list or dict that it was passed",
+                hint="return a new one instead",
+            )
+        if outcome.captured is not None:
+            self._captures.setdefault(key, []).insert(0, outcome.captured)
+        return outcome.result
+
+    def _check_count(self, reason: str) -> None:
+        count = len(self._reasons)
+        if count >= MAXIMUM_CAPTURES:
+            shown = "".join(f"\n  {entry}" for entry in [*self._reasons[-3:], reason])
+            raise CaptureError(
+                f"{self._title} was captured {count} times, and differs again:{shown}",
+                hint="make what changes a tensor argument, or a tensor that is changed "
+                "in place; jit.clear() allows as many captures again",
+            )
+        if count == WARNING_AT:
+            warnings.warn(
+                f"{self._title} was captured {count} times; the last time because "
+                f"{reason}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def _difference(self, flattened: Flattened, args: Any, kwargs: Any) -> str:
+        shapes = ", ".join(
+            f"{entry.dtype}{list(entry.shape)}" for entry in flattened.tensors
+        )
+        return f"the arguments are new: {shapes or (args, kwargs)!s:.80}"
+
+
+class _BoundJitFunction(JitFunction[P, R]):
+    """A captured method of one instance."""
+
+    def __init__(self, function: Callable[..., R], instance: Any) -> None:
+        super().__init__(function.__get__(instance))
+        self.instance = instance
+        self.attribute = ""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        copied = memo.get(id(self.instance), self.instance)
+        bound = type(self)(self.captured_function.__func__, copied)  # type: ignore
+        bound.attribute = self.attribute
+        return bound
+
+    def __reduce__(self) -> Any:
+        return getattr, (self.instance, self.attribute)
+
+
+def _signature(tensors: Sequence[TensorBase]) -> tuple[Any, ...]:
+    """Kind, layout and sharing of tensors, without their values."""
+    parts = []
+    first: dict[int, int] = {}
+    for index, tensor in enumerate(tensors):
+        storage = tensor.storage
+        value = storage.value
+        parts.append(
+            (
+                type(tensor),
+                value.shape,
+                value.dtype,
+                value.device,
+                storage.tracked,
+                tuple(map(_plain_step, tensor.steps)),
+                first.setdefault(id(tensor), index),
+                first.setdefault(id(storage), index),
+            )
+        )
+    return tuple(parts)
+
+
+def _plain_step(step: Any) -> Any:
+    """A step without the number that is each collecting tensor's own."""
+    return ("collected", step.is_leaf) if isinstance(step, Collected) else step
+
+
+@overload
+def jit(function: Callable[P, R], /) -> JitFunction[P, R]: ...
+@overload
+def jit() -> Callable[[Callable[P, R]], JitFunction[P, R]]: ...
+
+
+def jit(function: Any = None, /) -> Any:
+    """Capture a function, method or module, and replay it where that is safe.
+
+    Use it as ``@tetragrad.jit`` or as ``tetragrad.jit(model)``. The function's first
+    call with new kinds of arguments runs it; later calls launch the same kernels on
+    the new values. The setting ``TETRAGRAD_JIT=0`` turns captures off.
+
+    Args:
+        function: takes and returns tensors, numbers, text, and lists, tuples, dicts
+            and data classes of them; other arguments are told apart by identity.
+
+    Raises:
+        CaptureError: in a call, if the function does what cannot be repeated, such as
+            reading a tensor's values or the clock.
+
+    >>> step = tetragrad.jit(lambda x, y: (x * y).sum())
+    >>> step(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
+    tensor(11.)
+    """
+    if function is None:
+        return jit
+    if isinstance(function, type) or not callable(function):
+        raise CaptureError(
+            f"jit() of {function!r}", hint="pass a function, a method or a module"
+        )
+    checks = (
+        inspect.isgeneratorfunction,
+        inspect.iscoroutinefunction,
+        inspect.isasyncgenfunction,
+    )
+    if any(check(function) for check in checks):
+        raise CaptureError(
+            f"jit() of {function.__qualname__}, a generator or coroutine: it runs in "
+            "parts, between which anything may change",
+            hint="capture the function that does one step",
+        )
+    return JitFunction(function)
