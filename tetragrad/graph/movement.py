@@ -49,6 +49,7 @@ class Reshape(Movement):
             return source
         if isinstance(source, Reshape):
             return Reshape(source.source, new_shape)
+        cls.infer(source, new_shape)
         return broadcast_constant(source, new_shape) if source.shape else None
 
     @classmethod
@@ -78,6 +79,7 @@ class Permute(Movement):
         """In order -> x; permute(permute(x)) -> permute(x)."""
         if order == tuple(range(len(order))):
             return source
+        cls.infer(source, order)
         if isinstance(source, Permute):
             return Permute(source.source, tuple(source.order[dim] for dim in order))
         return broadcast_constant(source, tuple(source.shape[dim] for dim in order))
@@ -111,6 +113,7 @@ class Expand(Movement):
         if source.shape == new_shape:
             return source
         if isinstance(source, Expand):
+            cls.infer(source, new_shape)  # The inner source may fit where this does not.
             return Expand(source.source, new_shape)
         return None
 
@@ -154,12 +157,14 @@ class Shrink(Movement):
         if bounds == tuple((0, size) for size in source.shape):
             return source
         if isinstance(source, Shrink):
+            cls.infer(source, bounds)  # The inner source may fit where this does not.
             moved = tuple(
                 (first + start, first + stop)
                 for (first, _), (start, stop) in zip(source.bounds, bounds, strict=True)
             )
             return Shrink(source.source, moved)
-        return broadcast_constant(source, tuple(stop - start for start, stop in bounds))
+        shape, _ = cls.infer(source, bounds)
+        return broadcast_constant(source, shape)
 
     @classmethod
     def infer(cls, source: Node, bounds: Bounds) -> tuple[Shape, DType]:
