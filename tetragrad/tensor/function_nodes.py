@@ -12,7 +12,11 @@ from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor.gradient_rules import with_backward, with_slope
+from tetragrad.tensor.gradient_rules import (
+    Backward,
+    with_gradient,
+    with_slope,
+)
 
 _SIGN_DTYPES = {16: dtypes.int16, 32: dtypes.int32, 64: dtypes.int64}
 
@@ -372,8 +376,9 @@ def relu(node: Node) -> Node:
     value = ops.Maximum(node, full_like(node, 0))
     if not node.dtype.is_floating_point:
         return value
-    return with_backward(value, node, _relu_backward)
+    # The result says as much as the operand, which then need not be kept.
+    return with_gradient(value, (node,), Backward(_relu_backward, value))
 
 
-def _relu_backward(node: Node, upstream: Node) -> Node:
-    return ops.Where(greater(node, 0), upstream, full_like(upstream, 0))
+def _relu_backward(value: Node, upstream: Node) -> Node:
+    return ops.Where(greater(value, 0), upstream, full_like(upstream, 0))
