@@ -39,6 +39,7 @@ from tetragrad.kernel.expression import (
     Select,
     anything,
     literal,
+    substitute,
 )
 from tetragrad.kernel.ir import Mode, Slot
 from tetragrad.tile.ir import (
@@ -172,7 +173,7 @@ EXACT_BINARY = (
     op.Add, op.Sub, op.Mul, op.Div, op.IDiv, op.Mod, op.Maximum, op.Lt, op.Eq,
     op.And, op.Or, op.Xor, op.Shl, op.Shr,
 )  # fmt: skip
-COUNT = 997  # not a multiple of anything
+COUNT = 991  # 30 strips of 32, and a tail of 16 + 8 + 4 + 2 + 1
 
 
 def check_ops(
@@ -215,14 +216,12 @@ def check_ops(
 
 
 def strips(slot: int, value: Expression) -> list[Statement]:
-    """slot[i] = value(i) for axis 0 up to COUNT, 64 at a time."""
-    from tetragrad.kernel.expression import substitute
-
-    strip = form(a1=64, a2=1)
-    rest = form(COUNT // 64 * 64, a2=1)
-    main = Store(((2, 64),), slot, strip, substitute(value, {0: strip}))
-    tail = Store(((2, COUNT % 64),), slot, rest, substitute(value, {0: rest}))
-    return [For(1, COUNT // 64, (main,)), tail]
+    """slot[i] = value(i) for axis 0 up to COUNT, 32 at a time."""
+    strip = form(a1=32, a2=1)
+    rest = form(COUNT // 32 * 32, a2=1)
+    main = Store(((2, 32),), slot, strip, substitute(value, {0: strip}))
+    tail = Store(((2, COUNT % 32),), slot, rest, substitute(value, {0: rest}))
+    return [For(1, COUNT // 32, (main,)), tail]
 
 
 def accepted(kinds: Sequence[type[op.Elementwise]], dtype: DType) -> list:
@@ -326,24 +325,24 @@ def guarded_copy(array: np.ndarray) -> np.ndarray:
 def test_strided_loads_and_stores(stride, dtype):
     """Every length of a tail, right up to the last byte of a page."""
     lanes = 64 // max(4, dtype.itemsize)
-    for extent in (*range(1, 2 * lanes + 2, 3), 2 * lanes + 1):
+    slots, body, arrays, checks = [], [], [], []
+    for extent in range(1, 2 * lanes + 2):
         span = abs(stride) * (extent - 1) + 1
         start = span - 1 if stride < 0 else 0
         values = samples(dtype, span, seed_of(extent))
-        source = guarded_copy(values)
-        target = guarded_copy(np.zeros(extent, dtype.numpy))
-        back = np.zeros(span, dtype.numpy)
-        body = [
-            Store(
-                ((0, extent),), 1, form(a0=1), load(0, form(start, a0=stride), dtype)
-            ),
-            Store(
-                ((0, extent),), 2, form(start, a0=stride), load(1, form(a0=1), dtype)
-            ),
+        target, back = np.zeros(extent, dtype.numpy), np.zeros(span, dtype.numpy)
+        target = guarded_copy(target)
+        place, first = form(start, a0=stride), len(slots)
+        axes, here = ((0, extent),), form(a0=1)
+        body += [
+            Store(axes, first + 1, here, load(first, place, dtype)),
+            Store(axes, first + 2, place, load(first + 1, here, dtype)),
         ]
-        slots = [(dtype, span), (dtype, extent), (dtype, span)]
-        run(make_program(slots, body), source, target, back)
-        places = start + stride * np.arange(extent)
+        slots += [(dtype, span), (dtype, extent), (dtype, span)]
+        arrays += [guarded_copy(values), target, back]
+        checks.append((values, target, back, start + stride * np.arange(extent)))
+    run(make_program(slots, body), *arrays)
+    for values, target, back, places in checks:
         alike(target, values[places])
         alike(back[places], values[places])
 
@@ -535,6 +534,15 @@ def test_extremes_keep_nan(kind):
     )
     run(program, values, result)
     assert np.isnan(result).tolist() == [True, True, True, False]
+
+
+def test_a_reduction_over_nothing_is_the_identity():
+    result = np.full(3, 7.0, np.float32)
+    nothing = Reduction(reduce.Sum, (1,), load(0, form(a0=1, a1=1)))
+    store = Store(((0, 3),), 1, form(a0=1), nothing)
+    program = make_program([(f32, 1), (f32, 3)], [store], axes=[(1, 0)])
+    run(program, np.zeros(1, np.float32), result)
+    alike(result, np.zeros(3, np.float32))
 
 
 def test_nested_reductions():
@@ -782,9 +790,9 @@ def test_every_op_assembles_elsewhere(processor):
             arity = 2 if issubclass(kind, op.Binary) else 1
             first = len(slots)
             loads = tuple(load(first + n, form(a0=1), source) for n in range(arity))
-            slots += [(source, 16)] * arity + [(result, 16)]
+            slots += [(source, 8)] * arity + [(result, 8)]
             value = Compute(kind, result, loads)
-            store = Store(((0, 16),), first + arity, form(a0=1), value)
+            store = Store(((0, 8),), first + arity, form(a0=1), value)
             # One function each: LLVM's time grows faster than a block's length.
             body.append(Grid((), (store,)))
         text = emit(make_program(slots, body), target, SETTINGS)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tetragrad.backends.cpu.emit_addresses import Mask, Split
 from tetragrad.backends.cpu.emit_expressions import Expressions
-from tetragrad.backends.cpu.emit_memory import Mask, Split, Storage
+from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_scopes import VectorAxis
 from tetragrad.backends.cpu.vector import Value, constant
 from tetragrad.core import dtypes

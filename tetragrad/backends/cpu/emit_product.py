@@ -10,8 +10,9 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tetragrad.backends.cpu.emit_addresses import Mask
 from tetragrad.backends.cpu.emit_expressions import Expressions, tile_form
-from tetragrad.backends.cpu.emit_memory import Mask, Storage
+from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
 from tetragrad.backends.cpu.vector import Value, lanes_for
 from tetragrad.kernel.affine import Affine, axis_form

@@ -10,9 +10,10 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from tetragrad.backends.cpu.emit_addresses import Mask
 from tetragrad.backends.cpu.emit_expressions import Expressions, Recipe, tile_form
 from tetragrad.backends.cpu.emit_folds import Contribution, Folds, may_contract
-from tetragrad.backends.cpu.emit_memory import Mask, Storage
+from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_product import emit_product
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
 from tetragrad.backends.cpu.vector import Value, scalar_type
