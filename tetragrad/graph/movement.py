@@ -113,7 +113,9 @@ class Expand(Movement):
         if source.shape == new_shape:
             return source
         if isinstance(source, Expand):
-            cls.infer(source, new_shape)  # The inner source may fit where this does not.
+            cls.infer(
+                source, new_shape
+            )  # The inner source may fit where this does not.
             return Expand(source.source, new_shape)
         return None
 
@@ -276,7 +278,8 @@ class Stride(Movement):
         """Steps of 1 -> x."""
         if all(step == 1 for step in steps):
             return source
-        return broadcast_constant(source, _strided_shape(source.shape, steps))
+        shape, _ = cls.infer(source, steps)
+        return broadcast_constant(source, shape)
 
     @classmethod
     def infer(cls, source: Node, steps: tuple[int, ...]) -> tuple[Shape, DType]:

@@ -27,7 +27,10 @@ class Reduce(Node):
     @classmethod
     def simplify(cls, source: Node, dims: tuple[int, ...]) -> Node | None:
         """Over dimensions of size 1 only -> x."""
-        return source if all(source.shape[dim] == 1 for dim in dims) else None
+        is_single = all(
+            0 <= dim < source.ndim and source.shape[dim] == 1 for dim in dims
+        )
+        return source if is_single else None
 
     @classmethod
     def infer(cls, source: Node, dims: tuple[int, ...]) -> tuple[Shape, DType]:

@@ -10,13 +10,13 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType, to_dtype
 from tetragrad.core.errors import (
-    DeviceError,
     GradientError,
     ShapeError,
     TetragradError,
 )
 from tetragrad.graph.elementwise import Bitcast, Cast
 from tetragrad.graph.movement import broadcast_to
+from tetragrad.graph.transfer import Transfer
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import CreationMethods
 from tetragrad.tensor.devices import device_name
@@ -60,11 +60,10 @@ class ConversionMethods(CreationMethods):
                 device = argument
             elif not isinstance(argument, bool):
                 dtype = argument
+        moved: Any = self
         if device is not None and device_name(device) != self.device:
-            raise DeviceError(f"cannot move from {self.device!r} to {device!r}")
-        if dtype is None:
-            return cast("Tensor", self)
-        return cast("Tensor", self.type(dtype))
+            moved = self.result(Transfer(self.node, device_name(device)))
+        return moved if dtype is None else moved.type(dtype)
 
     def cpu(self) -> Tensor:
         """The tensor on the CPU."""
@@ -150,6 +149,8 @@ class ConversionMethods(CreationMethods):
         """Replace the elements by those of ``source``, which is broadcast."""
         operand = to_operand(source)
         node = broadcast_to(to_node(operand, self.dtype), self.shape)
+        if isinstance(operand, TensorBase) and operand.device != self.device:
+            node = Transfer(node, self.device)
         inputs = [operand] if isinstance(operand, TensorBase) else []
         return self.write(self.result_of(node, inputs))
 

@@ -21,6 +21,7 @@ from tetragrad.graph.elementwise import full_like as node_like
 from tetragrad.graph.leaves import Iota, constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
+from tetragrad.graph.transfer import Transfer
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.movement import sizes_of
@@ -34,7 +35,8 @@ def new(
     node: Node, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Wrap a node without sources, as the user's options say."""
-    device_name(device)
+    if device is not None:
+        node = Transfer(node, device_name(device))
     if dtype is not None:
         node = ops.Cast(node, to_dtype(dtype))
     made = TensorBase.tensor_class.from_node(node)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from tetragrad.core.errors import DeviceError
 from tetragrad.core.settings import configure, settings
+from tetragrad.engine import realize as engine
 
 
 def device_name(device: object) -> str:
@@ -17,12 +17,8 @@ def device_name(device: object) -> str:
     if device is None:
         return settings().device
     name = str(device).removesuffix(":0")
-    known = dict.fromkeys(["cpu", settings().device])
-    if name not in known:
-        raise DeviceError(
-            f"there is no device {name!r}",
-            hint=f"use one of: {', '.join(known)}",
-        )
+    if name != settings().device:
+        engine.device(name)  # Raises for a device that cannot be opened.
     return name
 
 

@@ -98,7 +98,10 @@ def _formatter(array: np.ndarray) -> _Formatter:
         wide = shown.astype(np.float64)
         pattern = _float_pattern(wide[np.isfinite(wide)])
     formatter = _Formatter(pattern, array.size > THRESHOLD)
-    formatter.width = max(len(formatter.text(value)) for value in shown.flat)
+    # Zeros, infinities and NaN are narrow, and may stick out, as in PyTorch.
+    is_counted = (shown != 0) & np.isfinite(shown) if pattern != "str" else True
+    counted = shown[np.broadcast_to(is_counted, shown.shape)]
+    formatter.width = max((len(formatter.text(entry)) for entry in counted), default=0)
     return formatter
 
 
