@@ -27,6 +27,7 @@ MODULES = (
     "tetragrad.nn.utils",
     "tetragrad.optim",
     "tetragrad.optim.lr_scheduler",
+    "tetragrad.random",
     "tetragrad.state",
 )
 
