@@ -49,7 +49,7 @@ def contraction_of(plan) -> ContractionPlan:
 
 
 @ALL_TARGETS
-@pytest.mark.parametrize("shape", [(33, 40, 29), (64, 64, 64), (15, 100, 65)])
+@pytest.mark.parametrize("shape", [(33, 40, 29), (15, 70, 65)])
 @pytest.mark.parametrize("lhs_transposed", [False, True])
 @pytest.mark.parametrize("rhs_transposed", [False, True])
 def test_matrix_product(target, shape, lhs_transposed, rhs_transposed):
@@ -154,7 +154,7 @@ def test_output_in_another_order():
 
 @ALL_TARGETS
 def test_deep_product_is_divided(target):
-    plan = check(matmul(8, 16, 5000), target, tolerance=1e-3)
+    plan = check(matmul(8, 16, 2100), target, tolerance=1e-3)
     assert plan.cuts
 
 

@@ -24,10 +24,11 @@ from tetragrad.tile.plans.transpose import TransposePlan
 FLOAT = dtypes.float32
 
 ALL_TARGETS = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+SOME_TARGETS = pytest.mark.parametrize("target", [TARGETS["wide"]], ids=["wide"])
 
 
 @ALL_TARGETS
-@pytest.mark.parametrize("size", [1, 3, 16, 67, 1000])
+@pytest.mark.parametrize("size", [3, 67, 1000])
 @pytest.mark.parametrize("dtype", [FLOAT, dtypes.bfloat16, dtypes.int8, dtypes.float64])
 def test_map_of_one_axis(target, size, dtype):
     value = compute(ops.Add, load(0, form(a0=1), dtype), load(1, form(a0=1), dtype))
@@ -49,7 +50,7 @@ def test_map_broadcasts_and_transposes(target):
     check(kernel_of((9, 21), [(FLOAT, 9), (FLOAT, 189), (FLOAT, 189)], output), target)
 
 
-@ALL_TARGETS
+@SOME_TARGETS
 @pytest.mark.parametrize("shape", [(8, 8), (65, 130), (70, 9)])
 def test_transposition(target, shape):
     rows, columns = shape
@@ -91,7 +92,7 @@ def softmax(rows: int, columns: int):
 
 
 @ALL_TARGETS
-@pytest.mark.parametrize("columns", [1, 2, 7, 16, 33, 200])
+@pytest.mark.parametrize("columns", [1, 7, 33, 200])
 def test_softmax(target, columns):
     check(softmax(5, columns), target)
 
@@ -111,8 +112,8 @@ def test_normalisation_over_columns(target):
     check(kernel_of((11, 37), [(FLOAT, 407)] * 2, output), target)
 
 
-@ALL_TARGETS
-@pytest.mark.parametrize("shape", [(3, 5000), (5000, 3), (1, 70000), (300, 300)])
+@SOME_TARGETS
+@pytest.mark.parametrize("shape", [(3, 900), (900, 3), (1, 20000), (60, 70)])
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("op", [Sum, Max])
 def test_reductions(target, shape, axis, op):
@@ -125,7 +126,7 @@ def test_reductions(target, shape, axis, op):
     check(kernel_of(shape, slots, output), target, tolerance=1e-3)
 
 
-@pytest.mark.parametrize("size", [1, 5, 100, 30011])
+@pytest.mark.parametrize("size", [1, 5, 30011])
 @pytest.mark.parametrize("dtype", [FLOAT, dtypes.int32, dtypes.float16])
 def test_sum_of_everything(size, dtype):
     total = Reduction(Sum, (0,), load(0, form(a0=1), dtype))

@@ -14,6 +14,7 @@ from tetragrad.kernel.expression import (
     Load,
     Position,
     Quotient,
+    Reduction,
     Remainder,
     Scalar,
     Select,
@@ -191,6 +192,9 @@ def value_text(value: Expression) -> str:
         case Select():
             inside, outside = value_text(value.inside), value_text(value.outside)
             return f"({inside} if {guard_text(value.guard)} else {outside})"
+        case Reduction():
+            axes = ", ".join(f"i{axis}" for axis in value.axes)
+            return f"{value.op.__name__.lower()}[{axes}]({value_text(value.body)})"
         case Quotient():
             return f"(({form_text(value.form)}) // {value.divisor})"
         case Remainder():

@@ -18,7 +18,9 @@ from tetragrad.kernel.expression import (
     Expression,
     Guard,
     Load,
+    Quotient,
     Reduction,
+    Remainder,
     Scan,
     Select,
     forms_of,
@@ -50,7 +52,7 @@ from tetragrad.tile.ir import (
     When,
 )
 from tetragrad.tile.plans.rewrite import walk_until
-from tetragrad.tile.text import statement_text
+from tetragrad.tile.text import form_text, statement_text
 
 
 def verify_program(program: Program) -> None:
@@ -204,21 +206,12 @@ class _Checker:
     # --- values --------------------------------------------------------------------
 
     def value(self, root: Expression) -> None:
-        """Check every load below a value, under the conditions that reach it."""
-        if isinstance(root, Select):
-            self.forms(root.guard)
-            self.where(root.guard).value(root.inside)
-            self.value(root.outside)
-            return
-        stop: dict[Expression, Expression] = {}
+        """Check everything below a value.
+
+        Both sides of a Select are evaluated, so its guard protects no load.
+        """
         for entry in walk_until({}, root):
-            if isinstance(entry, Select) and entry is not root:
-                stop[entry] = entry
-        for entry in walk_until(stop, root):
-            if entry in stop:
-                self.value(entry)
-            else:
-                self.expression(entry)
+            self.expression(entry)
 
     def expression(self, expression: Expression) -> None:
         match expression:
@@ -232,6 +225,8 @@ class _Checker:
                 place.in_range(expression.address, slot.numel, name)
             case TileLoad():
                 self.index(expression.tile, expression.indices)
+            case Select():
+                self.forms(expression.guard)
             case Reduction() | Scan():
                 raise VerifyError(
                     "a reduction inside a value; plans compute them into tiles"
@@ -272,6 +267,7 @@ class _Checker:
     def in_range(self, form: Affine, size: int, what: str) -> None:
         """Check that 0 <= form < size."""
         self.forms([form])
+        self.divisions(form)
         above = form.scale(-1).shift(size - 1)
         for bound in (form, above):
             if not is_nonnegative(bound, self.extents, self.facts):
@@ -279,6 +275,17 @@ class _Checker:
                 raise VerifyError(
                     f"cannot prove that {what} is indexed below {size}: the index "
                     f"goes from {low} to {high}"
+                )
+
+    def divisions(self, form: Affine) -> None:
+        """Check that what an address divides is not negative: see Quotient."""
+        for atom, _ in form.terms:
+            if not isinstance(atom, Quotient | Remainder):
+                continue
+            if not is_nonnegative(atom.form, self.extents, self.facts):
+                raise VerifyError(
+                    f"cannot prove that {form_text(atom.form)} >= 0, which an "
+                    "address divides"
                 )
 
 

@@ -8,29 +8,41 @@ whole extent when the outer one moves by one step. Axes of size 1 disappear.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import (
     Expression,
-    Guard,
     Reduction,
     Scan,
     forms_of,
     literal,
 )
 from tetragrad.kernel.ir import Kernel, Output
-from tetragrad.tile.plans.rewrite import Forms, Rewriter, atoms_of, walk_until
+from tetragrad.tile.plans.rewrite import Rewriter, atoms_of, walk_until
 
 
+@functools.lru_cache(maxsize=64)
 def simplify_axes(kernel: Kernel) -> Kernel:
     """The same kernel with merged axes, and without those of one position."""
-    kernel = drop_unit_axes(drop_empty(kernel))
-    while True:
-        pair = next(mergeable_pairs(kernel), None)
-        if pair is None:
-            return compact(kernel)
-        kernel = merge(kernel, *pair)
+    kernel = drop_empty(kernel)
+    sizes = list(kernel.axes)
+    dropped = {axis for axis, size in enumerate(sizes) if size == 1}
+    for outer, inner in mergeable_pairs(kernel):
+        sizes[inner] *= sizes[outer]
+        sizes[outer] = 1
+        dropped.add(outer)
+    used = {axis for domain in domains_of(kernel) for axis in domain}
+    used |= {axis for form in forms_in(kernel) for axis in form.axes()}
+    kept = [axis for axis in range(len(sizes)) if axis in used - dropped]
+    if len(kept) == len(kernel.axes):
+        return kernel
+    forms: dict[int, Affine] = dict.fromkeys(dropped, Affine(0))
+    forms |= {axis: axis_form(position) for position, axis in enumerate(kept)}
+    rewriter = AxisDropper(forms, {})
+    outputs = tuple(rewritten_output(output, rewriter) for output in kernel.outputs)
+    new_sizes = tuple(sizes[axis] for axis in kept)
+    return Kernel(new_sizes, kernel.slots, kernel.scalars, outputs)
 
 
 def expressions_of(kernel: Kernel) -> list[Expression]:
@@ -49,22 +61,40 @@ def forms_in(kernel: Kernel) -> set[Affine]:
     return {form for form in forms if form.terms}
 
 
-def mergeable_pairs(kernel: Kernel) -> Iterator[tuple[int, int]]:
-    """Pairs (outer, inner) of axes that can become one."""
+def mergeable_pairs(kernel: Kernel) -> list[tuple[int, int]]:
+    """Pairs (outer, inner) of axes that can become one, inner pairs first.
+
+    An axis is the outer one of at most one pair, and the inner one of at most one:
+    chains like (i, j), (j, k) merge into their last axis.
+    """
     forms = forms_in(kernel)
-    used = sorted({axis for form in forms for axis in form.axes()})
     domains = domains_of(kernel)
-    for outer in used:
-        for inner in used:
-            if outer == inner:
-                continue
-            size = kernel.axes[inner]
-            together = all((outer in one) == (inner in one) for one in domains)
-            if together and all(
-                form.coefficient(outer) == form.coefficient(inner) * size
-                for form in forms
-            ):
-                yield outer, inner
+    used = sorted({axis for form in forms for axis in form.axes()})
+    used = [axis for axis in used if kernel.axes[axis] > 1]
+    steps = {axis: tuple(form.coefficient(axis) for form in forms) for axis in used}
+    members = {axis: tuple(axis in domain for domain in domains) for axis in used}
+    by_steps = {(steps[axis], members[axis]): axis for axis in used}
+    pairs = []
+    for inner in used:
+        size = kernel.axes[inner]
+        wanted = tuple(step * size for step in steps[inner])
+        outer = by_steps.get((wanted, members[inner]))
+        if outer is not None and outer != inner:
+            pairs.append((outer, inner))
+    return in_chain_order(pairs)
+
+
+def in_chain_order(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Pairs so that every axis has taken in its own outer axis before it is merged."""
+    inner_of = dict(pairs)
+    outers = set(inner_of)
+    starts = outers - {inner for _, inner in pairs}
+    ordered = []
+    for axis in sorted(starts):
+        while axis in inner_of:
+            ordered.append((axis, inner_of[axis]))
+            axis = inner_of[axis]
+    return ordered
 
 
 def domains_of(kernel: Kernel) -> list[tuple[int, ...]]:
@@ -78,20 +108,6 @@ def domains_of(kernel: Kernel) -> list[tuple[int, ...]]:
     return domains
 
 
-def merge(kernel: Kernel, outer: int, inner: int) -> Kernel:
-    """Let the inner axis run over both."""
-    sizes = list(kernel.axes)
-    sizes[inner] *= sizes[outer]
-    sizes[outer] = 1
-    return without_axes(kernel, tuple(sizes), {outer})
-
-
-def drop_unit_axes(kernel: Kernel) -> Kernel:
-    """Axes of size 1 stay at position 0."""
-    units = {axis for axis, size in enumerate(kernel.axes) if size == 1}
-    return without_axes(kernel, kernel.axes, units) if units else kernel
-
-
 def drop_empty(kernel: Kernel) -> Kernel:
     """Outputs over no points disappear; reductions over none are the identity."""
     empty = {axis for axis, size in enumerate(kernel.axes) if size == 0}
@@ -103,65 +119,36 @@ def drop_empty(kernel: Kernel) -> Kernel:
             identities[entry] = literal(entry.op.identity(entry.dtype), entry.dtype)
     rewriter = Rewriter({}, identities)
     outputs = tuple(
-        rewritten_output(output, rewriter, set())
+        rewritten_output(output, rewriter)
         for output in kernel.outputs
         if not empty & set(output.axes)
     )
     return Kernel(kernel.axes, kernel.slots, kernel.scalars, outputs)
 
 
-def without_axes(kernel: Kernel, sizes: tuple[int, ...], dropped: set[int]) -> Kernel:
-    """The kernel with some axes fixed at 0 and no longer reduced over."""
-    zeros: Forms = {axis: Affine(0) for axis in dropped}
-    rewriter = AxisDropper(zeros, {})
-    outputs = tuple(
-        rewritten_output(output, rewriter, dropped) for output in kernel.outputs
-    )
-    return Kernel(sizes, kernel.slots, kernel.scalars, outputs)
-
-
 class AxisDropper(Rewriter):
-    """A rewriter that takes the replaced axes out of reductions and scans."""
+    """A rewriter that takes axes fixed at zero out of reductions and scans."""
 
     def _one(self, expression: Expression) -> Expression:
-        if isinstance(expression, Scan) and expression.axis in self.forms:
+        if isinstance(expression, Scan) and not self.forms[expression.axis].terms:
             return self.done[expression.body]
         if isinstance(expression, Reduction):
-            axes = tuple(axis for axis in expression.axes if axis not in self.forms)
+            axes = tuple(
+                self._axis(axis) for axis in expression.axes if self.forms[axis].terms
+            )
             body = self.done[expression.body]
             return Reduction(expression.op, axes, body) if axes else body
         return super()._one(expression)
 
 
-def rewritten_output(output: Output, rewriter: Rewriter, dropped: set[int]) -> Output:
-    """An output whose expressions are rewritten."""
-    guard: Guard = rewriter.guards(output.guard)
-    axes = tuple(axis for axis in output.axes if axis not in dropped)
-    value = rewriter(output.value)
-    address = rewriter.form(output.address)
-    return Output(output.slot, address, value, axes, guard, output.mode)
-
-
-def compact(kernel: Kernel) -> Kernel:
-    """Number the axes that are left without gaps, in order."""
-    used = {axis for domain in domains_of(kernel) for axis in domain}
-    used |= {axis for form in forms_in(kernel) for axis in form.axes()}
-    kept = [axis for axis in range(len(kernel.axes)) if axis in used]
-    names = {axis: position for position, axis in enumerate(kept)}
-    rewriter = Rewriter({axis: axis_form(name) for axis, name in names.items()}, {})
-    outputs = []
-    for output in kernel.outputs:
-        renamed = rewritten_output(output, rewriter, set())
-        axes = tuple(sorted(names[axis] for axis in output.axes))
-        outputs.append(
-            Output(
-                renamed.slot,
-                renamed.address,
-                renamed.value,
-                axes,
-                renamed.guard,
-                renamed.mode,
-            )
-        )
-    sizes = tuple(kernel.axes[axis] for axis in kept)
-    return Kernel(sizes, kernel.slots, kernel.scalars, tuple(outputs))
+def rewritten_output(output: Output, rewriter: Rewriter) -> Output:
+    """An output whose expressions and axes are rewritten."""
+    moved = [rewriter.form(axis_form(axis)) for axis in output.axes]
+    return Output(
+        output.slot,
+        rewriter.form(output.address),
+        rewriter(output.value),
+        tuple(sorted(axis for form in moved for axis in form.axes())),
+        rewriter.guards(output.guard),
+        output.mode,
+    )

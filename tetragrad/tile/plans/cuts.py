@@ -13,6 +13,7 @@ same on every machine.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 
@@ -53,6 +54,7 @@ def cuttable(kernel: Kernel) -> list[Expression]:
     ]
 
 
+@functools.lru_cache(maxsize=64)
 def apply_cut(kernel: Kernel, cut: Cut) -> tuple[Kernel, Kernel]:
     """The kernel that computes the value (or its parts), and the rest."""
     value = cuttable(kernel)[cut.value]

@@ -189,7 +189,7 @@ class _Packing:
         return loop(scope.builder, run.extent, step, unroll=True)
 
     def _strips(self, scope: Scope, position: _Position) -> list[Statement]:
-        """Vectors along one run; a strip gives the offset, and then the run is bound."""
+        """Vectors along one run: a strip gives the offset, then the run is bound."""
         run = self.operand.vector_run
         axis = run.axes[-1]
         strip = fitting_strip(axis, run.extent, self.operand.lanes, PACKED_VECTORS)

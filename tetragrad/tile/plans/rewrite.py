@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -17,7 +17,7 @@ from tetragrad.kernel.expression import (
     Remainder,
     Scan,
     Select,
-    children,
+    forms_of,
 )
 from tetragrad.tile.ir import TileLoad
 
@@ -41,17 +41,17 @@ def walk_until(stop: Replacements, *roots: Expression) -> Iterator[Expression]:
         stack.extend((child, False) for child in below(expression))
 
 
-def below(expression: Expression) -> Iterator[Expression]:
+def below(expression: Expression) -> Sequence[Expression]:
     """Operands, and the atoms inside all affine forms, also a tile's indices."""
-    yield from children(expression)
-    if isinstance(expression, TileLoad):
-        yield from atoms_of(expression.indices)
+    is_tile = isinstance(expression, TileLoad)
+    forms = expression.indices if is_tile else forms_of(expression)
+    return [*expression.operands, *atoms_of(forms)] if forms else expression.operands
 
 
 def atoms_of(forms: tuple[Affine, ...]) -> list[Expression]:
     """The expressions inside affine forms."""
     return [
-        atom for form in forms for atom, _ in form.terms if isinstance(atom, Expression)
+        atom for form in forms for atom, _ in form.terms if not isinstance(atom, int)
     ]
 
 

@@ -25,6 +25,8 @@ from tetragrad.tile.plans.rewrite import below, walk_until
 TRANSCENDENTAL_COST = 12
 # One element read from or written to an address of its own, in vector operations.
 SCATTERED_COST = 1.5
+# Steps up to this length are whole vectors shuffled together.
+LONGEST_SHUFFLE = 4
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,9 @@ def address_cost(address: Affine, axis: int, width: int) -> float:
         return 0.0
     if coefficient == 1:
         return 1 / width
-    return 2 / width if coefficient == -1 else SCATTERED_COST
+    if abs(coefficient) <= LONGEST_SHUFFLE:
+        return min(SCATTERED_COST, 2 * abs(coefficient) / width)
+    return SCATTERED_COST
 
 
 def points_in(kernel: Kernel, axes: Iterable[int]) -> int:
