@@ -295,8 +295,11 @@ class _Fusion:
             if not self._stays_on_row(user, node, row_shape):
                 return None
             revisits = revisits or isinstance(user, moves.Expand)
-            if user is not root and not self._is_same_row_reduce(user, node):
-                stack.extend(self.facts.users[user])
+            if user is root or self._is_same_row_reduce(user, node):
+                continue
+            if user in self.in_memory or not self.facts.users[user]:
+                return None
+            stack.extend(self.facts.users[user])
         return revisits
 
     def _stays_on_row(
@@ -355,6 +358,7 @@ class _Fusion:
                     self.facts.kinds[current] is Kind.ROW
                     and _without_ones(current.source.shape) == _without_ones(node.shape)
                     and self._row_fits(current)
+                    and self._revisits_row(current, node) is not None
                 )
             if not isinstance(current, ops.Elementwise | moves.Reshape):
                 return False

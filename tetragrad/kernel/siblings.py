@@ -71,7 +71,7 @@ def _describe(group: Group, in_memory: Set[Node], contractions: Set[Node]) -> _M
     """The group's domain, and what it reads from memory."""
     (root,) = group.roots
     reads: set[Node] = set()
-    reduces: list[Node] = []
+    reduces: list[Reduce] = []
     seen = {root}
     stack = [root]
     while stack:
@@ -90,16 +90,16 @@ def _describe(group: Group, in_memory: Set[Node], contractions: Set[Node]) -> _M
 
 
 def _domain(
-    root: Node, reduces: Sequence[Node], contractions: Set[Node]
+    root: Node, reduces: Sequence[Reduce], contractions: Set[Node]
 ) -> tuple[object, ...] | None:
     """Two groups with equal domains run over the same loops."""
     if any(node in contractions for node in reduces):
         return None
     if not reduces:
         return ("map", root.shape, root.device)
-    if reduces == [root]:
-        assert isinstance(root, Reduce)
-        return ("reduce", root.source.shape, root.dims, root.device)
+    if len(reduces) == 1 and root.numel == reduces[0].numel:
+        (reduce,) = reduces
+        return ("reduce", root.shape, reduce.source.shape, reduce.dims, root.device)
     return None
 
 
