@@ -115,11 +115,11 @@ LAYERS: list[tuple[str, tuple[Any, ...], dict[str, Any], list[tuple[int, ...]]]]
     ("CircularPad3d", (1,), {}, [(1, 1, 2, 2, 2)]),
     ("RNN", (3, 4), {}, [(3, 2, 3)]),
     ("RNN", (3, 4), {"nonlinearity": "relu", "num_layers": 2}, [(3, 2, 3), (2, 2, 4)]),
-    ("GRU", (3, 4), {"bidirectional": True, "num_layers": 2}, [(3, 2, 3)]),
-    ("GRU", (3, 4), {"batch_first": True, "bias": False}, [(2, 3, 3)]),
-    ("LSTM", (3, 4), {"bidirectional": True, "batch_first": True}, [(2, 3, 3)]),
-    ("LSTM", (3, 4), {"proj_size": 2, "num_layers": 2}, [(3, 2, 3)]),
-    ("LSTM", (3, 4), {}, [(3, 3)]),
+    ("GRU", (3, 4), {"bidirectional": True, "num_layers": 2}, [(2, 1, 3)]),
+    ("GRU", (3, 4), {"batch_first": True, "bias": False}, [(2, 2, 3)]),
+    ("LSTM", (3, 2), {"bidirectional": True, "batch_first": True}, [(1, 2, 3)]),
+    ("LSTM", (3, 4), {"proj_size": 2, "num_layers": 2}, [(2, 2, 3)]),
+    ("LSTM", (3, 4), {}, [(2, 3)]),
     ("RNNCell", (3, 4), {}, [(2, 3), (2, 4)]),
     ("RNNCell", (3, 4), {"nonlinearity": "relu"}, [(2, 3)]),
     ("LSTMCell", (3, 4), {"bias": False}, [(2, 3)]),
@@ -290,7 +290,7 @@ def test_transformer_layers(norm_first: bool) -> None:
 
 def test_transformer() -> None:
     options = {
-        "num_encoder_layers": 2, "num_decoder_layers": 1, "dim_feedforward": 5,
+        "num_encoder_layers": 1, "num_decoder_layers": 1, "dim_feedforward": 5,
         "dropout": 0.0, "batch_first": True,
     }  # fmt: skip
     ours, theirs = (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from tetragrad import Tensor
+from tetragrad.tensor.base import realize_tensors
 
 SEED = 7
 
@@ -37,26 +39,39 @@ def check_layer(
     our_inputs = [_our_input(entry) for entry in inputs]
     their_output = _flatten(theirs(*their_inputs, **_torch_options(options)))
     our_output = _flatten(ours(*our_inputs, **_our_options(options)))
-    for mine, reference in zip(our_output, their_output, strict=True):
-        assert mine.shape == tuple(reference.shape)
-        _compare("output", mine, reference, tolerance)
-    if not any(entry.requires_grad for entry in their_output):
-        return
-    weights = [random_array(*entry.shape) + 3 for entry in our_output]
-    _weighted_sum(our_output, [Tensor(weight) for weight in weights]).backward()
-    _weighted_sum(their_output, [torch.tensor(weight) for weight in weights]).backward()
-    for mine, reference in zip(our_inputs, their_inputs, strict=True):
-        if reference.requires_grad:
-            _compare("input gradient", mine.grad, reference.grad, tolerance)
-    reference_parameters = dict(theirs.named_parameters())
-    for name, parameter in ours.named_parameters():
-        _compare(name, parameter.grad, reference_parameters[name].grad, tolerance)
-    reference_buffers = dict(theirs.named_buffers())
-    for name, buffer in ours.named_buffers():
-        _compare(name, buffer, reference_buffers[name], tolerance)
+    pairs = {
+        f"output {number}": pair
+        for number, pair in enumerate(zip(our_output, their_output, strict=True))
+    }
+    if any(entry.requires_grad for entry in their_output):
+        weights = [random_array(*entry.shape) + 3 for entry in our_output]
+        _weighted_sum(our_output, map(Tensor, weights)).backward()
+        _weighted_sum(their_output, map(torch.tensor, weights)).backward()
+        pairs |= _gradients(ours, theirs, our_inputs, their_inputs)
+    buffers = dict(theirs.named_buffers())
+    pairs |= {name: (value, buffers[name]) for name, value in ours.named_buffers()}
+    # All at once: each realization of its own would be compiled anew.
+    realize_tensors([mine for mine, _ in pairs.values() if mine is not None])
+    for what, (mine, reference) in pairs.items():
+        _compare(what, mine, reference, tolerance)
 
 
-def _weighted_sum(outputs: list[Any], weights: list[Any]) -> Any:
+def _gradients(
+    ours: Any, theirs: Any, our_inputs: list[Any], their_inputs: list[Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Pairs of gradients, by what they are gradients of."""
+    inputs = enumerate(zip(our_inputs, their_inputs, strict=True))
+    parameters = dict(theirs.named_parameters())
+    return {
+        f"input {number}": (mine.grad, reference.grad)
+        for number, (mine, reference) in inputs
+    } | {
+        name: (parameter.grad, parameters[name].grad)
+        for name, parameter in ours.named_parameters()
+    }
+
+
+def _weighted_sum(outputs: list[Any], weights: Iterable[Any]) -> Any:
     """One number that depends on every element of every output."""
     return sum((o * w).sum() for o, w in zip(outputs, weights, strict=True))
 
@@ -97,7 +112,8 @@ def _compare(what: str, mine: Any, reference: Any, tolerance: float) -> None:
     if reference is None:
         assert mine is None or not mine.detach().numpy().any(), what
         return
-    assert mine is not None, f"{what}: no gradient"
+    assert mine is not None, f"{what}: nothing to compare"
+    assert mine.shape == tuple(reference.shape), what
     np.testing.assert_allclose(
         mine.detach().numpy(),
         reference.detach().numpy(),

@@ -157,7 +157,9 @@ def rates(optimizer: Any) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("case", SCHEDULES, ids=lambda case: f"{case[0]}{list(case[1])}")
+@pytest.mark.parametrize(
+    "case", SCHEDULES, ids=lambda case: f"{case[0]}{list(case[1])}"
+)
 def test_schedule(case: Any) -> None:
     name, options = case
     ours, theirs = pair()
