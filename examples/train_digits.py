@@ -13,15 +13,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from digit_pictures import draw_curve, draw_worst
-from rich.progress import Progress, TextColumn
+from digit_reports import Curve, ProgressBar, draw_curve, draw_worst
 
 import tetragrad
 from tetragrad import Tensor, data, nn, optim, state
 from tetragrad.nn import functional as F
 
 CHECKPOINT_EVERY = 100
-SMOOTHING = 20
 TEST_BATCH = 500
 
 
@@ -59,8 +57,7 @@ class Training:
         self.scheduler = optim.lr_scheduler.OneCycleLR(
             self.optimizer, max_lr=options.lr, total_steps=self.steps + 1
         )
-        # One row a step: the loss and the share of right answers.
-        self.curve: list[tuple[float, float]] = []
+        self.curve: Curve = []
         self.parts = {
             "model": self.model,
             "optimizer": self.optimizer,
@@ -69,6 +66,7 @@ class Training:
         }
 
     def save(self) -> None:
+        """Write everything; whoever kills us here finds the file of the last time."""
         state.save_checkpoint(self.file, extra=self.curve, **self.parts)
 
     def resume(self) -> None:
@@ -78,17 +76,13 @@ class Training:
     def run(self) -> None:
         """Train to the last step, with a progress bar and a checkpoint now and then."""
         self.model.train()
-        text = "loss {task.fields[loss]:.3f}  {task.fields[right]:.1%} right"
-        with Progress(*Progress.get_default_columns(), TextColumn(text)) as progress:
-            bar = progress.add_task("training", total=self.steps, loss=np.nan, right=0)
+        with ProgressBar(self.steps) as progress:
             while len(self.curve) < self.steps:
                 for images, labels in self.loader:
                     self.curve.append(self.step(images, labels))
+                    progress.show(self.curve)
                     if len(self.curve) % CHECKPOINT_EVERY == 0:
                         self.save()
-                    loss, right = np.mean(self.curve[-SMOOTHING:], axis=0)
-                    done = len(self.curve)
-                    progress.update(bar, completed=done, loss=loss, right=right)
         self.save()
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -140,8 +134,9 @@ def main(arguments: list[str] | None = None) -> float:
     accuracy = float(np.mean(probabilities.argmax(axis=1) == digits.test_labels))
     draw_curve(training.curve, options.out / "curve.png")
     draw_worst(digits, probabilities, options.out / "worst.png")
-    print(f"{accuracy:.2%} of the {digits.name} test images read right")
-    print(f"the network, its curve and its worst mistakes are in {options.out}")
+    print(
+        f"{accuracy:.2%} of the {digits.name} test images read right; see {options.out}"
+    )
     return accuracy
 
 
