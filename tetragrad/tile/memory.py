@@ -14,7 +14,7 @@ def poison(dtype: DType) -> np.ndarray:
         return np.array(np.nan).astype(dtype.numpy)
     if dtype.is_bool:
         return np.array(True)
-    return np.frombuffer(b"\x5a" * dtype.itemsize, dtype.numpy)[0]
+    return np.asarray(np.frombuffer(b"\x5a" * dtype.itemsize, dtype.numpy)[0])
 
 
 def check_addresses(addresses: np.ndarray, numel: int, what: str) -> None:

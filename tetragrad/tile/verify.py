@@ -210,7 +210,12 @@ class _Checker:
 
         Both sides of a Select are evaluated, so its guard protects no load.
         """
-        for entry in walk_until({}, root):
+        expressions = list(walk_until({}, root))
+        if any(isinstance(entry, Reduction | Scan) for entry in expressions):
+            raise VerifyError(
+                "a reduction inside a value; plans compute them into tiles"
+            )
+        for entry in expressions:
             self.expression(entry)
 
     def expression(self, expression: Expression) -> None:
@@ -227,10 +232,6 @@ class _Checker:
                 self.index(expression.tile, expression.indices)
             case Select():
                 self.forms(expression.guard)
-            case Reduction() | Scan():
-                raise VerifyError(
-                    "a reduction inside a value; plans compute them into tiles"
-                )
             case _:
                 self.forms(forms_of(expression))
 

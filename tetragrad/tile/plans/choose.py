@@ -9,7 +9,7 @@ from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Compute, Reduction
+from tetragrad.kernel.expression import Compute, Expression, Reduction, Scan
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.build import GridPlan, Plan
@@ -25,6 +25,7 @@ from tetragrad.tile.plans.contraction import (
 from tetragrad.tile.plans.cuts import Cut, apply_cut, cuttable
 from tetragrad.tile.plans.fill import fills
 from tetragrad.tile.plans.nest import NestPlan, scans_of
+from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import (
     lane_bytes,
     operation_cost,
@@ -79,12 +80,35 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
 
 def choose_cut(kernel: Kernel) -> Cut | None:
     """What should be computed first, if anything."""
-    for number, value in enumerate(cuttable(kernel)):
-        if isinstance(value, Reduction):
+    values = cuttable(kernel)
+    for number, value in enumerate(values):
+        if isinstance(value, Scan):
+            if not _runs_alone(values, value):
+                return Cut(number)
+        else:
             cut = _cut_reduction(kernel, number, value)
             if cut is not None:
                 return cut
     return None
+
+
+def _runs_alone(values: Sequence[Expression], scan: Scan) -> bool:
+    """Whether a running reduction can be carried along the loop that stores.
+
+    Not where something reduces over it, nor beside one that runs along another axis
+    or the other way: those need loops of their own.
+    """
+    for other in values:
+        if other is scan:
+            continue
+        if scan in walk_until({}, other):
+            return False
+        if isinstance(other, Scan) and (other.axis, other.reverse) != (
+            scan.axis,
+            scan.reverse,
+        ):
+            return False
+    return True
 
 
 def _cut_reduction(kernel: Kernel, number: int, value: Reduction) -> Cut | None:

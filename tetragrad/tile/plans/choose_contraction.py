@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression
@@ -98,6 +99,9 @@ def _grid_blocks(
     while True:
         rows = block_of(kernel, row_axes, row_limit)
         columns = block_of(kernel, column_axes, column_limit, even)
+        rows, columns = (
+            equal_parts(kernel, contraction, block) for block in (rows, columns)
+        )
         if batches * blocks_in(kernel, rows) * blocks_in(kernel, columns) >= wanted:
             return rows, columns
         if row_limit <= 64 and column_limit <= 64:
@@ -124,6 +128,15 @@ def block_of(
     size = kernel.axes[axes[split]]
     chunks = min(size, max(1, round(size * inner / limit)))
     return Block(tuple(axes), split, -(-size // chunks))
+
+
+def equal_parts(kernel: Kernel, contraction: Contraction, block: Block) -> Block:
+    """A block whose positions are found by division has no shorter last one."""
+    if moves_evenly(kernel, contraction, block.moving):
+        return block
+    size = kernel.axes[block.chunked]
+    chunk = max(part for part in range(1, block.chunk + 1) if size % part == 0)
+    return replace(block, chunk=chunk)
 
 
 def even_axes(

@@ -342,10 +342,11 @@ class _Product:
         """One axis of a block from a flat index, by division."""
         block = placed.block
         stride = flat_stride(self.kernel, block, axis)
+        if axis == block.chunked:
+            # Beyond the block's edge it is more, but there a guard fails.
+            return placed.start + of_atom(Quotient(index, stride, block.chunk))
         limit = self.padded(block) // stride + 1
         form = index if stride == 1 else of_atom(Quotient(index, stride, limit))
-        if axis == block.chunked:
-            return placed.start + form
         size = self.kernel.axes[axis]
         return form if limit <= size else of_atom(Remainder(form, size))
 
