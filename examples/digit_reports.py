@@ -37,7 +37,8 @@ def draw_curve(curve: Curve, file: Path) -> None:
     """The loss of each step, and the mean share of wrong answers around it."""
     loss, right = np.transpose(curve)
     window = np.ones(min(SMOOTHING, len(curve)))
-    wrong = np.convolve(1 - right, window / window.size, mode="same")
+    counts = np.convolve(np.ones(len(curve)), window, mode="same")
+    wrong = np.convolve(1 - right, window, mode="same") / counts
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     axes.semilogy(loss, label="loss", linewidth=0.8)
