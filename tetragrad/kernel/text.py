@@ -185,5 +185,5 @@ def _compute_text(compute: Compute, text_of: TextOf) -> str:
     if name in INFIX:
         return f"({inputs[0]} {INFIX[name]} {inputs[1]})"
     if name in ("cast", "bitcast"):
-        name = f"{name}<{compute.dtype}>"
+        name = str(compute.dtype) if name == "cast" else f"bitcast<{compute.dtype}>"
     return f"{name}({', '.join(inputs)})"

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tetragrad.kernel import text as kernel_text
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import (
-    Compute,
-    Expression,
-    Guard,
-    Indexed,
-    Literal,
-    Load,
-    Position,
-    Quotient,
-    Reduction,
-    Remainder,
-    Scalar,
-    Select,
-)
-from tetragrad.kernel.ir import Mode
+from tetragrad.kernel.expression import Expression, Guard
+from tetragrad.kernel.text import SIGNS, NamedValues, TextOf
 from tetragrad.tile.ir import (
     Acquire,
     Alloc,
@@ -45,11 +33,6 @@ from tetragrad.tile.ir import (
 )
 
 _INDENT = "  "
-_SIGNS = {Mode.STORE: "=", Mode.ADD: "+=", Mode.MAX: "max="}
-_INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "eq": "==",
-    "and": "&", "or": "|", "xor": "^", "idiv": "//", "mod": "%",
-}  # fmt: skip
 
 
 def program_text(program: Program) -> str:
@@ -68,7 +51,9 @@ def program_text(program: Program) -> str:
 def body_text(body: Sequence[Statement], indent: str) -> Iterator[str]:
     """The lines of some statements."""
     for statement in body:
-        yield indent + statement_text(statement)
+        values = _values(statement)
+        yield from (indent + line for line in values.lines)
+        yield indent + _statement_text(statement, values.text_of)
         match statement:
             case Grid() | For() | Role():
                 yield from body_text(statement.body, indent + _INDENT)
@@ -81,6 +66,19 @@ def body_text(body: Sequence[Statement], indent: str) -> Iterator[str]:
 
 def statement_text(statement: Statement) -> str:
     """One statement on one line, without its body."""
+    values = _values(statement)
+    return "; ".join([*values.lines, _statement_text(statement, values.text_of)])
+
+
+def _values(statement: Statement) -> NamedValues:
+    """The text of what a statement computes, with names for what it shares."""
+    match statement:
+        case Map() | Fold() | Store():
+            return NamedValues([statement.value], _format)
+    return NamedValues([], _format)
+
+
+def _statement_text(statement: Statement, text_of: TextOf) -> str:
     match statement:
         case Grid():
             return f"Grid({axes_text(statement.axes)})"
@@ -93,15 +91,16 @@ def statement_text(statement: Statement) -> str:
             return f"Alloc({tile_text(statement.tile)})"
         case Map():
             target = element_text(statement.tile, statement.indices)
-            return _collective(statement, f"{target} = ")
+            return _collective(statement, f"{target} = ", text_of)
         case Fold():
             target = element_text(statement.tile, statement.indices)
             name = statement.op.__name__.lower()
             sign = "+=" if name == "sum" else f"{name}="
-            return _collective(statement, f"{target} {sign} ")
+            return _collective(statement, f"{target} {sign} ", text_of)
         case Store():
             target = f"s{statement.slot}[{form_text(statement.address)}]"
-            return _collective(statement, f"{target} {_SIGNS[statement.mode]} ")
+            sign = SIGNS[statement.mode]
+            return _collective(statement, f"{target} {sign} ", text_of)
         case Mma():
             return _mma_text(statement)
         case Copy():
@@ -117,10 +116,10 @@ def statement_text(statement: Statement) -> str:
     raise AssertionError(f"no text for {type(statement).__name__}")
 
 
-def _collective(statement: Map | Fold | Store, target: str) -> str:
+def _collective(statement: Map | Fold | Store, target: str, text_of: TextOf) -> str:
     """``Map(t[i] = value) over i < 16 if guard``."""
     name = type(statement).__name__
-    text = f"{name}({target}{value_text(statement.value)})"
+    text = f"{name}({target}{text_of(statement.value)})"
     if statement.axes:
         text += f" over {axes_text(statement.axes)}"
     if statement.guard:
@@ -156,59 +155,21 @@ def axes_text(axes: Sequence[Extent]) -> str:
 
 def guard_text(guard: Guard) -> str:
     """``i3 - 1 >= 0 and …``."""
-    return " and ".join(f"{form_text(form)} >= 0" for form in guard)
+    return kernel_text.guard_text(guard, value_text, "i")
 
 
 def form_text(form: Affine) -> str:
     """``64*i0 + i1 + 3``."""
-    text = ""
-    for atom, coefficient in form.terms:
-        name = f"i{atom}" if isinstance(atom, int) else value_text(atom)
-        sign = " - " if coefficient < 0 else " + "
-        factor = "" if abs(coefficient) == 1 else f"{abs(coefficient)}*"
-        text += f"{sign}{factor}{name}"
-    if form.constant or not text:
-        sign = " - " if form.constant < 0 else " + "
-        text += f"{sign}{abs(form.constant)}"
-    return text.removeprefix(" + ") if text.startswith(" + ") else "-" + text[3:]
+    return kernel_text.affine_text(form, value_text, "i")
 
 
 def value_text(value: Expression) -> str:
-    """A value on one line."""
-    match value:
-        case Load():
-            where = f" if {guard_text(value.guard)}" if value.guard else ""
-            return f"s{value.slot}[{form_text(value.address)}{where}]"
-        case TileLoad():
-            return element_text(value.tile, value.indices)
-        case Literal():
-            return str(value.value)
-        case Scalar():
-            return f"c{value.slot}"
-        case Position():
-            return f"({form_text(value.form)})"
-        case Compute():
-            return _compute_text(value)
-        case Select():
-            inside, outside = value_text(value.inside), value_text(value.outside)
-            return f"({inside} if {guard_text(value.guard)} else {outside})"
-        case Reduction():
-            axes = ", ".join(f"i{axis}" for axis in value.axes)
-            return f"{value.op.__name__.lower()}[{axes}]({value_text(value.body)})"
-        case Quotient():
-            return f"(({form_text(value.form)}) // {value.divisor})"
-        case Remainder():
-            return f"(({form_text(value.form)}) % {value.divisor})"
-        case Indexed():
-            return f"<{value_text(value.value)}>"
-    raise AssertionError(f"no text for {type(value).__name__}")
+    """A value on one line: what it shares, then itself."""
+    values = NamedValues([value], _format)
+    return "; ".join([*values.lines, values.text_of(value)])
 
 
-def _compute_text(compute: Compute) -> str:
-    name = compute.op.__name__.lower()
-    inputs = [value_text(entry) for entry in compute.inputs]
-    if name in _INFIX:
-        return f"({inputs[0]} {_INFIX[name]} {inputs[1]})"
-    if name in ("cast", "bitcast"):
-        name = str(compute.dtype) if name == "cast" else f"bitcast<{compute.dtype}>"
-    return f"{name}({', '.join(inputs)})"
+def _format(value: Expression, text_of: TextOf) -> str:
+    if isinstance(value, TileLoad):
+        return element_text(value.tile, value.indices)
+    return kernel_text.format_expression(value, text_of, "i")
