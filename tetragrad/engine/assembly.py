@@ -17,6 +17,8 @@ from weakref import WeakValueDictionary
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.core.settings import Settings
 from tetragrad.engine.disk_cache import DiskCache
+from tetragrad.engine.profile import show_code
+from tetragrad.engine.progress import track
 from tetragrad.kernel.ir import Kernel
 
 #: Executables in use, by kernel, device and settings.
@@ -31,14 +33,14 @@ def executables(
     found: dict[Kernel, Executable] = {}
     with _lock, _collector_paused(), ThreadPoolExecutor(1) as assembler:
         pending: dict[Kernel, Future[bytes]] = {}
-        for kernel in dict.fromkeys(kernels):
+        for kernel in track(dict.fromkeys(kernels), "planning kernels"):
             known = _loaded.get(_key(kernel, device, settings))
             known = known or device.interpret(kernel)
             if known is None:
                 pending[kernel] = _start(kernel, device, settings, assembler)
             else:
                 found[kernel] = known
-        for kernel, code in pending.items():
+        for kernel, code in track(pending.items(), "assembling kernels"):
             found[kernel] = device.load(code.result())
         for kernel, executable in found.items():
             _loaded[_key(kernel, device, settings)] = executable
@@ -53,6 +55,8 @@ def _start(
     kernel: Kernel, device: Device, settings: Settings, assembler: ThreadPoolExecutor
 ) -> Future[bytes]:
     """Begin to make the code of one kernel; the future gives it."""
+    if settings.debug >= 4:
+        show_code(kernel, device, settings)
     cache = DiskCache(settings)
     key = cache.key(kernel, device.target, settings)
     code = cache.read(key)

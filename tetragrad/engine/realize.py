@@ -149,10 +149,12 @@ def run(
         Source.OUTPUT: [memory.address for memory in results],
     }
     cells = scalar_cells(constants)
+    calls: list[tuple[Launch, list[int]]] = []
     for launch in schedule.launches:
         addresses = [_address(entry, bases, arena) for entry in launch.arguments]
         addresses += [cells.ctypes.data + 8 * slot for slot in launch.scalars]
-        _launch(launch, addresses)
+        calls.append((launch, addresses))
+    _launch_all(calls, device_name)
     return [
         Buffer(memory, result.shape, result.dtype, device_name)
         for memory, result in zip(results, schedule.results, strict=True)
@@ -181,10 +183,11 @@ def _address(
     return bases[argument.source][argument.position]
 
 
-def _launch(launch: Launch, addresses: list[int]) -> None:
+def _launch_all(calls: list[tuple[Launch, list[int]]], device_name: str) -> None:
     if settings().debug >= 2:
-        profile.timed_launch(launch, addresses)
-    else:
+        profile.run_timed(device(device_name), calls)
+        return
+    for launch, addresses in calls:
         launch.executable.launch(addresses)
 
 

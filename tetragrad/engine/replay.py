@@ -194,9 +194,12 @@ class Program:
             frame.count(new, 1)
 
     def _run_timed(self, frame: _Frame) -> None:
+        calls = []
         for launch, start in zip(self.launches, self._layout.starts, strict=True):
             stop = start + len(launch.arguments) + len(launch.scalars)
-            profile.timed_launch(launch, frame.cells[start:stop].tolist())
+            calls.append((launch, frame.cells[start:stop].tolist()))
+        if self._device is not None:
+            profile.run_timed(device(self._device), calls)
 
 
 class _Frame:
