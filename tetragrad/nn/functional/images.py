@@ -86,24 +86,6 @@ def scaled_dot_product_attention(
     allowed; ``is_causal`` allows keys up to the query's own position; ``enable_gqa``
     lets several query heads share one key head.
     """
-    if enable_gqa:
-        shared = query.shape[-3] // key.shape[-3]
-        key = key.repeat_interleave(shared, -3)
-        value = value.repeat_interleave(shared, -3)
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query * factor) @ key.transpose(-2, -1)
-    if is_causal:
-        if attn_mask is not None:
-            raise ValueError("give attn_mask or is_causal, not both")
-        rows = Tensor.arange(query.shape[-2], device=query.device).unsqueeze(1)
-        attn_mask = rows >= Tensor.arange(key.shape[-2], device=query.device)
-    if attn_mask is not None and attn_mask.dtype.is_bool:
-        scores = scores.masked_fill(~attn_mask, -math.inf)
-    elif attn_mask is not None:
-        scores = scores + attn_mask
-    weights = scores.softmax(-1)
-    if dropout_p:
-        from tetragrad.nn.functional.regularization import dropout
-
-        weights = dropout(weights, dropout_p)
-    return weights @ value
+    return query.scaled_dot_product_attention(
+        key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.base import effects
 
 
 def layer_norm(
@@ -54,12 +53,9 @@ def batch_norm(
 
     In training, running statistics move by ``momentum`` towards the batch's.
     """
-    output = input.batch_norm(
+    return input.batch_norm(
         running_mean, running_var, weight, bias, training, momentum, eps
     )
-    if training:
-        _advance_by_themselves(running_mean, running_var)
-    return output
 
 
 def instance_norm(
@@ -73,21 +69,9 @@ def instance_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise each channel of each sample, or with the running statistics."""
-    output = input.instance_norm(
+    return input.instance_norm(
         running_mean, running_var, weight, bias, use_input_stats, momentum, eps
     )
-    if use_input_stats:
-        _advance_by_themselves(running_mean, running_var)
-    return output
-
-
-def _advance_by_themselves(*statistics: Tensor | None) -> None:
-    """Compute running statistics whenever anything runs.
-
-    Nobody reads them while training; without this they would keep the graphs of all
-    batches waiting.
-    """
-    effects.update(entry.storage for entry in statistics if entry is not None)
 
 
 def local_response_norm(
