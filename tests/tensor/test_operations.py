@@ -187,7 +187,7 @@ GATHERING = [
     Case("topk", lambda _, x: x.topk(2)),
     Case("topk_smallest", lambda _, x: x.topk(2, 0, largest=False)),
     Case("kthvalue", lambda _, x: x.kthvalue(2)),
-    Case("long_sort", lambda _, x: x.sort(), ((2, 700),)),
+    Case("long_sort", lambda _, x: x.sort(), ((2, 2100),)),
     Case("unique", lambda _, x: (x > 0).long().unique(return_counts=True)),
     Case(
         "searchsorted",

@@ -98,7 +98,7 @@ class AttentionMethods(RandomMethods):
             else:
                 places = _between(count, wanted, step, bool(align_corners))
                 result = _blended(result, 2 + number, places)
-        return result  # type: ignore[no-any-return]
+        return result
 
 
 def _new_sizes(

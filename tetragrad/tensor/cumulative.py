@@ -155,4 +155,4 @@ class CumulativeMethods(LossMethods):
             )
             is_bool = result.dtype.is_bool
             result = later.ne(earlier) if is_bool else later - earlier
-        return result  # type: ignore[no-any-return]
+        return result

@@ -218,7 +218,7 @@ def _standardised(
         normal = normal * weight
     if bias is not None:
         normal = normal + bias
-    return normal.to(source.dtype)  # type: ignore[no-any-return]
+    return normal.to(source.dtype)
 
 
 def _by_channel(statistic: Tensor, ndim: int) -> Tensor:

@@ -260,7 +260,7 @@ class PoolingMethods(ConvolutionMethods):
         tensor([[[3.0000, 2.5000]]])
         """
         plan = PoolPlan(1, self, kernel_size, stride, padding, 1, ceil_mode)
-        return _avg_pool(plan, self, count_include_pad, None)  # type: ignore[no-any-return]
+        return _avg_pool(plan, self, count_include_pad, None)
 
     def avg_pool2d(
         self,
@@ -273,7 +273,7 @@ class PoolingMethods(ConvolutionMethods):
     ) -> Tensor:
         """The mean of each window of the last two dimensions."""
         plan = PoolPlan(2, self, kernel_size, stride, padding, 1, ceil_mode)
-        return _avg_pool(plan, self, count_include_pad, divisor_override)  # type: ignore[no-any-return]
+        return _avg_pool(plan, self, count_include_pad, divisor_override)
 
     def avg_pool3d(
         self,
@@ -286,7 +286,7 @@ class PoolingMethods(ConvolutionMethods):
     ) -> Tensor:
         """The mean of each window of the last three dimensions."""
         plan = PoolPlan(3, self, kernel_size, stride, padding, 1, ceil_mode)
-        return _avg_pool(plan, self, count_include_pad, divisor_override)  # type: ignore[no-any-return]
+        return _avg_pool(plan, self, count_include_pad, divisor_override)
 
     def adaptive_avg_pool1d(self, output_size: Any) -> Tensor:
         """Means of ``output_size`` nearly equal cells of the last dimension.
@@ -294,27 +294,27 @@ class PoolingMethods(ConvolutionMethods):
         >>> Tensor([[[1.0, 2.0, 3.0]]]).adaptive_avg_pool1d(2)
         tensor([[[1.5000, 2.5000]]])
         """
-        return _adaptive(self, output_size, 1, False)  # type: ignore[no-any-return]
+        return _adaptive(self, output_size, 1, False)
 
     def adaptive_avg_pool2d(self, output_size: Any) -> Tensor:
         """Means of nearly equal cells of the last two dimensions; None keeps a size."""
-        return _adaptive(self, output_size, 2, False)  # type: ignore[no-any-return]
+        return _adaptive(self, output_size, 2, False)
 
     def adaptive_avg_pool3d(self, output_size: Any) -> Tensor:
         """Means of nearly equal cells of the last three dimensions."""
-        return _adaptive(self, output_size, 3, False)  # type: ignore[no-any-return]
+        return _adaptive(self, output_size, 3, False)
 
     def adaptive_max_pool1d(self, output_size: Any) -> Tensor:
         """The largest of ``output_size`` nearly equal cells of the last dimension."""
-        return _adaptive(self, output_size, 1, True)  # type: ignore[no-any-return]
+        return _adaptive(self, output_size, 1, True)
 
     def adaptive_max_pool2d(self, output_size: Any) -> Tensor:
         """The largest of nearly equal cells of the last two dimensions."""
-        return _adaptive(self, output_size, 2, True)  # type: ignore[no-any-return]
+        return _adaptive(self, output_size, 2, True)
 
     def adaptive_max_pool3d(self, output_size: Any) -> Tensor:
         """The largest of nearly equal cells of the last three dimensions."""
-        return _adaptive(self, output_size, 3, True)  # type: ignore[no-any-return]
+        return _adaptive(self, output_size, 3, True)
 
     def pixel_shuffle(self, upscale_factor: int) -> Tensor:
         """Channels become pixels: (…, C·r², H, W) -> (…, C, H·r, W·r)."""

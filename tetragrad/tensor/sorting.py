@@ -7,12 +7,14 @@ and equal values keep their order (sorting is stable).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.engine import realize as engine
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph import reduce
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
 #: Rows up to this length are sorted by counting, longer ones by a network.
-COUNTING_LIMIT = 512
+COUNTING_LIMIT = 2048
+
+#: How many rounds of the network are computed at once: each doubles what is read.
+ROUNDS_AT_ONCE = 2
 
 _SIGNED = {8: dtypes.int8, 16: dtypes.int16, 32: dtypes.int32, 64: dtypes.int64}
 _UNSIGNED = {8: dtypes.uint8, 16: dtypes.uint16, 32: dtypes.uint32, 64: dtypes.uint64}
@@ -104,18 +109,26 @@ def _order_by_network(key: Node) -> Node:
     place = broadcast_to(place, (*key.shape[:-1], length))
     padded = pad_dim(key, key.ndim - 1, 0, length - size, dtypes.highest(key.dtype))
     lanes = _packed(padded, place)
-    block = 2
-    while block <= length:
-        lanes = _exchanged(lanes, block, mirrored=True)
-        half = block // 2
-        while half > 1:
-            lanes = _exchanged(lanes, half, mirrored=False)
-            half //= 2
-        block *= 2
+    for number, (block, mirrored) in enumerate(_rounds(length), 1):
+        lanes = _exchanged(lanes, block, mirrored=mirrored)
+        if number % ROUNDS_AT_ONCE == 0:
+            lanes = tuple(engine.realize(lanes))
     order = lanes[-1]
     if len(lanes) == 1:
         order = ops.And(order, full_like(order, (1 << 32) - 1))
     return pad_dim(order, order.ndim - 1, 0, size - length)
+
+
+def _rounds(length: int) -> Iterator[tuple[int, bool]]:
+    """The size of the blocks of each round, and whether its pairs are mirrored."""
+    block = 2
+    while block <= length:
+        yield block, True
+        half = block // 2
+        while half > 1:
+            yield half, False
+            half //= 2
+        block *= 2
 
 
 def _packed(key: Node, place: Node) -> tuple[Node, ...]:
@@ -151,7 +164,7 @@ def _exchanged(
     )
 
 
-def _lexically_less(lhs: list[Node], rhs: list[Node]) -> Node:
+def _lexically_less(lhs: Sequence[Node], rhs: Sequence[Node]) -> Node:
     if len(lhs) == 1:
         return ops.Lt(lhs[0], rhs[0])
     is_tie = ops.And(ops.Eq(lhs[0], rhs[0]), ops.Lt(lhs[1], rhs[1]))

@@ -7,9 +7,9 @@ from typing import Any
 from tetragrad.core.dtypes import to_dtype
 from tetragrad.engine import realize as engine
 from tetragrad.graph.elementwise import Cast
+from tetragrad.tensor.attention import AttentionMethods
 from tetragrad.tensor.autograd import backward, register_hook
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.attention import AttentionMethods
 from tetragrad.tensor.creation import array_of
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.storage import Storage
