@@ -105,7 +105,7 @@ class Hardswish(_InPlaceActivation):
     """x·min(max(x + 3, 0), 6) / 6 (Howard et al. 2019).
 
     >>> from tetragrad import Tensor, nn
-    >>> nn.Hardswish()(Tensor([-3.0, 3.0])).tolist()
+    >>> nn.Hardswish()(Tensor([0.0, 3.0])).tolist()
     [0.0, 3.0]
     """
 
@@ -270,8 +270,8 @@ class LogSigmoid(_Activation):
     """log(1 / (1 + exp(-x))).
 
     >>> from tetragrad import Tensor, nn
-    >>> nn.LogSigmoid()(Tensor([100.0])).tolist()
-    [-0.0]
+    >>> nn.LogSigmoid()(Tensor([-100.0])).tolist()
+    [-100.0]
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -92,8 +92,8 @@ class CrossEntropyLoss(_WeightedLoss):
     (batch, *), or probabilities of the input's shape.
 
     >>> from tetragrad import Tensor, nn
-    >>> nn.CrossEntropyLoss()(Tensor([[100.0, 0.0]]), Tensor([0])).item()
-    0.0
+    >>> nn.CrossEntropyLoss()(Tensor([[100.0, 0.0]]), Tensor([1])).item()
+    100.0
     """
 
     def __init__(
@@ -142,8 +142,8 @@ class BCELoss(_WeightedLoss):
     """-(y·log p + (1 - y)·log(1 - p)), with logarithms not below -100.
 
     >>> from tetragrad import Tensor, nn
-    >>> nn.BCELoss()(Tensor([1.0]), Tensor([1.0])).item()
-    0.0
+    >>> nn.BCELoss()(Tensor([0.0]), Tensor([1.0])).item()
+    100.0
     """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
