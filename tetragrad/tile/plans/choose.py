@@ -95,14 +95,18 @@ def choose_cut(kernel: Kernel) -> Cut | None:
 def _runs_alone(values: Sequence[Expression], scan: Scan) -> bool:
     """Whether a running reduction can be carried along the loop that stores.
 
-    Not where something reduces over it, nor beside one that runs along another axis
-    or the other way: those need loops of their own.
+    Not where something reduces over it or along it, nor beside one that runs along
+    another axis or the other way: those need loops of their own.
     """
     for other in values:
         if other is scan:
             continue
         if scan in walk_until({}, other):
             return False
+        if isinstance(other, Reduction) and other not in walk_until({}, scan):
+            touched = other.free_axes | set(other.axes)
+            if scan.axis in touched or scan.free_axes & set(other.axes):
+                return False
         if isinstance(other, Scan) and (other.axis, other.reverse) != (
             scan.axis,
             scan.reverse,
