@@ -1,7 +1,8 @@
 """The command line: one subcommand each, which prints plain text.
 
-tetragrad info         versions, devices and folders
-tetragrad settings     every setting, its variable, its value here and its meaning
+tetragrad info                versions, devices and folders
+tetragrad settings            every setting, its variable, its value and its meaning
+tetragrad explain script.py   what becomes of each graph that a script computes
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from importlib import metadata
 
 import tetragrad
 from tetragrad.backends.backend import BACKENDS, open_device
+from tetragrad.cli import explain
 from tetragrad.core.errors import TetragradError
 from tetragrad.core.settings import Settings, settings
 from tetragrad.data.location import cache_folder, data_folder
@@ -66,9 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (_, text) in COMMANDS.items():
         commands.add_parser(name, help=text)
-    command, _ = COMMANDS[parser.parse_args(arguments).command]
+    text = "what becomes of each graph that a script computes"
+    explain.add_arguments(commands.add_parser("explain", help=text))
+    options = parser.parse_args(arguments)
     try:
-        command()
+        if options.command == "explain":
+            explain.explain_script(options)
+        else:
+            COMMANDS[options.command][0]()
     except TetragradError as error:
         print(error, file=sys.stderr)
         return 1

@@ -80,9 +80,12 @@ def compile_kernel(
     """Turn one kernel into a tile program and target text."""
     # Imported at the first compile, so that importing the package stays light.
     from tetragrad.tile.plans import build, choose_plan
+    from tetragrad.tile.verify import verify_program
 
     plan = choose_plan(kernel, device.target, settings)
     program = build(kernel, plan, device.target)
+    if settings.verify:
+        verify_program(program)
     return program, device.emit(program, settings)
 
 

@@ -5,12 +5,13 @@ Nothing else orders passes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tetragrad.backends.backend import Device
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.engine.assembly import executables
+from tetragrad.engine.picture import draw
 from tetragrad.engine.placement import place
 from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import Structure
@@ -21,12 +22,19 @@ from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import Lowered, lower
 from tetragrad.kernel.verify import verify_kernel
 
+#: Called with what is about to be compiled: ``tetragrad explain`` listens here.
+watchers: list[Callable[[Sequence[Node], Device, Settings], None]] = []
+
 
 def compile_graph(
     outputs: Sequence[Node], structure: Structure, device: Device, settings: Settings
 ) -> Schedule:
     """Turn a graph without markers into launches, in the order to run them."""
+    for watcher in watchers:
+        watcher(outputs, device, settings)
     groups, kernels = kernels_of(outputs, device.target, settings)
+    if settings.graph:
+        draw(groups, kernels)
     programs = executables([entry.kernel for entry in kernels], device, settings)
     return place(kernels, groups, programs, outputs, structure)
 
