@@ -118,3 +118,20 @@ def test_functions_beside_methods() -> None:
     assert tetragrad.pow(2, x).tolist() == [2.0, 16.0]
     for name in tetragrad.__all__:
         assert hasattr(tetragrad, name)
+
+
+def test_from_numpy_shares_memory() -> None:
+    array = np.arange(4.0, dtype=np.float32)
+    tensor = tetragrad.from_numpy(array)
+    doubled = tensor * 2
+    array[0] = 10
+    assert tensor.tolist() == [10.0, 1.0, 2.0, 3.0]
+    assert doubled.tolist() == [0.0, 2.0, 4.0, 6.0]
+    assert (tensor * 2).tolist() == [20.0, 2.0, 4.0, 6.0]
+    tensor[1:] += 1
+    assert array.tolist() == [10.0, 2.0, 3.0, 4.0]
+    leaf = tetragrad.from_numpy(array).requires_grad_()
+    (leaf * leaf).sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.tolist() == [20.0, 4.0, 6.0, 8.0]
+    assert tetragrad.from_numpy(np.zeros((2, 3)).T).shape == (3, 2)

@@ -28,6 +28,7 @@ from tetragrad.tensor.modes import is_grad_enabled
 from tetragrad.tensor.storage import (
     Collected,
     Moved,
+    SharedStorage,
     Stopped,
     Storage,
     StorageSet,
@@ -302,6 +303,8 @@ def wrap(node: Node, *inputs: TensorBase) -> Tensor:
     if depends and not tracked:
         node = Detached(node)
     result = TensorBase.tensor_class.from_node(node, tracked=tracked)
+    if any(isinstance(entry.storage, SharedStorage) for entry in inputs):
+        realize_tensors([result])
     _relieve(result)
     return result
 

@@ -26,6 +26,7 @@ from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.promotion import DEFAULT_FLOAT, Scalar, to_operand
+from tetragrad.tensor.storage import SharedStorage
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -128,16 +129,26 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the array's memory where its layout allows.
+    """A tensor that shares the array's memory; what reads it is computed at once.
 
-    >>> tetragrad.from_numpy(np.arange(3))
-    tensor([0, 1, 2])
+    An array that cannot be shared (its elements have gaps, or it may not be written
+    to) is copied.
+
+    >>> array = np.zeros(2)
+    >>> shared = tetragrad.from_numpy(array)
+    >>> array[0] = 5
+    >>> shared
+    tensor([5., 0.], dtype=tetragrad.float64)
     """
     if not isinstance(array, np.ndarray):
         raise DTypeError(
             f"from_numpy() of {type(array).__name__}", hint="use tetragrad.tensor()"
         )
-    return TensorBase.tensor_class(array)
+    dtypes.from_numpy(array.dtype)
+    can_share = array.flags.c_contiguous and array.flags.writeable and array.size
+    if not (can_share and array.dtype.isnative):
+        return TensorBase.tensor_class(array)
+    return TensorBase.tensor_class._handle(SharedStorage(array, device_name(None)), ())
 
 
 class CreationMethods(TensorBase):

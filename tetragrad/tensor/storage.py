@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from tetragrad.core.dtypes import bool_
+import numpy as np
+
+from tetragrad.core.dtypes import bool_, from_numpy
 from tetragrad.core.errors import ShapeError
+from tetragrad.engine import realize as engine
+from tetragrad.engine.memory import Memory
 from tetragrad.graph.elementwise import Where
-from tetragrad.graph.leaves import constant
+from tetragrad.graph.leaves import Buffer, constant
 from tetragrad.graph.markers import CustomGradient, Detached, Variable
 from tetragrad.graph.movement import Expand, Movement, Window, broadcast_to
 from tetragrad.graph.node import Node
@@ -133,6 +137,34 @@ class Storage:
             if isinstance(step, Stopped):
                 return False
         return self.tracked
+
+
+class SharedStorage(Storage):
+    """Memory that belongs to a NumPy array, which anybody may change at any time.
+
+    So every read is of a new buffer, whose value nothing remembers, and every write
+    goes to the array at once.
+    """
+
+    __slots__ = ("array", "device")
+
+    def __init__(self, array: np.ndarray, device: str) -> None:
+        self.array = array
+        self.device = device
+        self.tracked = False
+
+    @property
+    def value(self) -> Node:  # type: ignore[override]
+        """A buffer on the array's memory as it is now."""
+        dtype = from_numpy(self.array.dtype)
+        memory = Memory(self.array.reshape(-1).view(np.uint8), self.array)
+        return Buffer(memory, self.array.shape, dtype, self.device)
+
+    @value.setter
+    def value(self, node: Node) -> None:
+        elements = engine.read_buffer(engine.realize([node])[0])
+        if not np.shares_memory(elements, self.array):
+            self.array[...] = elements
 
 
 def _write(old: Node, view: View, new: Node) -> Node:
