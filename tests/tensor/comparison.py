@@ -1,4 +1,4 @@
-"""One ``check`` for hundreds of cases: the same code with PyTorch and with tetragrad."""
+"""One ``check`` for hundreds of cases: the same code with both libraries."""
 
 from __future__ import annotations
 

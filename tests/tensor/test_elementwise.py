@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+
+import tetragrad
 from tests.tensor.comparison import (
     TOLERANCE,
     Case,
@@ -16,8 +18,6 @@ from tests.tensor.comparison import (
     theirs,
     torch,
 )
-
-import tetragrad
 
 
 def unary(name: str, low: float = -2.0, high: float = 2.0, scale: float = 1.0) -> Case:

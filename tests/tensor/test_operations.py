@@ -262,10 +262,10 @@ CONTRACTIONS = [
 LAYERS = [
     *[
         Case(
-            f"conv{len(x) - 2}d-{options}",
-            lambda T, x, w, b, n=len(x) - 2, o=options: getattr(
-                T.nn.functional, f"conv{n}d"
-            )(x, w, b, **o),
+            f"conv{dims}d-{options}",
+            lambda T, x, w, b, n=dims, o=options: getattr(T.nn.functional, f"conv{n}d")(
+                x, w, b, **o
+            ),
             (x, w, (w[0],)),
             scale=4.0,
         )
@@ -282,11 +282,12 @@ LAYERS = [
             ((1, 2, 5, 4), (3, 2, 2, 2), {"padding": "same", "dilation": 2}),
             ((1, 2, 4, 4, 3), (2, 2, 2, 3, 2), {"padding": 1, "stride": 2}),
         ]
+        for dims in [len(x) - 2]
     ],
     *[
         Case(
-            f"conv_transpose{len(x) - 2}d-{options}",
-            lambda T, x, w, b, n=len(x) - 2, o=options: getattr(
+            f"conv_transpose{dims}d-{options}",
+            lambda T, x, w, b, n=dims, o=options: getattr(
                 T.nn.functional, f"conv_transpose{n}d"
             )(x, w, b, **o),
             (x, w, (w[1] * options.get("groups", 1),)),
@@ -299,6 +300,7 @@ LAYERS = [
             ((1, 2, 3, 3), (2, 3, 3, 3), {"stride": 2, "dilation": 2, "padding": 1}),
             ((1, 2, 2, 3, 2), (2, 2, 2, 2, 2), {"stride": 2}),
         ]
+        for dims in [len(x) - 2]
     ],
     Case(
         "conv_unbatched",

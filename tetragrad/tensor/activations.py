@@ -29,7 +29,7 @@ class ActivationMethods(PoolingMethods):
 
     __slots__ = ()
 
-    # --- rectifiers ------------------------------------------------------------------
+    # --- rectifiers -------------------------------------------------------------------
 
     def relu(self) -> Tensor:
         """max(x, 0).
@@ -97,7 +97,7 @@ class ActivationMethods(PoolingMethods):
         low = where(self < -lambd, self + lambd, 0.0)
         return where(self > lambd, self - lambd, low)
 
-    # --- smooth ----------------------------------------------------------------------
+    # --- smooth -----------------------------------------------------------------------
 
     def gelu(self, approximate: str = "none") -> Tensor:
         """x times the normal distribution function; 'tanh' for the approximation.
@@ -167,7 +167,7 @@ class ActivationMethods(PoolingMethods):
         first, second = self.chunk(2, dim)
         return first * second.sigmoid()
 
-    # --- softmax ---------------------------------------------------------------------
+    # --- softmax ----------------------------------------------------------------------
 
     def softmax(self, dim: int | None = None, *, dtype: Any = None) -> Tensor:
         """exp(x) / Σ exp(x) along a dimension, without overflow.

@@ -151,7 +151,7 @@ class ArithmeticMethods(MovementMethods):
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
-    # --- arithmetic ------------------------------------------------------------------
+    # --- arithmetic -------------------------------------------------------------------
 
     def add(self, other: Operand, *, alpha: Scalar = 1) -> Tensor:
         """self + alpha * other.
@@ -244,7 +244,7 @@ class ArithmeticMethods(MovementMethods):
         """other - alpha * self."""
         return binary(subtract_nodes, other, self if alpha == 1 else self.mul(alpha))
 
-    # --- comparisons -----------------------------------------------------------------
+    # --- comparisons ------------------------------------------------------------------
 
     def eq(self, other: Operand) -> Tensor:
         """Where the elements are equal; NaN equals nothing.
@@ -284,7 +284,7 @@ class ArithmeticMethods(MovementMethods):
     greater = gt
     greater_equal = ge
 
-    # --- logic and bits --------------------------------------------------------------
+    # --- logic and bits ---------------------------------------------------------------
 
     def logical_not(self) -> Tensor:
         """Where the element is zero.
@@ -338,7 +338,7 @@ class ArithmeticMethods(MovementMethods):
         """Bits moved right, keeping the sign."""
         return binary(ops.Shr, self, other)
 
-    # --- choice ----------------------------------------------------------------------
+    # --- choice -----------------------------------------------------------------------
 
     def maximum(self, other: Operand) -> Tensor:
         """The larger elements; NaN if either is NaN.
@@ -375,11 +375,11 @@ class ArithmeticMethods(MovementMethods):
         tensor([0, 2])
         """
         value_node = to_node(to_operand(value), self.dtype)
-        nodes = align(mask, dtype=dtypes.bool_) + [self.node, value_node]
-        mask_node, own, filled = broadcast_nodes(*nodes)
+        mask_only = to_node(mask, dtypes.bool_)
+        mask_node, own, filled = broadcast_nodes(mask_only, self.node, value_node)
         return combine(ops.Where(mask_node, filled, own), self, value)
 
-    # --- in place ----------------------------------------------------------------------
+    # --- in place ---------------------------------------------------------------------
 
     add_ = in_place(add)
     sub_ = in_place(sub)
@@ -398,7 +398,7 @@ class ArithmeticMethods(MovementMethods):
     bitwise_right_shift_ = in_place(bitwise_right_shift)
     masked_fill_ = in_place(masked_fill)
 
-    # --- operators ---------------------------------------------------------------------
+    # --- operators --------------------------------------------------------------------
 
     __add__ = operator(add)
     __radd__ = operator(lambda self, other: binary(add_nodes, other, self))

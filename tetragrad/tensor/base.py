@@ -87,7 +87,7 @@ class TensorBase:
         tensor._origin = _user_code()
         return tensor
 
-    # --- the value -------------------------------------------------------------
+    # --- the value --------------------------------------------------------------------
 
     @property
     def node(self) -> Node:
@@ -189,7 +189,7 @@ class TensorBase:
             isinstance(step, Collected) and step.is_leaf for step in self.steps
         )
 
-    # --- running ---------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------
 
     def realize(self) -> Self:
         """Compute the value now, instead of when it is first read.
@@ -211,7 +211,7 @@ class TensorBase:
                 array = cast(Movement, node).move(array)
         return array.copy()
 
-    # --- gradients -------------------------------------------------------------
+    # --- gradients --------------------------------------------------------------------
 
     @property
     def requires_grad(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class ConversionMethods(CreationMethods):
 
     __slots__ = ()
 
-    # --- dtypes and devices ------------------------------------------------------------
+    # --- dtypes and devices -----------------------------------------------------------
 
     def type(self, dtype: Any = None) -> Any:
         """The tensor in another dtype; without one, the dtype's name.
@@ -133,7 +133,7 @@ class ConversionMethods(CreationMethods):
         """Whether the dtype has negative numbers."""
         return self.dtype.is_signed
 
-    # --- copies ------------------------------------------------------------------------
+    # --- copies -----------------------------------------------------------------------
 
     def clone(self) -> Tensor:
         """The same value in a storage of its own; gradients flow through.
@@ -174,7 +174,7 @@ class ConversionMethods(CreationMethods):
         """Replace every element by 0."""
         return self.copy_(0)
 
-    # --- to the host ---------------------------------------------------------------------
+    # --- to the host ------------------------------------------------------------------
 
     def numpy(self, *, force: Any = False) -> np.ndarray:
         """A NumPy array with a copy of the elements.
@@ -259,7 +259,7 @@ class ConversionMethods(CreationMethods):
     def __repr__(self) -> str:
         return describe(self)
 
-    # --- pickling ----------------------------------------------------------------------
+    # --- pickling ---------------------------------------------------------------------
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         leaf_gradient = self.requires_grad and self.is_leaf

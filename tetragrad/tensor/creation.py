@@ -15,7 +15,6 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType, to_dtype
 from tetragrad.core.errors import DTypeError, ShapeError
-from tetragrad.engine import realize as engine
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like as node_like
 from tetragrad.graph.leaves import Iota, constant

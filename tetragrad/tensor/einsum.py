@@ -39,7 +39,7 @@ class Term:
         return self.node.shape[self.labels.index(label)]
 
     def spread(self, labels: Sequence[str]) -> Node:
-        """The value with exactly these dimensions in this order, size 1 where absent."""
+        """The value with just these dimensions in this order, size 1 where absent."""
         present = [label for label in labels if label in self.labels]
         order = tuple(self.labels.index(label) for label in present)
         shape = tuple(self.size(label) for label in labels)
@@ -79,7 +79,7 @@ def _is_list(operands: tuple[Any, ...]) -> bool:
 def parse(
     equation: str, ndims: Sequence[int]
 ) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """Labels for each operand and the output; ``...`` becomes "0", "1", … from the right.
+    """Labels of each operand and the output; ``...`` is "0", "1", … from the right.
 
     >>> parse("...i->i...", [3])
     ([('1', '0', 'i')], ('i', '1', '0'))

@@ -84,7 +84,7 @@ def square(node: Node) -> Node:
     return ops.Mul(node, node)
 
 
-# --- rounding ----------------------------------------------------------------------
+# --- rounding -------------------------------------------------------------------------
 
 
 def ceil(node: Node) -> Node:
@@ -102,7 +102,7 @@ def round_half_even(node: Node) -> Node:
     return copy_sign(rounded, node)
 
 
-# --- exponentials and logarithms -------------------------------------------------------
+# --- exponentials and logarithms ------------------------------------------------------
 
 
 def expm1(node: Node) -> Node:
@@ -156,7 +156,7 @@ def softplus(node: Node) -> Node:
     return with_slope(value, node, sigmoid)
 
 
-# --- hyperbolic ------------------------------------------------------------------------
+# --- hyperbolic -----------------------------------------------------------------------
 
 
 def sinh(node: Node) -> Node:
@@ -220,7 +220,7 @@ def _atanh_slope(node: Node) -> Node:
     return ops.Reciprocal(ops.Sub(full_like(node, 1.0), square(node)))
 
 
-# --- angles ----------------------------------------------------------------------------
+# --- angles ---------------------------------------------------------------------------
 
 # M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 4.4.47: arctan on
 # [-1, 1] to within 1e-5, as coefficients of x, x³, x⁵, …
@@ -303,7 +303,7 @@ def atan2(sine: Node, cosine: Node) -> Node:
     return copy_sign(angle, sine)
 
 
-# --- the error function's relatives ----------------------------------------------------
+# --- the error function's relatives ---------------------------------------------------
 
 
 def erfc(node: Node) -> Node:
@@ -368,7 +368,7 @@ def _polynomial(coefficients: tuple[float, ...], node: Node) -> Node:
     return value
 
 
-# --- rectifiers ------------------------------------------------------------------------
+# --- rectifiers -----------------------------------------------------------------------
 
 
 def relu(node: Node) -> Node:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tetragrad.tensor.tensor import Tensor
 
-# --- activations -------------------------------------------------------------------
+# --- activations ----------------------------------------------------------------------
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -87,7 +87,7 @@ tanh = Tensor.tanh
 tanhshrink = Tensor.tanhshrink
 threshold = Tensor.threshold
 
-# --- layers ------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------
 
 
 def bilinear(
@@ -134,7 +134,7 @@ pad = Tensor.pad
 pixel_shuffle = Tensor.pixel_shuffle
 pixel_unshuffle = Tensor.pixel_unshuffle
 
-# --- distances and losses ------------------------------------------------------------
+# --- distances and losses -------------------------------------------------------------
 
 cosine_similarity = Tensor.cosine_similarity
 pairwise_distance = Tensor.pairwise_distance

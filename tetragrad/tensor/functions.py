@@ -6,10 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
-
 from tetragrad.core import dtypes
-from tetragrad.core.errors import TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
@@ -20,14 +17,12 @@ from tetragrad.tensor.arithmetic import (
     in_place,
     minimum_nodes,
     multiply_nodes,
-    where,
 )
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.powers import power_nodes
 from tetragrad.tensor.promotion import (
     DEFAULT_FLOAT,
     Operand,
-    Scalar,
     broadcast_nodes,
     combine,
     common_dtype,
@@ -55,7 +50,7 @@ class FunctionMethods(ArithmeticMethods):
             node = ops.Cast(node, DEFAULT_FLOAT)
         return self.result(function(node))
 
-    # --- size and sign -------------------------------------------------------------
+    # --- size and sign ----------------------------------------------------------------
 
     def abs(self) -> Tensor:
         """The value without its sign.
@@ -111,7 +106,7 @@ class FunctionMethods(ArithmeticMethods):
         dtype = dtypes.int64 if self.dtype.is_bool else None
         return binary(multiply_nodes, self, self, dtype)
 
-    # --- powers and roots ------------------------------------------------------------
+    # --- powers and roots -------------------------------------------------------------
 
     def pow(self, exponent: Operand) -> Tensor:
         """self to the power of ``exponent``; integers stay integers and wrap.
@@ -160,7 +155,7 @@ class FunctionMethods(ArithmeticMethods):
         """
         return binary(_hypot, self, other)
 
-    # --- exponentials and logarithms -----------------------------------------------------
+    # --- exponentials and logarithms --------------------------------------------------
 
     def exp(self) -> Tensor:
         """e to the power of each element.
@@ -235,13 +230,6 @@ class FunctionMethods(ArithmeticMethods):
         dtype = float_dtype(self, to_operand(other))
         return binary(_x_log_y, self, other, dtype)
 
-    def logit(self, eps: float | None = None) -> Tensor:
-        """log(x / (1 - x)); ``eps`` keeps x away from 0 and 1."""
-        inside = self if eps is None else self.clamp(eps, 1 - eps)
-        return inside.apply_float(
-            lambda node: ops.Log(ops.Div(node, ops.Sub(full_like(node, 1), node)))
-        )
-
     def sigmoid(self) -> Tensor:
         """1 / (1 + exp(-x)).
 
@@ -250,7 +238,7 @@ class FunctionMethods(ArithmeticMethods):
         """
         return self.apply_float(nodes.sigmoid)
 
-    # --- angles ----------------------------------------------------------------------
+    # --- angles -----------------------------------------------------------------------
 
     def sin(self) -> Tensor:
         """The sine of an angle in radians.
@@ -360,194 +348,7 @@ class FunctionMethods(ArithmeticMethods):
         """The inverse of the error function on [-1, 1]."""
         return self.apply_float(nodes.erfinv)
 
-    # --- rounding ------------------------------------------------------------------------
-
-    def floor(self) -> Tensor:
-        """The largest whole number that is not above.
-
-        >>> Tensor([-1.5, 1.5]).floor()
-        tensor([-2.,  1.])
-        """
-        return self._rounded(ops.Floor)
-
-    def ceil(self) -> Tensor:
-        """The smallest whole number that is not below."""
-        return self._rounded(nodes.ceil)
-
-    def trunc(self) -> Tensor:
-        """The value without its fraction."""
-        return self._rounded(ops.Trunc)
-
-    fix = trunc
-
-    def round(self, *, decimals: int = 0) -> Tensor:
-        """The nearest whole number; halves go to the even one.
-
-        >>> Tensor([0.5, 1.5, 2.5]).round()
-        tensor([0., 2., 2.])
-        """
-        if not decimals:
-            return self._rounded(nodes.round_half_even)
-        factor = 10.0**decimals
-        return (self * factor)._rounded(nodes.round_half_even) / factor
-
-    def frac(self) -> Tensor:
-        """The fraction: x - trunc(x).
-
-        >>> Tensor([-1.5]).frac()
-        tensor([-0.5000])
-        """
-        return self - self.trunc()
-
-    def _rounded(self, function: Callable[[Node], Node]) -> Tensor:
-        """Whole numbers are rounded already."""
-        if not self.dtype.is_floating_point:
-            return self.result(self.node)
-        source = self.node
-        return self.result(with_zero_gradient(function(source), source))
-
-    # --- kinds of numbers ------------------------------------------------------------------
-
-    def isnan(self) -> Tensor:
-        """Where the value is not a number.
-
-        >>> Tensor([1.0, float('nan')]).isnan()
-        tensor([False,  True])
-        """
-        return self.ne(self)
-
-    def isinf(self) -> Tensor:
-        """Where the value is infinite."""
-        if not self.dtype.is_floating_point:
-            return self.ne(self)
-        return self.abs() == math.inf
-
-    def isposinf(self) -> Tensor:
-        """Where the value is positive infinity."""
-        return self == math.inf
-
-    def isneginf(self) -> Tensor:
-        """Where the value is negative infinity."""
-        return self == -math.inf
-
-    def isfinite(self) -> Tensor:
-        """Where the value is neither infinite nor NaN."""
-        if not self.dtype.is_floating_point:
-            return self.eq(self)
-        return self.abs() < math.inf
-
-    def nan_to_num(
-        self,
-        nan: float = 0.0,
-        posinf: float | None = None,
-        neginf: float | None = None,
-    ) -> Tensor:
-        """Numbers in place of NaN and the infinities (by default, the largest).
-
-        >>> Tensor([float('nan'), 1.0]).nan_to_num()
-        tensor([0., 1.])
-        """
-        if not self.dtype.is_floating_point:
-            return self.result(self.node)
-        largest = float(ml_dtypes.finfo(self.dtype.numpy).max)
-        high = largest if posinf is None else posinf
-        low = -largest if neginf is None else neginf
-        known = self.masked_fill(self.isnan(), nan)
-        known = known.masked_fill(self.isposinf(), high)
-        return known.masked_fill(self.isneginf(), low)
-
-    def isclose(
-        self,
-        other: Tensor,
-        rtol: float = 1e-5,
-        atol: float = 1e-8,
-        equal_nan: bool = False,
-    ) -> Tensor:
-        """Where |self - other| <= atol + rtol * |other|, or both are equal."""
-        near = (self - other).abs() <= other.abs() * rtol + atol
-        close = (self == other) | (near & other.isfinite())
-        return close | (self.isnan() & other.isnan()) if equal_nan else close
-
-    def allclose(
-        self,
-        other: Tensor,
-        rtol: float = 1e-5,
-        atol: float = 1e-8,
-        equal_nan: bool = False,
-    ) -> bool:
-        """Whether all elements are close.
-
-        >>> Tensor([1.0]).allclose(Tensor([1.0 + 1e-7]))
-        True
-        """
-        return bool(self.isclose(other, rtol, atol, equal_nan).read().all())
-
-    def equal(self, other: Tensor) -> bool:
-        """Whether both tensors have one shape and equal elements.
-
-        >>> Tensor([1, 2]).equal(Tensor([1, 2]))
-        True
-        """
-        return self.shape == other.shape and bool(self.eq(other).read().all())
-
-    # --- limits and mixtures ---------------------------------------------------------------
-
-    def clamp(self, min: Any = None, max: Any = None) -> Tensor:
-        """Values below ``min`` become ``min``, values above ``max`` become ``max``.
-
-        >>> Tensor([-1, 5, 20]).clamp(0, 10)
-        tensor([ 0,  5, 10])
-        """
-        if min is None and max is None:
-            raise TetragradError(
-                "clamp() without min and max", hint="give at least one of them"
-            )
-        bounds = [to_operand(entry) for entry in (min, max) if entry is not None]
-        if any(not isinstance(entry, bool | int | float) for entry in bounds):
-            result: Any = self if min is None else self.maximum(min)
-            return result if max is None else result.minimum(max)
-        return _clamp(self, min, max)
-
-    clip = clamp
-
-    def clamp_min(self, min: Operand) -> Tensor:
-        """Values below ``min`` become ``min``."""
-        return self.clamp(min=min)
-
-    def clamp_max(self, max: Operand) -> Tensor:
-        """Values above ``max`` become ``max``."""
-        return self.clamp(max=max)
-
-    def lerp(self, end: Tensor, weight: Operand) -> Tensor:
-        """self + weight * (end - self), exact at both ends.
-
-        >>> Tensor([0.0]).lerp(Tensor([10.0]), 0.25)
-        tensor([2.5000])
-        """
-        span = end - self
-        if isinstance(weight, int | float):
-            if weight < 0.5:
-                return self + span * weight
-            return end - span * (1 - weight)
-        near_end = end - span * (1 - weight)  # type: ignore[operator]
-        return where(weight < 0.5, self + span * weight, near_end)  # type: ignore
-
-    def addcmul(self, tensor1: Tensor, tensor2: Tensor, *, value: Scalar = 1) -> Tensor:
-        """self + value * tensor1 * tensor2."""
-        product = tensor1 * tensor2
-        return self + (product if value == 1 else product * value)
-
-    def addcdiv(self, tensor1: Tensor, tensor2: Tensor, *, value: Scalar = 1) -> Tensor:
-        """self + value * tensor1 / tensor2."""
-        quotient = tensor1 / tensor2
-        return self + (quotient if value == 1 else quotient * value)
-
-    def heaviside(self, values: Tensor) -> Tensor:
-        """0 below zero, 1 above, ``values`` at zero."""
-        above = (self > 0).result(ops.Cast((self > 0).node, self.dtype))
-        return where(self == 0, values, above)
-
-    # --- in place ----------------------------------------------------------------------------
+    # --- in place ---------------------------------------------------------------------
 
     abs_ = in_place(abs)
     sign_ = in_place(sign)
@@ -570,21 +371,8 @@ class FunctionMethods(ArithmeticMethods):
     tanh_ = in_place(tanh)
     erf_ = in_place(erf)
     erfinv_ = in_place(erfinv)
-    floor_ = in_place(floor)
-    ceil_ = in_place(ceil)
-    round_ = in_place(round)
-    trunc_ = in_place(trunc)
-    frac_ = in_place(frac)
-    nan_to_num_ = in_place(nan_to_num)
-    clamp_ = in_place(clamp)
-    clip_ = clamp_
-    clamp_min_ = in_place(clamp_min)
-    clamp_max_ = in_place(clamp_max)
-    lerp_ = in_place(lerp)
-    addcmul_ = in_place(addcmul)
-    addcdiv_ = in_place(addcdiv)
 
-    # --- operators -----------------------------------------------------------------------------
+    # --- operators --------------------------------------------------------------------
 
     def __pow__(self, exponent: Any) -> Tensor:
         return power(self, exponent)
@@ -611,27 +399,6 @@ def power(base: Any, exponent: Any) -> Tensor:
 
 def _times(operand: Any, factor: float) -> Any:
     return operand * factor
-
-
-def _clamp(tensor: FunctionMethods, low: Any, high: Any) -> Tensor:
-    """Clamp to numbers; the gradient passes wherever the value is within them."""
-    bounds = [entry for entry in (low, high) if entry is not None]
-    dtype = common_dtype(tensor, *bounds)
-    source = to_node(tensor, dtype)
-    value, inside = source, full_like(ops.Eq(source, source), True)
-    if low is not None:
-        bound = full_like(source, low)
-        value = ops.Maximum(value, bound)
-        inside = ops.And(inside, ops.Not(ops.Lt(source, bound)))
-    if high is not None:
-        bound = full_like(source, high)
-        value = minimum_nodes(value, bound)
-        inside = ops.And(inside, ops.Not(ops.Lt(bound, source)))
-
-    def rule(upstream: Node) -> tuple[Node]:
-        return (ops.Where(inside, upstream, full_like(upstream, 0)),)
-
-    return tensor.result(with_gradient(value, (source,), rule))
 
 
 def _copy_sign(magnitude: Node, source: Node) -> Node:

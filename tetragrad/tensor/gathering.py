@@ -32,7 +32,6 @@ from tetragrad.tensor.promotion import (
     broadcast_shapes,
     combine,
     normal_dim,
-    to_node,
     to_operand,
 )
 from tetragrad.tensor.reductions import drop_dims, positions

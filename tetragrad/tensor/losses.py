@@ -34,7 +34,7 @@ class LossMethods(NormalisationMethods):
 
     __slots__ = ()
 
-    # --- classes -----------------------------------------------------------------------
+    # --- classes ----------------------------------------------------------------------
 
     def cross_entropy(
         self,
@@ -139,7 +139,7 @@ class LossMethods(NormalisationMethods):
             return loss.sum() / self.shape[0]
         return reduced(loss, reduction)
 
-    # --- numbers -----------------------------------------------------------------------
+    # --- numbers ----------------------------------------------------------------------
 
     def mse_loss(self, target: Tensor, reduction: str = "mean") -> Tensor:
         """The squared difference.
@@ -202,7 +202,7 @@ class LossMethods(NormalisationMethods):
         loss = (safe.log() + difference * difference / safe) * 0.5
         return reduced(loss, reduction)
 
-    # --- margins -----------------------------------------------------------------------
+    # --- margins ----------------------------------------------------------------------
 
     def hinge_embedding_loss(
         self, target: Tensor, margin: float = 1.0, reduction: str = "mean"

@@ -48,7 +48,7 @@ class GradientMode:
         return wrapped
 
 
-class no_grad(GradientMode):  # noqa: N801 (PyTorch's spelling)
+class no_grad(GradientMode):
     """Operations inside record no gradients; also a decorator.
 
     >>> x = Tensor([1.0], requires_grad=True)
@@ -61,7 +61,7 @@ class no_grad(GradientMode):  # noqa: N801 (PyTorch's spelling)
         super().__init__(False)
 
 
-class inference_mode(GradientMode):  # noqa: N801
+class inference_mode(GradientMode):
     """Like ``no_grad``; ``inference_mode(False)`` changes nothing else.
 
     >>> with tetragrad.inference_mode():
@@ -73,7 +73,7 @@ class inference_mode(GradientMode):  # noqa: N801
         super().__init__(not mode)
 
 
-class enable_grad(GradientMode):  # noqa: N801
+class enable_grad(GradientMode):
     """Operations inside record gradients, even within ``no_grad``.
 
     >>> with tetragrad.no_grad(), tetragrad.enable_grad():
@@ -85,7 +85,7 @@ class enable_grad(GradientMode):  # noqa: N801
         super().__init__(True)
 
 
-class set_grad_enabled(GradientMode):  # noqa: N801
+class set_grad_enabled(GradientMode):
     """Gradients on or off, by a flag, for a ``with`` block.
 
     >>> with tetragrad.set_grad_enabled(False):

@@ -7,6 +7,7 @@ spaced; ``layout.py`` decides.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ class MovementMethods(TensorBase):
 
     __slots__ = ()
 
-    # --- facts about shape and layout -------------------------------------------
+    # --- facts about shape and layout -------------------------------------------------
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension.
@@ -105,7 +106,7 @@ class MovementMethods(TensorBase):
             return self  # type: ignore[return-value]
         return wrap(self.node, self)
 
-    # --- shape -------------------------------------------------------------------
+    # --- shape ------------------------------------------------------------------------
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in row-major order under another shape.
@@ -231,7 +232,7 @@ class MovementMethods(TensorBase):
         shape = (*self.shape[:dim], 1, *self.shape[dim:])
         return self.moved(graph.Reshape, shape)
 
-    # --- order ---------------------------------------------------------------------
+    # --- order ------------------------------------------------------------------------
 
     def permute(self, *dims: Any) -> Tensor:
         """Dimension ``dims[i]`` becomes dimension ``i``.
@@ -273,12 +274,12 @@ class MovementMethods(TensorBase):
         return self.permute(*reversed(range(self.ndim)))
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 (PyTorch's spelling)
+    def T(self) -> Tensor:
         """All dimensions in reverse order."""
         return self.permute(*reversed(range(self.ndim)))
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802
+    def mT(self) -> Tensor:
         """The last two dimensions exchanged."""
         if self.ndim < 2:
             raise ShapeError(f"mT needs at least two dimensions, not {self.shape}")
@@ -307,7 +308,7 @@ class MovementMethods(TensorBase):
 
     moveaxis = movedim
 
-    # --- size ----------------------------------------------------------------------
+    # --- size -------------------------------------------------------------------------
 
     def expand(self, *sizes: Any) -> Tensor:
         """Repeat dimensions of size 1, as a view; -1 keeps a size.
@@ -413,7 +414,7 @@ class MovementMethods(TensorBase):
             return self.split([whole + (part < extra) for part in parts], dim)
         stops = [min(max(stop, 0), length) for stop in indices_or_sections]
         edges = [0, *stops, length]
-        pairs = zip(edges, edges[1:], strict=False)
+        pairs = itertools.pairwise(edges)
         return tuple(self.cut(dim, start, max(start, stop)) for start, stop in pairs)
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:

@@ -1,9 +1,9 @@
 """Random numbers: a function of a key and a counter, the same on every backend.
 
-J. Salmon and others, "Parallel Random Numbers: As Easy as 1, 2, 3" (2011), threefry with
-two 32-bit words and 20 rounds. A generator's state is a tensor (key, key, calls): the
-n-th number of a call is threefry(key, (n, calls)), and each call adds one in place, so
-that a captured step draws new numbers every time it is replayed.
+J. Salmon and others, "Parallel Random Numbers: As Easy as 1, 2, 3" (2011), threefry
+with two 32-bit words and 20 rounds. A generator's state is a tensor (key, key, calls):
+the n-th number of a call is threefry(key, (n, calls)), and each call adds one in place,
+so that a captured step draws new numbers every time it is replayed.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def set_state(state: Tensor) -> None:
     default_generator().set_state(state)
 
 
-# --- distributions ---------------------------------------------------------------------
+# --- distributions --------------------------------------------------------------------
 
 
 def _float_dtype(dtype: Any) -> DType:

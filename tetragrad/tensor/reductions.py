@@ -16,8 +16,8 @@ from tetragrad.graph.leaves import Iota, constant
 from tetragrad.graph.movement import Reshape, broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.functions import FunctionMethods
 from tetragrad.tensor.gradient_rules import with_gradient
+from tetragrad.tensor.limits import LimitMethods
 from tetragrad.tensor.promotion import normal_dim, normal_dims
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def positions(size: int, dim: int, ndim: int, dtype: DType = dtypes.int64) -> No
     return Reshape(Iota(size, dtype), shape)
 
 
-class ReductionMethods(FunctionMethods):
+class ReductionMethods(LimitMethods):
     """Methods that combine many elements into one."""
 
     __slots__ = ()
@@ -112,7 +112,7 @@ class ReductionMethods(FunctionMethods):
         dims = normal_dims(dim, self.ndim)
         return math.prod(self.shape[entry] for entry in dims)
 
-    # --- extremes --------------------------------------------------------------------
+    # --- extremes ---------------------------------------------------------------------
 
     def amax(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """The largest element; equal ones share the gradient.
@@ -218,7 +218,7 @@ class ReductionMethods(FunctionMethods):
         dims = (dim,) if self.ndim and not keepdim else ()
         return self.result(drop_dims(index, dims))
 
-    # --- truth -----------------------------------------------------------------------
+    # --- truth ------------------------------------------------------------------------
 
     def all(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """Whether all elements are nonzero.
@@ -260,7 +260,7 @@ class ReductionMethods(FunctionMethods):
         """
         return self.result(ops.Cast(self.node, dtypes.bool_)).sum(dim)
 
-    # --- statistics ------------------------------------------------------------------
+    # --- statistics -------------------------------------------------------------------
 
     def var(
         self,

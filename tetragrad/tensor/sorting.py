@@ -364,7 +364,7 @@ class SortingMethods(CumulativeMethods):
             result = result.unsqueeze(dim + 1)
         return result if shares.ndim else result.squeeze(0)
 
-    # --- counting ----------------------------------------------------------------------
+    # --- counting ---------------------------------------------------------------------
 
     def unique(
         self,
