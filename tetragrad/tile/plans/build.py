@@ -27,12 +27,13 @@ from tetragrad.tile.plans.contraction import ContractionPlan
 from tetragrad.tile.plans.cuts import Cut, apply_cut
 from tetragrad.tile.plans.fill import FillPlan, build_fill
 from tetragrad.tile.plans.nest import NestPlan, build_nest
+from tetragrad.tile.plans.online import OnlinePlan, build_online
 from tetragrad.tile.plans.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.scope import Builder
 from tetragrad.tile.plans.transpose import TransposePlan, build_transpose
 
-GridPlan = NestPlan | ContractionPlan | TransposePlan | FillPlan
+GridPlan = NestPlan | ContractionPlan | TransposePlan | FillPlan | OnlinePlan
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Plan:
         grids = [grid for stage in self.stages for grid in stage]
         if any(isinstance(grid, ContractionPlan) for grid in grids):
             return "contraction"
+        if any(isinstance(grid, OnlinePlan) for grid in grids):
+            return "online"
         if self.cuts:
             return "reduce"
         return "map"
@@ -96,6 +99,8 @@ def build_grid(builder: Builder, grid: GridPlan) -> list[Statement]:
             return build_nest(builder, grid)
         case ContractionPlan():
             return build_contraction(builder, grid)
+        case OnlinePlan():
+            return build_online(builder, grid)
         case TransposePlan():
             return build_transpose(builder, grid)
         case FillPlan():

@@ -25,6 +25,7 @@ from tetragrad.tile.plans.contraction import (
 from tetragrad.tile.plans.cuts import Cut, apply_cut, cuttable
 from tetragrad.tile.plans.fill import fills
 from tetragrad.tile.plans.nest import NestPlan, scans_of
+from tetragrad.tile.plans.online import choose_online
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import (
     lane_bytes,
@@ -62,6 +63,9 @@ SIDE_BY_SIDE = 4
 def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     """The plan that the model prefers for a kernel on a target."""
     rest = simplify_axes(kernel)
+    online = choose_online(rest, target)
+    if online is not None:
+        return Plan((), ((online,),))
     cuts: list[Cut] = []
     stages: list[tuple[GridPlan, ...]] = []
     while True:

@@ -168,16 +168,18 @@ class _Nest:
         walked in order.
         """
         missing = set(outputs[0].axes) - scope.forms.keys()
+        # What is carried along an axis has a value for each point of the others.
+        scanned = {entry.axis for entry in scans_of(outputs)}
+        missing = missing - scanned or missing
         waited_for = [
             entry.free_axes & missing
             for entry in pending_reductions(roots_of(outputs[:1]), scope)
             if entry.free_axes & missing
         ]
         candidates = min(waited_for, key=len) if waited_for else missing
-        scanned = {entry.axis for entry in scans_of(outputs)}
         strip = self.choice.strip(scope, tuple(candidates))
         last = None if strip is None else strip.axis
-        return min(candidates, key=lambda axis: (axis in scanned, axis == last, axis))
+        return min(candidates, key=lambda axis: (axis == last, axis))
 
     def visit(
         self, outputs: Sequence[Output], axis: int, scope: Scope

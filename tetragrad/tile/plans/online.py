@@ -16,6 +16,7 @@ protects a row whose maximum is still -inf.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,6 +65,11 @@ ROW_BLOCK = 64
 KEY_BLOCK = 128
 
 
+Indices = tuple[Affine, Affine]
+Panel = Callable[[Affine, Affine], list[Statement]]
+Start = Callable[[Indices], Expression]
+
+
 @dataclass(frozen=True)
 class OnlinePlan:
     """Block sizes of an online contraction."""
@@ -100,6 +106,15 @@ def build_online(builder: Builder, plan: OnlinePlan) -> list[Statement]:
     form = online_contraction(builder.kernel)
     assert form is not None
     return _Attention(builder, plan, form).grid()
+
+
+@dataclass(frozen=True)
+class _Operands:
+    """Two tiles to be multiplied, and how deep."""
+
+    lhs: Tile
+    rhs: Tile
+    depth: int
 
 
 @dataclass(frozen=True)
@@ -155,11 +170,6 @@ class _Attention:
     def columns(self) -> int:
         """Columns of the total, with those that fill up the last micro-tile."""
         return _rounded(self.kernel.axes[self.form.column], self.plan.micro_columns)
-
-    @property
-    def keys(self) -> int:
-        """Keys of a block, with those that fill up the last micro-tile."""
-        return _rounded(self.plan.keys, self.plan.micro_rows)
 
     @property
     def statistics(self) -> range:
@@ -223,7 +233,6 @@ class _Attention:
 
     def tiles(self) -> _Tiles:
         dtype = self.form.scores.accumulator
-        carries = self.form.online.carries
 
         def shared(name: str, *shape: int) -> Tile:
             return self.builder.tile(name, shape, dtype, Space.SHARED)
@@ -231,15 +240,15 @@ class _Attention:
         rows = self.plan.rows
         return _Tiles(
             queries=self.query_operand.tile(self.builder, rows),
-            keys=self.key_operand.tile(self.builder, self.keys),
+            keys=self.key_operand.tile(self.builder, self.plan.keys),
             values=self.value_operand.tile(self.builder, self.columns),
-            scores=shared("scores", self.keys, rows),
+            scores=shared("scores", self.plan.keys, rows),
             weights=shared("weights", self.plan.keys, rows),
             total=shared("total", rows, self.columns),
             scale=shared("scale", rows),
             states=tuple(shared(f"state{n}", rows) for n in self.statistics),
             before=tuple(shared(f"before{n}", rows) for n in self.statistics),
-        )._check(carries, dtype)
+        )
 
     def clear(self, tiles: _Tiles) -> list[Statement]:
         """Every carried value starts as its reduction's identity."""
@@ -275,7 +284,7 @@ class _Attention:
         indices = (row + axis_form(first[0]), column + axis_form(second[0]))
         return (first, second), indices
 
-    def panels(self, rows: int, columns: int, body: object) -> list[Statement]:
+    def panels(self, rows: int, columns: int, body: Panel) -> list[Statement]:
         """Loops over the micro-tiles of a tile of this shape."""
         micro_rows, micro_columns = self.plan.micro_rows, self.plan.micro_columns
         return loop(
@@ -284,35 +293,35 @@ class _Attention:
             lambda column: loop(
                 self.builder,
                 rows // micro_rows,
-                lambda row: body(  # type: ignore[operator]
-                    row.scale(micro_rows), column.scale(micro_columns)
-                ),
+                lambda row: body(row.scale(micro_rows), column.scale(micro_columns)),
             ),
         )
 
     def product(
-        self,
-        lhs: Tile,
-        rhs: Tile,
-        depth: int,
-        row: Affine,
-        column: Affine,
-        start: Expression | None = None,
+        self, product: _Operands, row: Affine, column: Affine, start: Start
     ) -> tuple[Tile, list[Statement]]:
         """A micro-tile of lhs × rhs in registers, on top of ``start``."""
         shape = (self.plan.micro_rows, self.plan.micro_columns)
         tile = self.builder.tile("accumulator", shape, self.form.scores.accumulator)
         extents, indices = self.micro_axes(row, column)
-        begin = start
-        if begin is None:
-            begin = literal(0, tile.dtype)
-        elif isinstance(begin, _Deferred):
-            begin = begin.at(indices)
-        return tile, [
-            Alloc(tile),
-            Map(extents, tile, indices_of(extents), begin),
-            Mma(tile, lhs, rhs, *shape, depth, (ZERO, row), (ZERO, column)),
-        ]
+        multiply = Mma(
+            tile,
+            product.lhs,
+            product.rhs,
+            *shape,
+            product.depth,
+            (ZERO, row),
+            (ZERO, column),
+        )
+        begin = Map(extents, tile, indices_of(extents), start(indices))
+        return tile, [Alloc(tile), begin, multiply]
+
+    def keep(
+        self, tile: Tile, accumulator: Tile, row: Affine, column: Affine
+    ) -> Statement:
+        """Write a micro-tile back to where it belongs."""
+        extents, indices = self.micro_axes(row, column)
+        return Map(extents, tile, indices, load_of(accumulator, extents))
 
     # --- results ---------------------------------------------------------------------
 
@@ -355,3 +364,192 @@ class _Attention:
                 tiles.before[number], (row,)
             )
         return found
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Taking in one block of keys."""
+
+    whole: _Attention
+    scope: Scope
+    tiles: _Tiles
+    rows: Placed
+    keys: Placed
+
+    @property
+    def plan(self) -> OnlinePlan:
+        return self.whole.plan
+
+    @property
+    def form(self) -> OnlineContraction:
+        return self.whole.form
+
+    def statements(self) -> list[Statement]:
+        """Scores, statistics in their order, weights as soon as they can be made."""
+        statements = self.make_scores() + self.remember()
+        packed = False
+        for number in self.whole.statistics:
+            if not packed and number > self.last_needed(self.form.weights):
+                statements += self.make_weights()
+                packed = True
+            statements += self.fold(number, packed)
+        if not packed:
+            statements += self.make_weights()
+        return statements + self.add_products()
+
+    def last_needed(self, expression: Expression) -> int:
+        """The last statistic that an expression is made with."""
+        return max(
+            (entry.number for entry in walk(expression) if isinstance(entry, Carried)),
+            default=-1,
+        )
+
+    def make_scores(self) -> list[Statement]:
+        """scores[key, row] = Σ keys · queries."""
+        whole, tiles = self.whole, self.tiles
+        depth = Placed(whole.depth, ZERO)
+        size = whole.depth.size(whole.kernel)
+        operands = _Operands(tiles.keys, tiles.queries, size)
+        zero = literal(0, tiles.scores.dtype)
+
+        def one(row: Affine, column: Affine) -> list[Statement]:
+            tile, steps = whole.product(operands, row, column, lambda _: zero)
+            return [*steps, whole.keep(tiles.scores, tile, row, column)]
+
+        packing = pack(whole.key_operand, self.scope, depth, self.keys, tiles.keys)
+        return packing + whole.panels(self.plan.keys, self.plan.rows, one)
+
+    def remember(self) -> list[Statement]:
+        """Keep the statistics as they are before this block."""
+        statements: list[Statement] = []
+        for state, before in zip(self.tiles.states, self.tiles.before, strict=True):
+            extents, row = self.whole.row_vectors()
+            statements.append(Map(extents, before, (row,), TileLoad(state, (row,))))
+        return statements
+
+    def fold(self, number: int, packed: bool) -> list[Statement]:
+        """Correct one statistic and take the block into it."""
+        carry = self.form.online.carries[number]
+        identity = literal(carry.op.identity(carry.dtype), carry.dtype)
+        extents, _ = self.whole.row_vectors()
+        part = self.whole.builder.tile("part", shape_of(extents), carry.dtype)
+        start = Map(extents, part, indices_of(extents), identity)
+        body = self.alive(carry.body, carry.body, identity, after=True)
+
+        def key(position: Affine) -> list[Statement]:
+            place, extents = self.place(position, packed)
+            value = cast(place.value(body), carry.dtype)
+            target = indices_of(extents)
+            return [Fold(extents, part, target, carry.op, value, place.guard)]
+
+        steps = loop(self.whole.builder, self.plan.keys, key)
+        return [Alloc(part), start, *steps, self.combine(number, part)]
+
+    def combine(self, number: int, part: Tile) -> Statement:
+        """state = op(corrected state, part)."""
+        carry = self.form.online.carries[number]
+        extents, row = self.whole.row_vectors()
+        running: Expression = TileLoad(self.tiles.states[number], (row,))
+        if carry.correction is not None:
+            op = ops.Mul if carry.op is Sum else ops.Add
+            amount = self.correction(number, row)
+            running = Compute(op, carry.dtype, (running, amount))
+        joined = ops.Add if carry.op is Sum else ops.Maximum
+        value = Compute(joined, carry.dtype, (running, load_of(part, extents)))
+        return Map(extents, self.tiles.states[number], (row,), value)
+
+    def correction(self, number: int, row: Affine) -> Expression:
+        """By what a carried value changes before it takes in this block."""
+        carry = self.form.online.carries[number]
+        assert carry.correction is not None
+        neutral = literal(1.0 if carry.op is Sum else 0.0, carry.dtype)
+        amount = cast(carry.correction, carry.dtype)
+        amount = self.alive(amount, carry.correction, neutral, after=False)
+        scope = self.scope.with_values(self.whole.carried(self.tiles, row))
+        return scope.value(amount)
+
+    def alive(
+        self,
+        value: Expression,
+        made_of: Expression,
+        neutral: Expression,
+        *,
+        after: bool,
+    ) -> Expression:
+        """``value``, or the neutral value for rows whose maximum is still -inf."""
+        numbers = {
+            entry.number for entry in walk(made_of) if isinstance(entry, Carried)
+        }
+        for number in sorted(numbers):
+            carry = self.form.online.carries[number]
+            if carry.op is not Max:
+                continue
+            lowest = literal(float("-inf"), carry.dtype)
+            running = Carried(number, after, carry.dtype)
+            empty = Compute(ops.Eq, dtypes.bool_, (running, lowest))
+            value = Compute(ops.Where, value.dtype, (empty, neutral, value))
+        return value
+
+    def place(self, position: Affine, packed: bool) -> tuple[Scope, tuple[Extent, ...]]:
+        """The scope of all rows at one key of the block."""
+        extents, row = self.whole.row_vectors()
+        scope = self.scope.with_collective(*extents)
+        scope = self.whole.bind_rows(scope, self.rows, row)
+        key = self.keys.start + position
+        size = scope.size(self.form.passed)
+        scope = scope.bind(self.form.passed, key)
+        scope = scope.with_guard(key.scale(-1).shift(size - 1))
+        values = self.whole.carried(self.tiles, row)
+        values[self.form.scores] = cast(
+            TileLoad(self.tiles.scores, (position, row)), self.form.scores.dtype
+        )
+        if packed:
+            values[self.form.weights] = TileLoad(self.tiles.weights, (position, row))
+        return scope.with_values(values), extents
+
+    def make_weights(self) -> list[Statement]:
+        """weights[key, row], zero for keys beyond the last."""
+        zero = literal(0, self.tiles.weights.dtype)
+        weights = cast(self.form.weights, self.tiles.weights.dtype)
+        weights = self.alive(weights, self.form.weights, zero, after=True)
+
+        def key(position: Affine) -> list[Statement]:
+            place, extents = self.place(position, False)
+            (vector, _), (lane, lanes) = extents
+            row = axis_form(vector).scale(lanes) + axis_form(lane)
+            value = place.value(weights)
+            ends = tuple(
+                form for form in place.guard if not form.axes() & set(dict(extents))
+            )
+            if ends:
+                value = Select(ends, value, zero)
+            rest = tuple(form for form in place.guard if form not in ends)
+            return [Map(extents, self.tiles.weights, (position, row), value, rest)]
+
+        return loop(self.whole.builder, self.plan.keys, key)
+
+    def add_products(self) -> list[Statement]:
+        """total = total · correction + weights × values."""
+        whole, tiles = self.whole, self.tiles
+        extents, row = whole.row_vectors()
+        carry = self.form.online.carries[self.form.matrix]
+        amount: Expression = literal(1.0, tiles.scale.dtype)
+        if carry.correction is not None:
+            amount = cast(self.correction(self.form.matrix, row), tiles.scale.dtype)
+        statements: list[Statement] = [Map(extents, tiles.scale, (row,), amount)]
+        columns = Placed(whole.column_block, ZERO)
+        statements += pack(
+            whole.value_operand, self.scope, self.keys, columns, tiles.values
+        )
+        operands = _Operands(tiles.weights, tiles.values, self.plan.keys)
+
+        def start(indices: Indices) -> Expression:
+            total = TileLoad(tiles.total, indices)
+            scale = TileLoad(tiles.scale, indices[:1])
+            return Compute(ops.Mul, total.dtype, (total, scale))
+
+        def one(row: Affine, column: Affine) -> list[Statement]:
+            tile, steps = whole.product(operands, row, column, start)
+            return [*steps, whole.keep(tiles.total, tile, row, column)]
+
+        return statements + whole.panels(self.plan.rows, whole.columns, one)
