@@ -7,7 +7,12 @@ loader = data.DataLoader(data.TensorDataset(images, labels), 64, shuffle=True)
 from tetragrad.data.dataset import Dataset, Subset, TensorDataset, random_split
 from tetragrad.data.idx import read_idx
 from tetragrad.data.loader import DataLoader
-from tetragrad.data.location import cache_folder, data_folder
+from tetragrad.data.location import (
+    DataFile,
+    cache_folder,
+    data_folder,
+    read_data_file,
+)
 from tetragrad.data.sets import (
     ImageSet,
     cifar10,
@@ -20,6 +25,7 @@ from tetragrad.data.sets import (
 )
 
 __all__ = [
+    "DataFile",
     "DataLoader",
     "Dataset",
     "ImageSet",
@@ -34,6 +40,7 @@ __all__ = [
     "mnist_or_digits",
     "random_split",
     "read_cifar10",
+    "read_data_file",
     "read_idx",
     "text",
 ]
