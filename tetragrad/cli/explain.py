@@ -7,6 +7,7 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from tetragrad.backends.backend import Device
 from tetragrad.core.errors import DataError
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def explain_script(options: argparse.Namespace) -> None:
     """Run the script as ``python`` would; each new graph is explained as it runs."""
+    if not Path(options.script).exists():
+        raise DataError(f"there is no script {options.script!r}")
     count = 0
 
     def show(explanation: Explanation) -> None:
@@ -33,12 +36,7 @@ def explain_script(options: argparse.Namespace) -> None:
         print(f"=== schedule {count} ===\n{explanation}\n", flush=True)
 
     with watching(options.level, show), _as_main(options.script, options.arguments):
-        try:
-            runpy.run_path(options.script, run_name="__main__")
-        except FileNotFoundError as error:
-            if error.filename != options.script:
-                raise
-            raise DataError(f"there is no script {options.script!r}") from error
+        runpy.run_path(options.script, run_name="__main__")
     if not count:
         print("the script computed nothing")
 

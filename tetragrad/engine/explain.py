@@ -256,5 +256,5 @@ def _memory_line(
     stored = sum(result.nbytes for result in schedule.results)
     return (
         f"memory: {stored:,} bytes of results; an arena of {schedule.arena_bytes:,} "
-        f"bytes for {len(temporaries)} temporaries, {together:,} bytes side by side"
+        f"bytes (temporaries: {len(temporaries)}, side by side {together:,} bytes)"
     )
