@@ -1,0 +1,123 @@
+"""Counting what the compiler does: nodes, lowering steps, rules, kernels.
+
+Counts, unlike times, are the same on every machine and every run. The committed ones
+are in ``operations.json``; after a change that is meant to raise or lower them, run
+
+    python -m tests.engine.operations
+
+and commit the file with the change that explains it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tetragrad.core.settings import override, settings
+from tetragrad.core.target import Target
+from tetragrad.engine.pipeline import kernels_of
+from tetragrad.engine.realize import without_markers
+from tetragrad.engine.structure import structure_of
+from tetragrad.graph.node import Node
+from tetragrad.kernel import lowering, recognise, simplify
+from tetragrad.kernel.expression import Expression
+from tetragrad.tensor import Tensor
+
+COMMITTED = Path(__file__).parent / "operations.json"
+TARGET = Target("reference", "fixed", vector_bytes=32, cache_bytes=1 << 20)
+WIDTH, HEADS, TOKENS = 64, 4, 32
+
+
+def values(*shape: int) -> Tensor:
+    return Tensor(np.zeros(shape, np.float32), device="reference")
+
+
+class Layer:
+    """The weights of one transformer layer, as in a GPT."""
+
+    def __init__(self) -> None:
+        self.attention = values(WIDTH, 3 * WIDTH)
+        self.projection = values(WIDTH, WIDTH)
+        self.widen, self.narrow = values(WIDTH, 4 * WIDTH), values(4 * WIDTH, WIDTH)
+        self.scales = [values(WIDTH) for _ in range(4)]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        first, second = self.scales[:2], self.scales[2:]
+        x = x + self.attend(x.layer_norm((WIDTH,), *first))
+        hidden = (x.layer_norm((WIDTH,), *second) @ self.widen).gelu()
+        return x + hidden @ self.narrow
+
+    def attend(self, x: Tensor) -> Tensor:
+        heads = (x @ self.attention).reshape(TOKENS, 3, HEADS, WIDTH // HEADS)
+        query, key, value = heads.permute(1, 2, 0, 3).unbind(0)
+        scores = query @ key.transpose(-2, -1) * (WIDTH // HEADS) ** -0.5
+        mixed = scores.softmax(dim=-1) @ value
+        return mixed.transpose(0, 1).reshape(TOKENS, WIDTH) @ self.projection
+
+
+def transformer(layers: int) -> list[Node]:
+    """The graph of equal layers, one after the other, without markers."""
+    x = values(TOKENS, WIDTH)
+    for _ in range(layers):
+        x = Layer()(x)
+    return without_markers([x.node])
+
+
+def count_operations(layers: int) -> dict[str, int]:
+    """Build and lower a transformer of that many layers, counting."""
+    with counting() as counts, override(device="reference", verify=False):
+        nodes = transformer(layers)
+        groups, lowered = kernels_of(nodes, TARGET, settings())
+    counts["graph nodes"] = structure_of(nodes).nodes
+    counts["kernels"] = len(groups)
+    counts["distinct kernels"] = len({entry.kernel for entry in lowered})
+    return dict(sorted(counts.items()))
+
+
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """Count calls of the functions that the compiler's work is made of."""
+    counts: Counter[str] = Counter()
+    watched: Sequence[tuple[Any, str, str]] = (
+        (Node, "build", "nodes built"),
+        (lowering._Lowering, "step", "lowering steps"),
+        (lowering._Lowering, "run", "lowering attempts"),
+        (recognise, "reduction", "reductions recognised"),
+        (simplify, "compute", "expressions simplified"),
+        (Expression, "__new__", "expressions asked for"),
+    )
+    originals = [(owner, name, owner.__dict__[name]) for owner, name, _ in watched]
+    try:
+        for owner, name, label in watched:
+            setattr(owner, name, _counted(owner.__dict__[name], label, counts))
+        yield counts
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)
+
+
+def _counted(function: Any, label: str, counts: Counter[str]) -> Any:
+    kind = type(function) if isinstance(function, classmethod | staticmethod) else None
+    inner: Callable[..., Any] = function.__func__ if kind else function
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        counts[label] += 1
+        return inner(*args, **kwargs)
+
+    return kind(wrapper) if kind else wrapper
+
+
+def write() -> None:
+    """Replace the committed counts by those of the code as it is."""
+    counts = {str(layers): count_operations(layers) for layers in (1, 32)}
+    COMMITTED.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
