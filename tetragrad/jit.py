@@ -61,14 +61,14 @@ class JitFunction(Generic[P, R]):
         with self._lock:
             flattened = Flattened()
             key = self._key(flattened, args, kwargs)
-            candidates = self._captures.get(key, [])
-            change = None
-            for captured in candidates:
+            reason = ""
+            for captured in self._captures.get(key, ()):
                 change = captured.first_change(flattened.tensors)
                 if change is None:
                     result: R = captured.replay(flattened.tensors)
                     return result
-            reason = change or self._difference(flattened, args, kwargs)
+                reason = reason or change
+            reason = reason or self._difference(flattened, args, kwargs)
             return self._capture(args, kwargs, flattened, key, reason)
 
     @property
@@ -184,6 +184,7 @@ def _signature(tensors: Sequence[TensorBase]) -> tuple[Any, ...]:
     """Kind, layout and sharing of tensors, without their values."""
     parts = []
     first: dict[int, int] = {}
+    default = settings().device
     for index, tensor in enumerate(tensors):
         storage = tensor.storage
         value = storage.value
@@ -192,7 +193,7 @@ def _signature(tensors: Sequence[TensorBase]) -> tuple[Any, ...]:
                 type(tensor),
                 value.shape,
                 value.dtype,
-                value.device,
+                value.device or default,
                 storage.tracked,
                 tuple(map(_plain_step, tensor.steps)),
                 first.setdefault(id(tensor), index),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tetragrad.capture.places import Comparison, Place
+from tetragrad.capture.places import Comparison, Kind, Place
 from tetragrad.capture.tree import Description, build
 from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import realize as engine
@@ -175,6 +175,8 @@ class Captured:
         changed = self.comparison.first_change()
         if changed is not None:
             place, old, new = changed
+            if place.kind in (Kind.NAMES, Kind.CONTENT):
+                return f"{place.name} changed"
             return f"{place.name} was {_shown(old)}, is {_shown(new)}"
         for guard in self._grad_guards:
             if not guard.holds(tensors):

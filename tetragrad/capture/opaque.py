@@ -35,17 +35,8 @@ _NAMES = (
     | _RANDOM_METHODS
 )
 #: These note the time or read files without any influence on the caller's values.
-_HARMLESS_CALLERS = frozenset(
-    (
-        "logging",
-        "warnings",
-        "linecache",
-        "traceback",
-        "tokenize",
-        "inspect",
-        "tracemalloc",
-    )
-)
+_HARMLESS_CALLERS = ("logging", "warnings", "linecache", "traceback", "importlib")
+_HARMLESS_PACKAGES = ("tetragrad.engine", "tetragrad.backends")
 
 
 def check_call(recorder: Recorder, frame: FrameType, function: Any) -> None:
@@ -55,14 +46,25 @@ def check_call(recorder: Recorder, frame: FrameType, function: Any) -> None:
     what = _opaque(function)
     if what is None:
         return
-    caller = frame.f_globals.get("__name__", "").partition(".")[0]
-    if caller in _HARMLESS_CALLERS or caller in ("importlib", "_frozen_importlib"):
+    if _is_harmless(frame):
         return
     recorder.refuse(
         f"{what} is called",
         hint="call it outside, and pass what it gives as an argument "
         "(random numbers: use tetragrad.rand and its relatives)",
     )
+
+
+def _is_harmless(frame: FrameType | None) -> bool:
+    """Whether the call is part of compiling, importing, or writing a log."""
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith(_HARMLESS_PACKAGES):
+            return True
+        if name.partition(".")[0] in _HARMLESS_CALLERS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _opaque(function: Any) -> str | None:
@@ -76,7 +78,7 @@ def _opaque(function: Any) -> str | None:
         return f"random.{name}()"
     if name in _FILE_METHODS and isinstance(owner, io.IOBase):
         return f"{name}() of a file"
-    if name in _DATE_METHODS and isinstance(owner, type):
-        if issubclass(owner, datetime.date):
-            return f"{owner.__name__}.{name}()"
+    is_date = isinstance(owner, type) and issubclass(owner, datetime.date)
+    if is_date and name in _DATE_METHODS:
+        return f"{owner.__name__}.{name}()"
     return None

@@ -20,7 +20,7 @@ class Kind(Enum):
     KEYS = "keys"  # the keys of a dict, in order
     SIZE = "size"  # the number of elements
     NAMES = "names"  # which of the names in ``key.used`` a dict has
-    CONTENT = "content"  # the elements of an array, a set, or opaque state
+    CONTENT = "content"  # the elements of an array or a set
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +76,29 @@ class Place:
 
 
 def content_of(owner: Any) -> Any:
-    """The state of an array, a set or a random generator, to be compared by ==."""
+    """The elements of an array or a set, to be compared by ==."""
     if isinstance(owner, np.ndarray):
         return owner.shape, owner.dtype.str, owner.tobytes()
-    if isinstance(owner, set):
-        return frozenset(owner)
-    if isinstance(owner, np.random.Generator):
-        return repr(owner.bit_generator.state)
-    if isinstance(owner, np.random.RandomState):
-        return repr(owner.get_state())
-    return owner.getstate()
+    return frozenset(owner)
+
+
+def item_of(owner: Any, key: Any) -> Any:
+    """What a container holds, whatever its class makes of ``owner[key]``."""
+    return dict.__getitem__(owner, key) if isinstance(owner, dict) else owner[key]
+
+
+def generator_state(generator: Any) -> Any:
+    """The state of a random generator of NumPy's or Python's, to be compared by ==."""
+    if isinstance(generator, np.random.Generator):
+        return repr(generator.bit_generator.state)
+    if isinstance(generator, np.random.RandomState):
+        name, words, *rest = generator.get_state(legacy=True)
+        return name, np.asarray(words).tobytes(), tuple(rest)
+    return generator.getstate()
 
 
 _READERS: dict[Kind, Callable[[Any, Any], Any]] = {
-    Kind.ITEM: lambda owner, key: owner[key],
+    Kind.ITEM: lambda owner, key: item_of(owner, key),
     Kind.ATTRIBUTE: getattr,
     Kind.CELL: lambda owner, key: owner.cell_contents,
     Kind.KEYS: lambda owner, key: tuple(owner),
@@ -129,7 +138,7 @@ class Comparison:
 
     def __init__(self, expected: Sequence[tuple[Place, Any]]) -> None:
         self.expected = list(expected)
-        self._names: dict[str, Any] = {"content_of": content_of}
+        self._names: dict[str, Any] = {"content_of": content_of, "item_of": item_of}
         self._is_unchanged = self._generate()
 
     def first_change(self) -> tuple[Place, Any, Any] | None:
@@ -163,7 +172,7 @@ class Comparison:
                 f"    if {self._difference(number, place, value)}: return False"
             )
         lines.append("    return True")
-        exec("\n".join(lines), self._names)  # noqa: S102 (see the class)
+        exec("\n".join(lines), self._names)
         function: Callable[[], bool] = self._names["is_unchanged"]
         return function
 
@@ -188,6 +197,8 @@ class Comparison:
                 read = f"o.{place.key}"
             case Kind.ITEM:
                 plain = type(place.key) in (int, str)
-                read = f"o[{place.key!r}]" if plain else f"o[k{number}]"
+                key = repr(place.key) if plain else f"k{number}"
+                own = isinstance(place.owner, dict) and type(place.owner) is not dict
+                read = f"item_of(o, {key})" if own else f"o[{key}]"
         plain = value is None or value is True or value is False
         return f"{read} is not {value if plain else f'v{number}'}"

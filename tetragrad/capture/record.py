@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tetragrad.capture.captured import (
     ArgumentHandle,
     Captured,
@@ -75,10 +77,12 @@ def record(
             state.visit(function, title)
             for value, name in flattened.objects:
                 state.visit(value, name)
+            state.visit(np.random.mtrand._rand, "numpy.random")
             with state.observing():
                 result = function(*args, **kwargs)
             if recorder.error is not None:
                 raise recorder.error
+            state.check_generators()
             return _Finish(recorder, watch, state, flattened.tensors).outcome(result)
         except CaptureError:
             watch.roll_back()

@@ -44,15 +44,17 @@ from tetragrad.capture.places import (
     Place,
     Presence,
     content_of,
+    generator_state,
     is_constant,
     is_same,
 )
 from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import CaptureError
 from tetragrad.engine import capture
 from tetragrad.engine.capture import Recorder
 from tetragrad.tensor.base import TensorBase
 
-#: An object's method that names the keys or attributes to compare, instead of all.
+#: A dict's method that names, after the function ran, the keys that it depends on.
 KEYS_METHOD = "captured_keys"
 
 _OPAQUE = (GeneratorType, IOBase)
@@ -84,6 +86,7 @@ class PythonState:
         self._named: list[_Named] = []
         self._slotted: list[tuple[Any, str]] = []
         self._classes: dict[type, str] = {}
+        self._generators: list[tuple[Any, Any, str]] = []
         self._functions: dict[CodeType, list[tuple[FunctionType, str]]] = {}
 
     # --- while the function runs -----------------------------------------------
@@ -92,10 +95,12 @@ class PythonState:
     def observing(self) -> Iterator[None]:
         """Note what code reads from its first entry on; refuses what cannot be."""
         previous = sys.getprofile()
+        self.recorder.observer = self._observe
         sys.setprofile(self._observe)
         try:
             yield
         finally:
+            self.recorder.observer = None
             restart = getattr(previous, "enable", None)
             sys.setprofile(None if restart else previous)
             if restart:
@@ -184,10 +189,10 @@ class PythonState:
                 self._visit_each(value, name)
             case dict():
                 self._visit_dict(value, name)
-            case np.ndarray() | np.random.Generator() | np.random.RandomState():
+            case np.ndarray():
                 self._note(value, Kind.CONTENT, None, content_of(value), name)
-            case Random():
-                self._note(value, Kind.CONTENT, None, content_of(value), name)
+            case np.random.Generator() | np.random.RandomState() | Random():
+                self._generators.append((value, generator_state(value), name))
             case FunctionType():
                 self._visit_function(value, name)
             case MethodType():
@@ -222,15 +227,11 @@ class PythonState:
             self._note(value, Kind.ITEM, index, entry, f"{name}[{index}]")
 
     def _visit_dict(self, value: dict[Any, Any], name: str) -> None:
-        choose = getattr(value, KEYS_METHOD, None)
-        if choose is not None:
-            keys = list(choose())
-        else:
-            keys = list(value)
-            self._note_keys(value, name)
-        for key in keys:
+        self._note_keys(value, name)
+        for key in dict.keys(value):
             shown = repr(key) if is_constant(key) else type(key).__name__
-            self._note(value, Kind.ITEM, key, value[key], f"{name}[{shown}]")
+            entry = dict.__getitem__(value, key)
+            self._note(value, Kind.ITEM, key, entry, f"{name}[{shown}]")
         if type(value) is not dict:
             self._visit_object(value, name)
 
@@ -351,6 +352,18 @@ class PythonState:
 
     # --- afterwards ------------------------------------------------------------
 
+    def check_generators(self) -> None:
+        """Raise CaptureError if random numbers were drawn that are not tensors.
+
+        NumPy's functions are not seen when they are called, but they leave a trace.
+        """
+        for generator, before, name in self._generators:
+            if generator_state(generator) != before:
+                raise CaptureError(
+                    f"random numbers are drawn from {name} inside a captured function",
+                    hint="draw them outside, or use tetragrad.rand and its relatives",
+                )
+
     def effects(self) -> list[tuple[Place, Any, Any]]:
         """The places that the function changed, with the old and the new value."""
         changed = []
@@ -379,20 +392,26 @@ class PythonState:
             presence = Presence(names, present, owner.size)
             name = f"the attributes of {owner.name}"
             presences.append((Place(owner.values, Kind.NAMES, presence, name), True))
-        entries = [*self.places.values(), *presences]
+        places = (entry for entry in self.places.values() if _is_compared(entry[0]))
+        entries = [*places, *presences]
         return sorted(entries, key=lambda entry: id(entry[0].owner))
 
 
 def _whole(value: Any) -> set[str] | None:
     """The attributes to note whatever the code names, or None: only by name."""
-    choose = getattr(type(value), KEYS_METHOD, None)
-    if choose is not None and not isinstance(value, dict):
-        return set(choose(value))
     is_data = isinstance(value, SimpleNamespace)
     if is_data or not is_watched(type(value).__module__):
         own = type(value).__module__.startswith("tetragrad.")
         return set() if own else set(getattr(value, "__dict__", {}))
     return None
+
+
+def _is_compared(place: Place) -> bool:
+    """Whether a place matters; some dicts know better than the walk."""
+    choose = getattr(place.owner, KEYS_METHOD, None)
+    if choose is None or place.kind is not Kind.ITEM:
+        return True
+    return place.key in choose()
 
 
 def _slots_of(cls: type) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from weakref import WeakKeyDictionary
 
 from tetragrad.core.errors import CaptureError
@@ -40,6 +41,10 @@ class Recorder:
         self.host_data: list[Buffer] = []
         #: Replaces the engine's memory of what has run.
         self.realized: WeakKeyDictionary[Node, Buffer] = WeakKeyDictionary()
+        #: What was read of dicts that tell by themselves: the dict's id, and the key.
+        self.read_keys: set[tuple[int, str]] = set()
+        #: The profile function that sees the captured code, while that runs.
+        self.observer: Callable[..., None] | None = None
         #: The first thing that a replay could not repeat, even if it was caught.
         self.error: CaptureError | None = None
 
@@ -76,6 +81,24 @@ def recording(recorder: Recorder | None) -> Iterator[None]:
         _local.recorder = previous
 
 
+@contextmanager
+def unobserved() -> Iterator[None]:
+    """The engine's own code is not part of what a recorder watches: leave it alone.
+
+    Compiling while every call is watched would take three times as long.
+    """
+    recorder = _local.recorder
+    observer = None if recorder is None else recorder.observer
+    if observer is None:
+        yield
+        return
+    sys.setprofile(None)
+    try:
+        yield
+    finally:
+        sys.setprofile(observer)
+
+
 def refuse_reading() -> None:
     """Raise CaptureError if a captured function reads values on the host."""
     recorder = _local.recorder
@@ -88,11 +111,17 @@ def refuse_reading() -> None:
 
 
 def user_line() -> str:
-    """``file:line`` of the innermost running code outside of the framework."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith("tetragrad."):
-            break
+    """``file:line`` of the innermost running code that is the user's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_library(frame):
         frame = frame.f_back
+    if frame is None:
+        return "?"
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_library(frame: FrameType) -> bool:
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    if package == "__main__":
+        return False
+    return package in ("tetragrad", "numpy") or package in sys.stdlib_module_names

@@ -51,7 +51,7 @@ def known_values() -> WeakKeyDictionary[Node, Buffer]:
 
 def realize(nodes: Sequence[Node]) -> list[Buffer]:
     """Compute the values of nodes, all together, and give their buffers."""
-    with _lock:
+    with _lock, capture.unobserved():
         realized = known_values()
         _run_transfers(nodes)
         plain = without_markers(nodes)

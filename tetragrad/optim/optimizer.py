@@ -20,6 +20,7 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import TetragradError, UnsupportedError
+from tetragrad.engine import capture
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.base import realize_step
 from tetragrad.tensor.modes import enable_grad, no_grad
@@ -44,7 +45,45 @@ class ParameterGroup(dict[str, Any]):
         super().__init__(options)
         # Made at once: a tensor made inside a captured step would be part of it.
         self._scalars: dict[str, list[Tensor]] = {
-            name: _number_tensors(value) for name, value in self.items()
+            name: _number_tensors(value) for name, value in dict.items(self)
+        }
+
+    def __getitem__(self, name: str) -> Any:
+        self._note_reading(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An option, or the default if the group does not have it."""
+        self._note_reading(name)
+        return super().get(name, default)
+
+    def items(self) -> Any:
+        """Names and options, as of any dict."""
+        self._note_reading(*self)
+        return super().items()
+
+    def values(self) -> Any:
+        """The options, as of any dict."""
+        self._note_reading(*self)
+        return super().values()
+
+    def _note_reading(self, *names: str) -> None:
+        recorder = capture.active()
+        if recorder is not None:
+            recorder.read_keys.update((id(self), name) for name in names)
+
+    def captured_keys(self) -> set[str]:
+        """The options whose change a captured step must notice.
+
+        Numbers that it only reads through their tensors are not among them.
+        """
+        recorder = capture.active()
+        return {
+            name
+            for name in self
+            if not self._scalars.get(name)
+            or recorder is None
+            or (id(self), name) in recorder.read_keys
         }
 
     def scalar(self, name: str, index: int = 0) -> Tensor:
