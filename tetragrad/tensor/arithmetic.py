@@ -47,7 +47,7 @@ def in_place(
     changed.__name__ = f"{method.__name__}_"
     changed.__qualname__ = f"{method.__qualname__}_"
     changed.__doc__ = f"``{method.__name__}`` in place; returns self."
-    return changed
+    return cast(Any, changed)
 
 
 def binary(
@@ -108,7 +108,7 @@ def floor_divide_nodes(lhs: Node, rhs: Node) -> Node:
     # is taken out first; it divides exactly up to one rounding.
     remainder = fmod_nodes(lhs, rhs)
     zero, one = full_like(lhs, 0), full_like(lhs, 1)
-    quotient = ops.Div(ops.Sub(lhs, remainder), rhs)
+    quotient: Node = ops.Div(ops.Sub(lhs, remainder), rhs)
     has_rest = ops.Not(ops.Eq(remainder, zero))
     signs_differ = ops.Xor(ops.Lt(remainder, zero), ops.Lt(rhs, zero))
     lower = ops.Sub(quotient, one)

@@ -72,6 +72,7 @@ class TensorBase:
     grad: Tensor | None
     storage: Storage
     steps: View
+    _origin: tuple[CodeType, int] | None
 
     @classmethod
     def from_node(cls, node: Node, *, tracked: bool = False) -> Self:

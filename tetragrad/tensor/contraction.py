@@ -18,7 +18,7 @@ from tetragrad.tensor.arithmetic import operator
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.conversion import ConversionMethods
 from tetragrad.tensor.promotion import broadcast_shapes, combine, common_dtype
-from tetragrad.tensor.reductions import ReductionMethods, drop_dims
+from tetragrad.tensor.reductions import drop_dims
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -31,7 +31,7 @@ def matmul_nodes(lhs: Node, rhs: Node) -> Node:
     assert inner == rhs_inner
     batch = broadcast_shapes(tuple(lhs_batch), tuple(rhs_batch))
     last = rhs.ndim - 1
-    turned = Permute(rhs, (*range(last - 1), last, last - 1))
+    turned: Node = Permute(rhs, (*range(last - 1), last, last - 1))
     shape = (*batch, rows, columns, inner)
     lhs = Reshape(lhs, (*lhs_batch, rows, 1, inner))
     turned = Reshape(turned, (*rhs_batch, 1, columns, inner))
@@ -52,7 +52,7 @@ def promoted(name: str, *tensors: TensorBase) -> list[Node]:
     return [ops.Cast(tensor.node, dtype) for tensor in tensors]
 
 
-class ContractionMethods(ReductionMethods, ConversionMethods):
+class ContractionMethods(ConversionMethods):
     """Methods that multiply and sum."""
 
     __slots__ = ()

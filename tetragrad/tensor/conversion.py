@@ -22,12 +22,13 @@ from tetragrad.tensor.creation import CreationMethods
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.display import describe
 from tetragrad.tensor.promotion import Operand, Scalar, to_node, to_operand
+from tetragrad.tensor.reductions import ReductionMethods
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
 
-class ConversionMethods(CreationMethods):
+class ConversionMethods(ReductionMethods, CreationMethods):
     """Methods that change what the elements are stored as, or copy them."""
 
     __slots__ = ()

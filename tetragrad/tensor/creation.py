@@ -340,8 +340,8 @@ def _check_sizes(sizes: Sequence[int]) -> None:
 
 
 def _count_steps(start: Scalar, end: Scalar, step: Scalar) -> int:
-    if all(isinstance(entry, int) for entry in (start, end, step)):
-        return -((start - end) // step)  # type: ignore[operator]
+    if isinstance(start, int) and isinstance(end, int) and isinstance(step, int):
+        return -((start - end) // step)
     return math.ceil((end - start) / step)
 
 

@@ -52,7 +52,7 @@ def _last_extreme(node: Node, extreme: Node, dim: int) -> Node:
     spread = graph.Reshape(
         extreme, (*extreme.shape[: dim + 1], 1, *extreme.shape[dim + 1 :])
     )
-    stands = ops.Eq(body, broadcast_to(spread, body.shape))
+    stands: Node = ops.Eq(body, broadcast_to(spread, body.shape))
     if node.dtype.is_floating_point:
         stands = ops.Or(stands, ops.Not(ops.Eq(body, body)))
     place = positions(node.shape[dim], dim + 1, body.ndim)

@@ -315,7 +315,7 @@ def erfc(node: Node) -> Node:
     threshold, terms = (2.0, 60) if node.dtype is dtypes.float64 else (1.0, 30)
     is_far = greater(node, threshold)
     far = ops.Where(is_far, node, full_like(node, threshold))
-    fraction = far
+    fraction: Node = far
     for term in range(terms, 0, -1):
         fraction = ops.Add(far, ops.Div(full_like(far, term / 2), fraction))
     decay = scale(ops.Exp(ops.Neg(square(far))), 1 / math.sqrt(math.pi))
@@ -346,8 +346,7 @@ def erfinv(node: Node) -> Node:
     is_central = less(depth, 5.0)
     central = _polynomial(_ERFINV_CENTRAL, add(depth, -2.5))
     tail = _polynomial(_ERFINV_TAIL, add(ops.Sqrt(depth), -3.0))
-    start = ops.Mul(ops.Where(is_central, central, tail), node)
-    value = start
+    value: Node = ops.Mul(ops.Where(is_central, central, tail), node)
     for _ in range(2):
         error = ops.Sub(ops.Erf(value), node)
         value = ops.Add(value, ops.Div(error, _erfc_slope(value)))

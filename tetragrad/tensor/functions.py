@@ -380,7 +380,7 @@ class FunctionMethods(ArithmeticMethods):
     def __rpow__(self, base: Any) -> Tensor:
         return power(base, self)
 
-    def __ipow__(self, exponent: Any) -> Tensor:  # type: ignore[misc]
+    def __ipow__(self, exponent: Any) -> Tensor:
         return self.pow_(exponent)
 
 
@@ -422,7 +422,7 @@ def _hypot(lhs: Node, rhs: Node) -> Node:
 
 
 def _log_add_exp(lhs: Node, rhs: Node) -> Node:
-    difference = ops.Neg(nodes.absolute(ops.Sub(lhs, rhs)))
+    difference: Node = ops.Neg(nodes.absolute(ops.Sub(lhs, rhs)))
     # Equal infinities have no difference, and their sum is themselves.
     difference = ops.Where(ops.Eq(lhs, rhs), full_like(lhs, 0), difference)
     high = ops.Where(ops.Lt(lhs, rhs), rhs, lhs)

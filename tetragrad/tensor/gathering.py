@@ -11,6 +11,7 @@ Where the host knows the index (numbers, lists, arrays) it raises IndexingError.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -219,8 +220,8 @@ class GatheringMethods(JoiningMethods):
         if index.ndim > 1:
             raise ShapeError(f"index_select() with an index of shape {index.shape}")
         dim = normal_dim(dim, self.ndim)
-        places = graph.Reshape(index.node, (index.node.numel,))
-        places = wrap_negative(places, self.shape[dim])
+        flat = graph.Reshape(index.node, (index.node.numel,))
+        places = wrap_negative(flat, self.shape[dim])
         return self.result(take_rows(self.node, places, dim))
 
     def take(self, index: TensorBase) -> Tensor:
@@ -419,7 +420,7 @@ def _true(node: Node) -> Node:
     return broadcast_to(constant(True, dtypes.bool_), node.shape)
 
 
-_COMBINE = {
+_COMBINE: dict[str, Callable[[Node, Node], Node]] = {
     "sum": ops.Add,
     "prod": ops.Mul,
     "amax": ops.Maximum,

@@ -273,7 +273,7 @@ def put_rows(
     masked = ops.Where(hits, number, full_like(number, -1))
     last = total(reduce.Max, masked, 1)
     along = tuple(size if axis == dim else 1 for axis in range(target.ndim))
-    is_hit = ops.Not(ops.Lt(last, full_like(last, 0)))
+    is_hit: Node = ops.Not(ops.Lt(last, full_like(last, 0)))
     is_hit = broadcast_to(graph.Reshape(is_hit, along), target.shape)
     return ops.Where(is_hit, take_rows(values, last, dim), target)
 
@@ -285,8 +285,7 @@ def _summed_rows(hits: Node, values: Node, dim: int) -> Node:
     shape = (*before, size, count, *after)
     ones_before, ones_after = (1,) * len(before), (1,) * len(after)
     mask = graph.Reshape(hits, (*ones_before, size, count, *ones_after))
-    spread = graph.Reshape(values, (*before, 1, count, *after))
-    spread = broadcast_to(spread, shape)
+    spread = broadcast_to(graph.Reshape(values, (*before, 1, count, *after)), shape)
     body = ops.Where(broadcast_to(mask, shape), spread, full_like(spread, 0))
     return total(reduce.Sum, body, dim + 1)
 

@@ -344,8 +344,7 @@ class JoiningMethods(ContractionMethods):
         column = positions(size, self.ndim, self.ndim + 1)
         shifted = broadcast_to(ops.Add(row, full_like(row, offset)), shape)
         on_diagonal = ops.Eq(shifted, broadcast_to(column, shape))
-        source = graph.Reshape(node, (*node.shape, 1))
-        source = broadcast_to(source, shape)
+        source = broadcast_to(graph.Reshape(node, (*node.shape, 1)), shape)
         return self.result(ops.Where(on_diagonal, source, full_like(source, 0)))
 
     def trace(self) -> Tensor:
@@ -378,6 +377,8 @@ def _extend(node: Node, dim: int, before: int, after: int, mode: str) -> Node:
     def part(start: int, stop: int) -> Node:
         return pad_dim(node, dim, -start, stop - size)
 
+    head: Node
+    tail: Node
     if mode == "reflect":
         head = graph.Flip(part(1, before + 1), (dim,))
         tail = graph.Flip(part(size - 1 - after, size - 1), (dim,))

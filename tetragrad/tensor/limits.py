@@ -122,7 +122,7 @@ class LimitMethods(FunctionMethods):
         """
         if not self.dtype.is_floating_point:
             return self.result(self.node)
-        largest = float(ml_dtypes.finfo(self.dtype.numpy).max)
+        largest = float(ml_dtypes.finfo(self.dtype.numpy).max)  # type: ignore[no-untyped-call]
         high = largest if posinf is None else posinf
         low = -largest if neginf is None else neginf
         known = self.masked_fill(self.isnan(), nan)

@@ -241,4 +241,4 @@ def _follow(running: Tensor, current: Tensor, momentum: float) -> None:
 
 
 def _machine_epsilon(tensor: Any) -> float:
-    return float(ml_dtypes.finfo(tensor.dtype.numpy).eps)
+    return float(ml_dtypes.finfo(tensor.dtype.numpy).eps)  # type: ignore[no-untyped-call]

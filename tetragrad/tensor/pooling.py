@@ -105,7 +105,7 @@ def _places(plan: PoolPlan, node: Node, cut: Node) -> Node:
     place = broadcast_to(Reshape(place, sizes), node.shape)
     spread = plan.cut(place, size_of(sizes))
     largest = broadcast_to(reduce.Max(cut, plan.kernel_dims), cut.shape)
-    is_largest = ops.Eq(cut, largest)
+    is_largest: Node = ops.Eq(cut, largest)
     if cut.dtype.is_floating_point:
         is_largest = ops.Or(is_largest, ops.Not(ops.Eq(cut, cut)))
     found = ops.Where(is_largest, spread, full_like(spread, size_of(sizes)))
@@ -188,8 +188,8 @@ def _adapt_dim(node: Node, dim: int, count: int, is_max: bool) -> Node:
     else:
         inside, sizes = _adaptive_bounds(size, count, dim, node.ndim)
         shape = (*node.shape[:dim], count, size, *node.shape[dim + 1 :])
-        spread = Reshape(node, (*node.shape[:dim], 1, *node.shape[dim:]))
-        spread = broadcast_to(spread, shape)
+        apart = Reshape(node, (*node.shape[:dim], 1, *node.shape[dim:]))
+        spread = broadcast_to(apart, shape)
         outside = full_like(spread, dtypes.lowest(node.dtype) if is_max else 0)
         masked = ops.Where(broadcast_to(inside, shape), spread, outside)
         cells = op(masked, (dim + 1,))

@@ -41,7 +41,8 @@ def threefry(key: tuple[Node, Node], counter: tuple[Node, Node]) -> tuple[Node, 
     """Two random words for each counter; all nodes are uint32 of one shape."""
     parity = full_like(key[0], _PARITY)
     keys = (*key, ops.Xor(ops.Xor(key[0], key[1]), parity))
-    first, second = ops.Add(counter[0], keys[0]), ops.Add(counter[1], keys[1])
+    first: Node = ops.Add(counter[0], keys[0])
+    second: Node = ops.Add(counter[1], keys[1])
     for group in range(5):
         for distance in _ROTATIONS[group % 2]:
             first = ops.Add(first, second)
@@ -176,7 +177,7 @@ def uniform_node(shape: Shape, dtype: DType, generator: Generator | None) -> Nod
         high = ops.Cast(ops.Shr(first, full_like(first, 6)), dtype)
         low = ops.Cast(ops.Shr(second, full_like(second, 5)), dtype)
         whole = ops.Add(ops.Mul(high, full_like(high, 2.0**27)), low)
-        node = ops.Mul(whole, full_like(whole, 2.0**-53))
+        node: Node = ops.Mul(whole, full_like(whole, 2.0**-53))
     else:
         bits = _FRACTION_BITS[dtype]
         kept = ops.Shr(first, full_like(first, 32 - bits))
@@ -214,7 +215,9 @@ def integer_node(low: int, high: int, shape: Shape, generator: Any) -> Node:
     wide = ops.Cast(first, dtypes.uint64)
     if span <= 1 << 32:
         # The high half of a product is in range and nearly free of bias.
-        scaled = ops.Shr(ops.Mul(wide, full_like(wide, span)), full_like(wide, 32))
+        scaled: Node = ops.Shr(
+            ops.Mul(wide, full_like(wide, span)), full_like(wide, 32)
+        )
     else:
         both = ops.Or(
             ops.Shl(wide, full_like(wide, 32)), ops.Cast(second, dtypes.uint64)

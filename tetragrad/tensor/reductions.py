@@ -188,7 +188,7 @@ class ReductionMethods(LimitMethods):
                 f"{source.shape} has no elements"
             )
         extreme = broadcast_to(op(source, (dim,)), source.shape)
-        is_extreme = ops.Eq(source, extreme)
+        is_extreme: Node = ops.Eq(source, extreme)
         if source.dtype.is_floating_point:
             is_extreme = ops.Or(is_extreme, ops.Not(ops.Eq(source, source)))
         where = broadcast_to(positions(size, dim, source.ndim), source.shape)
@@ -211,8 +211,8 @@ class ReductionMethods(LimitMethods):
         self, op: type[graph.Reduce], dim: int | None, keepdim: bool
     ) -> Tensor:
         if dim is None:
-            index = self.ravel()._argument(op, 0, False)
-            return index.reshape((1,) * self.ndim) if keepdim else index
+            flat = self.ravel()._argument(op, 0, False)
+            return flat.reshape((1,) * self.ndim) if keepdim else flat
         dim = normal_dim(dim, self.ndim)
         index = self._arg_extreme(op, dim)
         dims = (dim,) if self.ndim and not keepdim else ()
@@ -326,7 +326,8 @@ class ReductionMethods(LimitMethods):
             return size.sum(dim, keepdim)
         if p == 2:
             return _root_of_squares(self.result((self * self).node), dim, keepdim)
-        return size.pow(p).sum(dim, keepdim).pow(1.0 / float(p))
+        degree = float(p)
+        return size.pow(degree).sum(dim, keepdim).pow(1.0 / degree)
 
     def _as_own_dtype(self, other: Tensor) -> Tensor:
         return other.result(ops.Cast(other.node, self.dtype))
@@ -366,7 +367,7 @@ def _root_of_squares(squares: Tensor, dim: Dims, keepdim: bool) -> Tensor:
 
     def rule(upstream: Node) -> tuple[Node]:
         zero = full_like(root, 0)
-        slope = ops.Div(full_like(root, 0.5), root)
+        slope: Node = ops.Div(full_like(root, 0.5), root)
         slope = ops.Where(ops.Eq(root, zero), zero, slope)
         return (ops.Mul(upstream, slope),)
 

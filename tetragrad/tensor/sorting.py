@@ -78,14 +78,14 @@ def _order_by_counting(key: Node) -> Node:
     size, dim = key.shape[-1], key.ndim - 1
     shape = (*key.shape, size)
     own = broadcast_to(graph.Reshape(key, (*key.shape, 1)), shape)
-    other = graph.Reshape(key, (*key.shape[:-1], 1, size))
-    other = broadcast_to(other, shape)
+    row = graph.Reshape(key, (*key.shape[:-1], 1, size))
+    other = broadcast_to(row, shape)
     own_place = broadcast_to(positions(size, dim, dim + 2), shape)
     other_place = broadcast_to(positions(size, dim + 1, dim + 2), shape)
     is_tie = ops.And(ops.Eq(other, own), ops.Lt(other_place, own_place))
     goes_before = ops.Or(ops.Lt(other, own), is_tie)
-    rank = reduce.Sum(ops.Cast(goes_before, dtypes.int64), (dim + 1,))
-    rank = graph.Reshape(rank, key.shape)
+    before = reduce.Sum(ops.Cast(goes_before, dtypes.int64), (dim + 1,))
+    rank = graph.Reshape(before, key.shape)
     return _inverted(rank, size)
 
 
@@ -418,14 +418,10 @@ class SortingMethods(CumulativeMethods):
         >>> Tensor([1, 3, 5]).searchsorted(Tensor([3, 4]))
         tensor([1, 2])
         """
-        wanted = (
-            self.tensor_class(values)
-            if not isinstance(values, TensorBase)
-            else (values)
-        )
+        wanted = values if isinstance(values, TensorBase) else self.tensor_class(values)
         dtype = common_dtype(self, wanted)
-        node, value = ops.Cast(self.node, dtype), ops.Cast(wanted.node, dtype)
-        value = graph.Reshape(value, (*value.shape, 1))
+        node: Node = ops.Cast(self.node, dtype)
+        value = graph.Reshape(ops.Cast(wanted.node, dtype), (*wanted.shape, 1))
         if self.ndim > 1:
             node = graph.Reshape(node, (*node.shape[:-1], 1, node.shape[-1]))
         shape = (*value.shape[:-1], node.shape[-1])

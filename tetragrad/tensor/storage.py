@@ -154,7 +154,7 @@ class SharedStorage(Storage):
         self.tracked = False
 
     @property
-    def value(self) -> Node:  # type: ignore[override]
+    def value(self) -> Node:
         """A buffer on the array's memory as it is now."""
         dtype = from_numpy(self.array.dtype)
         memory = Memory(self.array.reshape(-1).view(np.uint8), self.array)
