@@ -24,8 +24,10 @@ SMALLEST_PRODUCT = 1 << 13
 FEWEST_ROWS = 4
 # Bytes of one panel's depth: a column of the packed operand that stays in L1.
 DEPTH_BYTES = 1024
-# Columns of results in one block: their packed operand stays in a shared cache.
-COLUMN_BYTES = 4096
+# Columns of results in one block: so many, if their packed operand is not larger than
+# what stays in a cache.
+MOST_COLUMNS = 1024
+PACKED_BYTES = 512 * 1024
 MAXIMUM_MICRO_ROWS = 14
 # Operations an element of packing takes, where vectors cannot be moved as a whole.
 SCATTERED_PACKING = 1.0
@@ -89,7 +91,7 @@ def _grid_blocks(
     column_axes = in_output_order(kernel, contraction.columns)
     itemsize = register_bytes(contraction.reduction.accumulator)
     row_limit = max(64, target.cache_bytes // 2 // depth_bytes)
-    column_limit = COLUMN_BYTES // itemsize
+    column_limit = min(MOST_COLUMNS, max(64, PACKED_BYTES // depth_bytes))
     row_limit = min(row_limit, points_in(kernel, row_axes))
     column_limit = min(column_limit, points_in(kernel, column_axes))
     lanes = target.vector_lanes(itemsize)
