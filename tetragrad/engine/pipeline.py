@@ -19,7 +19,8 @@ from tetragrad.graph.node import Node
 from tetragrad.graph.verify import verify_graph
 from tetragrad.kernel.fusion import fuse
 from tetragrad.kernel.groups import Group
-from tetragrad.kernel.lowering import Lowered, lower
+from tetragrad.kernel.lowering import Lowered
+from tetragrad.kernel.repeats import lower_groups
 from tetragrad.kernel.verify import verify_kernel
 
 #: Called with what is about to be compiled: ``tetragrad explain`` listens here.
@@ -47,8 +48,7 @@ def kernels_of(
         verify_graph(outputs)
     groups = fuse(outputs, target, join=settings.fuse)
     groups = [group for group in groups if group.roots[0].numel > 0]
-    in_memory = {root for group in groups for root in group.roots}
-    kernels = [lower(group.roots, in_memory) for group in groups]
+    kernels = lower_groups(groups)
     if settings.verify:
         for kernel in {entry.kernel for entry in kernels}:
             verify_kernel(kernel)

@@ -1,0 +1,97 @@
+"""Lower every group of a graph, and groups that repeat one another only once.
+
+The layers of a network are equal but for their weights. Two groups with the same
+*pattern* have the same kernel; only which nodes fill its slots differs, and that is
+read off by position. Must run after fusion, which makes the groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+from tetragrad.graph.leaves import Buffer, Constant
+from tetragrad.graph.node import Node, walk
+from tetragrad.kernel.groups import Group
+from tetragrad.kernel.ir import Kernel
+from tetragrad.kernel.lowering import Lowered, is_structural, lower
+
+
+def lower_groups(groups: Sequence[Group]) -> list[Lowered]:
+    """The kernel of each group, with the nodes that are its arguments."""
+    in_memory = {root for group in groups for root in group.roots}
+    known: dict[tuple[Any, ...], _Template] = {}
+    lowered = []
+    for group in groups:
+        pattern = _pattern_of(group, in_memory)
+        template = known.get(pattern.key)
+        if template is None:
+            made = lower(group.roots, in_memory)
+            known[pattern.key] = _Template.of(made, pattern)
+            lowered.append(made)
+        else:
+            lowered.append(template.filled(group, pattern))
+    return lowered
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """What a group computes but not on what: ``nodes`` fill its open places."""
+
+    key: tuple[Any, ...]
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A kernel whose inputs and scalars are positions in a pattern's nodes."""
+
+    kernel: Kernel
+    inputs: tuple[int, ...]
+    scalars: tuple[int, ...]
+
+    @classmethod
+    def of(cls, lowered: Lowered, pattern: _Pattern) -> _Template:
+        place = {node: position for position, node in enumerate(pattern.nodes)}
+        inputs = tuple(place[node] for node in lowered.inputs)
+        scalars = tuple(place[node] for node in lowered.scalars)
+        return cls(lowered.kernel, inputs, scalars)
+
+    def filled(self, group: Group, pattern: _Pattern) -> Lowered:
+        """The same kernel on another group's nodes."""
+        scalars = [pattern.nodes[position] for position in self.scalars]
+        return Lowered(
+            self.kernel,
+            tuple(pattern.nodes[position] for position in self.inputs),
+            tuple(group.roots),
+            tuple(node for node in scalars if isinstance(node, Constant)),
+        )
+
+
+def _pattern_of(group: Group, in_memory: Set[Node]) -> _Pattern:
+    """Describe the nodes from the roots down to what is in memory."""
+    roots = set(group.roots)
+    number: dict[Node, int] = {}
+    parts: list[Any] = []
+    open_nodes: list[Node] = []
+
+    def is_loaded(node: Node) -> bool:
+        return isinstance(node, Buffer) or (node in in_memory and node not in roots)
+
+    for node in walk(group.roots, stop=is_loaded):
+        number[node] = len(number)
+        if is_loaded(node):
+            open_nodes.append(node)
+            parts.append((node.shape, node.dtype))
+        elif isinstance(node, Constant) and not is_structural(node.value, node.dtype):
+            open_nodes.append(node)
+            parts.append(node.dtype)
+        else:
+            arguments = (
+                number[entry] if isinstance(entry, Node) else entry
+                for entry in node.arguments
+            )
+            parts.append((type(node), *arguments))
+    parts.append(tuple(number[root] for root in group.roots))
+    return _Pattern(tuple(parts), tuple(open_nodes))
