@@ -89,7 +89,7 @@ def choose_cut(kernel: Kernel) -> Cut | None:
         if isinstance(value, Scan):
             if not _runs_alone(values, value):
                 return Cut(number)
-        else:
+        if isinstance(value, Reduction):
             cut = _cut_reduction(kernel, number, value)
             if cut is not None:
                 return cut
