@@ -1,0 +1,116 @@
+"""The join forms of fusion: which nodes share a kernel, why, and the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tetragrad.core.settings import override
+from tetragrad.core.target import Target
+from tetragrad.engine.realize import without_markers
+from tetragrad.graph.node import Node
+from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.lowering import lower
+from tetragrad.kernel.naming import kernel_name
+from tetragrad.tensor import Tensor
+
+TARGET = Target("reference", "fixed", vector_bytes=32, cache_bytes=1 << 20)
+
+
+def values(*shape: int) -> Tensor:
+    random = np.random.default_rng(sum(shape))
+    return Tensor(random.standard_normal(shape).astype(np.float32), device="reference")
+
+
+def inline() -> list[Tensor]:
+    """Elementwise ops and movement are computed where they are read."""
+    x = values(16, 24)
+    return [(x * 2.5 + 1.0).transpose(0, 1).exp() - values(24, 16)]
+
+
+def inline_in_two_readers() -> list[Tensor]:
+    """A cheap value is computed again by each reader."""
+    x = values(16, 24) + 1.5
+    return [x.sum(dim=0), x.amax(dim=1)]
+
+
+def epilogue() -> list[Tensor]:
+    """What follows a contraction element by element happens on its way out."""
+    return [(values(16, 32) @ values(32, 24) + values(24)).relu()]
+
+
+def row() -> list[Tensor]:
+    """Reduced rows return to the same rows: one kernel in several passes."""
+    return [values(16, 24).softmax(dim=-1)]
+
+
+def row_of_a_norm() -> list[Tensor]:
+    """Two statistics of one row."""
+    return [values(16, 24).layer_norm((24,))]
+
+
+def sibling() -> list[Tensor]:
+    """Kernels over the same values become one with several outputs."""
+    weight, gradient, moment = values(16, 24), values(24, 16).T, values(16, 24)
+    moment = moment * 0.75 + gradient * 0.25
+    return [weight - moment * 0.125, moment]
+
+
+def separate() -> list[Tensor]:
+    """Contractions are never joined with one another."""
+    hidden = values(16, 32) @ values(32, 24)
+    return [hidden @ values(24, 8)]
+
+
+#: Each kernel by name, with its reasons.
+GOLDEN: dict[Callable[[], list[Tensor]], list[tuple[str, ...]]] = {
+    inline: [("mul_add_exp_sub_24x16",)],
+    inline_in_two_readers: [
+        ("add_sum_24x16", "epilogue: sum over (16, 24)"),
+        ("add_max_16x24", "epilogue: max over (16, 24)"),
+    ],
+    epilogue: [
+        (
+            "mul_contract_add_maximum_16x24x32",
+            "epilogue of a contraction over (16, 24, 32)",
+        )
+    ],
+    row: [
+        ("max_sub_exp_sum_16x24", "row: sum over (16, 24)", "row: max over (16, 24)")
+    ],
+    row_of_a_norm: [
+        ("sum_div_sub_mul_16x24", "row: sum over (16, 24)", "row: sum over (16, 24)")
+    ],
+    sibling: [("mul_add_sub_16x24", "sibling: 1 + 1 outputs")],
+    separate: [
+        ("mul_contract_16x24x32", "epilogue of a contraction over (16, 24, 32)"),
+        ("mul_contract_16x8x24", "epilogue of a contraction over (16, 8, 24)"),
+    ],
+}
+
+
+def nodes_of(program: Callable[[], list[Tensor]]) -> list[Node]:
+    return without_markers([entry.node for entry in program()])
+
+
+@pytest.mark.parametrize("program", GOLDEN, ids=lambda entry: entry.__name__)
+def test_which_nodes_share_a_kernel(program: Callable[[], list[Tensor]]) -> None:
+    groups = fuse(nodes_of(program), TARGET)
+    in_memory = {root for group in groups for root in group.roots}
+    found = [
+        (kernel_name(lower(group.roots, in_memory).kernel), *group.reasons)
+        for group in groups
+    ]
+    assert found == GOLDEN[program]
+
+
+@pytest.mark.parametrize("program", GOLDEN, ids=lambda entry: entry.__name__)
+def test_joined_values_are_the_unjoined(program: Callable[[], list[Tensor]]) -> None:
+    with override(fuse=True):
+        joined = [entry.numpy() for entry in program()]
+    with override(fuse=False):
+        alone = [entry.numpy() for entry in program()]
+    for one, other in zip(joined, alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
