@@ -20,14 +20,11 @@ only when the function itself runs.
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from tetragrad.capture.captured import Captured
-from tetragrad.capture.record import record
 from tetragrad.capture.tree import Flattened
 from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
@@ -35,6 +32,12 @@ from tetragrad.engine import capture
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.modes import is_grad_enabled
 from tetragrad.tensor.storage import Collected
+
+if TYPE_CHECKING:
+    from tetragrad.capture.captured import Captured
+
+if TYPE_CHECKING:
+    from tetragrad.capture.captured import Captured
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -126,6 +129,9 @@ class JitFunction(Generic[P, R]):
         reason: str,
     ) -> Any:
         self._check_count(reason)
+        # Recording brings the compiler along, so it is imported when it is needed.
+        from tetragrad.capture.record import record
+
         outcome = record(self.captured_function, args, kwargs, flattened, self._title)
         self._reasons.append(outcome.reason or reason)
         after = Flattened()
@@ -239,6 +245,10 @@ def jit(function: Any = None, /) -> Any:
         raise CaptureError(
             f"jit() of {function!r}", hint="pass a function, a method or a module"
         )
+    import inspect  # Slow to import, and most programs capture nothing.
+
+    import inspect
+
     checks = (
         inspect.isgeneratorfunction,
         inspect.iscoroutinefunction,

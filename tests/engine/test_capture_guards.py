@@ -110,11 +110,11 @@ def test_constants(constants: tuple[Any, ...]) -> None:
 
 
 def test_changed_float_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tetragrad.engine import realize
+    from tetragrad.engine import pipeline
 
     captured = jit(lambda x, rate: x * rate + 1)
     captured(tensor(1, 2), 0.25)
-    monkeypatch.setattr(realize, "compile_graph", None)
+    monkeypatch.setattr(pipeline, "compile_graph", None)
     assert captured(tensor(1, 2), 0.75).tolist() == [1.75, 2.5]
     assert len(captured.captures) == 2
 

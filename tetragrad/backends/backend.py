@@ -10,16 +10,17 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from importlib import metadata
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from tetragrad.core.errors import DeviceError
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
-from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.ir import Program
+
+if TYPE_CHECKING:
+    from tetragrad.kernel.ir import Kernel
+    from tetragrad.tile.ir import Program
 
 BACKENDS: Final = {
     "cpu": "tetragrad.backends.cpu",
@@ -101,6 +102,9 @@ def open_device(name: str) -> Device:
 
 
 def _from_entry_points(backend: str) -> str | None:
+    # Reading what is installed is slow, and most programs never ask.
+    from importlib import metadata
+
     for entry in metadata.entry_points(group="tetragrad.backends"):
         if entry.name == backend:
             return entry.value

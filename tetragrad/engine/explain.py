@@ -21,9 +21,9 @@ from tetragrad.core.errors import SettingError, UnsupportedError
 from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import realize
 from tetragrad.engine.pipeline import kernels_of
-from tetragrad.engine.placement import place, results_of
+from tetragrad.engine.placement import place
 from tetragrad.engine.schedule import Argument, Schedule, Source
-from tetragrad.engine.structure import structure_of
+from tetragrad.engine.structure import results_of, structure_of
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.text import graph_text
 from tetragrad.graph.transfer import Transfer

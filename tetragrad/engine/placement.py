@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 from tetragrad.backends.backend import Executable
 from tetragrad.engine.schedule import Argument, Launch, Result, Schedule, Source
-from tetragrad.engine.structure import Structure
-from tetragrad.graph.leaves import Buffer
+from tetragrad.engine.structure import Structure, results_of
 from tetragrad.graph.node import Node
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import Lowered
@@ -48,11 +47,6 @@ def place(
     )
     shapes = tuple(Result(node.shape, node.dtype) for node in results)
     return Schedule(launches, shapes, arena_bytes)
-
-
-def results_of(outputs: Sequence[Node]) -> list[Node]:
-    """The distinct outputs that are not in memory already."""
-    return [node for node in dict.fromkeys(outputs) if not isinstance(node, Buffer)]
 
 
 def _arena(

@@ -16,17 +16,15 @@ import numpy as np
 from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
 from tetragrad.core.settings import Settings, settings
-from tetragrad.engine import capture, profile
+from tetragrad.engine import capture
 from tetragrad.engine.memory import (
     CHECKED_FROM,
     Memory,
     allocate,
     check_available,
 )
-from tetragrad.engine.pipeline import compile_graph
-from tetragrad.engine.placement import results_of
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
-from tetragrad.engine.structure import Structure, structure_of
+from tetragrad.engine.structure import Structure, results_of, structure_of
 from tetragrad.graph.leaves import Buffer, Constant
 from tetragrad.graph.markers import Marker
 from tetragrad.graph.node import Node, walk
@@ -127,6 +125,9 @@ def schedule_for(
     key = (structure.key, on.name, active.code_key())
     found = _schedules.get(key)
     if found is None:
+        # The compiler is imported when it is needed: importing stays light.
+        from tetragrad.engine.pipeline import compile_graph
+
         found = compile_graph(nodes, structure, on, active)
         _schedules[key] = found
         if len(_schedules) > MAXIMUM_SCHEDULES:
@@ -185,6 +186,8 @@ def _address(
 
 def _launch_all(calls: list[tuple[Launch, list[int]]], device_name: str) -> None:
     if settings().debug >= 2:
+        from tetragrad.engine import profile
+
         profile.run_timed(device(device_name), calls)
         return
     for launch, addresses in calls:

@@ -15,7 +15,6 @@ import numpy as np
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
-from tetragrad.engine import profile
 from tetragrad.engine.capture import Run
 from tetragrad.engine.memory import allocate
 from tetragrad.engine.realize import device, scalar_cells
@@ -147,6 +146,7 @@ class Program:
         order = [*sticky, *volatile, *host_data, *fresh]
         position = {entry: place for place, entry in enumerate(order)}
         self._picks = [position[entry] for entry in outputs]
+        self._all_fresh = list(outputs) == fresh
         self.frames: list[_Frame] = []
         self._turn = 0
 
@@ -161,6 +161,8 @@ class Program:
             self._run_timed(frame)
         else:
             frame.run()
+        if self._all_fresh:
+            return frame.outputs.copy()
         pool = [*sticky, *volatile, *self._host_data, *frame.outputs]
         return [pool[pick] for pick in self._picks]
 
@@ -199,6 +201,8 @@ class Program:
             stop = start + len(launch.arguments) + len(launch.scalars)
             calls.append((launch, frame.cells[start:stop].tolist()))
         if self._device is not None:
+            from tetragrad.engine import profile
+
             profile.run_timed(device(self._device), calls)
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from tetragrad.backends.backend import Executable
 from tetragrad.core.dtypes import DType
 from tetragrad.graph.node import Shape
-from tetragrad.kernel.ir import Kernel
+
+if TYPE_CHECKING:
+    from tetragrad.backends.backend import Executable
+    from tetragrad.kernel.ir import Kernel
 
 
 class Source(Enum):

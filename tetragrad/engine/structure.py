@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tetragrad.graph.leaves import Buffer, Constant
+from tetragrad.graph.leaves import Buffer, Constant, is_structural
 from tetragrad.graph.node import Node, walk
-from tetragrad.kernel.lowering import is_structural
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,11 @@ def structure_of(outputs: Sequence[Node]) -> Structure:
             parts.append((type(node), *_arguments(node, number)))
     parts.append(tuple(number[node] for node in outputs))
     return Structure(tuple(parts), tuple(buffers), tuple(constants), len(number))
+
+
+def results_of(outputs: Sequence[Node]) -> list[Node]:
+    """The distinct outputs that are not in memory already."""
+    return [node for node in dict.fromkeys(outputs) if not isinstance(node, Buffer)]
 
 
 def _arguments(node: Node, number: dict[Node, int]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,13 @@ class Iota(Node):
         if not dtype.is_integer:
             raise DTypeError(f"iota counts in integers, not in {dtype}")
         return (size,), dtype
+
+
+def is_structural(value: Any, dtype: DType) -> bool:
+    """0, ±1, ±inf, NaN and all integers: values that change what a kernel is."""
+    if not dtype.is_floating_point:
+        return True
+    return value in (0.0, 1.0, -1.0) or not math.isfinite(value)
 
 
 def constant(value: Any, dtype: DType) -> Constant:

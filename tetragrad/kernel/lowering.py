@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from tetragrad.core.dtypes import DType
 from tetragrad.graph.elementwise import Elementwise
-from tetragrad.graph.leaves import Buffer, Constant, Iota
+from tetragrad.graph.leaves import Buffer, Constant, Iota, is_structural
 from tetragrad.graph.markers import Marker
 from tetragrad.graph.movement import Movement
 from tetragrad.graph.node import Node, Shape
@@ -315,10 +314,3 @@ def _without_shadows(
         ZERO if dim in dims or shape[dim] == 1 else form
         for dim, form in enumerate(coordinates)
     )
-
-
-def is_structural(value: Any, dtype: DType) -> bool:
-    """0, ±1, ±inf, NaN and all integers: values that change what a kernel is."""
-    if not dtype.is_floating_point:
-        return True
-    return value in (0.0, 1.0, -1.0) or not math.isfinite(value)

@@ -11,11 +11,11 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from tetragrad.graph.leaves import Buffer, Constant
+from tetragrad.graph.leaves import Buffer, Constant, is_structural
 from tetragrad.graph.node import Node, walk
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.ir import Kernel
-from tetragrad.kernel.lowering import Lowered, is_structural, lower
+from tetragrad.kernel.lowering import Lowered, lower
 
 
 def lower_groups(groups: Sequence[Group]) -> list[Lowered]:
