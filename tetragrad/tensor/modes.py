@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Generator
 from contextvars import ContextVar, Token
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,7 +39,12 @@ class GradientMode:
         _enabled.reset(self._tokens.pop())
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Run ``function`` in this mode whenever it is called."""
+        """Run ``function`` in this mode whenever it is called.
+
+        A generator runs in it whenever it is resumed; its user does not.
+        """
+        if inspect.isgeneratorfunction(function):
+            return _resumed_in_mode(self._value, function)
 
         @functools.wraps(function)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -46,6 +52,27 @@ class GradientMode:
                 return function(*args, **kwargs)
 
         return wrapped
+
+
+def _resumed_in_mode(enabled: bool, function: Callable[P, Any]) -> Callable[P, Any]:
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, Any]:
+        generator = function(*args, **kwargs)
+        resume = functools.partial(generator.send, None)
+        try:
+            while True:
+                with GradientMode(enabled):
+                    item = resume()
+                try:
+                    resume = functools.partial(generator.send, (yield item))
+                except Exception as error:
+                    resume = functools.partial(generator.throw, error)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            generator.close()
+
+    return wrapped
 
 
 class no_grad(GradientMode):
