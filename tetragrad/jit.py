@@ -247,8 +247,6 @@ def jit(function: Any = None, /) -> Any:
         )
     import inspect  # Slow to import, and most programs capture nothing.
 
-    import inspect
-
     checks = (
         inspect.isgeneratorfunction,
         inspect.iscoroutinefunction,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from sys import getrefcount
 from typing import Any
 
 from tetragrad.capture.places import Comparison, Kind, Place
 from tetragrad.capture.tree import Description, build
 from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import realize as engine
-from tetragrad.engine.replay import Program
+from tetragrad.engine.replay import REFERENCES_OF_ENTRY, Program
 from tetragrad.graph.leaves import Buffer
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.storage import Storage, View
@@ -164,6 +166,12 @@ class Captured:
         self._result_tensors = list(result_tensors)
         self._num_fresh = num_fresh
         self._settings = settings()
+        self._targets = None
+        if all(isinstance(entry, FixedStorage) for entry in effects.written):
+            self._targets = [entry.find(()) for entry in effects.written]
+        self._grads = _unshared(effects, result_tensors)
+        self._last_grads: list[Any] = [None] * len(effects.grads)
+        self._last_storages: list[Any] = [None] * len(effects.grads)
 
     # --- before ----------------------------------------------------------------
 
@@ -215,22 +223,41 @@ class Captured:
         sticky = _buffers(storages)
         volatile = _buffers([entry.find(tensors) for entry in self._volatile_sources])
         # Found before anything changes: a gradient may be replaced below.
-        targets = [source.find(tensors) for source in self.effects.written]
+        targets = self._targets
+        if targets is None:
+            targets = [source.find(tensors) for source in self.effects.written]
         outputs = self.program.replay(sticky, volatile)
         for storage, buffer in zip(targets, outputs, strict=False):
             storage.value = buffer
-        fresh = [Storage(entry, tracked=False) for entry in outputs[len(targets) :]]
-        maker = _Maker(tensors, fresh)
+        maker = _Maker(tensors, outputs[len(targets) :])
         made = [maker.make(source) for source in self._result_tensors]
-        for effect in self.effects.grads:
-            grad = effect.grad
-            found = effect.source.find(tensors)
-            found.grad = None if grad is None else maker.make(grad)
+        self._replace_grads(tensors, maker)
         for change in self.effects.places:
             tensor = change.tensor
             value = change.constant if tensor is None else maker.make(tensor)
             change.place.write(value)
         return build(self._result, iter(made))
+
+    def _replace_grads(self, tensors: Sequence[TensorBase], maker: _Maker) -> None:
+        """Give tensors their new gradients, in last time's handles if those are free.
+
+        Making a hundred handles would take longer than everything else here.
+        """
+        handle_references = list(map(getrefcount, self._last_grads))
+        storage_references = list(map(getrefcount, self._last_storages))
+        for index, (source, grad, output) in enumerate(self._grads):
+            owner = source.find(tensors)
+            if (
+                handle_references[index] == HELD_BY_OWNER
+                and storage_references[index] == HELD_BY_OWNER
+                and owner.grad is self._last_grads[index]
+            ):
+                self._last_storages[index].value = maker.outputs[output]
+                continue
+            owner.grad = None if grad is None else maker.make(grad)
+            if output >= 0:
+                self._last_grads[index] = owner.grad
+                self._last_storages[index] = owner.grad.storage
 
     # --- text ------------------------------------------------------------------
 
@@ -251,12 +278,19 @@ class Captured:
         return lines
 
 
+#: The references to something that one list of ours and its owner hold.
+HELD_BY_OWNER = REFERENCES_OF_ENTRY + 1
+
+
 class _Maker:
     """Gives the tensors of one replay; equal sources give one tensor."""
 
-    def __init__(self, tensors: Sequence[TensorBase], fresh: list[Storage]) -> None:
+    def __init__(
+        self, tensors: Sequence[TensorBase], outputs: Sequence[Buffer]
+    ) -> None:
+        self.outputs = outputs
         self._tensors = tensors
-        self._fresh = fresh
+        self._storages: dict[int, Storage] = {}
         self._made: dict[int, TensorBase] = {}
 
     def make(self, source: TensorSource) -> Any:
@@ -272,9 +306,31 @@ class _Maker:
         return made
 
     def _storage(self, where: int | FixedStorage | StorageOf) -> Storage:
-        return (
-            self._fresh[where] if isinstance(where, int) else where.find(self._tensors)
-        )
+        if not isinstance(where, int):
+            return where.find(self._tensors)
+        if where not in self._storages:
+            self._storages[where] = Storage(self.outputs[where], tracked=False)
+        return self._storages[where]
+
+
+def _unshared(
+    effects: Effects, results: Sequence[TensorSource]
+) -> list[tuple[HandleSource, TensorSource | None, int]]:
+    """The gradient effects, with the outputs that no other tensor shows, else -1."""
+    grads = [effect.grad for effect in effects.grads]
+    everything = [*grads, *results, *(change.tensor for change in effects.places)]
+    shown = [entry.storage for entry in everything if isinstance(entry, FreshTensor)]
+    users = Counter(entry for entry in shown if isinstance(entry, int))
+    outputs = [
+        entry.storage
+        if isinstance(entry, FreshTensor)
+        and isinstance(entry.storage, int)
+        and users[entry.storage] == 1
+        else -1
+        for entry in grads
+    ]
+    sources = [effect.source for effect in effects.grads]
+    return list(zip(sources, grads, outputs, strict=True))
 
 
 def _buffers(storages: Sequence[Storage]) -> list[Buffer]:

@@ -219,7 +219,7 @@ class _Frame:
         self._position = {id(entry): i for i, entry in enumerate(self.outputs)}
         # The references that an output has while nobody else holds it.
         self._idle = [
-            _REFERENCES_OF_ENTRY + program.remembered(entry) for entry in self.outputs
+            REFERENCES_OF_ENTRY + program.remembered(entry) for entry in self.outputs
         ]
         for entry in self.sticky:
             for frame in program.frames:
@@ -256,12 +256,12 @@ class _Frame:
                 buffer = _new_buffer(self.program.shapes[index])
                 self.outputs[index] = buffer
                 self._position[id(buffer)] = index
-                self._idle[index] = _REFERENCES_OF_ENTRY
+                self._idle[index] = REFERENCES_OF_ENTRY
                 self.cells[self.program.output_places[index]] = address_of(buffer)
 
 
 #: What ``getrefcount`` gives for an object that only one list holds.
-_REFERENCES_OF_ENTRY = list(map(sys.getrefcount, [object()]))[0]
+REFERENCES_OF_ENTRY = next(map(sys.getrefcount, [object()]))
 
 
 def address_of(buffer: Buffer) -> int:
