@@ -9,19 +9,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from tetragrad.core.errors import SettingError
 
 
-def _setting(default: Any, variable: str, text: str, *, code: bool = False) -> Any:
+def _setting(
+    default: Any,
+    variable: str,
+    text: str,
+    *,
+    code: bool = False,
+    accepted: Container[Any] | None = None,
+) -> Any:
     """Declare one setting; ``code`` marks those that change generated code."""
-    metadata = {"variable": variable, "text": text, "code": code}
+    metadata = {"variable": variable, "text": text, "code": code, "accepted": accepted}
     return field(default=default, metadata=metadata)
+
+
+_COUNTS = range(1 << 16)
 
 
 @dataclass(frozen=True)
@@ -30,13 +42,18 @@ class Settings:
 
     device: str = _setting("cpu", "TETRAGRAD_DEVICE", "where new tensors live")
     debug: int = _setting(
-        0, "DEBUG", "2: a line a kernel; 4: tile programs; 5: target text"
+        0,
+        "DEBUG",
+        "2: a line a kernel; 4: tile programs; 5: target text",
+        accepted=_COUNTS,
     )
     graph: bool = _setting(False, "GRAPH", "write a DOT picture of what fused")
     data: str = _setting("", "TETRAGRAD_DATA", "folder with data sets and weights")
     cache: str = _setting("", "TETRAGRAD_CACHE", "folder of the disk cache")
     disk_cache: bool = _setting(True, "TETRAGRAD_DISK_CACHE", "keep compiled kernels")
-    threads: int = _setting(0, "TETRAGRAD_THREADS", "CPU threads; 0 means all cores")
+    threads: int = _setting(
+        0, "TETRAGRAD_THREADS", "CPU threads; 0 means all cores", accepted=_COUNTS
+    )
     jit: bool = _setting(True, "TETRAGRAD_JIT", "replay captured functions")
     fuse: bool = _setting(True, "TETRAGRAD_FUSE", "join kernels", code=True)
     verify: bool = _setting(False, "TETRAGRAD_VERIFY", "check between all stages")
@@ -44,7 +61,11 @@ class Settings:
         True, "TETRAGRAD_FMA", "contract a product and a sum", code=True
     )
     vector_bytes: int = _setting(
-        0, "TETRAGRAD_VECTOR_BYTES", "CPU vector width; 0 means the chip's", code=True
+        0,
+        "TETRAGRAD_VECTOR_BYTES",
+        "CPU vector width: 16, 32 or 64; 0 means the chip's",
+        code=True,
+        accepted=(0, 16, 32, 64),
     )
 
     def code_key(self) -> tuple[Any, ...]:
@@ -56,29 +77,78 @@ class Settings:
         )
 
 
+_BOOLS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
 def _parse(entry: Any, text: str) -> Any:
+    """A variable's value; an empty one is as good as none."""
     kind = type(entry.default)
-    variable = entry.metadata["variable"]
+    if not text.strip():
+        return entry.default
     if kind is str:
         return text
+    value = _BOOLS.get(text.strip().lower()) if kind is bool else _whole(text)
+    if value is None:
+        wanted = "1 or 0" if kind is bool else "a whole number"
+        raise _refusal(entry, f"{entry.metadata['variable']}={text!r}", wanted)
+    return value
+
+
+def _whole(text: str) -> int | None:
     try:
-        number = int(text)
+        return int(text)
     except ValueError:
-        raise SettingError(
-            f"{variable}={text!r} is not a whole number",
-            hint=f"{variable} means: {entry.metadata['text']}",
-        ) from None
-    return bool(number) if kind is bool else number
+        return None
+
+
+def _refusal(entry: Any, given: str, wanted: str) -> SettingError:
+    variable = entry.metadata["variable"]
+    return SettingError(
+        f"{given} is not {wanted}", hint=f"{variable} means: {entry.metadata['text']}"
+    )
+
+
+def _checked(changed: Settings, given: str = "{variable}={value!r}") -> Settings:
+    """Settings whose values all make sense, or SettingError."""
+    for entry in fields(Settings):
+        value, accepted = getattr(changed, entry.name), entry.metadata["accepted"]
+        said = given.format(value=value, name=entry.name, **entry.metadata)
+        kind = type(entry.default)
+        if type(value) is not kind:
+            raise _refusal(entry, said, f"of type {kind.__name__}")
+        if accepted is not None and value not in accepted:
+            raise _refusal(entry, said, "a value that it accepts")
+    return changed
 
 
 def from_environment() -> Settings:
     """Read every setting's variable; a wrong value raises SettingError."""
+    entries = {entry.metadata["variable"]: entry for entry in fields(Settings)}
+    _refuse_misspelt(set(entries))
     values = {
-        entry.name: _parse(entry, os.environ[entry.metadata["variable"]])
-        for entry in fields(Settings)
-        if entry.metadata["variable"] in os.environ
+        entry.name: _parse(entry, os.environ[variable])
+        for variable, entry in entries.items()
+        if variable in os.environ
     }
-    return Settings(**values)
+    return _checked(Settings(**values))
+
+
+def _refuse_misspelt(known: set[str]) -> None:
+    """A variable that is almost one of ours would otherwise do nothing, silently."""
+    unknown = [name for name in os.environ if name.startswith("TETRAGRAD_")]
+    for name in sorted(set(unknown) - known):
+        # Imported here because hardly any program needs it.
+        from difflib import get_close_matches
+
+        meant = get_close_matches(name, known, n=1, cutoff=0.85)
+        if meant:
+            raise SettingError(
+                f"there is no setting {name!r} in the environment",
+                hint=f"did you mean {meant[0]}?",
+            )
 
 
 _process_settings: Settings | None = None
@@ -105,7 +175,7 @@ def override(**values: Any) -> Iterator[Settings]:
         raise SettingError(
             f"there is no setting {sorted(unknown)[0]!r}", hint=f"known: {known}"
         )
-    changed = replace(settings(), **values)
+    changed = _checked(replace(settings(), **values), "{name}={value!r}")
     token = _override.set(changed)
     try:
         yield changed
@@ -118,3 +188,22 @@ def configure(**values: Any) -> None:
     global _process_settings
     with override(**values) as changed:
         _process_settings = changed
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made or fetched again, kernels and downloads."""
+    if settings().cache:
+        return Path(settings().cache).expanduser()
+    home = Path(os.path.expanduser("~"))
+    if not home.is_absolute():
+        # A user without a home has no cache: nothing can be kept below this.
+        return Path(os.devnull)
+    if sys.platform == "win32":
+        usual, variable = home / "AppData" / "Local", "LOCALAPPDATA"
+    elif sys.platform == "darwin":
+        usual, variable = home / "Library" / "Caches", ""
+    else:
+        usual, variable = home / ".cache", "XDG_CACHE_HOME"
+    # A relative path in the variable would mean another folder in every program.
+    configured = Path(os.environ.get(variable, ""))
+    return (configured if configured.is_absolute() else usual) / "tetragrad"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tetragrad.core.errors import DataError, FileFormatError
+from tetragrad.core.settings import cache_folder as user_cache
 from tetragrad.core.settings import settings
 from tetragrad.data.compression import GzipReader, is_gzip
 from tetragrad.data.download import DownloadError, download
@@ -38,23 +38,7 @@ def data_folder() -> Path | None:
 
 def cache_folder() -> Path:
     """Where downloaded data sets are kept for this user."""
-    if settings().cache:
-        return Path(settings().cache).expanduser() / "data"
-    return _user_cache() / "tetragrad" / "data"
-
-
-def _user_cache() -> Path:
-    """The platform's folder for files that can be fetched again."""
-    if sys.platform == "win32":
-        configured = Path(os.path.expandvars("%LOCALAPPDATA%"))
-        usual = Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    else:
-        configured = Path(os.path.expandvars("$XDG_CACHE_HOME"))
-        usual = Path.home() / ".cache"
-    # A variable that is not set stays as it is written, which is not a path.
-    return configured if configured.is_absolute() else usual
+    return user_cache() / "data"
 
 
 def read_data_file(file: DataFile) -> bytes:

@@ -16,10 +16,9 @@ from dataclasses import asdict, dataclass
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.core.dtypes import float32
-from tetragrad.core.settings import settings
+from tetragrad.core.settings import cache_folder, settings
 from tetragrad.core.target import Target
 from tetragrad.engine.assembly import compile_kernel
-from tetragrad.engine.disk_cache import cache_folder
 from tetragrad.engine.memory import allocate
 from tetragrad.kernel.affine import ZERO, axis_form
 from tetragrad.kernel.cost import Work
@@ -75,7 +74,7 @@ def ceilings(device: Device) -> Ceilings | None:
 
 
 def _read_or_measure(device: Device) -> Ceilings | None:
-    path = cache_folder(settings()).parent / "ceilings.json"
+    path = cache_folder() / "ceilings.json"
     name = _name(device)
     entries: dict[str, dict[str, float]] = {}
     try:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
-import sys
 import tempfile
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
-from tetragrad.core.settings import Settings
+from tetragrad.core.settings import Settings, cache_folder
 from tetragrad.core.target import Target
+from tetragrad.kernel.digest import kernel_digest
 from tetragrad.kernel.ir import Kernel
 
 _DIGEST_BYTES = 32
@@ -26,13 +27,13 @@ class DiskCache:
     """A folder of entries; silently inactive where the folder cannot be written."""
 
     def __init__(self, settings: Settings) -> None:
-        self.folder = cache_folder(settings) if settings.disk_cache else None
+        self.folder = cache_folder() / "kernels" if settings.disk_cache else None
 
     def key(self, kernel: Kernel, target: Target, settings: Settings) -> str:
         """What the code depends on: kernel, target, settings, and our own source."""
-        parts = (kernel, sorted_target(target), settings.code_key())
         digest = hashlib.sha256(source_digest())
-        digest.update(pickle.dumps(parts, protocol=5))
+        digest.update(kernel_digest(kernel))
+        digest.update(repr((target_facts(target), settings.code_key())).encode())
         return digest.hexdigest()
 
     def read(self, key: str) -> bytes | None:
@@ -44,7 +45,7 @@ class DiskCache:
         except OSError:
             return None
         digest, code = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        return code if hashlib.sha256(code).digest() == digest else None
+        return code if _checksum(key, code) == digest else None
 
     def write(self, key: str, code: bytes) -> None:
         """Keep an entry; a failure to write is not an error."""
@@ -54,28 +55,24 @@ class DiskCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent)
+        except OSError:
+            return
+        try:
             with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(code).digest() + code)
+                file.write(_checksum(key, code) + code)
             os.replace(temporary, path)
         except OSError:
-            self.folder = None
+            with suppress(OSError):
+                os.unlink(temporary)
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None
         return self.folder / key[:2] / key
 
 
-def cache_folder(settings: Settings) -> Path:
-    """Where entries are kept: the setting, else the system's cache folder."""
-    if settings.cache:
-        return Path(settings.cache) / "kernels"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home()))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "tetragrad" / "kernels"
+def _checksum(key: str, code: bytes) -> bytes:
+    """Of the key too: an entry in another's place is as bad as a damaged one."""
+    return hashlib.sha256(key.encode() + code).digest()
 
 
 def source_digest() -> bytes:
@@ -94,15 +91,7 @@ def source_digest() -> bytes:
     return _source_digest
 
 
-def sorted_target(target: Target) -> tuple[object, ...]:
-    """A target as a tuple with a fixed order, for hashing."""
-    return (
-        target.backend,
-        target.architecture,
-        target.units,
-        target.vector_bytes,
-        target.registers,
-        target.shared_bytes,
-        target.cache_bytes,
-        tuple(sorted(target.features)),
-    )
+def target_facts(target: Target) -> list[object]:
+    """All that is known of a target; sets in order, as they are spelled."""
+    facts = [getattr(target, entry.name) for entry in fields(target)]
+    return [sorted(fact) if isinstance(fact, frozenset) else fact for fact in facts]
