@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tetragrad
-from tetragrad import Tensor, jit, no_grad
+from tetragrad import CaptureError, Tensor, jit, no_grad
 
 
 def tensor(*values: float) -> Tensor:
@@ -138,6 +138,23 @@ def test_part_of_an_argument_changed_in_place() -> None:
         x = tensor(value, 0)
         assert function(x).item() == 3 * value
         assert x.tolist() == [value, 2.0 * value]
+
+
+def test_memory_shared_with_numpy() -> None:
+    array, other = np.zeros(2, np.float32), np.ones(2, np.float32)
+    weight = tetragrad.from_numpy(other)
+    captured = jit(lambda x: x * 2 + weight)
+    for value in range(4):
+        array[:] = value
+        other[0] = value
+        result = captured(tetragrad.from_numpy(array))
+        assert result.tolist() == [3.0 * value, 2 * value + 1]
+    assert len(captured.captures) == 1
+
+    change = jit(lambda x: x.add_(1))
+    with pytest.raises(CaptureError, match="shares the memory of a NumPy array"):
+        change(tetragrad.from_numpy(array))
+    assert array.tolist() == [3.0, 3.0]
 
 
 def test_hidden_state_and_pending_state() -> None:

@@ -21,10 +21,26 @@ from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.markers import CustomGradient, Variable
 from tetragrad.graph.node import Node
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.storage import Storage, View
+from tetragrad.tensor.storage import SharedStorage, Storage, View
+
+_SLOT: Any = Storage.__dict__["value"]
+_SHARED: Any = SharedStorage.__dict__["value"]
+
+
+class _Value:
+    """The value of any storage, as a descriptor that nobody watches."""
+
+    def __get__(self, storage: Storage, cls: type | None = None) -> Node:
+        raw = _SHARED if isinstance(storage, SharedStorage) else _SLOT
+        return cast(Node, raw.__get__(storage))
+
+    def __set__(self, storage: Storage, value: Node) -> None:
+        if not isinstance(storage, SharedStorage):
+            _SLOT.__set__(storage, value)
+
 
 #: The slots themselves, past any watching.
-VALUE: Any = Storage.__dict__["value"]
+VALUE: Any = _Value()
 STORAGE: Any = TensorBase.__dict__["storage"]
 STEPS: Any = TensorBase.__dict__["steps"]
 GRAD: Any = TensorBase.__dict__["grad"]
@@ -78,6 +94,8 @@ class Watch:
 
     def read_value(self, storage: Storage) -> Node:
         key = id(storage)
+        if isinstance(storage, SharedStorage) and key in self.inputs:
+            return self.inputs[key][1]
         if key in self._born or key in self.inputs or key in self.written:
             return cast(Node, VALUE.__get__(storage))
         return self._first_read(storage)
@@ -100,6 +118,9 @@ class Watch:
         return boundary
 
     def write_value(self, storage: Storage, value: Node) -> None:
+        if isinstance(storage, SharedStorage):
+            self._refuse_shared_write(storage, value)
+            return
         key = id(storage)
         if key not in self._born and key not in self.written:
             old = _get(VALUE, storage)
@@ -108,6 +129,14 @@ class Watch:
             else:
                 self.written[key] = WriteNote(storage, old, storage.tracked)
         VALUE.__set__(storage, value)
+
+    def _refuse_shared_write(self, storage: Storage, value: Node) -> None:
+        known = self.inputs.get(id(storage))
+        if known is None or value is not known[1]:
+            self.recorder.refuse(
+                "a tensor that shares the memory of a NumPy array is changed",
+                hint="copy it first: Tensor(array)",
+            )
 
     # --- handles ---------------------------------------------------------------
 
@@ -240,7 +269,13 @@ class _WatchedSlot:
 
 
 _SLOTS: list[tuple[type, str, Any, _WatchedSlot]] = [
-    (Storage, "value", VALUE, _WatchedSlot(VALUE, Watch.read_value, Watch.write_value)),
+    (Storage, "value", _SLOT, _WatchedSlot(_SLOT, Watch.read_value, Watch.write_value)),
+    (
+        SharedStorage,
+        "value",
+        _SHARED,
+        _WatchedSlot(_SHARED, Watch.read_value, Watch.write_value),
+    ),
     (TensorBase, "grad", GRAD, _WatchedSlot(GRAD, Watch.read_grad, Watch.write_grad)),
 ] + [
     (
