@@ -218,7 +218,7 @@ class _Packing:
             side = side + offset.scale(run.stride)
             return scope.with_guard(exists), _Position(depth, side, guard)
         if not scope.builder.always(exists):
-            guard = (exists,)
+            guard = (*guard, exists)
         return scope, _Position(depth + offset.scale(run.stride), side, guard)
 
     def _store(self, scope: Scope, position: _Position) -> Statement:
