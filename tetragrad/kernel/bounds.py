@@ -15,7 +15,7 @@ from fast to thorough, all exact in integers and none ever wrong when it says ye
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +40,11 @@ class Inequality:
 
 
 class Domain:
-    """The points of a loop nest where a guard holds."""
+    """The points of a loop nest where a guard holds; ``sizes`` by axis."""
 
-    def __init__(self, sizes: Sequence[int], guard: Guard = ()) -> None:
+    def __init__(
+        self, sizes: Sequence[int] | Mapping[int, int], guard: Guard = ()
+    ) -> None:
         self.sizes = sizes
         self.guard = [_inequality(form) for form in guard]
         self._narrowed: dict[Variable, Bounds] | None = None
