@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import pickle
 import threading
+import weakref
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -419,6 +422,67 @@ def test_settings() -> None:
     with override(jit=False):
         assert captured(tensor(1, 2)).tolist() == [2.0, 4.0]
     assert len(captured.captures) == 2
+
+
+def test_context_variables_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    variable: ContextVar[int] = ContextVar("variable", default=1)
+    captured = jit(lambda x: x * variable.get() * int(os.environ["TETRAGRAD_TEST"]))
+    monkeypatch.setenv("TETRAGRAD_TEST", "2")
+    assert captured(tensor(1)).tolist() == [2.0]
+    monkeypatch.setenv("TETRAGRAD_TEST", "3")
+    assert captured(tensor(1)).tolist() == [3.0]
+    variable.set(5)
+    assert captured(tensor(1)).tolist() == [15.0]
+
+
+def test_weak_references() -> None:
+    first, second = Scaled(2), Scaled(3)
+    holder = [weakref.ref(first)]
+    captured = jit(lambda x: x * holder[0]().scale)
+    assert captured(tensor(1)).tolist() == [2.0]
+    first.scale = 4
+    assert captured(tensor(1)).tolist() == [4.0]
+    holder[0] = weakref.ref(second)
+    assert captured(tensor(1)).tolist() == [3.0]
+
+
+def test_replaced_defaults() -> None:
+    def helper(x: Tensor, scale: float = 2) -> Tensor:
+        return x * scale
+
+    captured = jit(lambda x: helper(x))
+    assert captured(tensor(1)).tolist() == [2.0]
+    helper.__defaults__ = (3,)
+    assert captured(tensor(1)).tolist() == [3.0]
+
+
+def test_attributes_of_tensors() -> None:
+    class Marked(Tensor):
+        scale: float
+
+    captured = jit(lambda x: x * x.scale)
+    one = Marked([1.0])
+    one.scale = 2
+    assert captured(one).tolist() == [2.0]
+    one.scale = 3
+    assert captured(one).tolist() == [3.0]
+    other = Marked([1.0])
+    other.scale = 5
+    assert captured(other).tolist() == [5.0]
+
+
+def test_gradient_of_another_dtype() -> None:
+    weight = tensor(1).requires_grad_()
+    captured = jit(lambda: weight.grad * 2)
+    weight.grad = tensor(3)
+    assert captured().tolist() == [6.0]
+    weight.grad = tensor(4)
+    assert captured().tolist() == [8.0]
+    assert len(captured.captures) == 1
+    weight.grad = tensor(5).double()
+    assert captured().tolist() == [10.0]
+    weight.grad = Tensor([[5.0, 6.0]])
+    assert captured().tolist() == [[10.0, 12.0]]
 
 
 # --- use -----------------------------------------------------

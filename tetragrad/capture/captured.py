@@ -94,14 +94,27 @@ class GradGuard:
     """What ``.grad`` was when the captured function read it."""
 
     source: HandleSource
-    is_none: bool
-    steps: View
+    kind: tuple[Any, ...] | None
 
     def holds(self, tensors: Sequence[TensorBase]) -> bool:
-        grad = self.source.find(tensors).grad
-        if grad is None or self.is_none:
-            return grad is None and self.is_none
-        return grad.steps == self.steps
+        """Whether it is None, or a tensor of the same kind, again."""
+        return kind_of_grad(self.source.find(tensors).grad) == self.kind
+
+
+def kind_of_grad(grad: TensorBase | None) -> tuple[Any, ...] | None:
+    """Everything about a gradient but its value; None if there is none."""
+    if grad is None:
+        return None
+    storage = grad.storage
+    value = storage.value
+    return (
+        type(grad),
+        grad.steps,
+        value.shape,
+        value.dtype,
+        value.device or settings().device,
+        storage.tracked,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -20,6 +21,7 @@ class Kind(Enum):
     KEYS = "keys"  # the keys of a dict, in order
     SIZE = "size"  # the number of elements
     NAMES = "names"  # which of the names in ``key.used`` a dict has
+    CALL = "call"  # what a weak reference or a context variable gives
     CONTENT = "content"  # the elements of an array or a set
 
 
@@ -87,6 +89,11 @@ def item_of(owner: Any, key: Any) -> Any:
     return dict.__getitem__(owner, key) if isinstance(owner, dict) else owner[key]
 
 
+def call_of(owner: Any) -> Any:
+    """What a weak reference points to, or what a context variable holds."""
+    return owner.get(MISSING) if isinstance(owner, ContextVar) else owner()
+
+
 def generator_state(generator: Any) -> Any:
     """The state of a random generator of NumPy's or Python's, to be compared by ==."""
     if isinstance(generator, np.random.Generator):
@@ -104,6 +111,7 @@ _READERS: dict[Kind, Callable[[Any, Any], Any]] = {
     Kind.KEYS: lambda owner, key: tuple(owner),
     Kind.SIZE: lambda owner, key: len(owner),
     Kind.NAMES: lambda owner, key: key.holds(owner),
+    Kind.CALL: lambda owner, key: call_of(owner),
     Kind.CONTENT: lambda owner, key: content_of(owner),
 }
 
@@ -138,7 +146,9 @@ class Comparison:
 
     def __init__(self, expected: Sequence[tuple[Place, Any]]) -> None:
         self.expected = list(expected)
-        self._names: dict[str, Any] = {"content_of": content_of, "item_of": item_of}
+        self._names: dict[str, Any] = {
+            function.__name__: function for function in (content_of, item_of, call_of)
+        }
         self._is_unchanged = self._generate()
 
     def first_change(self) -> tuple[Place, Any, Any] | None:
@@ -178,8 +188,8 @@ class Comparison:
 
     def _difference(self, number: int, place: Place, value: Any) -> str:
         """The condition under which a place has changed."""
-        if value is MISSING:
-            return f"k{number} in o" if place.kind is Kind.ITEM else "True"
+        if value is MISSING and place.kind is Kind.ITEM:
+            return f"k{number} in o"
         match place.kind:
             case Kind.KEYS:
                 # The items are compared too: of one key there is but one order.
@@ -193,6 +203,8 @@ class Comparison:
                 return f"len(o) != {size} and not k{number}.holds(o)"
             case Kind.CONTENT:
                 return f"content_of(o) != v{number}"
+            case Kind.CALL:
+                read = "call_of(o)"
             case Kind.CELL:
                 read = "o.cell_contents"
             case Kind.ATTRIBUTE:

@@ -227,9 +227,7 @@ class _Finish:
         for note in self.watch.grads.values():
             source = self._handle_source(note.handle)
             if note.was_read and source is not None:
-                before = note.before
-                steps = () if before is None else STEPS.__get__(before)
-                guards.append(GradGuard(source, before is None, steps))
+                guards.append(GradGuard(source, note.kind))
         return guards
 
     def _grad_effects(self) -> list[GradEffect]:

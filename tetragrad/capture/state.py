@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import sys
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -43,6 +45,7 @@ from tetragrad.capture.places import (
     Kind,
     Place,
     Presence,
+    call_of,
     content_of,
     generator_state,
     is_constant,
@@ -57,8 +60,8 @@ from tetragrad.tensor.base import TensorBase
 #: A dict's method that names, after the function ran, the keys that it depends on.
 KEYS_METHOD = "captured_keys"
 
-_OPAQUE = (GeneratorType, IOBase)
-_LEAVES = (TensorBase, DType, CodeType)
+_OPAQUE = (GeneratorType, IOBase, threading.local)
+_LEAVES = (DType, CodeType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,8 @@ class PythonState:
         code = frame.f_code
         self._entered.add(code)
         module = frame.f_globals.get("__name__", "")
+        if module == "os":
+            self.visit(getattr(os.environ, "_data", None), "os.environ")
         if not is_watched(module):
             return
         names = names_of(code, module.startswith("tetragrad."))
@@ -180,6 +185,10 @@ class PythonState:
             return
         self._seen[id(value)] = value
         match value:
+            case TensorBase():
+                # Only a tensor of a user's class can have attributes.
+                if getattr(value, "__dict__", None) is not None:
+                    self._visit_object(value, name)
             case list() | deque():
                 self._visit_sequence(value, name)
             case tuple() | frozenset():
@@ -205,10 +214,8 @@ class PythonState:
                 self.visit(value.__func__, name)
             case property():
                 self._visit_each((value.fget, value.fset), name)
-            case weakref.ref():
-                self.visit(value(), name)
-            case ContextVar():
-                self.visit(value.get(None), name)
+            case weakref.ref() | ContextVar():
+                self._note(value, Kind.CALL, None, call_of(value), name)
             case ModuleType():
                 if is_watched(value.__name__):
                     self._add_named(value.__dict__, name, is_module=True)
@@ -244,7 +251,15 @@ class PythonState:
 
     def _visit_function(self, value: FunctionType, name: str) -> None:
         self._functions.setdefault(value.__code__, []).append((value, name))
-        self._visit_each(value.__defaults__ or (), f"a default of {name}")
+        if value.__defaults__:
+            name_of_defaults = f"the defaults of {name}"
+            self._note(
+                value,
+                Kind.ATTRIBUTE,
+                "__defaults__",
+                value.__defaults__,
+                name_of_defaults,
+            )
         self.visit(value.__kwdefaults__, f"a default of {name}")
         if value.__dict__:
             self._add_named(value.__dict__, name)
@@ -347,7 +362,7 @@ class PythonState:
     ) -> None:
         if identity not in self.places:
             self.places[identity] = Place(owner, kind, key, name), value
-            if kind in (Kind.ITEM, Kind.ATTRIBUTE, Kind.CELL):
+            if kind in (Kind.ITEM, Kind.ATTRIBUTE, Kind.CELL, Kind.CALL):
                 self.visit(value, name)
 
     # --- afterwards ------------------------------------------------------------

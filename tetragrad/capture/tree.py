@@ -38,7 +38,11 @@ class Flattened:
         """Collect the parts of a value; returns its description."""
         if isinstance(value, TensorBase):
             self.tensors.append(value)
-            return _TENSOR
+            if getattr(value, "__dict__", None) is None:
+                return _TENSOR
+            # A tensor of a user's class, whose attributes may be read too.
+            self.objects.append((value, path))
+            return (*_TENSOR, id(value))
         kind = type(value)
         if kind in _EXACT or isinstance(value, enum.Enum):
             return ("exact", kind, value)
@@ -50,12 +54,12 @@ class Flattened:
         if kind is slice:
             parts = (value.start, value.stop, value.step)
             return ("slice", *self._children(enumerate(parts), path))
-        if isinstance(value, tuple | list):
+        if kind in (list, tuple) or hasattr(kind, "_fields"):
             return (kind, *self._children(enumerate(value), path))
         if kind in (dict, OrderedDict):
             keys = (tuple(value), tuple(map(type, value)))
             return (kind, keys, *self._children(value.items(), path))
-        if is_dataclass(value) and not isinstance(value, type):
+        if is_dataclass(kind) and _has_only_fields(value):
             named = (
                 (entry.name, getattr(value, entry.name)) for entry in fields(value)
             )
@@ -72,6 +76,11 @@ class Flattened:
     def _children(self, named: Any, path: str) -> Iterator[Description]:
         for key, child in named:
             yield self.describe(child, f"{path}[{key!r}]")
+
+
+def _has_only_fields(value: Any) -> bool:
+    attributes = getattr(value, "__dict__", {})
+    return len(attributes.keys() - {entry.name for entry in fields(value)}) == 0
 
 
 def build(description: Description, tensors: Iterator[Any]) -> Any:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+from tetragrad.capture.captured import kind_of_grad
 from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
 from tetragrad.engine.capture import Recorder
@@ -62,6 +63,7 @@ class GradNote:
     handle: TensorBase
     before: Any
     was_read: bool
+    kind: tuple[Any, ...] | None
 
 
 @dataclass
@@ -167,7 +169,9 @@ class Watch:
     def _note_grad(self, handle: TensorBase, *, was_read: bool) -> None:
         key = id(handle)
         if key not in self._born and key not in self.grads:
-            self.grads[key] = GradNote(handle, _get(GRAD, handle), was_read)
+            before = _get(GRAD, handle)
+            kind = kind_of_grad(before) if was_read else None
+            self.grads[key] = GradNote(handle, before, was_read, kind)
 
     # --- afterwards ------------------------------------------------------------
 
