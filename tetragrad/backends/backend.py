@@ -10,20 +10,25 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tetragrad.backends import host_memory
+from tetragrad.core import dtypes
 from tetragrad.core.errors import DeviceError
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 
 if TYPE_CHECKING:
+    from tetragrad.core.dtypes import DType
+    from tetragrad.graph.node import Shape
     from tetragrad.kernel.ir import Kernel
     from tetragrad.tile.ir import Program
 
 BACKENDS: Final = {
     "cpu": "tetragrad.backends.cpu",
+    "cuda": "tetragrad.backends.cuda",
     "reference": "tetragrad.backends.reference",
 }
 
@@ -67,6 +72,32 @@ class Device(ABC):
     @abstractmethod
     def load(self, code: bytes) -> Executable:
         """Make what ``assemble`` gave callable."""
+
+    # --- memory: the host's, unless a backend has its own ----------------------------
+
+    def allocate(self, nbytes: int) -> Any:
+        """Uninitialised memory: an object with ``address`` and ``nbytes``."""
+        return host_memory.allocate(nbytes)
+
+    def check_fits(self, nbytes: int, purpose: str) -> None:
+        """Raise OutOfMemoryError, before anything is allocated, if it cannot fit."""
+        if nbytes > host_memory.CHECKED_FROM:
+            host_memory.check_available(nbytes, purpose)
+
+    def copy_in(self, memory: Any, array: np.ndarray) -> None:
+        """Copy an array's elements to the start of a block of memory."""
+        dtype = dtypes.from_numpy(array.dtype)
+        memory.view(array.shape, dtype)[...] = array
+
+    def copy_out(self, memory: Any, shape: Shape, dtype: DType) -> np.ndarray:
+        """The elements of a block of memory, shared where it is the host's."""
+        array: np.ndarray = memory.view(shape, dtype)
+        return array
+
+    def synchronize(self) -> None:
+        """Wait until everything that was launched has finished."""
+
+    # --- launches --------------------------------------------------------------------
 
     def prepare(
         self,

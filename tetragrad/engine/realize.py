@@ -17,12 +17,6 @@ from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
 from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import capture
-from tetragrad.engine.memory import (
-    CHECKED_FROM,
-    Memory,
-    allocate,
-    check_available,
-)
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
 from tetragrad.graph.leaves import Buffer, Constant
@@ -142,9 +136,10 @@ def run(
     device_name: str,
 ) -> list[Buffer]:
     """Launch every kernel of a schedule; returns the buffers of its results."""
-    check_fits(schedule)
-    results = [allocate(result.nbytes) for result in schedule.results]
-    arena = allocate(schedule.arena_bytes) if schedule.arena_bytes else None
+    on = device(device_name)
+    check_fits(schedule, on)
+    results = [on.allocate(result.nbytes) for result in schedule.results]
+    arena = on.allocate(schedule.arena_bytes) if schedule.arena_bytes else None
     bases = {
         Source.LEAF: [leaf.memory.address for leaf in leaves],
         Source.OUTPUT: [memory.address for memory in results],
@@ -162,22 +157,20 @@ def run(
     ]
 
 
-def check_fits(schedule: Schedule) -> None:
+def check_fits(schedule: Schedule, on: Device) -> None:
     """Raise OutOfMemoryError, before anything is allocated, if it cannot fit."""
-    nbytes = schedule.arena_bytes + sum(result.nbytes for result in schedule.results)
-    if nbytes <= CHECKED_FROM:
+    if not schedule.results:
         return
+    nbytes = schedule.arena_bytes + sum(result.nbytes for result in schedule.results)
     largest = max(schedule.results, key=lambda result: result.nbytes)
-    check_available(
+    on.check_fits(
         nbytes,
         f"{len(schedule.results)} results, the largest of shape {largest.shape} and "
         f"{largest.dtype}, and {schedule.arena_bytes:,} bytes of temporaries",
     )
 
 
-def _address(
-    argument: Argument, bases: dict[Source, list[int]], arena: Memory | None
-) -> int:
+def _address(argument: Argument, bases: dict[Source, list[int]], arena: Any) -> int:
     if argument.source is Source.ARENA:
         assert arena is not None
         return arena.address + argument.position
@@ -215,15 +208,15 @@ def device(name: str) -> Device:
 def read_buffer(buffer: Buffer) -> np.ndarray:
     """The elements of a buffer, sharing its memory; do not write to it."""
     capture.refuse_reading()
-    array: np.ndarray = buffer.memory.view(buffer.shape, buffer.dtype)
-    return array
+    return device(buffer.device).copy_out(buffer.memory, buffer.shape, buffer.dtype)
 
 
 def from_array(array: np.ndarray, device_name: str) -> Buffer:
     """A new buffer with a copy of the array's elements."""
     dtype = dtypes.from_numpy(array.dtype)
-    memory = allocate(array.nbytes)
-    memory.view(array.shape, dtype)[...] = array
+    on = device(device_name)
+    memory = on.allocate(array.nbytes)
+    on.copy_in(memory, array)
     buffer = Buffer(memory, array.shape, dtype, device_name)
     recorder = capture.active()
     if recorder is not None:

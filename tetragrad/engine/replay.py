@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tetragrad.backends.backend import Device
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
 from tetragrad.engine.capture import Run
-from tetragrad.engine.memory import allocate
 from tetragrad.engine.realize import device, scalar_cells
 from tetragrad.engine.schedule import Launch, Source
 from tetragrad.graph.leaves import Buffer
@@ -33,8 +33,11 @@ class _Layout:
     or one with a fixed address (host data, temporaries, constants).
     """
 
-    def __init__(self, inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> None:
+    def __init__(
+        self, inputs: Sequence[Buffer], outputs: Sequence[Buffer], on: Device | None
+    ) -> None:
         self.count = 0
+        self._device = on
         self.fixed: dict[int, int] = {}
         self.launches: list[Launch] = []
         self.starts: list[int] = []
@@ -91,7 +94,8 @@ class _Layout:
         return number
 
     def _own(self, nbytes: int) -> int:
-        memory = allocate(nbytes)
+        assert self._device is not None
+        memory = self._device.allocate(nbytes)
         return self._new(memory.address, memory)
 
     def _cell(self, register: int, offset: int = 0) -> None:
@@ -129,7 +133,9 @@ class Program:
     ) -> None:
         results = {buffer for run in runs for buffer in run.results}
         fresh = [entry for entry in dict.fromkeys(outputs) if entry in results]
-        layout = _Layout((*sticky, *volatile), fresh)
+        self._device = _only_device(runs)
+        on = None if self._device is None else device(self._device)
+        layout = _Layout((*sticky, *volatile), fresh, on)
         for buffer in host_data:
             layout.keep(buffer)
         for run in runs:
@@ -141,7 +147,6 @@ class Program:
         self.sticky_places = places[: len(sticky)]
         self.volatile_places = places[len(sticky) : len(places) - len(fresh)]
         self.output_places = places[len(places) - len(fresh) :]
-        self._device = _only_device(runs)
         self._host_data = list(host_data)
         order = [*sticky, *volatile, *host_data, *fresh]
         position = {entry: place for place, entry in enumerate(order)}
@@ -272,7 +277,7 @@ def address_of(buffer: Buffer) -> int:
 
 def _new_buffer(description: tuple[Shape, DType, str]) -> Buffer:
     shape, dtype, device_name = description
-    memory = allocate(size_of(shape) * dtype.itemsize)
+    memory = device(device_name).allocate(size_of(shape) * dtype.itemsize)
     return Buffer(memory, shape, dtype, device_name)
 
 

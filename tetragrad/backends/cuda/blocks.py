@@ -1,0 +1,181 @@
+"""What the threads of a block share: memory, barriers, and reductions over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tetragrad.backends.cuda.access import Storage
+from tetragrad.backends.cuda.operations import Operations
+from tetragrad.backends.cuda.ptx import Value, constant, register_class
+from tetragrad.backends.cuda.spread import Threads
+from tetragrad.core import dtypes
+from tetragrad.graph.reduce import Reduce
+from tetragrad.tile.ir import Tile
+
+WARP = 32
+_ALIGNMENT = 16
+#: The name of a block's dynamic shared memory.
+SHARED = "dynamic_shared"
+
+State = tuple[frozenset[str], frozenset[str]]
+
+
+class Block:
+    """The threads of one grid iteration."""
+
+    def __init__(self, ops: Operations, threads: Threads) -> None:
+        self.ops = ops
+        self.builder = ops.builder
+        self.threads = threads
+        self.shared_bytes = 0
+        # Shared tiles that were written and read since the last barrier.
+        self._written: frozenset[str] = frozenset()
+        self._read: frozenset[str] = frozenset()
+        self._partials: str | None = None
+        self._partial_bytes = 0
+
+    # --- shared memory -----------------------------------------------------------
+
+    def storage(self, tile: Tile) -> Storage:
+        """Room for a tile in shared memory."""
+        strides = zip(tile.shape, tile.layout.strides, strict=True)
+        elements = 1 + sum((size - 1) * stride for size, stride in strides)
+        base = self._room(elements * tile.dtype.itemsize)
+        return Storage(base, tile.dtype, "shared")
+
+    def _room(self, nbytes: int) -> str:
+        start = self.shared_bytes
+        self.shared_bytes += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        # Written at the top of the kernel: the place is needed everywhere.
+        register = self.builder.register("b32")
+        self.builder.first_line(f"add.s32 {register}, {register}, {start}")
+        self.builder.first_line(f"mov.b32 {register}, {SHARED}")
+        return register
+
+    # --- barriers ----------------------------------------------------------------
+
+    def barrier(self) -> None:
+        """Wait for all threads; what they wrote to shared memory is then seen."""
+        if self.threads.count > WARP:
+            self.builder.line("bar.sync 0")
+        else:
+            self.builder.line("bar.warp.sync 0xffffffff")
+        self._written = self._read = frozenset()
+
+    def before(self, reads: set[str], writes: set[str]) -> None:
+        """Keep in order what the next statement does and what was done before."""
+        if reads & self._written or writes & (self._written | self._read):
+            self.barrier()
+        self._read |= reads
+        self._written |= writes
+
+    def end_of_loop(self) -> None:
+        """The next iteration must not meet what this one has not finished."""
+        if self._written or self._read:
+            self.barrier()
+
+    def state(self) -> State:
+        """What has happened since the last barrier."""
+        return self._written, self._read
+
+    def restore(self, state: State) -> None:
+        """Go back to the beginning of a branch."""
+        self._written, self._read = state
+
+    def join(self, other: State) -> None:
+        """Either this branch or the other one was taken."""
+        self._written |= other[0]
+        self._read |= other[1]
+
+    # --- reductions --------------------------------------------------------------
+
+    def reduce(self, kind: type[Reduce], values: Sequence[Value]) -> list[Value]:
+        """Combine values over all threads; every thread gets the same results."""
+        values = [self._over_warp(kind, value) for value in values]
+        warps = self.threads.count // WARP
+        if warps == 1:
+            return list(values)
+        return self._over_warps(kind, values, warps)
+
+    def _over_warp(self, kind: type[Reduce], value: Value) -> Value:
+        for distance in (16, 8, 4, 2, 1):
+            value = self.ops.combine(kind, value, self._exchanged(value, distance))
+        return value
+
+    def _exchanged(self, value: Value, distance: int) -> Value:
+        """The value of the thread whose number differs in one bit."""
+        assign = self.builder.assign
+        if value.dtype.is_bool:
+            number = self.ops.cast(value, dtypes.int32)
+            return self.ops.cast(self._exchanged(number, distance), dtypes.bool_)
+        kind = register_class(value.dtype)
+        text = self.builder.text(value)
+        if value.constant is not None:
+            text = assign(kind, f"mov.{kind}", text)
+        tail = f"{distance}, 31, 0xffffffff"
+        shuffle = "shfl.sync.bfly.b32"
+        if kind in ("b32", "f32"):
+            return Value(assign(kind, shuffle, f"{text}, {tail}"), value.dtype)
+        low, high = self.builder.register("b32"), self.builder.register("b32")
+        self.builder.line(f"mov.b64 {{{low}, {high}}}, {text}")
+        halves = [assign("b32", shuffle, f"{half}, {tail}") for half in (low, high)]
+        whole = assign(kind, "mov.b64", f"{{{halves[0]}, {halves[1]}}}")
+        return Value(whole, value.dtype)
+
+    def _over_warps(
+        self, kind: type[Reduce], values: Sequence[Value], warps: int
+    ) -> list[Value]:
+        """One thread of each warp leaves its results; then all threads read all."""
+        rooms = self._room_for_partials(len(values) * warps * 8)
+        assign = self.builder.assign
+        index = self.threads.index.text
+        warp = assign("b32", "shr.u32", f"{index}, 5")
+        lane = assign("b32", "and.b32", f"{index}, 31")
+        is_first = assign("pred", "setp.eq.s32", f"{lane}, 0")
+        place = assign("b32", "mad.lo.s32", f"{warp}, 8, {rooms}")
+        self.barrier()
+        for number, value in enumerate(values):
+            stored = self._storable(value)
+            kind_text = register_class(stored.dtype)
+            offset = number * warps * 8
+            self.builder.line(
+                f"@{is_first} st.shared.{kind_text} [{place}+{offset}], {stored.text}"
+            )
+        self.barrier()
+        return [
+            self._read_all(kind, value.dtype, rooms, number * warps, warps)
+            for number, value in enumerate(values)
+        ]
+
+    def _room_for_partials(self, nbytes: int) -> str:
+        if self._partials is None or nbytes > self._partial_bytes:
+            self._partials = self._room(nbytes)
+            self._partial_bytes = nbytes
+        return self._partials
+
+    def _storable(self, value: Value) -> Value:
+        if value.dtype.is_bool:
+            value = self.ops.cast(value, dtypes.int32)
+        if value.constant is None:
+            return value
+        kind = register_class(value.dtype)
+        return Value(self.builder.assign(kind, f"mov.{kind}", value.text), value.dtype)
+
+    def _read_all(
+        self,
+        kind: type[Reduce],
+        dtype: dtypes.DType,
+        rooms: str,
+        first: int,
+        warps: int,
+    ) -> Value:
+        """The results of all warps, combined in one order by every thread."""
+        held = dtypes.int32 if dtype.is_bool else dtype
+        total = constant(kind.identity(dtype), dtype)
+        for warp in range(warps):
+            register = self.builder.register(register_class(held))
+            place = f"[{rooms}+{(first + warp) * 8}]"
+            self.builder.line(f"ld.shared.{register_class(held)} {register}, {place}")
+            value = self.ops.cast(Value(register, held), dtype)
+            total = value if warp == 0 else self.ops.combine(kind, total, value)
+        return total

@@ -1,0 +1,171 @@
+"""A GPU as a device: text, machine code, memory, and programs to launch."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from tetragrad.backends.backend import Device, Executable
+from tetragrad.backends.cuda import driver
+from tetragrad.backends.cuda.emit import GridLaunch, emit_program
+from tetragrad.backends.cuda.memory import Copies, DeviceMemory, Pool
+from tetragrad.backends.cuda.target import target_for
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import DeviceError
+from tetragrad.core.settings import Settings, settings
+from tetragrad.graph.node import Shape, size_of
+from tetragrad.tile.ir import Program
+
+#: The first line of a program's text; it says how the kernels are launched.
+_HEADER = "// launches: "
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What loading machine code needs to know of the program it was made from."""
+
+    name: str
+    slots: int
+    scalars: int
+    launches: tuple[GridLaunch, ...]
+    scratch_bytes: tuple[int, ...]
+
+
+def facts_of(text: str, program: Program) -> Facts:
+    """The facts that are kept beside a program's machine code."""
+    first = text.partition("\n")[0].removeprefix(_HEADER)
+    launches = tuple(GridLaunch(**entry) for entry in json.loads(first))
+    scratch = tuple(
+        max(1, tile.shape[0] * tile.dtype.itemsize) for tile in program.scratch
+    )
+    return Facts(
+        program.name, len(program.slots), len(program.scalars), launches, scratch
+    )
+
+
+def target_text(program: Program, target: object, active: Settings) -> str:
+    """PTX with its launches in front."""
+    emitted = emit_program(program, target, active)  # type: ignore[arg-type]
+    launches = json.dumps([asdict(entry) for entry in emitted.launches])
+    return f"{_HEADER}{launches}\n{emitted.text}"
+
+
+class CudaProgram(Executable):
+    """A loaded tile program: its kernels are launched one after the other."""
+
+    def __init__(self, device: CudaDevice, facts: Facts, code: bytes) -> None:
+        self.facts = facts
+        self._device = device
+        self._module = driver.Module(device.context, code, facts.name)
+        self._functions = [
+            (self._module.function(entry.name, entry.shared_bytes), entry)
+            for entry in facts.launches
+        ]
+
+    @property
+    def scratch_sizes(self) -> tuple[int, ...]:
+        return self.facts.scratch_bytes
+
+    def launch(self, addresses: Sequence[int]) -> None:
+        """Launch with device addresses of the slots and host ones of the scalars.
+
+        The driver copies all parameters before this returns.
+        """
+        facts, device = self.facts, self._device
+        device.context.use()
+        # Freed at the end, and reused by nobody before these kernels have run.
+        scratch = [device.pool.allocate(size) for size in facts.scratch_bytes]
+        pointers = [*addresses[: facts.slots], *(entry.address for entry in scratch)]
+        cells = (ctypes.c_uint64 * max(1, len(pointers)))(*pointers)
+        places = [ctypes.addressof(cells) + 8 * n for n in range(len(pointers))]
+        places[facts.slots : facts.slots] = addresses[
+            facts.slots : facts.slots + facts.scalars
+        ]
+        parameters = (ctypes.c_void_p * max(1, len(places)))(*places)
+        for function, grid in self._functions:
+            driver.call(
+                "cuLaunchKernel",
+                function,
+                grid.blocks,
+                1,
+                1,
+                grid.threads,
+                1,
+                1,
+                grid.shared_bytes,
+                device.context.stream,
+                parameters,
+                None,
+                doing=f"launching {grid.name}",
+            )
+        if settings().debug >= 2:
+            device.synchronize()
+
+
+class CudaDevice(Device):
+    """One NVIDIA GPU."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.context = driver.Context(_number_of(name))
+        facts = self.context.facts()
+        target = target_for(*facts.capability, facts.units)
+        if target is None:
+            major, minor = facts.capability
+            raise DeviceError(
+                f"{facts.name} has compute capability {major}.{minor}; this backend "
+                "writes code for 8.0 and newer",
+                hint='use device="cpu"',
+            )
+        self.target = target
+        self.pool = Pool(self.context)
+        self._copies = Copies(self.context)
+
+    # --- code --------------------------------------------------------------------
+
+    def emit(self, program: Program, settings: Settings) -> str:
+        return target_text(program, self.target, settings)
+
+    def assemble(self, text: str, program: Program) -> bytes:
+        facts = json.dumps(asdict(facts_of(text, program)))
+        code = driver.assemble(self.context, text, program.name)
+        return facts.encode() + b"\n" + code
+
+    def load(self, code: bytes) -> CudaProgram:
+        line, _, machine_code = code.partition(b"\n")
+        read = json.loads(line)
+        launches = tuple(GridLaunch(**entry) for entry in read.pop("launches"))
+        scratch = tuple(read.pop("scratch_bytes"))
+        facts = Facts(launches=launches, scratch_bytes=scratch, **read)
+        return CudaProgram(self, facts, machine_code)
+
+    # --- memory ------------------------------------------------------------------
+
+    def allocate(self, nbytes: int) -> DeviceMemory:
+        return self.pool.allocate(nbytes)
+
+    def check_fits(self, nbytes: int, purpose: str) -> None:
+        """The pool says so itself, once what it keeps has been given back."""
+
+    def copy_in(self, memory: DeviceMemory, array: np.ndarray) -> None:
+        if array.nbytes:
+            self._copies.to_device(memory.address, array)
+
+    def copy_out(self, memory: DeviceMemory, shape: Shape, dtype: DType) -> np.ndarray:
+        nbytes = size_of(shape) * dtype.itemsize
+        found = self._copies.to_host(memory.address, nbytes)
+        return found.view(dtype.numpy).reshape(shape)
+
+    def synchronize(self) -> None:
+        self.context.synchronize()
+
+
+def _number_of(name: str) -> int:
+    _, _, number = name.partition(":")
+    if number and not number.isdecimal():
+        raise DeviceError(f"there is no device {name!r}", hint='use "cuda" or "cuda:0"')
+    return int(number or 0)

@@ -1,0 +1,253 @@
+"""NVIDIA's driver API through ctypes: the few calls that the backend makes.
+
+Nothing happens when this module is imported. Every call's status is checked; an
+error says what was attempted, and the driver's name and text for what went wrong.
+Why not the ``cuda-bindings`` package: docs/decisions/0006-cuda-driver-through-ctypes.md.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint64, c_void_p
+from dataclasses import dataclass
+
+from tetragrad.core.errors import CompileError, DeviceError, OutOfMemoryError
+
+_LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
+_OUT_OF_MEMORY = 2
+
+# Numbers from cuda.h: device attributes, function attributes, linker options.
+_MULTIPROCESSORS = 16
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+_MAXIMUM_DYNAMIC_SHARED = 8
+_STREAM_NON_BLOCKING = 1
+_INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES = 3, 4, 5, 6
+_INPUT_PTX = 1
+_LOG_BYTES = 16384
+#: Static shared memory ends here; more must be asked for by function attribute.
+_PLAIN_SHARED_BYTES = 48 * 1024
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    """The driver's library, or None where there is none."""
+    for name in _LIBRARIES:
+        try:
+            library = ctypes.CDLL(name)
+        except OSError:
+            continue
+        return library if library.cuInit(0) == 0 else None
+    return None
+
+
+def count_devices() -> int:
+    """How many GPUs the driver offers; 0 without a driver."""
+    library = _library()
+    if library is None:
+        return 0
+    count = c_int()
+    library.cuDeviceGetCount(byref(count))
+    return count.value
+
+
+def _require() -> ctypes.CDLL:
+    library = _library()
+    if library is None:
+        raise DeviceError(
+            "device 'cuda' was asked for, but no NVIDIA driver is on this machine",
+            hint='install the driver, or use device="cpu"',
+        )
+    return library
+
+
+def call(name: str, *arguments: object, doing: str) -> None:
+    """One call of the driver; raises DeviceError unless it succeeds."""
+    library = _require()
+    status = getattr(library, name)(*arguments)
+    if status:
+        raise _error(library, status, name, doing)
+
+
+def _error(library: ctypes.CDLL, status: int, name: str, doing: str) -> DeviceError:
+    word, text = c_char_p(), c_char_p()
+    library.cuGetErrorName(status, byref(word))
+    library.cuGetErrorString(status, byref(text))
+    shown = (word.value or b"?").decode(), (text.value or b"?").decode()
+    message = f"{doing}: {name} gave {shown[0]} ({shown[1]})"
+    if status == _OUT_OF_MEMORY:
+        return OutOfMemoryError(message)
+    return DeviceError(message)
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What the driver says about one GPU."""
+
+    name: str
+    capability: tuple[int, int]
+    units: int
+
+
+class Context:
+    """A GPU's primary context, which other libraries in the process share."""
+
+    def __init__(self, number: int) -> None:
+        _require()
+        count = count_devices()
+        if not 0 <= number < count:
+            raise DeviceError(
+                f"there is no GPU number {number}; the driver offers {count}",
+                hint='use "cuda:0" to "cuda:{count - 1}"' if count else None,
+            )
+        doing = f"opening cuda:{number}"
+        self.device = c_int()
+        call("cuDeviceGet", byref(self.device), number, doing=doing)
+        self.handle = c_void_p()
+        call("cuDevicePrimaryCtxRetain", byref(self.handle), self.device, doing=doing)
+        self._local = threading.local()
+        self.use()
+        self.stream = c_void_p()
+        call("cuStreamCreate", byref(self.stream), _STREAM_NON_BLOCKING, doing=doing)
+
+    def use(self) -> None:
+        """Make this the current context of the calling thread."""
+        if not getattr(self._local, "is_current", False):
+            call("cuCtxSetCurrent", self.handle, doing="changing the context")
+            self._local.is_current = True
+
+    def facts(self) -> DeviceFacts:
+        """The GPU's name and what code for it depends on."""
+        name = ctypes.create_string_buffer(256)
+        call("cuDeviceGetName", name, 256, self.device, doing="reading a name")
+        capability = (
+            self._attribute(_CAPABILITY_MAJOR),
+            self._attribute(_CAPABILITY_MINOR),
+        )
+        units = self._attribute(_MULTIPROCESSORS)
+        return DeviceFacts(name.value.decode(), capability, units)
+
+    def _attribute(self, number: int) -> int:
+        value = c_int()
+        call(
+            "cuDeviceGetAttribute",
+            byref(value),
+            number,
+            self.device,
+            doing="reading an attribute",
+        )
+        return value.value
+
+    def synchronize(self) -> None:
+        """Wait until all that was launched has finished."""
+        self.use()
+        call("cuStreamSynchronize", self.stream, doing="waiting for the GPU")
+
+    def free_bytes(self) -> int:
+        """Memory of the GPU that nobody has allocated."""
+        self.use()
+        free, total = c_size_t(), c_size_t()
+        call("cuMemGetInfo_v2", byref(free), byref(total), doing="asking for memory")
+        return free.value
+
+
+# --- code ----------------------------------------------------------------------------
+
+
+def assemble(context: Context, text: str, name: str) -> bytes:
+    """Machine code for PTX text, made by the driver's own assembler."""
+    context.use()
+    logs = [ctypes.create_string_buffer(_LOG_BYTES) for _ in range(2)]
+    keys = (_INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES)
+    options = (c_int * len(keys))(*keys)
+    values = (c_void_p * len(keys))(
+        ctypes.addressof(logs[0]), _LOG_BYTES, ctypes.addressof(logs[1]), _LOG_BYTES
+    )
+    library, state = _require(), c_void_p()
+    doing = f"assembling {name}"
+    call("cuLinkCreate_v2", len(keys), options, values, byref(state), doing=doing)
+    try:
+        source = text.encode() + b"\0"
+        status = library.cuLinkAddData_v2(
+            state, _INPUT_PTX, source, c_size_t(len(source)), name.encode(), 0, 0, 0
+        )
+        code, size = c_void_p(), c_size_t()
+        status = status or library.cuLinkComplete(state, byref(code), byref(size))
+        if status:
+            log = logs[1].value.decode(errors="replace")
+            raise CompileError(f"the driver refused {name}:\n{log}\n{text}")
+        return ctypes.string_at(code, size.value)
+    finally:
+        library.cuLinkDestroy(state)
+
+
+class Module:
+    """Loaded machine code; its functions live as long as it does."""
+
+    def __init__(self, context: Context, code: bytes, name: str) -> None:
+        context.use()
+        self.name = name
+        self.handle = c_void_p()
+        doing = f"loading {name}"
+        call("cuModuleLoadData", byref(self.handle), code, doing=doing)
+
+    def function(self, name: str, shared_bytes: int) -> c_void_p:
+        """A function by name, allowed to use so much dynamic shared memory."""
+        handle = c_void_p()
+        call(
+            "cuModuleGetFunction",
+            byref(handle),
+            self.handle,
+            name.encode(),
+            doing=f"finding {name}",
+        )
+        if shared_bytes > _PLAIN_SHARED_BYTES:
+            call(
+                "cuFuncSetAttribute",
+                handle,
+                _MAXIMUM_DYNAMIC_SHARED,
+                shared_bytes,
+                doing=f"giving {name} {shared_bytes:,} bytes of shared memory",
+            )
+        return handle
+
+
+# --- time ----------------------------------------------------------------------------
+
+
+class Event:
+    """A point on the device's time line."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.handle = c_void_p()
+        context.use()
+        call("cuEventCreate", byref(self.handle), 0, doing="creating an event")
+
+    def record(self) -> None:
+        """Let the event happen once everything launched so far has finished."""
+        call(
+            "cuEventRecord",
+            self.handle,
+            self._context.stream,
+            doing="recording an event",
+        )
+
+    def seconds_since(self, start: Event) -> float:
+        """Time between two events; waits for this one."""
+        call("cuEventSynchronize", self.handle, doing="waiting for an event")
+        milliseconds = c_float()
+        call(
+            "cuEventElapsedTime",
+            byref(milliseconds),
+            start.handle,
+            self.handle,
+            doing="reading a time",
+        )
+        return milliseconds.value / 1e3
+
+
+def address(value: int) -> c_uint64:
+    """A device address as the driver wants it."""
+    return c_uint64(value)

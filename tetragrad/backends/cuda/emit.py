@@ -1,0 +1,260 @@
+"""Tile program -> PTX text: a kernel for each grid, a block for each iteration.
+
+    .visible .entry {name}_{number}(.param .u64 p0, …)
+
+The parameters are the addresses of the slots, the scalars themselves, then the
+addresses of the scratch tiles. The launches that follow one another are described by
+:func:`launches_of`, which is all that running the text needs to know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tetragrad.backends.cuda import formats
+from tetragrad.backends.cuda.access import Storage
+from tetragrad.backends.cuda.blocks import SHARED, WARP, Block
+from tetragrad.backends.cuda.operations import Operations
+from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, register_class
+from tetragrad.backends.cuda.spread import Coordinate, Threads, wanted_threads
+from tetragrad.backends.cuda.statements import Statements
+from tetragrad.backends.cuda.target import PTX_VERSIONS
+from tetragrad.backends.cuda.tiles import (
+    Collective,
+    Spread,
+    TileHomes,
+    contiguous_itemsizes,
+    find_homes,
+    statements_in,
+)
+from tetragrad.backends.cuda.values import Values
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.settings import Settings
+from tetragrad.core.target import Target
+from tetragrad.tile.ir import Grid, Mma, Program, Statement, Store
+
+#: Threads of a block: at most for products, for what is dealt out freely, and at all.
+PRODUCT_THREADS = 512
+FLAT_THREADS = 256
+MOST_THREADS = 1024
+#: The bytes that a thread moves at once.
+RUN_BYTES = 16
+
+
+@dataclass(frozen=True)
+class GridLaunch:
+    """One kernel of a program: its name, and the size of its grid."""
+
+    name: str
+    blocks: int
+    threads: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A program's text, and the launches that run it."""
+
+    text: str
+    launches: tuple[GridLaunch, ...]
+
+
+def emit_program(program: Program, target: Target, settings: Settings) -> Emitted:
+    """The whole program as one module of PTX text."""
+    _refuse(program, target)
+    kernels, launches = [], []
+    for number, grid in enumerate(_grids_of(program)):
+        emitter = _GridEmitter(program, grid, target, settings)
+        name = f"{program.name}_{number}"
+        kernels.append(emitter.kernel(name))
+        launches.append(
+            GridLaunch(
+                name,
+                math.prod(extent for _, extent in grid.axes),
+                emitter.threads.count,
+                emitter.block.shared_bytes,
+            )
+        )
+    header = [
+        f".version {PTX_VERSIONS[target.architecture]}",
+        f".target {target.architecture}",
+        ".address_size 64",
+        f".extern .shared .align 16 .b8 {SHARED}[];",
+    ]
+    return Emitted("\n".join([*header, *kernels, ""]), tuple(launches))
+
+
+def _refuse(program: Program, target: Target) -> None:
+    if target.architecture not in PTX_VERSIONS:
+        known = ", ".join(PTX_VERSIONS)
+        raise UnsupportedError(
+            f"PTX for {target.architecture}", hint=f"use one of {known}"
+        )
+    for dtype in [slot.dtype for slot in program.slots] + list(program.scalars):
+        if dtype.is_complex:
+            raise UnsupportedError(
+                f"{dtype} buffers in program {program.name!r} on CUDA",
+                hint="lower complex numbers to pairs of reals first",
+            )
+
+
+def _grids_of(program: Program) -> list[Grid]:
+    grids = []
+    for statement in program.body:
+        if not isinstance(statement, Grid):
+            raise UnsupportedError(
+                f"{type(statement).__name__} at the top of program {program.name!r}",
+                hint="put it into a Grid; one without axes runs once",
+            )
+        if math.prod(extent for _, extent in statement.axes) > 0:
+            grids.append(statement)
+    return grids
+
+
+def stored_slots(body: Sequence[Statement]) -> Iterator[int]:
+    """Slots that some statement writes."""
+    for statement in statements_in(body):
+        if isinstance(statement, Store):
+            yield statement.slot
+
+
+# --- threads -------------------------------------------------------------------------
+
+
+def run_width(program: Program, grid: Grid) -> int:
+    """Elements that a thread moves at once: 16 bytes of the widest."""
+    itemsizes = [slot.dtype.itemsize for slot in program.slots]
+    widest = max(
+        (
+            size
+            for statement in statements_in(grid.body)
+            if isinstance(statement, Collective)
+            for size in contiguous_itemsizes(statement, itemsizes)
+        ),
+        default=4,
+    )
+    return RUN_BYTES // widest
+
+
+def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
+    """Threads of a block: as many as the widest statement has work for."""
+    wanted = WARP
+    for statement in statements_in(grid.body):
+        if isinstance(statement, Mma):
+            wanted = max(wanted, min(PRODUCT_THREADS, statement.columns))
+        if not isinstance(statement, Collective):
+            continue
+        spread = homes.spread(statement)
+        if spread is Spread.LANES:
+            wanted = max(wanted, wanted_threads(statement.axes, width, flat=False))
+        elif spread is Spread.FLAT:
+            count = wanted_threads(statement.axes, width, flat=True)
+            wanted = max(wanted, min(count, FLAT_THREADS))
+    return min(MOST_THREADS, -(-wanted // WARP) * WARP)
+
+
+class _GridEmitter:
+    """Writes one grid as a kernel."""
+
+    def __init__(
+        self, program: Program, grid: Grid, target: Target, settings: Settings
+    ) -> None:
+        self.program = program
+        self.grid = grid
+        self.builder = Builder()
+        ops = Operations(self.builder, target.features)
+        homes = find_homes(grid.body)
+        width = run_width(program, grid)
+        self.threads = Threads(
+            self.builder,
+            thread_count(grid, homes, width),
+            width,
+            Value(self.builder.assign("b32", "mov.u32", "%tid.x"), INDEX),
+        )
+        self.block = Block(ops, self.threads)
+        written = frozenset(stored_slots(grid.body))
+        self.values = Values(
+            ops,
+            [self._slot(place) for place in range(len(program.slots))],
+            [self._scalar(ops, place) for place in range(len(program.scalars))],
+            written,
+        )
+        self._find_scratch()
+        self.statements = Statements(
+            self.values, homes, self.block, contract=settings.fma
+        )
+
+    # --- parameters --------------------------------------------------------------
+
+    def _address(self, place: int) -> str:
+        generic = self.builder.assign("b64", "ld.param.b64", f"[p{place}]")
+        return self.builder.assign("b64", "cvta.to.global.u64", generic)
+
+    def _slot(self, place: int) -> Storage:
+        dtype = self.program.slots[place].dtype
+        return Storage(self._address(place), dtype, "global")
+
+    def _scalar(self, ops: Operations, place: int) -> Value:
+        dtype: DType = self.program.scalars[place]
+        operand = f"[p{len(self.program.slots) + place}]"
+        if dtype.itemsize >= 4:
+            kind = register_class(dtype)
+            return Value(self.builder.assign(kind, f"ld.param.{kind}", operand), dtype)
+        if dtype.is_floating_point:
+            half = self.builder.assign("b16", "ld.param.b16", operand)
+            return formats.widened(ops, half, dtype)
+        letter = "s" if dtype.is_signed else "u"
+        access = f"ld.param.{letter}{dtype.itemsize * 8}"
+        number = self.builder.assign("b32", access, operand)
+        if not dtype.is_bool:
+            return Value(number, dtype)
+        return ops.cast(Value(number, dtypes.uint8), dtype)
+
+    def _find_scratch(self) -> None:
+        first = len(self.program.slots) + len(self.program.scalars)
+        for place, tile in enumerate(self.program.scratch):
+            base = self._address(first + place)
+            self.values.storages[tile.name] = Storage(base, tile.dtype, "global")
+
+    # --- the kernel --------------------------------------------------------------
+
+    def kernel(self, name: str) -> str:
+        """The whole text of the kernel."""
+        self._find_block()
+        self.statements.emit(self.grid.body)
+        count = (
+            len(self.program.slots)
+            + len(self.program.scalars)
+            + len(self.program.scratch)
+        )
+        parameters = ",\n".join(f"\t.param .b64 p{place}" for place in range(count))
+        return "\n".join(
+            [
+                f".visible .entry {name}(\n{parameters}\n)",
+                f".maxntid {self.threads.count}, 1, 1",
+                "{",
+                *self.builder.declarations(),
+                *self.builder.lines,
+                "\tret;",
+                "}",
+            ]
+        )
+
+    def _find_block(self) -> None:
+        """The grid's axes from the block's number."""
+        values = self.values
+        rest = Value(self.builder.assign("b32", "mov.u32", "%ctaid.x"), INDEX)
+        for axis, extent in reversed(self.grid.axes[1:]):
+            values.extents[axis] = extent
+            operands = f"{rest.text}, {extent}"
+            position = self.builder.assign("b32", "rem.u32", operands)
+            values.places[axis] = Coordinate(position if extent > 1 else None)
+            rest = Value(self.builder.assign("b32", "div.u32", operands), INDEX)
+        if self.grid.axes:
+            axis, extent = self.grid.axes[0]
+            values.extents[axis] = extent
+            values.places[axis] = Coordinate(rest.text if extent > 1 else None)

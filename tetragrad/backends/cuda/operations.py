@@ -1,0 +1,375 @@
+"""What each op of the graph is in PTX: tables, and methods for what needs more.
+
+:class:`Operations` also is the ``Arithmetic`` that ``tile/functions.py`` writes the
+elementary functions with. Meanings are those of ``graph/elementwise.py``. PTX divides
+integers by zero without a trap but with any result, and clamps shifts on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tetragrad.backends.cuda import formats
+from tetragrad.backends.cuda.ptx import (
+    Builder,
+    Number,
+    Value,
+    arithmetic_type,
+    constant,
+    register_class,
+)
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import UnsupportedError
+from tetragrad.graph import elementwise as op
+from tetragrad.graph import reduce
+from tetragrad.tile import functions
+from tetragrad.tile.arithmetic import absolute, format_of
+
+FLOAT_INSTRUCTIONS = {
+    op.Add: "add.rn",
+    op.Sub: "sub.rn",
+    op.Mul: "mul.rn",
+    op.Div: "div.rn",
+    op.Sqrt: "sqrt.rn",
+    op.Floor: "cvt.rmi",
+    op.Trunc: "cvt.rzi",
+}
+INTEGER_INSTRUCTIONS = {op.Add: "add", op.Sub: "sub", op.Mul: "mul.lo"}
+BIT_INSTRUCTIONS = {op.And: "and", op.Or: "or", op.Xor: "xor"}
+
+FUNCTIONS: dict[type[op.Elementwise], Callable[..., Value]] = {
+    op.Exp: functions.exp,
+    op.Exp2: functions.exp2,
+    op.Log: functions.log,
+    op.Log2: functions.log2,
+    op.Sin: functions.sin,
+    op.Cos: functions.cos,
+    op.Tanh: functions.tanh,
+    op.Erf: functions.erf,
+    op.Pow: functions.pow,
+}
+
+REDUCTIONS = {
+    reduce.Sum: op.Add,
+    reduce.Prod: op.Mul,
+    reduce.Max: op.Maximum,
+}
+
+
+class Operations:
+    """The ops on values, written with a builder."""
+
+    def __init__(self, builder: Builder, features: frozenset[str]) -> None:
+        self.builder = builder
+        self.features = features
+        self._methods: dict[type[op.Elementwise], Callable[..., Value]] = {
+            op.Neg: self.neg,
+            op.Not: self.invert,
+            op.Reciprocal: self._reciprocal,
+            op.IDiv: self._floor_divide,
+            op.Mod: self._modulo,
+            op.Maximum: self.max,
+            op.Lt: self.lt,
+            op.Eq: self.eq,
+            op.Shl: self.shl,
+            op.Shr: self.shr,
+            op.Where: self.where,
+        }
+
+    # --- ops by class ------------------------------------------------------------
+
+    def apply(
+        self, kind: type[op.Elementwise], dtype: DType, operands: tuple[Value, ...]
+    ) -> Value:
+        """One node of an expression, rounded to its dtype."""
+        if kind is op.Cast:
+            return self.cast(operands[0], dtype)
+        if kind is op.Bitcast:
+            return self.bitcast(operands[0], dtype)
+        if kind in FUNCTIONS:
+            return self._elementary(kind, dtype, operands)
+        if kind in self._methods:
+            return self._methods[kind](*operands)
+        return self._instruction(kind, *operands)
+
+    def _instruction(self, kind: type[op.Elementwise], *operands: Value) -> Value:
+        dtype = operands[0].dtype
+        if kind in BIT_INSTRUCTIONS:
+            name = f"{BIT_INSTRUCTIONS[kind]}.{_bits_type(dtype)}"
+            return self.builder.compute(name, dtype, *operands)
+        suffix = arithmetic_type(dtype)
+        if dtype.is_floating_point and kind in FLOAT_INSTRUCTIONS:
+            name = FLOAT_INSTRUCTIONS[kind]
+            if name.startswith("cvt"):
+                suffix = f"{suffix}.{suffix}"
+            result = self.builder.compute(f"{name}.{suffix}", dtype, *operands)
+            return formats.rounded(self, result)
+        if dtype.is_integer and kind in INTEGER_INSTRUCTIONS:
+            name = f"{INTEGER_INSTRUCTIONS[kind]}.{suffix}"
+            return self.narrowed(self.builder.compute(name, dtype, *operands))
+        raise UnsupportedError(f"{kind.__name__.lower()} of {dtype} on CUDA")
+
+    def narrowed(self, value: Value) -> Value:
+        """A 32-bit result as its narrow integer dtype holds it."""
+        if value.dtype.bits >= 32:
+            return value
+        narrow = f"{'s' if value.dtype.is_signed else 'u'}{value.dtype.bits}"
+        wide = arithmetic_type(value.dtype)
+        return self.builder.compute(f"cvt.{wide}.{narrow}", value.dtype, value)
+
+    def combine(self, kind: type[reduce.Reduce], lhs: Value, rhs: Value) -> Value:
+        """One step of a reduction."""
+        if kind is reduce.Min:
+            return self.min(lhs, rhs)
+        return self.apply(REDUCTIONS[kind], lhs.dtype, (lhs, rhs))
+
+    # --- elementary functions ----------------------------------------------------
+
+    def _elementary(
+        self, kind: type[op.Elementwise], dtype: DType, operands: tuple[Value, ...]
+    ) -> Value:
+        """Narrow floats are computed in float32 and rounded once."""
+        carrier = dtypes.float64 if dtype.bits == 64 else dtypes.float32
+        wide = [Value(e.text, carrier, e.constant) for e in operands]
+        if kind in (op.Sin, op.Cos):
+            result = self._of_angle(kind, wide[0])
+        else:
+            result = FUNCTIONS[kind](self, *wide)
+        return formats.rounded(self, Value(result.text, dtype, result.constant))
+
+    def _of_angle(self, kind: type[op.Elementwise], angle: Value) -> Value:
+        """Sine or cosine: the short way, unless the angle is too large for it."""
+        builder, register = self.builder, register_class(angle.dtype)
+        near = FUNCTIONS[kind](self, angle, moderate=True)
+        result = builder.register(register)
+        builder.move(result, register, near)
+        limit = constant(format_of(self, angle).moderate_angle, angle.dtype)
+        is_moderate = self.lt(absolute(self, angle), limit)
+        with builder.only_if(builder.text(is_moderate), negated=True):
+            builder.move(result, register, FUNCTIONS[kind](self, angle))
+        return Value(result, angle.dtype)
+
+    # --- constants and dtypes ----------------------------------------------------
+
+    def dtype(self, value: Value) -> DType:
+        return value.dtype
+
+    def constant(self, value: Number, dtype: DType) -> Value:
+        return constant(value, dtype)
+
+    # --- arithmetic --------------------------------------------------------------
+
+    def add(self, lhs: Value, rhs: Value) -> Value:
+        return self._instruction(op.Add, lhs, rhs)
+
+    def sub(self, lhs: Value, rhs: Value) -> Value:
+        return self._instruction(op.Sub, lhs, rhs)
+
+    def mul(self, lhs: Value, rhs: Value) -> Value:
+        return self._instruction(op.Mul, lhs, rhs)
+
+    def div(self, lhs: Value, rhs: Value) -> Value:
+        return self._instruction(op.Div, lhs, rhs)
+
+    def and_(self, lhs: Value, rhs: Value) -> Value:
+        return self._instruction(op.And, lhs, rhs)
+
+    def or_(self, lhs: Value, rhs: Value) -> Value:
+        return self._instruction(op.Or, lhs, rhs)
+
+    def xor(self, lhs: Value, rhs: Value) -> Value:
+        return self._instruction(op.Xor, lhs, rhs)
+
+    def floor(self, value: Value) -> Value:
+        return self._instruction(op.Floor, value)
+
+    def trunc(self, value: Value) -> Value:
+        return self._instruction(op.Trunc, value)
+
+    def sqrt(self, value: Value) -> Value:
+        return self._instruction(op.Sqrt, value)
+
+    def fma(self, lhs: Value, rhs: Value, addend: Value) -> Value:
+        """lhs * rhs + addend, with one rounding."""
+        suffix = arithmetic_type(lhs.dtype)
+        result = self.builder.compute(f"fma.rn.{suffix}", lhs.dtype, lhs, rhs, addend)
+        return formats.rounded(self, result)
+
+    def neg(self, value: Value) -> Value:
+        if value.dtype.is_floating_point:
+            suffix = arithmetic_type(value.dtype)
+            return self.builder.compute(f"neg.{suffix}", value.dtype, value)
+        return self.sub(constant(0, value.dtype), value)
+
+    def invert(self, value: Value) -> Value:
+        name = f"not.{_bits_type(value.dtype)}"
+        return self.narrowed(self.builder.compute(name, value.dtype, value))
+
+    def _reciprocal(self, value: Value) -> Value:
+        return self.div(constant(1.0, value.dtype), value)
+
+    # --- comparison and choice ---------------------------------------------------
+
+    def lt(self, lhs: Value, rhs: Value) -> Value:
+        if lhs.dtype.is_bool:
+            return self.and_(self.invert(lhs), rhs)
+        return self._compare("lt", lhs, rhs)
+
+    def eq(self, lhs: Value, rhs: Value) -> Value:
+        if lhs.dtype.is_bool:
+            return self.invert(self.xor(lhs, rhs))
+        return self._compare("eq", lhs, rhs)
+
+    def _compare(self, relation: str, lhs: Value, rhs: Value) -> Value:
+        name = f"setp.{relation}.{arithmetic_type(lhs.dtype)}"
+        return self.builder.compute(name, dtypes.bool_, lhs, rhs)
+
+    def is_nan(self, value: Value) -> Value:
+        """Whether a float is not a number."""
+        return self._compare("nan", value, value)
+
+    def where(self, condition: Value, chosen: Value, otherwise: Value) -> Value:
+        if chosen.text == otherwise.text:
+            return chosen
+        if condition.constant is not None:
+            return chosen if condition.constant else otherwise
+        if chosen.dtype.is_bool:
+            inside = self.and_(condition, chosen)
+            return self.or_(inside, self.and_(self.invert(condition), otherwise))
+        name = f"selp.{register_class(chosen.dtype)}"
+        return self.builder.compute(name, chosen.dtype, chosen, otherwise, condition)
+
+    def max(self, lhs: Value, rhs: Value) -> Value:
+        return self._extremum("max", op.Or, lhs, rhs)
+
+    def min(self, lhs: Value, rhs: Value) -> Value:
+        """The smaller of two values; NaN if either is NaN."""
+        return self._extremum("min", op.And, lhs, rhs)
+
+    def _extremum(
+        self, name: str, of_bools: type[op.Elementwise], lhs: Value, rhs: Value
+    ) -> Value:
+        dtype = lhs.dtype
+        if dtype.is_bool:
+            return self._instruction(of_bools, lhs, rhs)
+        if register_class(dtype) == "f32":
+            return self.builder.compute(f"{name}.NaN.f32", dtype, lhs, rhs)
+        if not dtype.is_floating_point:
+            suffix = arithmetic_type(dtype)
+            return self.builder.compute(f"{name}.{suffix}", dtype, lhs, rhs)
+        chosen = self.builder.compute(f"{name}.f64", dtype, lhs, rhs)
+        chosen = self.where(self.is_nan(rhs), rhs, chosen)
+        return self.where(self.is_nan(lhs), lhs, chosen)
+
+    # --- shifts ------------------------------------------------------------------
+
+    def shl(self, lhs: Value, rhs: Value) -> Value:
+        name = f"shl.{_bits_type(lhs.dtype)}"
+        return self._shift(name, lhs, rhs)
+
+    def shr(self, lhs: Value, rhs: Value) -> Value:
+        return self._shift(f"shr.{arithmetic_type(lhs.dtype)}", lhs, rhs)
+
+    def _shift(self, name: str, lhs: Value, rhs: Value) -> Value:
+        """PTX clamps the count to the width; a negative one counts as huge."""
+        count = rhs
+        if rhs.dtype.bits == 64:
+            limit = constant(64, dtypes.uint64)
+            unsigned = Value(rhs.text, dtypes.uint64, rhs.constant)
+            least = self.builder.compute("min.u64", dtypes.uint64, unsigned, limit)
+            count = self.builder.compute("cvt.u32.u64", dtypes.uint32, least)
+        return self.narrowed(self.builder.compute(name, lhs.dtype, lhs, count))
+
+    # --- division ----------------------------------------------------------------
+
+    def _floor_divide(self, lhs: Value, rhs: Value) -> Value:
+        quotient, remainder, is_zero = self._divide(lhs, rhs)
+        if lhs.dtype.is_signed:
+            below = self._signs_differ(remainder, rhs)
+            lowered = self.sub(quotient, constant(1, lhs.dtype))
+            quotient = self.where(below, lowered, quotient)
+        return self.where(is_zero, constant(0, lhs.dtype), quotient)
+
+    def _modulo(self, lhs: Value, rhs: Value) -> Value:
+        if lhs.dtype.is_floating_point:
+            return self._float_modulo(lhs, rhs)
+        _, remainder, is_zero = self._divide(lhs, rhs)
+        if lhs.dtype.is_signed:
+            below = self._signs_differ(remainder, rhs)
+            remainder = self.where(below, self.add(remainder, rhs), remainder)
+        return self.where(is_zero, lhs, remainder)
+
+    def _divide(self, lhs: Value, rhs: Value) -> tuple[Value, Value, Value]:
+        """Quotient toward zero, remainder, and where the divisor was zero."""
+        one = constant(1, lhs.dtype)
+        is_zero = self.eq(rhs, constant(0, rhs.dtype))
+        divisor = self.where(is_zero, one, rhs)
+        suffix = arithmetic_type(lhs.dtype)
+        quotient = self.builder.compute(f"div.{suffix}", lhs.dtype, lhs, divisor)
+        if lhs.dtype.is_signed:
+            is_minus_one = self.eq(rhs, constant(-1, rhs.dtype))
+            quotient = self.where(is_minus_one, self.neg(lhs), quotient)
+        quotient = self.narrowed(quotient)
+        rest = self.sub(lhs, self.mul(quotient, divisor))
+        return quotient, rest, is_zero
+
+    def _signs_differ(self, remainder: Value, divisor: Value) -> Value:
+        """Whether a remainder is not zero and its sign is not the divisor's."""
+        zero = constant(0, remainder.dtype)
+        opposite = self.lt(self.xor(remainder, divisor), zero)
+        return self.and_(opposite, self.invert(self.eq(remainder, zero)))
+
+    def _float_modulo(self, lhs: Value, rhs: Value) -> Value:
+        """lhs - floor(lhs / rhs) * rhs, exactly: long division, one bit a step.
+
+        The remainder of the sizes is exact in every step (as C's fmod is); then the
+        divisor is added where the signs differ.
+        """
+        remainder = formats.remainder_of_sizes(self, lhs, rhs)
+        zero = constant(0.0, lhs.dtype)
+        is_negative = self.lt(remainder, zero)
+        sign_differs = self.xor(is_negative, self.lt(rhs, zero))
+        nonzero = self.invert(self.eq(remainder, zero))
+        differs = self.and_(nonzero, sign_differs)
+        return self.where(differs, self.add(remainder, rhs), remainder)
+
+    # --- conversion --------------------------------------------------------------
+
+    def cast(self, value: Value, dtype: DType) -> Value:
+        """The value in another dtype, as graph/elementwise.py's Cast defines it."""
+        source = value.dtype
+        if source is dtype:
+            return value
+        if source.is_floating_point:
+            if dtype.is_floating_point:
+                return formats.convert_float(self, value, dtype)
+            if dtype.is_bool:
+                return self._compare("neu", value, constant(0.0, source))
+            return formats.saturating_integer(self, value, dtype)
+        if dtype.is_bool:
+            return self._compare("ne", value, constant(0, source))
+        if source.is_bool:
+            one, zero = constant(1, dtype), constant(0, dtype)
+            return self.where(value, one, zero)
+        if dtype.is_floating_point:
+            name = f"cvt.rn.{arithmetic_type(dtype)}.{arithmetic_type(source)}"
+            return formats.rounded(self, self.builder.compute(name, dtype, value))
+        return self._between_integers(value, dtype)
+
+    def _between_integers(self, value: Value, dtype: DType) -> Value:
+        source = value.dtype
+        if value.constant is not None:
+            return constant(int(value.constant), dtype)
+        if (source.bits == 64) == (dtype.bits == 64):
+            return self.narrowed(Value(value.text, dtype))
+        name = f"cvt.{arithmetic_type(dtype)}.{arithmetic_type(source)}"
+        return self.narrowed(self.builder.compute(name, dtype, value))
+
+    def bitcast(self, value: Value, dtype: DType) -> Value:
+        """The same bits as another dtype of the same width."""
+        return formats.from_bits(self, formats.to_bits(self, value), dtype)
+
+
+def _bits_type(dtype: DType) -> str:
+    return register_class(dtype)

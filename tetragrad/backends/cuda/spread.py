@@ -1,0 +1,223 @@
+"""How the points of a collective statement are spread over a block's threads.
+
+A statement's last axis, its *lanes*, is dealt out in runs of neighbours, so that a
+thread moves up to 16 bytes at once and a warp moves whole cache lines:
+
+    lane = sweep * (threads * width) + thread * width + element
+
+Where an element lies depends on the number of lanes alone, so a register tile whose
+last dimension lies on lanes always finds the same element in the same thread. What
+keeps nothing in registers is dealt out over all of its axes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, constant
+from tetragrad.core.dtypes import bool_ as _BOOL
+from tetragrad.tile.ir import Extent
+
+#: Statements whose points need more runs than this a thread become a loop.
+MOST_RUNS = 16
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """The position on an axis: a register, if any, plus a constant."""
+
+    register: str | None
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Points that a thread handles together: ``width`` neighbours along ``lane``.
+
+    ``mask`` is a predicate that says whether this thread has these points at all.
+    ``number`` tells apart the runs of a statement that all threads go through.
+    """
+
+    places: dict[int, Coordinate]
+    lane: int | None = None
+    width: int = 1
+    mask: str | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Threads:
+    """The threads of a block, and how many neighbours one of them takes."""
+
+    builder: Builder
+    count: int
+    width: int
+    index: Value
+
+    def run_width(self, lanes: int) -> int:
+        """Neighbours that a thread takes of so many lanes."""
+        width = self.width
+        while width > 1 and (lanes % width or lanes // width < self.count):
+            width //= 2
+        return width
+
+    def below(self, limit: int) -> str | None:
+        """A predicate for the threads below a number; None if those are all."""
+        if limit >= self.count:
+            return None
+        found = self.builder.compute(
+            "setp.lt.s32", _BOOL, self.index, constant(limit, INDEX)
+        )
+        return found.text
+
+    def is_thread(self, number: int) -> str:
+        """A predicate for one thread."""
+        found = self.builder.compute(
+            "setp.eq.s32", _BOOL, self.index, constant(number, INDEX)
+        )
+        return found.text
+
+    def scaled(self, factor: int) -> str:
+        """The thread's number times a constant."""
+        if factor == 1:
+            return self.index.text
+        return self.builder.compute(
+            "mul.lo.s32", INDEX, self.index, constant(factor, INDEX)
+        ).text
+
+    # --- lanes -------------------------------------------------------------------
+
+    def on_lanes(self, axes: Sequence[Extent]) -> Iterator[Run]:
+        """Every thread's runs along the last axis, for all points of the others."""
+        *others, (lane, lanes) = axes
+        width = self.run_width(lanes)
+        sweep = self.count * width
+        start = self.scaled(width)
+        number = 0
+        for place in itertools.product(*(range(size) for _, size in others)):
+            fixed = {
+                axis: Coordinate(None, position)
+                for (axis, _), position in zip(others, place, strict=True)
+            }
+            for first in range(0, lanes, sweep):
+                mask = self.below((lanes - first) // width)
+                fixed[lane] = Coordinate(start, first)
+                yield Run(dict(fixed), lane, width, mask, number)
+                number += 1
+
+    def everywhere(self, axes: Sequence[Extent]) -> Iterator[Run]:
+        """Every point in every thread."""
+        places = itertools.product(*(range(size) for _, size in axes))
+        for number, place in enumerate(places):
+            fixed = {
+                axis: Coordinate(None, position)
+                for (axis, _), position in zip(axes, place, strict=True)
+            }
+            yield Run(fixed, number=number)
+
+    # --- all axes ----------------------------------------------------------------
+
+    def flat_width(self, lanes: int) -> int:
+        """Neighbours that a thread takes where all axes are dealt out."""
+        width = self.width
+        while width > 1 and lanes % width:
+            width //= 2
+        return width
+
+    def flat_runs(self, axes: Sequence[Extent]) -> int:
+        """How many runs each thread has where all axes are dealt out."""
+        points = math.prod(size for _, size in axes)
+        width = self.flat_width(axes[-1][1])
+        return -(-points // (width * self.count))
+
+    def flat_run(self, axes: Sequence[Extent], sweep: Value | int) -> Run:
+        """A thread's run number ``sweep`` where all axes are dealt out."""
+        lane, lanes = axes[-1]
+        width = self.flat_width(lanes)
+        row_units = lanes // width
+        units = math.prod(size for _, size in axes) // width
+        if isinstance(sweep, int) and row_units % self.count == 0:
+            return self._inside_rows(axes, sweep, width)
+        offset = 0
+        index = self.index
+        if isinstance(sweep, int):
+            if self.count % row_units == 0 or len(axes) == 1:
+                offset = sweep * self.count
+            else:
+                index = self._plus(index, constant(sweep * self.count, INDEX))
+        else:
+            index = self.builder.compute(
+                "mad.lo.s32", INDEX, sweep, constant(self.count, INDEX), self.index
+            )
+        mask = self._mask(index, offset, units)
+        places = self._places(axes, index, offset, width)
+        return Run(places, lane, width, mask)
+
+    def _inside_rows(self, axes: Sequence[Extent], sweep: int, width: int) -> Run:
+        """A run where one row of lanes has work for all threads, perhaps repeatedly."""
+        *others, (lane, lanes) = axes
+        row, column = divmod(sweep * self.count, lanes // width)
+        places = {lane: Coordinate(self.scaled(width), column * width)}
+        for axis, size in reversed(others):
+            row, position = divmod(row, size)
+            places[axis] = Coordinate(None, position)
+        return Run(places, lane, width)
+
+    def _mask(self, index: Value, offset: int, units: int) -> str | None:
+        if index is self.index and offset + self.count <= units:
+            return None
+        limit = constant(units - offset, INDEX)
+        return self.builder.compute("setp.lt.s32", _BOOL, index, limit).text
+
+    def _plus(self, index: Value, amount: Value) -> Value:
+        if amount.constant == 0:
+            return index
+        return self.builder.compute("add.s32", INDEX, index, amount)
+
+    def _places(
+        self, axes: Sequence[Extent], index: Value, offset: int, width: int
+    ) -> dict[int, Coordinate]:
+        """Each axis from a flat index, the last axis in runs."""
+        lane, lanes = axes[-1]
+        row_units = lanes // width
+        if len(axes) == 1:
+            return {lane: Coordinate(self._times(index, width).text, offset * width)}
+        places = {}
+        rest, column = self._divide(index, row_units)
+        places[lane] = Coordinate(self._times(column, width).text)
+        rest_offset = offset // row_units
+        others = list(axes[:-1])
+        if len(others) > 1:
+            rest = self._plus(rest, constant(rest_offset, INDEX))
+            rest_offset = 0
+        for axis, size in reversed(others[1:]):
+            rest, position = self._divide(rest, size)
+            places[axis] = Coordinate(position.text)
+        places[others[0][0]] = Coordinate(rest.text, rest_offset)
+        return places
+
+    def _times(self, index: Value, factor: int) -> Value:
+        if factor == 1:
+            return index
+        return self.builder.compute("mul.lo.s32", INDEX, index, constant(factor, INDEX))
+
+    def _divide(self, index: Value, divisor: int) -> tuple[Value, Value]:
+        if divisor == 1:
+            return index, constant(0, INDEX)
+        by = constant(divisor, INDEX)
+        # The index is not negative, and unsigned division is shorter.
+        quotient = self.builder.compute("div.u32", INDEX, index, by)
+        remainder = self.builder.compute("rem.u32", INDEX, index, by)
+        return quotient, remainder
+
+
+def wanted_threads(axes: Sequence[Extent], width: int, *, flat: bool) -> int:
+    """Threads that have something to do in a statement."""
+    if not axes:
+        return 1
+    lanes = axes[-1][1]
+    points = math.prod(size for _, size in axes) if flat else lanes
+    return -(-points // width)

@@ -1,0 +1,410 @@
+"""Statements of the tile program as PTX for one thread of a block.
+
+Register tiles are not registers that change: an assignment gives an element a new
+value, and only where loops and branches meet are values moved to a common register.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tetragrad.backends.cuda.blocks import Block
+from tetragrad.backends.cuda.product import multiply
+from tetragrad.backends.cuda.ptx import INDEX, Value, constant, register_class
+from tetragrad.backends.cuda.spread import MOST_RUNS, Coordinate, Run
+from tetragrad.backends.cuda.tiles import (
+    Collective,
+    Spread,
+    TileHomes,
+    statements_in,
+    tiles_read,
+    tiles_written,
+)
+from tetragrad.backends.cuda.values import Point, Values, tile_form
+from tetragrad.core.errors import UnsupportedError
+from tetragrad.graph.elementwise import Mul
+from tetragrad.graph.reduce import Sum
+from tetragrad.kernel.expression import Compute
+from tetragrad.kernel.ir import Mode
+from tetragrad.tile.ir import (
+    Alloc,
+    Fold,
+    For,
+    Map,
+    Mma,
+    Pin,
+    Statement,
+    Store,
+    Sync,
+    When,
+)
+
+#: Iterations of a plain loop that are written out together, for independent loads.
+UNROLLED = 4
+
+Key = tuple[int, ...]
+
+
+class Statements:
+    """Emits the statements of one grid's body."""
+
+    def __init__(
+        self, values: Values, homes: TileHomes, block: Block, *, contract: bool
+    ) -> None:
+        self.values = values
+        self.builder = values.builder
+        self.ops = values.ops
+        self.homes = homes
+        self.block = block
+        self.contract = contract
+
+    def emit(self, body: Sequence[Statement]) -> None:
+        """Statements in order."""
+        for statement in body:
+            self.statement(statement)
+
+    def statement(self, statement: Statement) -> None:
+        """One statement, after the barrier that it may need."""
+        self._synchronise(statement)
+        match statement:
+            case For():
+                self._for(statement)
+            case When():
+                self._when(statement)
+            case Alloc():
+                self._allocate(statement)
+            case Map():
+                self._map(statement)
+            case Fold():
+                self._fold(statement)
+            case Store():
+                self._store(statement)
+            case Mma():
+                multiply(self.values, self.block.threads, statement)
+            case Sync():
+                self.block.barrier()
+            case Pin():
+                pass
+            case _:
+                raise UnsupportedError(f"{type(statement).__name__} on CUDA")
+
+    # --- shared memory -----------------------------------------------------------
+
+    def _synchronise(self, statement: Statement) -> None:
+        """A barrier between a write to shared memory and what others do with it."""
+        if isinstance(statement, For | Alloc | Sync | Pin):
+            return
+        reads = {name for name in tiles_read(statement) if self._is_shared(name)}
+        writes: set[str] = set()
+        if isinstance(statement, Map | Fold) and self._is_shared(statement.tile.name):
+            writes = {statement.tile.name}
+        self.block.before(reads, writes)
+
+    def _is_shared(self, name: str) -> bool:
+        storage = self.values.storages.get(name)
+        return storage is not None and storage.space == "shared"
+
+    def _allocate(self, statement: Alloc) -> None:
+        tile = statement.tile
+        if not self.homes.in_memory(tile):
+            self.values.registers[tile.name] = {}
+        elif tile.name not in self.values.storages:
+            self.values.storages[tile.name] = self.block.storage(tile)
+
+    # --- control -----------------------------------------------------------------
+
+    def _for(self, loop: For) -> None:
+        self.values.extents[loop.axis] = loop.extent
+        places = self.values.places
+        if loop.unroll or loop.extent == 1:
+            for position in range(loop.extent):
+                places[loop.axis] = Coordinate(None, position)
+                self.emit(loop.body)
+            return
+        step = self._unroll_factor(loop)
+        with self._carried(loop.body) as carriers:
+            counter = self.builder.register("b32")
+            again = self.builder.label()
+            self.builder.line(f"mov.b32 {counter}, 0")
+            self.builder.place(again)
+            with self.builder.scope():
+                for position in range(step):
+                    places[loop.axis] = Coordinate(counter, position)
+                    self.emit(loop.body)
+                self._carry(carriers)
+                if self._writes_shared(loop.body):
+                    self.block.end_of_loop()
+            self.builder.line(f"add.s32 {counter}, {counter}, {step}")
+            more = self.builder.register("pred")
+            self.builder.line(f"setp.lt.s32 {more}, {counter}, {loop.extent}")
+            self.builder.line(f"@{more} bra {again}")
+
+    def _writes_shared(self, body: Sequence[Statement]) -> bool:
+        return any(
+            isinstance(entry, Map | Fold) and self._is_shared(entry.tile.name)
+            for entry in statements_in(body)
+        )
+
+    def _unroll_factor(self, loop: For) -> int:
+        """Iterations to write out together, where they do not wait for threads."""
+        for statement in statements_in(loop.body):
+            if isinstance(statement, For | When | Mma):
+                return 1
+            if isinstance(statement, Map | Fold) and (
+                self.homes.in_memory(statement.tile) or self._crosses(statement)
+            ):
+                return 1
+        factor = UNROLLED
+        while loop.extent % factor:
+            factor //= 2
+        return factor
+
+    def _crosses(self, statement: Map | Fold) -> bool:
+        if not isinstance(statement, Fold) or not statement.axes:
+            return False
+        lane = statement.axes[-1][0]
+        return all(lane not in form.axes() for form in statement.indices)
+
+    def _carried(self, body: Sequence[Statement]) -> _Carriers:
+        return _Carriers(self.values, tiles_written(body))
+
+    def _carry(self, carriers: Carried) -> None:
+        """Move what a body made of the carried elements to where they are kept."""
+        kept = {register for register, _ in carriers.values()}
+        moves = []
+        for (name, key), (register, kind) in carriers.items():
+            value = self.values.registers[name][key]
+            if value.text == register:
+                continue
+            if value.text in kept:
+                # Another move may change it first.
+                copy = self.builder.register(kind)
+                self.builder.move(copy, kind, value)
+                value = Value(copy, value.dtype)
+            moves.append((register, kind, value))
+        for register, kind, value in moves:
+            self.builder.move(register, kind, value)
+
+    def _when(self, when: When) -> None:
+        condition = self.values.at(Run({})).condition(when.guard)
+        if condition is None or condition.constant is not None:
+            chosen = condition is None or condition.constant
+            self.emit(when.body if chosen else when.otherwise)
+            return
+        predicate = condition.text
+        with self._carried((*when.body, *when.otherwise)) as carriers:
+            before = self.block.state()
+            start = {name: dict(found) for name, found in self.values.registers.items()}
+            self._branch(when.body, predicate, carriers, negated=False)
+            after = self.block.state()
+            self.values.registers.update(
+                {name: dict(found) for name, found in start.items()}
+            )
+            self.block.restore(before)
+            if when.otherwise:
+                self._branch(when.otherwise, predicate, carriers, negated=True)
+            self.block.join(after)
+
+    def _branch(
+        self,
+        body: Sequence[Statement],
+        predicate: str,
+        carriers: Carried,
+        *,
+        negated: bool,
+    ) -> None:
+        with self.builder.only_if(predicate, negated=negated):
+            self.emit(body)
+            self._carry(carriers)
+
+    # --- runs --------------------------------------------------------------------
+
+    def _runs(self, statement: Collective) -> Iterator[Run]:
+        """The runs of points of this thread; in a loop where they are many."""
+        for axis, extent in statement.axes:
+            self.values.extents[axis] = extent
+        threads = self.block.threads
+        spread = self.homes.spread(statement)
+        if spread is Spread.EVERYWHERE:
+            yield from threads.everywhere(statement.axes)
+        elif spread is Spread.LANES:
+            yield from threads.on_lanes(statement.axes)
+        else:
+            yield from self._flat_runs(statement)
+
+    def _flat_runs(self, statement: Collective) -> Iterator[Run]:
+        threads = self.block.threads
+        count = threads.flat_runs(statement.axes)
+        if count <= MOST_RUNS:
+            for sweep in range(count):
+                yield threads.flat_run(statement.axes, sweep)
+            return
+        counter, more = self.builder.register("b32"), self.builder.register("pred")
+        again = self.builder.label()
+        self.builder.line(f"mov.b32 {counter}, 0")
+        self.builder.place(again)
+        with self.builder.scope():
+            yield threads.flat_run(statement.axes, Value(counter, INDEX))
+        self.builder.line(f"add.s32 {counter}, {counter}, 1")
+        self.builder.line(f"setp.lt.s32 {more}, {counter}, {count}")
+        self.builder.line(f"@{more} bra {again}")
+
+    def _one_writer(self, statement: Collective, run: Run) -> Run:
+        """Where every thread has a point, one of them writes it."""
+        if self.homes.spread(statement) is not Spread.EVERYWHERE:
+            return run
+        mask = self.block.threads.is_thread(run.number % self.block.threads.count)
+        return Run(run.places, run.lane, run.width, mask, run.number)
+
+    # --- collective statements ---------------------------------------------------
+
+    def _map(self, statement: Map) -> None:
+        tile = statement.tile
+        if self.homes.in_memory(tile):
+            form = tile_form(tile, statement.indices)
+            for run in self._runs(statement):
+                run = self._one_writer(statement, run)
+                point = self.values.at(run, statement.guard)
+                lanes = point.evaluate(statement.value)
+                storage = self.values.storages[tile.name]
+                point.write(storage, form, statement.guard, lanes)
+            return
+        written: dict[Key, Value] = {}
+        elements = self.values.registers[tile.name]
+        for run in self._runs(statement):
+            point = self.values.at(run, statement.guard)
+            for element in range(run.width):
+                key = point.key(statement.indices, element)
+                value = point.value(statement.value, element)
+                condition = point.condition(statement.guard, element)
+                if condition is not None:
+                    before = elements.get(key, constant(0, tile.dtype))
+                    value = self.ops.where(condition, value, before)
+                written[key] = value
+        elements.update(written)
+
+    def _fold(self, statement: Fold) -> None:
+        if self.homes.in_memory(statement.tile):
+            self._fold_in_memory(statement)
+        elif self._crosses(statement) and (
+            self.homes.spread(statement) is Spread.LANES
+        ):
+            self._fold_across(statement)
+        else:
+            elements = self.values.registers[statement.tile.name]
+            self._fold_into(statement, elements)
+
+    def _fold_into(self, statement: Fold, elements: dict[Key, Value]) -> None:
+        """Combine each point into an element that this thread holds."""
+        for run in self._runs(statement):
+            point = self.values.at(run, statement.guard)
+            for element in range(run.width):
+                key = point.key(statement.indices, element)
+                elements[key] = self._combined(statement, point, element, elements[key])
+
+    def _combined(
+        self, statement: Fold, point: Point, element: int, before: Value
+    ) -> Value:
+        """An element with one point combined into it."""
+        value = statement.value
+        is_float = statement.tile.dtype.is_floating_point
+        is_product = isinstance(value, Compute) and value.op is Mul
+        if self.contract and is_float and is_product and statement.op is Sum:
+            lhs, rhs = (point.value(entry, element) for entry in value.inputs)
+            after = self.ops.fma(lhs, rhs, before)
+        else:
+            after = self.ops.combine(statement.op, before, point.value(value, element))
+        condition = point.mask(statement.guard, element)
+        if condition is None:
+            return after
+        return self.ops.where(condition, after, before)
+
+    def _fold_across(self, statement: Fold) -> None:
+        """Combine lanes of all threads into elements that all threads hold."""
+        elements = self.values.registers[statement.tile.name]
+        partial = self._partial_sums(statement)
+        totals = self.block.reduce(statement.op, list(partial.values()))
+        for key, total in zip(partial, totals, strict=True):
+            elements[key] = self.ops.combine(statement.op, elements[key], total)
+
+    def _partial_sums(self, statement: Fold) -> dict[Key, Value]:
+        """What this thread's own points give, by element."""
+        partial: dict[Key, Value] = {}
+        dtype = statement.tile.dtype
+        start = constant(statement.op.identity(dtype), dtype)
+        for run in self._runs(statement):
+            point = self.values.at(run, statement.guard)
+            for element in range(run.width):
+                key = point.key(statement.indices, element)
+                before = partial.get(key, start)
+                partial[key] = self._combined(statement, point, element, before)
+        return partial
+
+    def _fold_in_memory(self, statement: Fold) -> None:
+        """Combine into a tile with addresses; no two threads share an element."""
+        tile = statement.tile
+        storage = self.values.storages[tile.name]
+        form = tile_form(tile, statement.indices)
+        if self._crosses(statement):
+            raise UnsupportedError(
+                f"a reduction over threads into tile {tile.name} in memory on CUDA"
+            )
+        for run in self._runs(statement):
+            run = self._one_writer(statement, run)
+            point = self.values.at(run, statement.guard)
+            before = point.read(storage, form, statement.guard, True)
+            lanes = point.evaluate(statement.value)
+            width = max(len(before), len(lanes))
+            after = tuple(
+                self.ops.combine(
+                    statement.op, before[place % len(before)], lanes[place % len(lanes)]
+                )
+                for place in range(width)
+            )
+            point.write(storage, form, statement.guard, after)
+
+    def _store(self, statement: Store) -> None:
+        storage = self.values.slots[statement.slot]
+        for run in self._runs(statement):
+            run = self._one_writer(statement, run)
+            point = self.values.at(run, statement.guard)
+            lanes = point.evaluate(statement.value)
+            if statement.mode is Mode.STORE:
+                point.write(storage, statement.address, statement.guard, lanes)
+                continue
+            for element in range(run.width):
+                mask = point.mask(statement.guard, element)
+                shown = "" if mask is None else f"@{self.builder.text(mask)} "
+                place = point.linear(statement.address, element)
+                value = lanes[element % len(lanes)]
+                self.values.memory.combine(storage, place, value, statement.mode, shown)
+
+
+Carried = dict[tuple[str, Key], tuple[str, str]]
+"""(tile, element) -> the register that keeps it, and that register's type."""
+
+
+class _Carriers:
+    """Gives elements that a loop or branch changes a register of their own."""
+
+    def __init__(self, values: Values, names: set[str]) -> None:
+        self.values = values
+        self.names = names
+        self.carried: Carried = {}
+
+    def __enter__(self) -> Carried:
+        builder = self.values.builder
+        for name in sorted(self.names & self.values.registers.keys()):
+            elements = self.values.registers[name]
+            for key, value in elements.items():
+                kind = register_class(value.dtype)
+                register = builder.register(kind)
+                builder.move(register, kind, value)
+                self.carried[name, key] = (register, kind)
+                elements[key] = Value(register, value.dtype)
+        return self.carried
+
+    def __exit__(self, *error: object) -> None:
+        for (name, key), (register, _) in self.carried.items():
+            elements = self.values.registers[name]
+            elements[key] = Value(register, elements[key].dtype)

@@ -1,0 +1,260 @@
+"""Where each register tile of a grid really lives, and how statements are spread.
+
+*On lanes*: the tile's last dimension lies on the lanes of every statement that
+touches it, so each thread holds its own part. *Everywhere*: a small tile whose
+elements all threads hold, like a row's sum. Anything else goes to shared memory,
+where it can be indexed freely.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tetragrad.core.errors import UnsupportedError
+from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.kernel.expression import Expression, Load
+from tetragrad.tile.ir import (
+    Alloc,
+    Extent,
+    Fold,
+    For,
+    Map,
+    Mma,
+    Space,
+    Statement,
+    Store,
+    Tile,
+    TileLoad,
+    When,
+)
+from tetragrad.tile.plans.rewrite import atoms_of, walk_until
+
+#: The largest tile that every thread holds as a whole.
+LARGEST_EVERYWHERE = 64
+
+Collective = Map | Fold | Store
+
+
+class Spread(Enum):
+    """How a statement's points are divided among threads."""
+
+    LANES = "lanes"
+    EVERYWHERE = "everywhere"
+    FLAT = "flat"
+
+
+@dataclass(frozen=True)
+class Access:
+    """One use of a tile: the axes of its statement, and the indices."""
+
+    tile: Tile
+    axes: tuple[Extent, ...]
+    indices: tuple[Affine, ...]
+
+    @property
+    def lane(self) -> int | None:
+        return self.axes[-1][0] if self.axes else None
+
+    def is_on_lanes(self) -> bool:
+        """Whether the last index, and it alone, is the statement's last axis."""
+        if not self.axes or not self.indices:
+            return False
+        lane, lanes = self.axes[-1]
+        *others, last = self.indices
+        return (
+            last == axis_form(lane)
+            and lanes == self.tile.shape[-1]
+            and all(lane not in form.axes() for form in others)
+        )
+
+    def uses_lane(self) -> bool:
+        """Whether the element depends on the statement's last axis."""
+        return any(self.lane in form.axes() for form in self.indices)
+
+
+@dataclass
+class TileHomes:
+    """The register tiles of a grid, by name, divided by where they live."""
+
+    lanes: set[str] = field(default_factory=set)
+    everywhere: set[str] = field(default_factory=set)
+    shared: dict[str, Tile] = field(default_factory=dict)
+
+    def in_memory(self, tile: Tile) -> bool:
+        """Whether a tile has addresses."""
+        return tile.space is not Space.REGISTER or tile.name in self.shared
+
+    def spread(self, statement: Collective) -> Spread:
+        """How the points of a statement are divided among threads."""
+        if not statement.axes:
+            return Spread.EVERYWHERE
+        accesses = [entry for entry in accesses_of(statement)]
+        if any(entry.tile.name in self.lanes for entry in accesses):
+            return Spread.LANES
+        held = [entry for entry in accesses if entry.tile.name in self.everywhere]
+        if any(entry.uses_lane() for entry in held):
+            return Spread.EVERYWHERE
+        if isinstance(statement, Fold):
+            return Spread.LANES
+        moves = any(form.axes() for entry in held for form in entry.indices)
+        return Spread.LANES if moves else Spread.FLAT
+
+
+def find_homes(body: Sequence[Statement]) -> TileHomes:
+    """Decide for every register tile of a grid's body."""
+    accesses: dict[str, list[Access]] = {}
+    together: list[list[Access]] = []
+    unrolled: set[int] = set()
+    multiplied: set[str] = set()
+    for statement in statements_in(body):
+        if isinstance(statement, For) and statement.unroll:
+            unrolled.add(statement.axis)
+        if isinstance(statement, Mma):
+            multiplied.add(statement.accumulator.name)
+        if isinstance(statement, Collective):
+            found = [
+                entry
+                for entry in accesses_of(statement)
+                if entry.tile.space is Space.REGISTER
+            ]
+            together.append(found)
+            for entry in found:
+                accesses.setdefault(entry.tile.name, []).append(entry)
+    homes = TileHomes()
+    for name, uses in accesses.items():
+        _settle(homes, name, uses, unrolled)
+    _settle_conflicts(homes, accesses, together, unrolled)
+    for name in multiplied - homes.lanes:
+        raise UnsupportedError(f"the sums of a product in tile {name} on CUDA")
+    return homes
+
+
+def _settle(
+    homes: TileHomes, name: str, uses: Sequence[Access], unrolled: set[int]
+) -> None:
+    """A tile's home, from its uses alone."""
+    tile = uses[0].tile
+    if any(_is_indexed_freely(entry, unrolled) for entry in uses):
+        homes.shared[name] = tile
+    elif all(entry.is_on_lanes() for entry in uses):
+        homes.lanes.add(name)
+    else:
+        _settle_off_lanes(homes, tile)
+
+
+def _settle_off_lanes(homes: TileHomes, tile: Tile) -> None:
+    if math.prod(tile.shape) <= LARGEST_EVERYWHERE:
+        homes.everywhere.add(tile.name)
+    else:
+        homes.shared[tile.name] = tile
+
+
+def _settle_conflicts(
+    homes: TileHomes,
+    accesses: dict[str, list[Access]],
+    together: list[list[Access]],
+    unrolled: set[int],
+) -> None:
+    """Tiles on lanes that meet one held everywhere, indexed by lane, must move."""
+    changed = True
+    while changed:
+        changed = False
+        for group in together:
+            on_lanes = {e.tile.name for e in group} & homes.lanes
+            clashes = any(
+                entry.tile.name in homes.everywhere and entry.uses_lane()
+                for entry in group
+            )
+            if on_lanes and clashes:
+                changed = True
+                for name in on_lanes:
+                    homes.lanes.discard(name)
+                    _settle_off_lanes(homes, accesses[name][0].tile)
+
+
+def _is_indexed_freely(access: Access, unrolled: set[int]) -> bool:
+    """Whether an index depends on more than constants and collective axes."""
+    known = {axis for axis, _ in access.axes} | unrolled
+    return any(
+        not form.is_pure() or not form.axes() <= known for form in access.indices
+    )
+
+
+# --- walking -------------------------------------------------------------------------
+
+
+def statements_in(body: Sequence[Statement]) -> Iterator[Statement]:
+    """Every statement at any depth."""
+    for statement in body:
+        yield statement
+        yield from statements_in(getattr(statement, "body", ()))
+        yield from statements_in(getattr(statement, "otherwise", ()))
+
+
+def roots_of(statement: Collective | When) -> list[Expression]:
+    """Every expression that a statement evaluates."""
+    forms: list[Affine] = list(statement.guard)
+    roots: list[Expression] = []
+    if isinstance(statement, Store):
+        forms.append(statement.address)
+    if isinstance(statement, Map | Fold):
+        forms += statement.indices
+    if not isinstance(statement, When):
+        roots.append(statement.value)
+    return roots + atoms_of(tuple(forms))
+
+
+def accesses_of(statement: Collective) -> Iterator[Access]:
+    """The tiles that a statement writes and reads."""
+    if isinstance(statement, Map | Fold):
+        yield Access(statement.tile, statement.axes, statement.indices)
+    for entry in walk_until({}, *roots_of(statement)):
+        if isinstance(entry, TileLoad):
+            yield Access(entry.tile, statement.axes, entry.indices)
+
+
+def tiles_read(statement: Statement) -> set[str]:
+    """Names of the tiles that a statement reads."""
+    if isinstance(statement, Mma):
+        return {statement.lhs.name, statement.rhs.name}
+    if not isinstance(statement, Map | Fold | Store | When):
+        return set()
+    found = {
+        entry.tile.name
+        for entry in walk_until({}, *roots_of(statement))
+        if isinstance(entry, TileLoad)
+    }
+    if isinstance(statement, Fold):
+        found.add(statement.tile.name)
+    return found
+
+
+def tiles_written(body: Sequence[Statement]) -> set[str]:
+    """Names of the tiles that outlive a body and are written in it."""
+    written, local = set(), set()
+    for statement in statements_in(body):
+        match statement:
+            case Map() | Fold():
+                written.add(statement.tile.name)
+            case Mma():
+                written.add(statement.accumulator.name)
+            case Alloc():
+                local.add(statement.tile.name)
+    return written - local
+
+
+def contiguous_itemsizes(
+    statement: Collective, itemsizes: Sequence[int]
+) -> Iterator[int]:
+    """Bytes of the elements that a statement moves along its last axis."""
+    if not statement.axes:
+        return
+    lane = statement.axes[-1][0]
+    if isinstance(statement, Store) and statement.address.coefficient(lane) == 1:
+        yield itemsizes[statement.slot]
+    for entry in walk_until({}, *roots_of(statement)):
+        if isinstance(entry, Load) and entry.address.coefficient(lane) == 1:
+            yield itemsizes[entry.slot]

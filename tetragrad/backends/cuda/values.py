@@ -1,0 +1,393 @@
+"""Expressions in registers: affine forms, guards, loads, ops, at a run of points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tetragrad.backends.cuda.access import Memory, Storage
+from tetragrad.backends.cuda.operations import Operations
+from tetragrad.backends.cuda.ptx import (
+    INDEX,
+    WIDE_INDEX,
+    Builder,
+    Value,
+    constant,
+)
+from tetragrad.backends.cuda.spread import Coordinate, Run
+from tetragrad.core import dtypes
+from tetragrad.core.errors import UnsupportedError
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Guard,
+    Indexed,
+    Literal,
+    Load,
+    Position,
+    Quotient,
+    Remainder,
+    Scalar,
+    Select,
+)
+from tetragrad.tile.ir import Space, Tile, TileLoad
+from tetragrad.tile.plans.rewrite import walk_until
+
+#: Indices within these limits are computed in 32 bits.
+_NARROW = 1 << 30
+
+Lanes = tuple[Value, ...]
+"""One value for each element of a run, or a single one that all of them share."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The value of an affine form: a register, if any, plus a constant."""
+
+    base: Value | None
+    offset: int
+
+
+class Values:
+    """Computes expressions; knows where loops stand and where tiles are."""
+
+    def __init__(
+        self,
+        ops: Operations,
+        slots: Sequence[Storage],
+        scalars: Sequence[Value],
+        written: frozenset[int],
+    ) -> None:
+        self.ops = ops
+        self.builder: Builder = ops.builder
+        self.memory = Memory(ops)
+        self.slots = slots
+        self.scalars = scalars
+        self.written = written
+        self.extents: dict[int, int] = {}
+        self.places: dict[int, Coordinate] = {}
+        self.storages: dict[str, Storage] = {}
+        # The elements of register tiles that this thread holds, by constant indices.
+        self.registers: dict[str, dict[tuple[int, ...], Value]] = {}
+
+    def at(self, run: Run, guard: Guard = ()) -> Point:
+        """A place to evaluate expressions at; loads there obey the guard."""
+        return Point(self, run, tuple(form for form in guard if form.is_pure()))
+
+
+class Point:
+    """A run of points, and what has been computed there."""
+
+    def __init__(self, values: Values, run: Run, guard: Guard) -> None:
+        self.values = values
+        self.builder = values.builder
+        self.ops = values.ops
+        self.run = run
+        self.guard = guard
+        self._done: dict[Expression, Lanes] = {}
+
+    # --- affine forms ------------------------------------------------------------
+
+    def varies(self, form: Affine) -> bool:
+        """Whether a form differs between the elements of the run."""
+        return self.run.width > 1 and self.run.lane in form.axes()
+
+    def linear(self, form: Affine, element: int = 0) -> Linear:
+        """A form at one element of the run."""
+        offset = form.constant
+        terms: list[tuple[int, Value]] = []
+        for atom, factor in form.terms:
+            if isinstance(atom, int):
+                place = self._place(atom)
+                offset += factor * place.offset
+                if atom == self.run.lane:
+                    offset += factor * element
+                if place.register is not None:
+                    terms.append((factor, Value(place.register, INDEX)))
+                continue
+            lanes = self.evaluate(atom)
+            terms.append((factor, lanes[element % len(lanes)]))
+        return Linear(self._sum(terms, self._is_narrow(form)), offset)
+
+    def _place(self, axis: int) -> Coordinate:
+        found = self.run.places.get(axis)
+        return self.values.places[axis] if found is None else found
+
+    def _is_narrow(self, form: Affine) -> bool:
+        low, high = form.range(self.values.extents)  # type: ignore[arg-type]
+        largest = max(-low, high, abs(form.constant))
+        for _, factor in form.terms:
+            largest = max(largest, abs(factor))
+        return largest < _NARROW
+
+    def _sum(self, terms: list[tuple[int, Value]], narrow: bool) -> Value | None:
+        """Σ factor * value in 32 or 64 bits."""
+        dtype = INDEX if narrow else WIDE_INDEX
+        suffix = "s32" if narrow else "s64"
+        total: Value | None = None
+        for factor, value in terms:
+            value = self.ops.cast(value, dtype)
+            scale = constant(factor, dtype)
+            compute = self.builder.compute
+            if total is None:
+                total = value
+                if factor != 1:
+                    total = compute(f"mul.lo.{suffix}", dtype, value, scale)
+            elif factor == 1:
+                total = compute(f"add.{suffix}", dtype, total, value)
+            else:
+                total = compute(f"mad.lo.{suffix}", dtype, value, scale, total)
+        return total
+
+    def number(self, form: Affine, element: int = 0) -> Value:
+        """A form as one value."""
+        linear = self.linear(form, element)
+        if linear.base is None:
+            return constant(linear.offset, WIDE_INDEX)
+        if linear.offset == 0:
+            return linear.base
+        dtype = linear.base.dtype
+        return self.ops.add(linear.base, constant(linear.offset, dtype))
+
+    # --- guards ------------------------------------------------------------------
+
+    def condition(self, guard: Guard, element: int = 0) -> Value | None:
+        """Whether all forms are >= 0 at an element; None if they always are."""
+        total: Value | None = None
+        for form in guard:
+            if form.range(self.values.extents)[0] >= 0:  # type: ignore[arg-type]
+                continue
+            linear = self.linear(form, element)
+            if linear.base is None:
+                holds = constant(linear.offset >= 0, dtypes.bool_)
+            else:
+                limit = constant(-linear.offset - 1, linear.base.dtype)
+                holds = self.ops.lt(limit, linear.base)
+            total = holds if total is None else self.ops.and_(total, holds)
+        return total
+
+    def mask(self, guard: Guard, element: int = 0) -> Value | None:
+        """The guard, and that this thread has the point at all."""
+        condition = self.condition(guard, element)
+        if self.run.mask is None:
+            return condition
+        has_point = Value(self.run.mask, dtypes.bool_)
+        return has_point if condition is None else self.ops.and_(has_point, condition)
+
+    def even_width(self, guard: Guard, address: Affine) -> int:
+        """How many neighbours can be moved at once: aligned, and guarded alike.
+
+        The address must move by one along the lanes. ``lane = width*n + element``,
+        so a multiple of the result is aligned wherever all else is.
+        """
+        width = self.run.width
+        lane = self.run.lane
+        while width > 1:
+            is_aligned = address.constant % width == 0 and all(
+                atom == lane or factor * self._step(atom) % width == 0
+                for atom, factor in address.terms
+            )
+            if is_aligned and all(self._is_even(form, width) for form in guard):
+                break
+            width //= 2
+        return width
+
+    def _step(self, atom: object) -> int:
+        """A number that divides every value an atom takes, as far as known."""
+        if isinstance(atom, int):
+            place = self._place(atom)
+            if place.register is None:
+                return place.offset
+        return 1
+
+    def _is_even(self, form: Affine, width: int) -> bool:
+        """Whether a condition is the same for every aligned group of neighbours."""
+        if not self.varies(form):
+            return True
+        lane = self.run.lane
+        factor = form.coefficient(lane)  # type: ignore[arg-type]
+        if abs(factor) != 1:
+            return False
+        rest = form.constant
+        for atom, part in form.terms:
+            if atom == lane:
+                continue
+            if not isinstance(atom, int) or part * self._step(atom) % width:
+                return False
+        # c + lane changes sign at a multiple of the width, c - lane just before one.
+        return rest % width == (0 if factor == 1 else width - 1)
+
+    # --- expressions -------------------------------------------------------------
+
+    def evaluate(self, root: Expression) -> Lanes:
+        """The values of an expression along the run."""
+        for expression in walk_until(self._done, root):  # type: ignore[arg-type]
+            if expression not in self._done:
+                self._done[expression] = self._compute(expression)
+        return self._done[root]
+
+    def value(self, root: Expression, element: int) -> Value:
+        """The value of an expression at one element of the run."""
+        lanes = self.evaluate(root)
+        return lanes[element % len(lanes)]
+
+    def _elements(self, forms: Sequence[Affine]) -> range:
+        """The elements at which something that depends on forms must be computed."""
+        return range(self.run.width if any(map(self.varies, forms)) else 1)
+
+    def _compute(self, expression: Expression) -> Lanes:
+        match expression:
+            case Literal():
+                return (constant(expression.value, expression.dtype),)
+            case Scalar():
+                return (self.values.scalars[expression.slot],)
+            case Compute():
+                return self._op(expression)
+            case Load():
+                return self._load(expression)
+            case TileLoad():
+                return self._tile_load(expression)
+            case Position():
+                return tuple(
+                    self.ops.cast(
+                        self.number(expression.form, element), expression.dtype
+                    )
+                    for element in self._elements((expression.form,))
+                )
+            case Select():
+                return self._select(expression)
+            case Quotient() | Remainder():
+                return self._divide(expression)
+            case Indexed():
+                lanes = self._done[expression.value]
+                return tuple(self.ops.cast(entry, WIDE_INDEX) for entry in lanes)
+        raise UnsupportedError(f"{type(expression).__name__} values on CUDA")
+
+    def _op(self, expression: Expression) -> Lanes:
+        inputs = [self._done[entry] for entry in expression.inputs]
+        width = max((len(lanes) for lanes in inputs), default=1)
+        return tuple(
+            self.ops.apply(
+                expression.op,
+                expression.dtype,
+                tuple(lanes[element % len(lanes)] for lanes in inputs),
+            )
+            for element in range(width)
+        )
+
+    def _select(self, select: Expression) -> Lanes:
+        inside, outside = self._done[select.inside], self._done[select.outside]
+        width = max(len(inside), len(outside), len(self._elements(select.guard)))
+        results = []
+        for element in range(width):
+            condition = self.condition(select.guard, element)
+            chosen = inside[element % len(inside)]
+            other = outside[element % len(outside)]
+            if condition is not None:
+                chosen = self.ops.where(condition, chosen, other)
+            results.append(chosen)
+        return tuple(results)
+
+    def _divide(self, atom: Expression) -> Lanes:
+        instruction = "div" if isinstance(atom, Quotient) else "rem"
+        results = []
+        for element in self._elements((atom.form,)):
+            number = self.number(atom.form, element)
+            suffix = "u64" if number.dtype is WIDE_INDEX else "u32"
+            divisor = constant(atom.divisor, number.dtype)
+            name = f"{instruction}.{suffix}"
+            results.append(self.builder.compute(name, number.dtype, number, divisor))
+        return tuple(results)
+
+    # --- loads -------------------------------------------------------------------
+
+    def _load(self, load: Expression) -> Lanes:
+        guard = (*load.guard, *self.guard)
+        storage = self.values.slots[load.slot]
+        return self.read(storage, load.address, guard, load.slot in self.values.written)
+
+    def read(
+        self, storage: Storage, address: Affine, guard: Guard, changes: bool
+    ) -> Lanes:
+        """Elements of a buffer or a tile in memory, as wide as can be."""
+        memory = self.values.memory
+        if not any(map(self.varies, (address, *guard))):
+            mask = self.mask(guard)
+            return memory.load(storage, self.linear(address), 1, mask, changes)
+        width = 1
+        if self._moves_by_one(address):
+            width = memory.widest(storage, self.even_width(guard, address))
+        lanes: list[Value] = []
+        for element in range(0, self.run.width, width):
+            mask = self.mask(guard, element)
+            place = self.linear(address, element)
+            lanes += memory.load(storage, place, width, mask, changes)
+        return tuple(lanes)
+
+    def _moves_by_one(self, address: Affine) -> bool:
+        lane = self.run.lane
+        return address.coefficient(lane) == 1 and not any(  # type: ignore[arg-type]
+            not isinstance(atom, int) and lane in atom.free_axes
+            for atom, _ in address.terms
+        )
+
+    def _tile_load(self, expression: Expression) -> Lanes:
+        tile: Tile = expression.tile
+        if tile.name in self.values.storages:
+            storage = self.values.storages[tile.name]
+            form = tile_form(tile, expression.indices)
+            return self.read(storage, form, self.guard, True)
+        elements = self.values.registers[tile.name]
+        return tuple(
+            elements[self.key(expression.indices, element)]
+            for element in self._elements(expression.indices)
+        )
+
+    def key(self, indices: Sequence[Affine], element: int) -> tuple[int, ...]:
+        """Which of a thread's registers of a tile the indices mean."""
+        return tuple(self._constant_part(form, element) for form in indices)
+
+    def _constant_part(self, form: Affine, element: int) -> int:
+        total = form.constant
+        for atom, factor in form.terms:
+            assert isinstance(atom, int), "a register tile indexed by data"
+            place = self._place(atom)
+            total += factor * place.offset
+            if atom == self.run.lane:
+                total += factor * element
+        return total
+
+    # --- stores ------------------------------------------------------------------
+
+    def write(
+        self, storage: Storage, address: Affine, guard: Guard, lanes: Lanes
+    ) -> None:
+        """Write a run of values to a buffer or a tile in memory."""
+        memory = self.values.memory
+        if not any(map(self.varies, (address, *guard))):
+            mask = self.mask(guard)
+            memory.store(storage, self.linear(address), lanes[-1:], mask)
+            return
+        width = 1
+        if self._moves_by_one(address):
+            width = memory.widest(storage, self.even_width(guard, address))
+        for element in range(0, self.run.width, width):
+            values = tuple(
+                lanes[(element + place) % len(lanes)] for place in range(width)
+            )
+            mask = self.mask(guard, element)
+            memory.store(storage, self.linear(address, element), values, mask)
+
+
+def tile_form(tile: Tile, indices: Sequence[Affine]) -> Affine:
+    """Where an element is from the start of its tile."""
+    total = Affine(0)
+    for index, stride in zip(indices, tile.layout.strides, strict=True):
+        total = total + index.scale(stride)
+    return total
+
+
+def is_in_memory(tile: Tile) -> bool:
+    """Whether a tile has addresses."""
+    return tile.space is not Space.REGISTER
