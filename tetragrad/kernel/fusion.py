@@ -89,7 +89,7 @@ class _Fusion:
         self.readers: dict[Node, dict[Node, float]] = {}
         # Inline nodes whose elements their one kernel visits one to one.
         self.aligned: set[Node] = set()
-        self.inline_count: dict[Node, int] = {}
+        self.inline_count: dict[Node, float] = {}
         # The contraction at the start of each epilogue, by the epilogue's end.
         self.epilogues: dict[Node, Node] = {}
         # For each node: operations per element if inline, and the bytes it reads.
@@ -195,26 +195,39 @@ class _Fusion:
     def _make_root(self, node: Node) -> None:
         self.readers[node] = {node: 1.0}
         self.aligned.add(node)
-        self.inline_count.setdefault(node, 0)
+        self.inline_count.setdefault(node, 0.0)
 
     def _collect_readers(self, node: Node) -> None:
-        """Which kernels compute this node inline, and how often per element."""
-        readers: dict[Node, float] = {}
+        """Which kernels compute this node inline, and how often per element.
+
+        Users that read it where it is share one computation; each that moves it
+        reads it somewhere else, and needs one more.
+        """
+        in_place: dict[Node, float] = {}
+        moved: dict[Node, float] = {}
         aligned = True
         for user in self.facts.users[node]:
             factor = self._repetition(node, user)
             for root, times in self.readers[user].items():
-                readers[root] = max(readers.get(root, 0.0), times * factor)
+                if isinstance(user, moves.Movement):
+                    moved[root] = moved.get(root, 0.0) + times * factor
+                else:
+                    in_place[root] = max(in_place.get(root, 0.0), times)
             aligned = aligned and user in self.aligned and self._keeps_aligned(user)
+        roots = dict.fromkeys([*in_place, *moved])
+        readers = {
+            root: in_place.get(root, 0.0) + moved.get(root, 0.0) for root in roots
+        }
         self.readers[node] = readers
         if aligned and len(readers) == 1:
             self.aligned.add(node)
-        for root in readers:
-            self.inline_count[root] = self.inline_count.get(root, 0) + 1
+        for root, times in readers.items():
+            count = self.inline_count.get(root, 0.0)
+            self.inline_count[root] = count + max(times, 1.0)
 
     def _repetition(self, node: Node, user: Node) -> float:
         """How often the user computes one element of the node."""
-        if isinstance(user, moves.Window):
+        if isinstance(user, moves.Window | moves.Skew | moves.Shrink | moves.Stride):
             return user.numel / max(node.numel, 1)
         if not isinstance(user, moves.Expand) or self._feeds_contraction(user):
             return 1.0  # A contraction's operands are packed once.
