@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
 from tetragrad.backends.backend import Device, Executable
@@ -20,6 +19,12 @@ from tetragrad.engine.disk_cache import DiskCache
 from tetragrad.engine.profile import show_code
 from tetragrad.engine.progress import track
 from tetragrad.kernel.ir import Kernel
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+#: Gives the code of a kernel, when it is done.
+Code = Callable[[], bytes]
 
 #: Executables in use, by kernel, device and settings.
 _loaded: WeakValueDictionary[tuple[Any, ...], Executable] = WeakValueDictionary()
@@ -31,8 +36,8 @@ def executables(
 ) -> list[Executable]:
     """An executable for each kernel: from memory, from disk, or compiled now."""
     found: dict[Kernel, Executable] = {}
-    with _lock, _collector_paused(), ThreadPoolExecutor(1) as assembler:
-        pending: dict[Kernel, Future[bytes]] = {}
+    with _lock, _collector_paused(), _Assembler() as assembler:
+        pending: dict[Kernel, Code] = {}
         for kernel in track(dict.fromkeys(kernels), "planning kernels"):
             known = _loaded.get(_key(kernel, device, settings))
             known = known or device.interpret(kernel)
@@ -41,7 +46,7 @@ def executables(
             else:
                 found[kernel] = known
         for kernel, code in track(pending.items(), "assembling kernels"):
-            found[kernel] = device.load(code.result())
+            found[kernel] = device.load(code())
         for kernel, executable in found.items():
             _loaded[_key(kernel, device, settings)] = executable
     return [found[kernel] for kernel in kernels]
@@ -52,18 +57,17 @@ def _key(kernel: Kernel, device: Device, settings: Settings) -> tuple[Any, ...]:
 
 
 def _start(
-    kernel: Kernel, device: Device, settings: Settings, assembler: ThreadPoolExecutor
-) -> Future[bytes]:
-    """Begin to make the code of one kernel; the future gives it."""
+    kernel: Kernel, device: Device, settings: Settings, assembler: _Assembler
+) -> Code:
+    """Begin to make the code of one kernel; what is returned waits for it."""
     if settings.debug >= 4:
         show_code(kernel, device, settings)
     cache = DiskCache(settings)
     key = cache.key(kernel, device.target, settings)
     code = cache.read(key)
     if code is not None:
-        kept: Future[bytes] = Future()
-        kept.set_result(code)
-        return kept
+        kept = code
+        return lambda: kept
     program, text = compile_kernel(kernel, device, settings)
 
     def assemble() -> bytes:
@@ -72,6 +76,31 @@ def _start(
         return made
 
     return assembler.submit(assemble)
+
+
+class _Assembler:
+    """A thread that assembles one program after the other; the first one starts it.
+
+    Leaving early, as after Ctrl-C, drops what has not begun.
+    """
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+
+    def submit(self, job: Code) -> Code:
+        """Do the job when those before it are done; what is returned waits for it."""
+        if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._executor = ThreadPoolExecutor(1)
+        return self._executor.submit(job).result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
 
 
 def compile_kernel(

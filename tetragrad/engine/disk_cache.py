@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -51,6 +50,9 @@ class DiskCache:
         """Keep an entry; a failure to write is not an error."""
         if self.folder is None:
             return
+        # Imported here because a program whose kernels are all kept writes nothing.
+        import tempfile
+
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

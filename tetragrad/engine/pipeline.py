@@ -11,7 +11,6 @@ from tetragrad.backends.backend import Device
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.engine.assembly import executables
-from tetragrad.engine.picture import draw
 from tetragrad.engine.placement import place
 from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import Structure
@@ -35,6 +34,8 @@ def compile_graph(
         watcher(outputs, device, settings)
     groups, kernels = kernels_of(outputs, device.target, settings)
     if settings.graph:
+        from tetragrad.engine.picture import draw
+
         draw(groups, kernels)
     programs = executables([entry.kernel for entry in kernels], device, settings)
     return place(kernels, groups, programs, outputs, structure)

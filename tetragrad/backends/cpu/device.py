@@ -8,18 +8,18 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cpu import compiler, pool, sequence
-from tetragrad.backends.cpu.emit import PARALLEL, emit, uses_threads
-from tetragrad.backends.cpu.emit_statements import elements_of
 from tetragrad.backends.cpu.target import host_target
-from tetragrad.backends.cpu.vector import memory_dtype
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
-from tetragrad.tile.ir import Program
+
+if TYPE_CHECKING:
+    from tetragrad.tile.ir import Program
 
 # Packed bytes reach native code twice as fast as an array made for ctypes.
 _Entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
@@ -39,6 +39,11 @@ class Facts:
 
 def facts_of(program: Program, target: Target) -> Facts:
     """The facts that are kept beside a program's object code."""
+    # Emitters are imported when something is emitted: kept code needs none of them.
+    from tetragrad.backends.cpu.emit import uses_threads
+    from tetragrad.backends.cpu.emit_statements import elements_of
+    from tetragrad.backends.cpu.vector import memory_dtype
+
     sizes = [
         elements_of(tile) * memory_dtype(tile.dtype).itemsize
         for tile in program.scratch
@@ -52,7 +57,7 @@ class CpuProgram(Executable):
 
     def __init__(self, facts: Facts, object_code: bytes) -> None:
         self.uses_threads = facts.uses_threads
-        symbols = {PARALLEL: pool.parallel_address()} if self.uses_threads else {}
+        symbols = {pool.PARALLEL: pool.parallel_address()} if self.uses_threads else {}
         # The code stays in memory for as long as the module is referenced.
         self._module = compiler.load(object_code, symbols)
         self.address = self._module.address(facts.name)
@@ -116,6 +121,8 @@ class CpuDevice(Device):
         )
 
     def emit(self, program: Program, settings: Settings) -> str:
+        from tetragrad.backends.cpu.emit import emit
+
         return emit(program, self.target, settings)
 
     def assemble(self, text: str, program: Program) -> bytes:

@@ -23,15 +23,13 @@ from tetragrad.backends.cpu.emit_reductions import Reductions
 from tetragrad.backends.cpu.emit_scopes import Scopes
 from tetragrad.backends.cpu.emit_statements import Statements
 from tetragrad.backends.cpu.emit_work import may_run_in_parallel, work_of
+from tetragrad.backends.cpu.pool import PARALLEL
 from tetragrad.backends.cpu.vector import Builder, Value, constant, quoted
 from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.tile.ir import For, Grid, Program, Role, Statement, Store, When
-
-#: The function that forks and joins; see ``backends/cpu/pool.py``.
-PARALLEL = "tetragrad_parallel"
 
 #: Scalar operations that are worth waking another thread for.
 WORK_PER_PART = 1 << 17

@@ -30,6 +30,9 @@ from tetragrad.backends.cpu.host import available_cores, host
 from tetragrad.core.errors import SettingError
 from tetragrad.core.settings import settings
 
+#: The native function that forks and joins, by the name that generated code calls.
+PARALLEL = "tetragrad_parallel"
+
 _HAS_THREADS = sys.platform != "win32"
 
 _Parallel = ctypes.CFUNCTYPE(
@@ -40,7 +43,7 @@ _Start = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
 
 
 def run(function_address: int, argument_pointer: int, parts: int) -> None:
-    """Call the function for every part in ``range(parts)``; return when all are done."""
+    """Call the function for each part in ``range(parts)``; return when all are done."""
     _pool.started().parallel(_pool.address, function_address, argument_pointer, parts)
 
 
@@ -52,7 +55,7 @@ def state_address() -> int:
 
 def parallel_address() -> int:
     """The native function that forks and joins, for generated code to call."""
-    return _pool.native().module.address("tetragrad_parallel")
+    return _pool.native().module.address(PARALLEL)
 
 
 def num_threads() -> int:
@@ -153,7 +156,7 @@ class _Pool:
 
     def _load(self) -> _Native:
         module = load(self.object_code or pool_object_code())
-        parallel = _Parallel(module.address("tetragrad_parallel"))
+        parallel = _Parallel(module.address(PARALLEL))
         if not _HAS_THREADS:
             return _Native(module, parallel, _no_work, _no_workers, _no_work)
         return _Native(
