@@ -72,7 +72,8 @@ class JitFunction(Generic[P, R]):
                     return result
                 reason = reason or change
             reason = reason or self._difference(flattened, args, kwargs)
-            return self._capture(args, kwargs, flattened, key, reason)
+            captured_now: R = self._capture(args, kwargs, flattened, key, reason)
+            return captured_now
 
     @property
     def captures(self) -> tuple[Captured, ...]:
@@ -102,7 +103,9 @@ class JitFunction(Generic[P, R]):
         """The function bound to an instance, with captures of the instance's own."""
         if instance is None:
             return self
-        bound = _BoundJitFunction(self.captured_function, instance)
+        bound: _BoundJitFunction[Any, Any] = _BoundJitFunction(
+            self.captured_function, instance
+        )
         attributes = getattr(instance, "__dict__", None)
         if attributes is not None and hasattr(self, "_attribute"):
             # Found there from now on, and forgotten together with the instance.

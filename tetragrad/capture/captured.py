@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import is_
 from sys import getrefcount
 from typing import Any
 
@@ -179,10 +180,18 @@ class Captured:
         self._result_tensors = list(result_tensors)
         self._num_fresh = num_fresh
         self._settings = settings()
-        self._targets = None
+        self._targets: list[Storage] | None = None
         if all(isinstance(entry, FixedStorage) for entry in effects.written):
             self._targets = [entry.find(()) for entry in effects.written]
         self._grads = _unshared(effects, result_tensors)
+        self._grad_owners = [
+            source.handle
+            for source, _, _ in self._grads
+            if isinstance(source, FixedHandle)
+        ]
+        if len(self._grad_owners) < len(self._grads):
+            self._grad_owners = []
+        self._free_references = [HELD_BY_OWNER] * (2 * len(effects.grads))
         self._last_grads: list[Any] = [None] * len(effects.grads)
         self._last_storages: list[Any] = [None] * len(effects.grads)
 
@@ -256,17 +265,24 @@ class Captured:
 
         Making a hundred handles would take longer than everything else here.
         """
-        handle_references = list(map(getrefcount, self._last_grads))
-        storage_references = list(map(getrefcount, self._last_storages))
-        for index, (source, grad, output) in enumerate(self._grads):
-            owner = source.find(tensors)
-            if (
-                handle_references[index] == HELD_BY_OWNER
-                and storage_references[index] == HELD_BY_OWNER
-                and owner.grad is self._last_grads[index]
+        references = [
+            *map(getrefcount, self._last_grads),
+            *map(getrefcount, self._last_storages),
+        ]
+        owners = self._grad_owners or [
+            source.find(tensors) for source, _, _ in self._grads
+        ]
+        in_place = [owner.grad for owner in owners]
+        all_free = references == self._free_references
+        if all_free and all(map(is_, in_place, self._last_grads)):
+            for storage, (_, _, output) in zip(
+                self._last_storages, self._grads, strict=True
             ):
-                self._last_storages[index].value = maker.outputs[output]
-                continue
+                storage.value = maker.outputs[output]
+            return
+        for index, (owner, (_, grad, output)) in enumerate(
+            zip(owners, self._grads, strict=True)
+        ):
             owner.grad = None if grad is None else maker.make(grad)
             if output >= 0:
                 self._last_grads[index] = owner.grad

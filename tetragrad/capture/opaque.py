@@ -78,7 +78,6 @@ def _opaque(function: Any) -> str | None:
         return f"random.{name}()"
     if name in _FILE_METHODS and isinstance(owner, io.IOBase):
         return f"{name}() of a file"
-    is_date = isinstance(owner, type) and issubclass(owner, datetime.date)
-    if is_date and name in _DATE_METHODS:
-        return f"{owner.__name__}.{name}()"
+    if owner in (datetime.datetime, datetime.date) and name in _DATE_METHODS:
+        return f"datetime.{name}()"
     return None

@@ -35,7 +35,7 @@ class Presence:
 
     def holds(self, owner: Any) -> bool:
         """Whether the dict still has the same of the names."""
-        return self.used & owner.keys() == self.present
+        return bool(self.used & owner.keys() == self.present)
 
 
 class _Missing:

@@ -187,7 +187,7 @@ class PythonState:
         match value:
             case TensorBase():
                 # Only a tensor of a user's class can have attributes.
-                if getattr(value, "__dict__", None) is not None:
+                if type(value).__dictoffset__:
                     self._visit_object(value, name)
             case list() | deque():
                 self._visit_sequence(value, name)

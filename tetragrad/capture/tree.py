@@ -36,14 +36,14 @@ class Flattened:
 
     def describe(self, value: Any, path: str) -> Description:
         """Collect the parts of a value; returns its description."""
+        kind = type(value)
         if isinstance(value, TensorBase):
             self.tensors.append(value)
-            if getattr(value, "__dict__", None) is None:
+            if not kind.__dictoffset__:
                 return _TENSOR
             # A tensor of a user's class, whose attributes may be read too.
             self.objects.append((value, path))
             return (*_TENSOR, id(value))
-        kind = type(value)
         if kind in _EXACT or isinstance(value, enum.Enum):
             return ("exact", kind, value)
         if kind in _ROUNDED:
