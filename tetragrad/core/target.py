@@ -23,7 +23,22 @@ class Target:
     memory_bandwidth: float = 10e9
     arithmetic_rate: float = 50e9
     launch_seconds: float = 1e-6
+    #: Elements that make handing out one grid iteration pay; 1: they cost nothing.
+    iteration_elements: int = 1 << 13
+    #: Independent pieces that a large kernel should have.
+    pieces: int = 64
+    #: Vectors of a row that stay in registers from one pass over it to the next.
+    row_vectors: int = 0
+    #: The widest that ``vector_bytes`` may grow to for a long row.
+    longest_vector_bytes: int = 0
+    #: What neighbouring rows of a tile should be an odd multiple of apart.
+    line_bytes: int = 64
     features: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def has_free_iterations(self) -> bool:
+        """Whether hardware hands out grid iterations, as many as one likes."""
+        return self.iteration_elements <= 1
 
     def vector_lanes(self, itemsize: int) -> int:
         """Elements of this size that one vector register holds."""

@@ -9,7 +9,7 @@ from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Compute, Expression, Reduction, Scan
+from tetragrad.kernel.expression import Compute, Expression, Load, Reduction, Scan
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.build import GridPlan, Plan
@@ -44,9 +44,8 @@ WORTH_A_GRID = 1 << 15
 # A grid iteration should have about this many elements, so that handing it to a
 # thread costs little.
 CHUNK_ELEMENTS = 1 << 13
-# Independent pieces that a large kernel should have; a number of its own, so that
-# the order of a sum does not depend on the number of threads.
-ENOUGH_PIECES = 64
+# Lanes that one grid iteration has at least where hardware hands iterations out.
+NARROWEST = 128
 # Contractions: the side of a block of results, how many blocks a large kernel should
 # have, and the depth below which one is not divided.
 BLOCK_SIDE = 64
@@ -69,7 +68,7 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     cuts: list[Cut] = []
     stages: list[tuple[GridPlan, ...]] = []
     while True:
-        cut = choose_cut(rest)
+        cut = choose_cut(rest, target)
         if cut is None:
             break
         first, rest = apply_cut(rest, cut)
@@ -82,7 +81,7 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
 # --- cuts ---------------------------------------------------------------------------
 
 
-def choose_cut(kernel: Kernel) -> Cut | None:
+def choose_cut(kernel: Kernel, target: Target) -> Cut | None:
     """What should be computed first, if anything."""
     values = cuttable(kernel)
     for number, value in enumerate(values):
@@ -90,9 +89,21 @@ def choose_cut(kernel: Kernel) -> Cut | None:
             if not _runs_alone(values, value):
                 return Cut(number)
         if isinstance(value, Reduction):
-            cut = _cut_reduction(kernel, number, value)
+            cut = _cut_reduction(kernel, number, value, target)
             if cut is not None:
-                return cut
+                return _inner_cut(values, value) or cut
+    return None
+
+
+def _inner_cut(values: Sequence[Expression], value: Reduction) -> Cut | None:
+    """Take out a reduction inside one that is about to be cut.
+
+    Every part of the outer one would compute the inner one again.
+    """
+    inside = set(walk_until({}, value.body))
+    for number, entry in enumerate(values):
+        if isinstance(entry, Reduction) and entry in inside:
+            return Cut(number)
     return None
 
 
@@ -119,7 +130,9 @@ def _runs_alone(values: Sequence[Expression], scan: Scan) -> bool:
     return True
 
 
-def _cut_reduction(kernel: Kernel, number: int, value: Reduction) -> Cut | None:
+def _cut_reduction(
+    kernel: Kernel, number: int, value: Reduction, target: Target
+) -> Cut | None:
     """Divide a long reduction with few results; take out one that many repeat."""
     length = points_in(kernel, value.axes)
     results = points_in(kernel, value.free_axes)
@@ -128,9 +141,10 @@ def _cut_reduction(kernel: Kernel, number: int, value: Reduction) -> Cut | None:
     contraction = find_contraction(value)
     if contraction is not None and is_worth_packing(kernel, contraction):
         return _cut_contraction(kernel, number, contraction)
-    if results < ENOUGH_PIECES:
+    pieces = _pieces(kernel, value, target)
+    if pieces < target.pieces:
         longest = max(value.axes, key=lambda axis: kernel.axes[axis])
-        parts = _parts(kernel.axes[longest], length, results)
+        parts = _parts(kernel.axes[longest], length, pieces, target)
         if parts > 1:
             return Cut(number, longest, parts)
     if _is_repeated(kernel, value):
@@ -154,9 +168,26 @@ def _cut_contraction(
     return None if hosted_contraction(kernel) is not None else Cut(number)
 
 
-def _parts(size: int, length: int, results: int) -> int:
+def _pieces(kernel: Kernel, value: Reduction, target: Target) -> int:
+    """Grid iterations of a reduction: its results, or vectors of neighbouring ones."""
+    results = points_in(kernel, value.free_axes)
+    if not target.has_free_iterations:
+        return results
+    along_row = any(
+        entry.address.coefficient(axis) == 1
+        for entry in walk_until({}, value.body)
+        if isinstance(entry, Load)
+        for axis in value.axes
+    )
+    return results if along_row else -(-results // NARROWEST)
+
+
+def _parts(size: int, length: int, pieces: int, target: Target) -> int:
     """How many parts give every grid iteration enough to do."""
-    wanted = min(ENOUGH_PIECES // max(1, results), length // (CHUNK_ELEMENTS // 4))
+    shortest = CHUNK_ELEMENTS // 4
+    if target.has_free_iterations and pieces > 1:
+        shortest = SHORT_REDUCTION
+    wanted = min(target.pieces // max(1, pieces), length // shortest)
     return divisor_near(size, wanted)
 
 
@@ -282,9 +313,15 @@ def choose_transpose(
                     grid = tuple(
                         axis for axis in axes if axis not in (load_axis, store_axis)
                     )
-                    lanes = target.vector_lanes(lane_bytes(outputs))
                     return TransposePlan(
-                        group, grid, load_axis, store_axis, SQUARE_SIDE, lanes
+                        group,
+                        grid,
+                        load_axis,
+                        store_axis,
+                        SQUARE_SIDE,
+                        target.vector_lanes(lane_bytes(outputs)),
+                        target.line_bytes,
+                        target.has_free_iterations,
                     )
     return None
 
@@ -300,12 +337,43 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
     if ranked and ranked[0] in grid:
         best = ranked[0]
         grid = (*(axis for axis in grid if axis != best), best)
+        lanes, vectors = enough_blocks(kernel, grid, lanes, vectors, target)
         width = lanes * vectors
         chunk = choose_chunk(kernel, outputs, grid, width, target)
         return NestPlan(group, grid, (best,), lanes, vectors, chunk)
+    if inside:
+        lanes, vectors = row_in_registers(kernel.axes[inside[0]], lanes, vectors, target)
     rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
     chunk = choose_chunk(kernel, outputs, grid, rows, target)
     return NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows)
+
+
+def enough_blocks(
+    kernel: Kernel, grid: Sequence[int], lanes: int, vectors: int, target: Target
+) -> tuple[int, int]:
+    """Narrower iterations where wide ones are too few; lanes and vectors."""
+    if not target.has_free_iterations:
+        return lanes, vectors
+    points = points_in(kernel, grid)
+    while lanes * vectors > NARROWEST and points < target.pieces * lanes * vectors:
+        if vectors > 1:
+            vectors //= 2
+        else:
+            lanes //= 2
+    return lanes, vectors
+
+
+def row_in_registers(
+    row: int, lanes: int, vectors: int, target: Target
+) -> tuple[int, int]:
+    """Enough lanes and vectors to hold a whole row, where the target keeps it."""
+    if not target.row_vectors:
+        return lanes, vectors
+    itemsize = target.vector_bytes // lanes
+    longest = target.longest_vector_bytes // itemsize
+    while lanes < longest and lanes * target.row_vectors < row:
+        lanes *= 2
+    return lanes, max(vectors, min(target.row_vectors, -(-row // lanes)))
 
 
 def rank_vector_axes(
@@ -374,6 +442,8 @@ def choose_chunk(
         return 1
     last = grid[-1]
     size = kernel.axes[last]
+    if target.has_free_iterations:
+        return min(size, width)
     others = points_in(kernel, grid[:-1])
     axes = {axis for output in outputs for axis in output.axes}
     for point in points_of(outputs):

@@ -11,7 +11,7 @@ gathers are slow on many processors, since they had to be made safe against leak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
@@ -46,7 +46,8 @@ class TransposePlan:
     """A square of ``block`` by ``block`` positions of two axes a grid iteration.
 
     Stores run along ``store_axis``; loads that are contiguous along ``load_axis``
-    instead go through a tile.
+    instead go through a tile. ``at_once`` moves the whole square in one collective
+    step, instead of a row in each.
     """
 
     outputs: tuple[int, ...]
@@ -55,6 +56,8 @@ class TransposePlan:
     store_axis: int
     block: int
     lanes: int
+    line_bytes: int = CACHE_LINE_BYTES
+    at_once: bool = False
 
 
 def crossing_loads(
@@ -117,25 +120,39 @@ class _Square:
         loads = crossing_loads(self.outputs, self.plan.load_axis, self.plan.store_axis)
         tiles = {load: self.tile(scope.builder, load) for load in loads}
         statements: list[Statement] = [Alloc(tile) for tile in tiles.values()]
-        statements += loop(
-            scope.builder,
+        statements += self.rows(
+            scope,
             self.store_count,
-            lambda offset: self.fill(scope, tiles, offset),
+            lambda inner, offset: self.fill(inner, tiles, offset),
         )
-        return statements + loop(
-            scope.builder,
+        return statements + self.rows(
+            scope,
             self.load_count,
-            lambda offset: self.compute(scope, tiles, offset),
+            lambda inner, offset: self.compute(inner, tiles, offset),
         )
+
+    def rows(
+        self,
+        scope: Scope,
+        count: int,
+        body: Callable[[Scope, Affine], list[Statement]],
+    ) -> list[Statement]:
+        """Rows of the square: in a loop, or as one more collective axis."""
+        if not self.plan.at_once:
+            return loop(scope.builder, count, lambda offset: body(scope, offset))
+        axis = scope.builder.axis(count)
+        return body(scope.with_collective((axis, count)), axis_form(axis))
 
     def tile(self, builder: Builder, load: Load) -> Tile:
         """A square, contiguous along the stores, spread over the cache's sets.
 
         Vectors may overhang its end, so there is room to spare.
         """
-        rows = -(-self.store_count // self.plan.lanes) * self.plan.lanes
+        lanes = self.plan.lanes
+        lanes = fitting_strip(self.plan.store_axis, self.store_count, lanes, 1).lanes
+        rows = -(-self.store_count // lanes) * lanes
         shape = (rows, self.load_count)
-        line = CACHE_LINE_BYTES // load.dtype.itemsize
+        line = max(1, self.plan.line_bytes // load.dtype.itemsize)
         layout = Layout((1, odd_lines(rows, line)))
         return builder.tile("square", shape, load.dtype, Space.SHARED, layout)
 
