@@ -28,6 +28,7 @@ from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.reduce import Reduce
 from tetragrad.kernel.analysis import Analysis, Kind, is_leaf, work_per_element
+from tetragrad.kernel.epilogues import epilogue_end
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.online import online_contraction
@@ -69,10 +70,6 @@ def _one_each(order: Sequence[Node], wanted: Sequence[Node]) -> list[Group]:
     ]
 
 
-#: Movement in which no source element is read twice, and nothing is filled in.
-_ONE_TO_ONE = (moves.Reshape, moves.Permute, moves.Shrink, moves.Flip, moves.Stride)
-
-
 class _Fusion:
     """The decisions for one graph: which nodes go to memory."""
 
@@ -104,27 +101,51 @@ class _Fusion:
     def look_forwards(self) -> None:
         """Work and reads of each inline value; where each contraction's kernel ends.
 
-        A contraction's kernel ends as late as its result stays its own: the value
-        that goes to memory is the last of a chain, and readers see only that.
+        Contractions are met in order, so a later one sees what earlier ones store.
         """
-        chain: dict[Node, Node] = {}
-        continued: set[Node] = set()
+        index = {node: place for place, node in enumerate(self.order)}
         for node in self.order:
-            if is_leaf(node) or self._is_boundary(node):
-                self._read_from_memory(node)
-                if self.facts.is_contraction(node) and node not in self.facts.absorbed:
-                    chain[node] = node
+            self._describe(node)
+            if not self.facts.is_contraction(node) or node in self.facts.absorbed:
                 continue
-            before = self._chained_source(node, chain)
-            if before is not None:
-                chain[node] = chain[before]
-                continued.add(before)
-                self._read_from_memory(node)
+            end = epilogue_end(
+                node,
+                self.facts.users,
+                index,
+                self.wanted,
+                self.epilogues.keys(),
+                self._is_light,
+            )
+            self.in_memory.add(end)
+            self.epilogues[end] = node
+            if end is not node:
+                shape = node.sources[0].shape
+                self.note(end, f"epilogue of a contraction over {shape}")
+
+    def _describe(self, node: Node) -> None:
+        """Fill in work and reads of a node and of what it is made from."""
+        stack = [node]
+        while stack:
+            current = stack[-1]
+            if current in self.reads:
+                stack.pop()
+            elif self._is_stored_or_leaf(current):
+                self._read_from_memory(current)
             else:
-                self._read_inline(node)
-        for node, start in chain.items():
-            if node not in continued:
-                self._end_epilogue(node, start)
+                missing = [
+                    entry for entry in current.sources if entry not in self.reads
+                ]
+                stack.extend(missing)
+                if not missing:
+                    self._read_inline(current)
+
+    def _is_stored_or_leaf(self, node: Node) -> bool:
+        return is_leaf(node) or node in self.epilogues or self._is_boundary(node)
+
+    def _is_light(self, node: Node) -> bool:
+        """Whether an epilogue may read this value from outside."""
+        self._describe(node)
+        return len(self.reads[node]) <= MAXIMUM_EPILOGUE_READS
 
     def _read_from_memory(self, node: Node) -> None:
         self.work[node] = 0.0
@@ -145,33 +166,6 @@ class _Fusion:
         if not isinstance(node, Reduce) or node in self.facts.absorbed:
             return False
         return self.facts.kinds[node] is not Kind.GATHER
-
-    def _chained_source(self, node: Node, chain: dict[Node, Node]) -> Node | None:
-        """The source whose contraction's kernel goes on with this node, if any."""
-        for source in node.sources:
-            if source not in chain or source in self.in_memory:
-                continue
-            if self.facts.users[source] == [node] and self._continues(node, source):
-                return source
-        return None
-
-    def _continues(self, node: Node, source: Node) -> bool:
-        """Whether ``node`` treats ``source`` element by element, on nothing heavy."""
-        if isinstance(node, _ONE_TO_ONE):
-            return True
-        if not isinstance(node, ops.Elementwise):
-            return False
-        if node.dtype.itemsize > source.dtype.itemsize:
-            return False
-        others = [entry for entry in node.sources if entry is not source]
-        return all(len(self.reads[other]) <= MAXIMUM_EPILOGUE_READS for other in others)
-
-    def _end_epilogue(self, end: Node, start: Node) -> None:
-        self.in_memory.add(end)
-        self.epilogues[end] = start
-        if end is not start:
-            shape = start.sources[0].shape
-            self.note(end, f"epilogue of a contraction over {shape}")
 
     # --- decisions, backwards ----------------------------------------
 

@@ -1,0 +1,93 @@
+"""Where a contraction's kernel ends: the last value that is wholly its own.
+
+From the contraction on, a value belongs to its *region* if it is made from the
+region element by element, and otherwise from little. The kernel may end at any value
+of the region through which everything earlier in the region passes:
+
+    h = x @ w + b;   g = h * (1 + tanh(h));   y = g @ v
+
+h has two readers, but both lead to g, so the first kernel ends at g.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence, Set
+
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import movement as moves
+from tetragrad.graph.node import Node
+
+#: A longer epilogue would not stay in registers.
+LARGEST_REGION = 64
+
+#: Movement in which no source element is read twice, and nothing is filled in.
+ONE_TO_ONE = (moves.Reshape, moves.Permute, moves.Shrink, moves.Flip, moves.Stride)
+
+Users = Mapping[Node, Sequence[Node]]
+
+
+def epilogue_end(
+    start: Node,
+    users: Users,
+    index: Mapping[Node, int],
+    wanted: Set[Node],
+    taken: Set[Node],
+    is_light: Callable[[Node], bool],
+) -> Node:
+    """The last value at which the kernel of the contraction ``start`` may end.
+
+    ``index`` numbers the nodes in topological order; ``wanted`` go to memory
+    whatever happens, ``taken`` are the ends of other kernels; ``is_light`` says
+    whether an operand from outside is little to read.
+    """
+    region = _region(start, users, index, wanted, taken, is_light)
+    position = {node: place for place, node in enumerate(region)}
+    beyond = len(region)
+    end, furthest = start, -1
+    for place, node in enumerate(region):
+        # All earlier values must have their last reader here or before.
+        if furthest <= place and node.dtype.itemsize <= start.dtype.itemsize:
+            end = node
+        last = max((position.get(user, beyond) for user in users[node]), default=beyond)
+        furthest = max(furthest, beyond if node in wanted else last)
+    return end
+
+
+def _region(
+    start: Node,
+    users: Users,
+    index: Mapping[Node, int],
+    wanted: Set[Node],
+    taken: Set[Node],
+    is_light: Callable[[Node], bool],
+) -> list[Node]:
+    """The contraction and what is made of it, in topological order."""
+    region = [start]
+    members = {start}
+    waiting = [] if start in wanted else [(index[user], user) for user in users[start]]
+    heapq.heapify(waiting)
+    while waiting and len(region) < LARGEST_REGION:
+        _, node = heapq.heappop(waiting)
+        if node in members or node in taken:
+            continue
+        if not _belongs(node, members, users, is_light):
+            continue
+        region.append(node)
+        members.add(node)
+        if node not in wanted:
+            for user in users[node]:
+                heapq.heappush(waiting, (index[user], user))
+    return region
+
+
+def _belongs(
+    node: Node, members: Set[Node], users: Users, is_light: Callable[[Node], bool]
+) -> bool:
+    """Whether a reader of the region is part of it."""
+    if isinstance(node, ONE_TO_ONE):
+        # Read in two places, the contraction would be computed twice.
+        return len(users[node.sources[0]]) == 1
+    if not isinstance(node, ops.Elementwise):
+        return False
+    return all(source in members or is_light(source) for source in node.sources)
