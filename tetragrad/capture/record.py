@@ -288,8 +288,11 @@ class _Finish:
         values = [VALUE.__get__(storage) for storage in storages]
         self._buffers = engine.realize(values)
         for storage, buffer in zip(storages, self._buffers, strict=True):
-            if not storage.tracked:
+            # What the call made is handed out as replays do it, without its graph:
+            # reading it later would compute it again, fused with other things.
+            if not storage.tracked or id(storage) in self._fresh:
                 VALUE.__set__(storage, buffer)
+                storage.tracked = False
 
     def _captured(
         self,

@@ -22,10 +22,14 @@ from tetragrad.state.safetensors import (
     write_safetensors,
 )
 from tetragrad.state.tree import join, split
+from tetragrad.tensor import Tensor
+from tetragrad.tensor.randomness import default_generator
 
 FORMAT = "tetragrad checkpoint"
 VERSION = 1
-PARTS = ("model", "optimizer", "scheduler", "loader", "step", "extra", "rng")
+PARTS = (
+    "model", "optimizer", "scheduler", "loader", "step", "extra", "rng", "random",
+)  # fmt: skip
 
 
 class Stateful(Protocol):
@@ -47,6 +51,7 @@ class Checkpoint:
     step: int | None = None
     extra: Any = None
     rng: Any = None
+    random: Any = None
 
 
 def save_checkpoint(
@@ -63,7 +68,8 @@ def save_checkpoint(
     """Write the state of a training run to one file, atomically.
 
     ``extra`` takes any nesting of numbers, texts, tensors, arrays, lists, tuples and
-    dictionaries; ``rng`` the state of random generators.
+    dictionaries; ``rng`` the state of random generators of your own. That of
+    ``tetragrad.random`` is saved without being asked for.
     """
     objects = {
         "model": model,
@@ -72,6 +78,10 @@ def save_checkpoint(
         "loader": loader,
     }
     parts: dict[str, Any] = {"step": step, "extra": extra, "rng": rng}
+    generator = default_generator()
+    # Numbers, not a tensor: other programs that read the file find weights only.
+    words = generator.get_state().tolist()
+    parts["random"] = {"seed": generator.seed, "state": words}
     for name, value in objects.items():
         parts[name] = None if value is None else value.state_dict()
     metadata = {"format": FORMAT, "version": str(VERSION)}
@@ -90,10 +100,12 @@ def load_checkpoint(
     optimizer: Stateful | None = None,
     scheduler: Stateful | None = None,
     loader: Stateful | None = None,
+    random: bool = True,
 ) -> Checkpoint:
     """Read a checkpoint and restore the objects that are given.
 
-    The whole file is read and checked before the first object changes.
+    ``tetragrad.random`` continues where it was, too, unless ``random`` is false. The
+    whole file is read and checked before the first object changes.
     """
     file = open_safetensors(path)
     checkpoint = _read(file)
@@ -112,6 +124,10 @@ def load_checkpoint(
             )
     for name, value in wanted.items():
         value.load_state_dict(getattr(checkpoint, name))
+    if random and checkpoint.random is not None:
+        generator = default_generator()
+        generator.seed = checkpoint.random["seed"]
+        generator.set_state(Tensor(checkpoint.random["state"], dtype="uint32"))
     return checkpoint
 
 
