@@ -278,7 +278,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("program", "message"), MISTAKES, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(
+    ("program", "message"), MISTAKES, ids=[message for _, message in MISTAKES]
+)
 def test_mistakes(program: Any, message: str) -> None:
     with pytest.raises(GradientError) as caught:
         program(leaf(1.0, 2.0))

@@ -118,7 +118,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("program", "kind", "message"), MISTAKES, ids=lambda v: str(v)[:40]
+    ("program", "kind", "message"), MISTAKES, ids=[entry[-1] for entry in MISTAKES]
 )
 def test_message(
     program: Callable[[], Any], kind: type[Exception], message: str

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tile.kernels import TARGETS, check, compute, form, kernel_of, load
 
+from tests.tile.kernels import TARGETS, check, compute, form, kernel_of, load
 from tetragrad.core import dtypes
 from tetragrad.core.settings import settings
 from tetragrad.graph import elementwise as ops

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tile.kernels import TARGETS, check, compute, form, kernel_of, load
 
+from tests.tile.kernels import TARGETS, check, compute, form, kernel_of, load
 from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.reduce import Max, Sum

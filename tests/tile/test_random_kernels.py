@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from tile.kernels import TARGETS, check, compute, kernel_of, load
 
+from tests.tile.kernels import TARGETS, check, compute, kernel_of, load
 from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.reduce import Max, Sum
