@@ -98,7 +98,9 @@ class GraphBuilder:
         return kinds[self.random.integers(len(kinds))](source)
 
     def permuted(self, source: Node) -> Node:
-        return moves.Permute(source, tuple(self.random.permutation(source.ndim).tolist()))
+        return moves.Permute(
+            source, tuple(self.random.permutation(source.ndim).tolist())
+        )
 
     def shrunk(self, source: Node) -> Node:
         bounds = []
@@ -117,7 +119,9 @@ class GraphBuilder:
         return moves.Flip(source, (int(self.random.integers(source.ndim)),))
 
     def strided(self, source: Node) -> Node:
-        return moves.Stride(source, tuple(self.random.integers(1, 4, source.ndim).tolist()))
+        return moves.Stride(
+            source, tuple(self.random.integers(1, 4, source.ndim).tolist())
+        )
 
     def reshaped(self, source: Node) -> Node:
         factors = [
