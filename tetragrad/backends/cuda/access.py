@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.ptx import (
-    INDEX,
     WIDE_INDEX,
     Value,
     constant,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from tetragrad.backends.cuda.memory import Copies, DeviceMemory, Pool
 from tetragrad.backends.cuda.target import target_for
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DeviceError
-from tetragrad.core.settings import Settings, settings
+from tetragrad.core.settings import Settings
 from tetragrad.graph.node import Shape, size_of
 from tetragrad.tile.ir import Program
 
@@ -71,22 +72,27 @@ class CudaProgram(Executable):
         return self.facts.scratch_bytes
 
     def launch(self, addresses: Sequence[int]) -> None:
-        """Launch with device addresses of the slots and host ones of the scalars.
+        """Launch with device addresses of the slots and host ones of the scalars."""
+        pool = self._device.pool
+        # Freed at the end, and reused by nobody before these kernels have run.
+        scratch = [pool.allocate(size) for size in self.facts.scratch_bytes]
+        self.launch_all([*addresses, *(entry.address for entry in scratch)])
+
+    def launch_all(self, addresses: Sequence[int]) -> None:
+        """The same with the addresses of the scratch blocks at the end.
 
         The driver copies all parameters before this returns.
         """
-        facts, device = self.facts, self._device
+        device, first = self._device, self.facts.slots
         device.context.use()
-        # Freed at the end, and reused by nobody before these kernels have run.
-        scratch = [device.pool.allocate(size) for size in facts.scratch_bytes]
-        pointers = [*addresses[: facts.slots], *(entry.address for entry in scratch)]
-        cells = (ctypes.c_uint64 * max(1, len(pointers)))(*pointers)
-        places = [ctypes.addressof(cells) + 8 * n for n in range(len(pointers))]
-        places[facts.slots : facts.slots] = addresses[
-            facts.slots : facts.slots + facts.scalars
-        ]
+        cells = (ctypes.c_uint64 * max(1, len(addresses)))(*addresses)
+        places = [ctypes.addressof(cells) + 8 * n for n in range(len(addresses))]
+        last = first + self.facts.scalars
+        # A scalar is not an address for the kernel: the driver reads the cell itself.
+        places[first:last] = addresses[first:last]
         parameters = (ctypes.c_void_p * max(1, len(places)))(*places)
         for function, grid in self._functions:
+            device.recent.append(grid.name)
             driver.call(
                 "cuLaunchKernel",
                 function,
@@ -102,8 +108,38 @@ class CudaProgram(Executable):
                 None,
                 doing=f"launching {grid.name}",
             )
-        if settings().debug >= 2:
-            device.synchronize()
+
+
+class LaunchSequence:
+    """Launches in order, recorded as one once they come again with equal arguments."""
+
+    def __init__(
+        self,
+        device: CudaDevice,
+        programs: Sequence[CudaProgram],
+        starts: Sequence[int],
+        cells: np.ndarray,
+    ) -> None:
+        self._device = device
+        self._programs = programs
+        self._bounds = list(zip(starts, [*starts[1:], len(cells)], strict=True))
+        self._cells = cells
+        self._last = b""
+        self._graph: driver.Graph | None = None
+
+    def __call__(self) -> None:
+        arguments = self._cells.tobytes()
+        if arguments != self._last:
+            self._graph, self._last = None, arguments
+            self._launch()
+            return
+        if self._graph is None:
+            self._graph = driver.Graph(self._device.context, self._launch)
+        self._graph.launch()
+
+    def _launch(self) -> None:
+        for program, (start, stop) in zip(self._programs, self._bounds, strict=True):
+            program.launch_all(self._cells[start:stop].tolist())
 
 
 class CudaDevice(Device):
@@ -124,6 +160,8 @@ class CudaDevice(Device):
         self.target = target
         self.pool = Pool(self.context)
         self._copies = Copies(self.context)
+        # Names of the kernels launched last: one of them is to blame for a fault.
+        self.recent: deque[str] = deque(maxlen=4)
 
     # --- code --------------------------------------------------------------------
 
@@ -157,11 +195,27 @@ class CudaDevice(Device):
 
     def copy_out(self, memory: DeviceMemory, shape: Shape, dtype: DType) -> np.ndarray:
         nbytes = size_of(shape) * dtype.itemsize
+        self.synchronize()
         found = self._copies.to_host(memory.address, nbytes)
         return found.view(dtype.numpy).reshape(shape)
 
     def synchronize(self) -> None:
-        self.context.synchronize()
+        try:
+            self.context.synchronize()
+        except DeviceError as error:
+            names = ", ".join(self.recent)
+            raise DeviceError(f"{error}; launched last: {names}") from error
+
+    # --- launches ----------------------------------------------------------------
+
+    def prepare(
+        self,
+        executables: Sequence[Executable],
+        starts: Sequence[int],
+        cells: np.ndarray,
+    ) -> Callable[[], None]:
+        programs = [entry for entry in executables if isinstance(entry, CudaProgram)]
+        return LaunchSequence(self, programs, starts, cells)
 
 
 def _number_of(name: str) -> int:

@@ -2,7 +2,7 @@
 
 Nothing happens when this module is imported. Every call's status is checked; an
 error says what was attempted, and the driver's name and text for what went wrong.
-Why not the ``cuda-bindings`` package: docs/decisions/0006-cuda-driver-through-ctypes.md.
+Why not a package: docs/decisions/0006-cuda-driver-through-ctypes.md.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
+from collections.abc import Callable
 from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint64, c_void_p
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ _MAXIMUM_DYNAMIC_SHARED = 8
 _STREAM_NON_BLOCKING = 1
 _INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES = 3, 4, 5, 6
 _INPUT_PTX = 1
+_CAPTURE_RELAXED = 2
 _LOG_BYTES = 16384
 #: Static shared memory ends here; more must be asked for by function attribute.
 _PLAIN_SHARED_BYTES = 48 * 1024
@@ -99,7 +101,7 @@ class Context:
         if not 0 <= number < count:
             raise DeviceError(
                 f"there is no GPU number {number}; the driver offers {count}",
-                hint='use "cuda:0" to "cuda:{count - 1}"' if count else None,
+                hint=f'use "cuda:0" to "cuda:{count - 1}"' if count else None,
             )
         doing = f"opening cuda:{number}"
         self.device = c_int()
@@ -248,6 +250,42 @@ class Event:
         return milliseconds.value / 1e3
 
 
-def address(value: int) -> c_uint64:
-    """A device address as the driver wants it."""
-    return c_uint64(value)
+# --- recorded launches ---------------------------------------------------------------
+
+
+class Graph:
+    """Launches that were recorded once, and are repeated by a single call."""
+
+    def __init__(self, context: Context, record: Callable[[], None]) -> None:
+        self._context = context
+        context.use()
+        recorded, self.handle = c_void_p(), c_void_p()
+        doing = "recording launches"
+        call("cuStreamBeginCapture_v2", context.stream, _CAPTURE_RELAXED, doing=doing)
+        try:
+            record()
+        finally:
+            call("cuStreamEndCapture", context.stream, byref(recorded), doing=doing)
+        call(
+            "cuGraphInstantiateWithFlags",
+            byref(self.handle),
+            recorded,
+            c_uint64(0),
+            doing=doing,
+        )
+        call("cuGraphDestroy", recorded, doing=doing)
+
+    def launch(self) -> None:
+        """Run everything again, with the arguments it was recorded with."""
+        self._context.use()
+        call(
+            "cuGraphLaunch",
+            self.handle,
+            self._context.stream,
+            doing="repeating recorded launches",
+        )
+
+    def __del__(self) -> None:
+        library = _library()
+        if library is not None and self.handle:
+            library.cuGraphExecDestroy(self.handle)

@@ -141,20 +141,32 @@ def run_width(program: Program, grid: Grid) -> int:
 
 
 def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
-    """Threads of a block: as many as the widest statement has work for."""
-    wanted = WARP
+    """Threads of a block: one for each column of a product, where there is one.
+
+    Otherwise as many as the widest statement has work for.
+    """
+    columns = [
+        statement.columns
+        for statement in statements_in(grid.body)
+        if isinstance(statement, Mma)
+    ]
+    if columns:
+        return _whole_warps(min(PRODUCT_THREADS, max(columns)))
+    wanted = [1]
     for statement in statements_in(grid.body):
-        if isinstance(statement, Mma):
-            wanted = max(wanted, min(PRODUCT_THREADS, statement.columns))
         if not isinstance(statement, Collective):
             continue
         spread = homes.spread(statement)
         if spread is Spread.LANES:
-            wanted = max(wanted, wanted_threads(statement.axes, width, flat=False))
+            wanted.append(wanted_threads(statement.axes, width, flat=False))
         elif spread is Spread.FLAT:
             count = wanted_threads(statement.axes, width, flat=True)
-            wanted = max(wanted, min(count, FLAT_THREADS))
-    return min(MOST_THREADS, -(-wanted // WARP) * WARP)
+            wanted.append(min(count, FLAT_THREADS))
+    return _whole_warps(min(MOST_THREADS, max(wanted)))
+
+
+def _whole_warps(threads: int) -> int:
+    return -(-threads // WARP) * WARP
 
 
 class _GridEmitter:

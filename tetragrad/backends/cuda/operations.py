@@ -7,6 +7,7 @@ integers by zero without a trap but with any result, and clamps shifts on its ow
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 from tetragrad.backends.cuda import formats
@@ -54,6 +55,15 @@ REDUCTIONS = {
     reduce.Sum: op.Add,
     reduce.Prod: op.Mul,
     reduce.Max: op.Maximum,
+}
+
+
+_RELATIONS: dict[str, Callable[..., bool]] = {
+    "lt": operator.lt,
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "neu": operator.ne,
+    "nan": lambda lhs, rhs: lhs != lhs or rhs != rhs,
 }
 
 
@@ -112,7 +122,7 @@ class Operations:
 
     def narrowed(self, value: Value) -> Value:
         """A 32-bit result as its narrow integer dtype holds it."""
-        if value.dtype.bits >= 32:
+        if value.dtype.bits >= 32 or not value.dtype.is_integer:
             return value
         narrow = f"{'s' if value.dtype.is_signed else 'u'}{value.dtype.bits}"
         wide = arithmetic_type(value.dtype)
@@ -222,6 +232,9 @@ class Operations:
         return self._compare("eq", lhs, rhs)
 
     def _compare(self, relation: str, lhs: Value, rhs: Value) -> Value:
+        if lhs.constant is not None and rhs.constant is not None:
+            holds = _RELATIONS[relation](lhs.constant, rhs.constant)
+            return constant(holds, dtypes.bool_)
         name = f"setp.{relation}.{arithmetic_type(lhs.dtype)}"
         return self.builder.compute(name, dtypes.bool_, lhs, rhs)
 

@@ -15,12 +15,17 @@ _COMMON = Target(
     architecture="sm_80",
     units=108,
     vector_bytes=VECTOR_THREADS * BYTES_PER_THREAD,
-    registers=16,
+    registers=32,
     shared_bytes=160 * 1024,
     cache_bytes=40 * 1024 * 1024,
     memory_bandwidth=1.5e12,
     arithmetic_rate=19.5e12,
     launch_seconds=3e-6,
+    iteration_elements=1,
+    pieces=1024,
+    row_vectors=8,
+    longest_vector_bytes=1024 * BYTES_PER_THREAD,
+    line_bytes=4,
     features=frozenset({"gpu"}),
 )
 

@@ -91,7 +91,7 @@ class TileHomes:
         """How the points of a statement are divided among threads."""
         if not statement.axes:
             return Spread.EVERYWHERE
-        accesses = [entry for entry in accesses_of(statement)]
+        accesses = list(accesses_of(statement))
         if any(entry.tile.name in self.lanes for entry in accesses):
             return Spread.LANES
         held = [entry for entry in accesses if entry.tile.name in self.everywhere]

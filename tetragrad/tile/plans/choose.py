@@ -135,7 +135,6 @@ def _cut_reduction(
 ) -> Cut | None:
     """Divide a long reduction with few results; take out one that many repeat."""
     length = points_in(kernel, value.axes)
-    results = points_in(kernel, value.free_axes)
     if length <= SHORT_REDUCTION or work(kernel, value) < WORTH_A_GRID:
         return None
     contraction = find_contraction(value)
@@ -342,7 +341,9 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         chunk = choose_chunk(kernel, outputs, grid, width, target)
         return NestPlan(group, grid, (best,), lanes, vectors, chunk)
     if inside:
-        lanes, vectors = row_in_registers(kernel.axes[inside[0]], lanes, vectors, target)
+        lanes, vectors = row_in_registers(
+            kernel.axes[inside[0]], lanes, vectors, target
+        )
     rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
     chunk = choose_chunk(kernel, outputs, grid, rows, target)
     return NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows)

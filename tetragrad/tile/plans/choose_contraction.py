@@ -29,6 +29,10 @@ DEPTH_BYTES = 1024
 MOST_COLUMNS = 1024
 PACKED_BYTES = 512 * 1024
 MAXIMUM_MICRO_ROWS = 14
+# Sides of the squares that grid iterations of a GPU compute, the best first, and the
+# depth that is packed at once.
+SQUARE_SIDES = (128, 64, 32)
+SQUARE_DEPTH = 16
 # Operations an element of packing takes, where vectors cannot be moved as a whole.
 SCATTERED_PACKING = 1.0
 
@@ -47,11 +51,55 @@ def choose_contraction(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> ContractionPlan:
     """The cheaper of the two ways to put one operand on vector lanes."""
+    if target.has_free_iterations:
+        swap = _columns_are_rows(kernel, contraction)
+        contraction = contraction.swapped() if swap else contraction
+        return _square_plan(kernel, contraction, target, swap=swap)
     plans = [
         _plan(kernel, contraction, target, swap=False),
         _plan(kernel, contraction.swapped(), target, swap=True),
     ]
     return min(plans, key=lambda plan: _cost(kernel, contraction, plan))
+
+
+def _columns_are_rows(kernel: Kernel, contraction: Contraction) -> bool:
+    """Whether results are contiguous along the rows, so that those belong on lanes."""
+    innermost = in_output_order(kernel, contraction.columns)[-1]
+    return all(
+        output.address.coefficient(innermost) != 1 for output in kernel.outputs
+    ) and any(
+        output.address.coefficient(axis) == 1
+        for output in kernel.outputs
+        for axis in contraction.rows
+    )
+
+
+def _square_plan(
+    kernel: Kernel, contraction: Contraction, target: Target, *, swap: bool
+) -> ContractionPlan:
+    """A square of results a grid iteration, all of whose sums stay in registers."""
+    batches = points_in(kernel, contraction.batch)
+    row_axes = in_output_order(kernel, contraction.rows)
+    column_axes = in_output_order(kernel, contraction.columns)
+    itemsize = register_bytes(contraction.reduction.accumulator)
+    for side in SQUARE_SIDES:
+        rows = block_of(kernel, row_axes, side)
+        columns = block_of(kernel, column_axes, side)
+        count = batches * blocks_in(kernel, rows) * blocks_in(kernel, columns)
+        if count >= target.units:
+            break
+    depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
+    return ContractionPlan(
+        swap=swap,
+        batch=contraction.batch,
+        rows=rows,
+        columns=columns,
+        depth=block_of(kernel, depth_axes, SQUARE_DEPTH),
+        micro_rows=rows.size(kernel),
+        micro_columns=columns.size(kernel),
+        lanes=target.vector_lanes(itemsize),
+        at_once=True,
+    )
 
 
 def _plan(

@@ -110,7 +110,7 @@ class ContractionPlan:
     ``swap`` exchanges the operands: the second one's columns are on vector lanes.
     A grid iteration computes one block of rows by one of columns; the micro-kernel
     keeps ``micro_rows`` by ``micro_columns`` results in registers; packing moves
-    ``lanes`` elements at once.
+    ``lanes`` elements at once, or ``at_once`` the whole block.
     """
 
     swap: bool
@@ -121,6 +121,7 @@ class ContractionPlan:
     micro_rows: int
     micro_columns: int
     lanes: int
+    at_once: bool = False
 
 
 def find_contraction(value: Expression) -> Contraction | None:

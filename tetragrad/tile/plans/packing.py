@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tetragrad.kernel.affine import ZERO, Affine
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Expression, Guard, Select, forms_of, literal
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Layout, Map, Space, Statement, Tile
@@ -92,7 +92,8 @@ class Operand:
     """One side of a contraction: its values, and its blocks along depth and side.
 
     ``lanes_along_side`` says that the micro-kernel reads whole vectors along the
-    side; otherwise it reads single elements, and either order will do.
+    side; otherwise it reads single elements, and either order will do. ``at_once``
+    packs the block in one collective step.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Operand:
     side: Block
     lanes: int
     lanes_along_side: bool
+    at_once: bool = False
 
     @cached_property
     def depth_runs(self) -> list[Run]:
@@ -186,7 +188,11 @@ class _Packing:
         def step(offset: Affine) -> list[Statement]:
             return self._loops(others, *self._bind(run, offset, scope, position))
 
-        return loop(scope.builder, run.extent, step, unroll=True)
+        if not self.operand.at_once:
+            return loop(scope.builder, run.extent, step, unroll=True)
+        axis = scope.builder.axis(run.extent)
+        wider = scope.with_collective((axis, run.extent))
+        return self._loops(others, *self._bind(run, axis_form(axis), wider, position))
 
     def _strips(self, scope: Scope, position: _Position) -> list[Statement]:
         """Vectors along one run: a strip gives the offset, then the run is bound."""

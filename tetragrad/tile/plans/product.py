@@ -121,7 +121,8 @@ class _Product:
             self.plan.depth,
             rows.block,
             self.plan.lanes,
-            lanes_along_side=False,
+            lanes_along_side=self.plan.at_once,
+            at_once=self.plan.at_once,
         )
         rhs = Operand(
             "rhs",
@@ -131,11 +132,14 @@ class _Product:
             columns.block,
             self.plan.lanes,
             lanes_along_side=True,
+            at_once=self.plan.at_once,
         )
         lhs_tile = lhs.tile(self.builder, self.row_panels * self.plan.micro_rows)
         rhs_tile = rhs.tile(self.builder, self.column_panels * self.plan.micro_columns)
         statements: list[Statement] = [Alloc(lhs_tile), Alloc(rhs_tile)]
         places = _Places(scope, rows, columns, None)
+        if self.depth_steps > 1 and self.row_panels == self.column_panels == 1:
+            return statements + self.in_registers(places, lhs, rhs, lhs_tile, rhs_tile)
         if self.depth_steps > 1:
             gathered = self.gathering_tile()
             places = replace(places, gathered=gathered)
@@ -156,6 +160,25 @@ class _Product:
                 )
             )
         return statements
+
+    def in_registers(
+        self,
+        places: _Places,
+        lhs: Operand,
+        rhs: Operand,
+        lhs_tile: Tile,
+        rhs_tile: Tile,
+    ) -> list[Statement]:
+        """A block that is one micro-tile: its sums never leave the registers."""
+        accumulator, statements = self.accumulator()
+
+        def depth_block(inner: Scope, depth: Placed) -> list[Statement]:
+            steps = pack(lhs, inner, depth, places.rows, lhs_tile)
+            steps += pack(rhs, inner, depth, places.columns, rhs_tile)
+            return [*steps, self.product(accumulator, lhs_tile, rhs_tile, ZERO, ZERO)]
+
+        statements += self.depth_loops(places.scope, self.plan.depth.outer, depth_block)
+        return statements + self.epilogue(places, accumulator, ZERO, ZERO, ZERO, ZERO)
 
     def depth_loops(
         self,
@@ -230,15 +253,33 @@ class _Product:
         self, places: _Places, lhs: Tile, rhs: Tile, row: Affine, column: Affine
     ) -> list[Statement]:
         """One micro-tile for one depth block."""
-        plan = self.plan
+        tile, statements = self.accumulator(places.gathered, row, column)
+        statements.append(self.product(tile, lhs, rhs, row, column))
+        if places.gathered is None:
+            return statements + self.epilogue(places, tile, row, column, ZERO, ZERO)
+        extents, indices = self.micro_axes(row, column)
+        value = TileLoad(tile, indices_of(extents))
+        return [*statements, Map(extents, places.gathered, indices, value)]
+
+    def accumulator(
+        self, gathered: Tile | None = None, row: Affine = ZERO, column: Affine = ZERO
+    ) -> tuple[Tile, list[Statement]]:
+        """A micro-tile of registers, holding zero or what was gathered so far."""
         dtype = self.contraction.reduction.accumulator
-        shape = (plan.micro_rows, plan.micro_columns)
+        shape = (self.plan.micro_rows, self.plan.micro_columns)
         tile = self.builder.tile("accumulator", shape, dtype)
         extents, indices = self.micro_axes(row, column)
         start: Expression = literal(0, dtype)
-        if places.gathered is not None:
-            start = TileLoad(places.gathered, indices)
-        product = Mma(
+        if gathered is not None:
+            start = TileLoad(gathered, indices)
+        return tile, [Alloc(tile), Map(extents, tile, indices_of(extents), start)]
+
+    def product(
+        self, tile: Tile, lhs: Tile, rhs: Tile, row: Affine, column: Affine
+    ) -> Statement:
+        """One depth block's contribution to a micro-tile."""
+        plan = self.plan
+        return Mma(
             tile,
             lhs,
             rhs,
@@ -248,13 +289,6 @@ class _Product:
             (ZERO, row),
             (ZERO, column),
         )
-        begin = Map(extents, tile, indices_of(extents), start)
-        statements: list[Statement] = [Alloc(tile), begin, product]
-        if places.gathered is None:
-            return statements + self.epilogue(places, tile, row, column, ZERO, ZERO)
-        extents, indices = self.micro_axes(row, column)
-        value = TileLoad(tile, indices_of(extents))
-        return [*statements, Map(extents, places.gathered, indices, value)]
 
     def epilogue(
         self,
