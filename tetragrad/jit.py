@@ -55,6 +55,8 @@ class JitFunction(Generic[P, R]):
         self.captured_function = function
         self._captures: dict[Any, list[Captured]] = {}
         self._reasons: list[str] = []
+        #: Arguments with which a call found pending state, and was not captured.
+        self._deferred: set[Any] = set()
         self._lock = threading.RLock()
         self._title = getattr(function, "__qualname__", type(function).__name__)
 
@@ -85,6 +87,7 @@ class JitFunction(Generic[P, R]):
         with self._lock:
             self._captures.clear()
             self._reasons.clear()
+            self._deferred.clear()
 
     def explain(self) -> str:
         """What each capture launches, reads and writes, and why there are several."""
@@ -133,10 +136,20 @@ class JitFunction(Generic[P, R]):
     ) -> Any:
         self._check_count(reason)
         # Recording brings the compiler along, so it is imported when it is needed.
-        from tetragrad.capture.record import record
+        from tetragrad.capture.record import DEFERRED, record
 
-        outcome = record(self.captured_function, args, kwargs, flattened, self._title)
-        self._reasons.append(outcome.reason or reason)
+        outcome = record(
+            self.captured_function,
+            args,
+            kwargs,
+            flattened,
+            self._title,
+            may_defer=key not in self._deferred,
+        )
+        if outcome.reason == DEFERRED:
+            self._deferred.add(key)
+        else:
+            self._reasons.append(outcome.reason or reason)
         after = Flattened()
         if self._key(after, args, kwargs)[0] != key[0]:
             raise CaptureError(

@@ -48,6 +48,10 @@ class Outcome:
     reason: str = ""
 
 
+#: The reason that a call which found pending state gives.
+DEFERRED = "state was still pending"
+
+
 class _Unrepeatable(Exception):
     """The function did something that is allowed, but that no replay can repeat."""
 
@@ -58,8 +62,13 @@ def record(
     kwargs: dict[str, Any],
     flattened: Flattened,
     title: str,
+    *,
+    may_defer: bool,
 ) -> Outcome:
     """Call a function and capture the call.
+
+    With ``may_defer``, a call that finds state still pending (a model that was just
+    made) runs as it would uncaptured, and gives no capture.
 
     Raises:
         CaptureError: the function did something that must not be captured; all
@@ -68,12 +77,12 @@ def record(
     # Its state must come from outside, or each replay would start it anew.
     default_generator()
     recorder = Recorder()
-    watch = Watch(recorder)
+    watch = Watch(recorder, may_defer=may_defer)
     state = PythonState(recorder)
     with capture.recording(recorder), watching(watch):
         try:
             for tensor in flattened.tensors:
-                watch.read_value(STORAGE.__get__(tensor))
+                watch.read_argument(STORAGE.__get__(tensor))
             state.visit(function, title)
             for value, name in flattened.objects:
                 state.visit(value, name)
@@ -83,7 +92,11 @@ def record(
             if recorder.error is not None:
                 raise recorder.error
             state.check_generators()
-            return _Finish(recorder, watch, state, flattened.tensors).outcome(result)
+            finish = _Finish(recorder, watch, state, flattened.tensors)
+            if recorder.is_deferred:
+                finish.describe_result(result)
+                return Outcome(result, None, DEFERRED)
+            return finish.outcome(result)
         except CaptureError:
             watch.roll_back()
             # An error that the function caught and turned into another is ours too.
@@ -119,9 +132,7 @@ class _Finish:
         self._made: dict[int, FreshTensor] = {}
 
     def outcome(self, result: Any) -> Outcome:
-        flattened = Flattened()
-        description = flattened.describe(result, "the result")
-        self._check_result(flattened)
+        flattened, description = self.describe_result(result)
         changes = self.state.effects()
         try:
             tensors = [self._source(entry) for entry in flattened.tensors]
@@ -143,6 +154,17 @@ class _Finish:
         )
         captured = self._captured(final, effects, description, tensors)
         return Outcome(result, captured)
+
+    def describe_result(self, result: Any) -> tuple[Flattened, Description]:
+        """Take the result apart.
+
+        Raises:
+            CaptureError: a replay could not give such a result.
+        """
+        flattened = Flattened()
+        description = flattened.describe(result, "the result")
+        self._check_result(flattened)
+        return flattened, description
 
     # --- results ---------------------------------------------------------------
 

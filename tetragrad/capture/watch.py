@@ -78,8 +78,9 @@ class WriteNote:
 class Watch:
     """What one capture does to tensors that existed before it."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, *, may_defer: bool) -> None:
         self.recorder = recorder
+        self._may_defer = may_defer
         self.inputs: dict[int, tuple[Storage, Buffer]] = {}
         self.written: dict[int, WriteNote] = {}
         self.handles: dict[int, HandleNote] = {}
@@ -102,9 +103,21 @@ class Watch:
             return cast(Node, VALUE.__get__(storage))
         return self._first_read(storage)
 
+    def read_argument(self, storage: Storage) -> None:
+        """Take the value of an argument, which is computed first if it is pending."""
+        if id(storage) not in self.inputs:
+            self._take(storage, VALUE.__get__(storage))
+
     def _first_read(self, storage: Storage) -> Node:
         """Take a storage's value as an input of the capture."""
         node: Node = VALUE.__get__(storage)
+        if self._may_defer and not isinstance(node, Buffer) and not storage.tracked:
+            # Computed on its own, it could not be fused with what reads it.
+            self.recorder.defer(engine.remembered())
+            return node
+        return self._take(storage, node)
+
+    def _take(self, storage: Storage, node: Node) -> Node:
         with capture.recording(None):
             buffer = engine.realize([node])[0]
         if buffer in self._buffers:

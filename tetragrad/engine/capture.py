@@ -41,12 +41,21 @@ class Recorder:
         self.host_data: list[Buffer] = []
         #: Replaces the engine's memory of what has run.
         self.realized: WeakKeyDictionary[Node, Buffer] = WeakKeyDictionary()
+        #: Whether the call is left to run as it would uncaptured.
+        self.is_deferred = False
         #: What was read of dicts that tell by themselves: the dict's id, and the key.
         self.read_keys: set[tuple[int, str]] = set()
         #: The profile function that sees the captured code, while that runs.
         self.observer: Callable[..., None] | None = None
         #: The first thing that a replay could not repeat, even if it was caught.
         self.error: CaptureError | None = None
+
+    def defer(self, remembered: WeakKeyDictionary[Node, Buffer]) -> None:
+        """Go on as an uncaptured call, which may reuse all that has run before."""
+        if not self.is_deferred:
+            self.is_deferred = True
+            remembered.update(self.realized)
+            self.realized = remembered
 
     def refuse(self, what: str, hint: str) -> None:
         """Raise CaptureError for something at the user's line; remember it."""

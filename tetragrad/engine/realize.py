@@ -41,6 +41,11 @@ def known_values() -> WeakKeyDictionary[Node, Buffer]:
     return _realized if recorder is None else recorder.realized
 
 
+def remembered() -> WeakKeyDictionary[Node, Buffer]:
+    """What has run, for a recorder that gives up."""
+    return _realized
+
+
 def realize(nodes: Sequence[Node]) -> list[Buffer]:
     """Compute the values of nodes, all together, and give their buffers."""
     with _lock, capture.unobserved():
@@ -72,7 +77,9 @@ def without_markers(nodes: Sequence[Node]) -> list[Node]:
     replacements: dict[Node, Node] = {}
     order = list(walk(nodes, stop=realized.__contains__))
     for node in order:
-        known = realized.get(node)
+        # A constant stays one, also where it was once computed: the kernels, and with
+        # them the last bits, must not depend on what ran before.
+        known = None if isinstance(node, Constant) else realized.get(node)
         if known is not None:
             replacements[node] = known
         elif isinstance(node, Marker):
@@ -208,7 +215,7 @@ def device(name: str) -> Device:
 def read_buffer(buffer: Buffer) -> np.ndarray:
     """The elements of a buffer, sharing its memory; do not write to it."""
     capture.refuse_reading()
-    return device(buffer.device).copy_out(buffer.memory, buffer.shape, buffer.dtype)
+    return device(buffer.buffer_device).copy_out(buffer.memory, buffer.shape, buffer.dtype)
 
 
 def from_array(array: np.ndarray, device_name: str) -> Buffer:
