@@ -27,7 +27,7 @@ def place(
 ) -> Schedule:
     """The schedule for kernels that are already in order."""
     results = results_of(outputs)
-    arguments = {
+    arguments: dict[Node, Argument] = {
         node: Argument(Source.LEAF, i) for i, node in enumerate(structure.buffers)
     }
     arguments |= {node: Argument(Source.OUTPUT, i) for i, node in enumerate(results)}

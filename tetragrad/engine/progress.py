@@ -13,7 +13,7 @@ PATIENCE = 1.0
 INTERVAL = 0.1
 _ERASE = "\r\033[K"
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", covariant=True)
 
 
 class SizedIterable(Sized, Iterable[Item], Protocol[Item]):

@@ -8,6 +8,7 @@ the same shape; broadcasting is movement and happens before.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -26,9 +27,8 @@ class Elementwise(Node):
     __slots__ = ()
     accepts: ClassVar[str] = "numbers"
 
-    @staticmethod
-    def evaluate(*operands: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    #: The definition, on one array for each operand.
+    evaluate: ClassVar[Callable[..., np.ndarray]]
 
     @classmethod
     def apply(cls, dtype: DType, *operands: np.ndarray) -> np.ndarray:
@@ -233,7 +233,9 @@ class Transcendental(Unary):
     float64_function: ClassVar[np.ufunc]
 
     @classmethod
-    def _in_float64(cls, operand: np.ndarray, function: np.ufunc) -> np.ndarray:
+    def _in_float64(
+        cls, operand: np.ndarray, function: Callable[..., np.ndarray]
+    ) -> np.ndarray:
         wide = np.asarray(operand, np.float64)
         return np.asarray(function(wide)).astype(operand.dtype)
 
@@ -575,9 +577,9 @@ class Pow(Binary):
 
     def gradient(self, upstream: Node) -> tuple[Node, Node]:
         zero, one = full_like(self, 0.0), full_like(self, 1.0)
-        slope = Mul(self.rhs, Pow(self.lhs, Sub(self.rhs, one)))
+        inner = Mul(self.rhs, Pow(self.lhs, Sub(self.rhs, one)))
         # x**0 is 1 for every x, so its slope is 0 even where x**-1 is not finite.
-        slope = Where(Eq(self.rhs, zero), zero, slope)
+        slope = Where(Eq(self.rhs, zero), zero, inner)
         # 0**y is flat in y for y >= 0, where log(0) * 0 would be NaN.
         flat = And(Eq(self.lhs, zero), Not(Lt(self.rhs, zero)))
         growth = Where(flat, zero, Mul(self, Log(self.lhs)))
@@ -689,7 +691,7 @@ class Xor(Binary):
 
 
 def _shift_out(
-    lhs: np.ndarray, rhs: np.ndarray, limit: np.ndarray
+    lhs: np.ndarray, rhs: np.ndarray, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """A shift count inside the width, and where the real one was outside it."""
     outside = (rhs < 0) | (rhs >= limit)

@@ -440,8 +440,8 @@ def fold(source: Node, dim: int, stride: int, dilation: int, length: int) -> Nod
     source = pad(source, tuple(widened), 0)
     source = Reshape(source, (*before, count, phases, stride, *after))
     rows = -(-length // stride)
-    skewed = Sum(Skew(source, dim, 1, 0, rows), (dim + 1,))
-    joined = Reshape(skewed, (*before, rows * stride, *after))
+    summed = Sum(Skew(source, dim, 1, 0, rows), (dim + 1,))
+    joined = Reshape(summed, (*before, rows * stride, *after))
     cut = tuple(
         (0, length if axis == dim else size) for axis, size in enumerate(joined.shape)
     )

@@ -64,7 +64,9 @@ class Analysis:
                 self.users[source].append(node)
         self.reduces = {node for node in order if isinstance(node, Reduce)}
         self._constant_dims: dict[Node, frozenset[int]] = {}
-        self.kinds = {node: self._kind(node) for node in order if node in self.reduces}
+        self.kinds: dict[Node, Kind] = {
+            node: self._kind(node) for node in order if node in self.reduces
+        }
         #: Inner sums, by the outer sum that they become part of.
         self.absorbed: dict[Node, Node] = {}
         self._absorb_nested_sums()

@@ -348,7 +348,8 @@ class _Fusion:
     def _row_values(self, node: Node) -> list[Node]:
         """The elementwise values that a node is made of, down to its Expands."""
         found: list[Node] = []
-        stack, seen = [node], set()
+        stack = [node]
+        seen: set[Node] = set()
         while stack and len(seen) < 64:
             current = stack.pop()
             if current in seen:

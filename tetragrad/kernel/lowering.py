@@ -33,6 +33,7 @@ from tetragrad.kernel.expression import (
     Remainder,
     Scalar,
     literal,
+    simplify_guard,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
 
@@ -212,7 +213,7 @@ class _Lowering:
         if self.in_range(node.shape, coordinates):
             # Safe to read everywhere; where it is not wanted, a Select says so.
             return Load(slot, address, (), node.dtype)
-        needed = simplify.simplify_guard(guard, self.sizes)
+        needed = simplify_guard(guard, self.sizes)
         if needed is None:
             return literal(0, node.dtype)
         return Load(slot, address, needed, node.dtype)
@@ -264,8 +265,8 @@ class _Lowering:
     def moved(self, node: Movement, coordinates: Coordinates, guard: Guard) -> Step:
         """Follow a movement to its source; outside of that there is the fill."""
         found = origin(node, coordinates, self.sizes)
-        needed = simplify.simplify_guard(found.guard, self.sizes)
-        fill = literal(0, node.dtype)
+        needed = simplify_guard(found.guard, self.sizes)
+        fill: Expression = literal(0, node.dtype)
         if len(node.sources) == 2:
             fill = self.constant(node.fill)
         if needed is None:

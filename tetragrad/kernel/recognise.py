@@ -82,7 +82,8 @@ def _nested_sum(
     Only where the inner sum is not rounded to a narrower dtype in between. This makes
     one contraction of a convolution's input gradient.
     """
-    guard, inner = (), body
+    guard: Guard = ()
+    inner = body
     if isinstance(body, Select) and is_identity(body.outside, op):
         guard, inner = body.guard, body.inside
     if not isinstance(inner, Reduction) or inner.op is not op or op is not Sum:

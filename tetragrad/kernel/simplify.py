@@ -51,7 +51,8 @@ def compute(
 ) -> Expression:
     """An elementwise op on expressions, simplified."""
     if op is ops.Where:
-        return _where(*inputs, sizes)
+        condition, inside, outside = inputs
+        return _where(condition, inside, outside, sizes)
     if all(isinstance(entry, Literal) for entry in inputs):
         return _fold(op, dtype, inputs)
     position = _position(op, dtype, inputs, sizes)
@@ -193,10 +194,9 @@ def negate(condition: Expression) -> Expression:
         case Compute(op=ops.Not):
             return condition.inputs[0]
         case Compute(op=ops.Lt):
-            forms = [as_form(entry) for entry in condition.inputs]
-            if None not in forms:
+            lhs, rhs = (as_form(entry) for entry in condition.inputs)
+            if lhs is not None and rhs is not None:
                 # not (a < b)  ->  b < a + 1
-                lhs, rhs = forms
                 return _compare_forms(rhs, lhs.shift(1), condition)
         case Select(guard=(form,)):
             opposite = form.scale(-1).shift(-1)

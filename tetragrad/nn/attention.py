@@ -125,8 +125,9 @@ class MultiheadAttention(Module):
         queries, keys, values = self._project(*inputs)
         keys, values, extra = self._extend(keys, values)
         mask = self._joined_mask(queries, attn_mask, key_padding_mask, extra)
-        heads = [self._split_heads(entry) for entry in (queries, keys, values)]
-        mixed, weights = self._attend(*heads, mask, need_weights)
+        heads = (self._split_heads(entry) for entry in (queries, keys, values))
+        query, key, value = heads
+        mixed, weights = self._attend(query, key, value, mask, need_weights)
         output = self.out_proj(mixed.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
             weights = weights.mean(dim=1)

@@ -237,6 +237,7 @@ class _TransposedConvolution(_Convolution):
     def forward(
         self, input: Tensor, output_size: Sequence[int] | None = None
     ) -> Tensor:
+        assert not isinstance(self.padding, str)
         convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[
             self.spatial_dims - 1
         ]

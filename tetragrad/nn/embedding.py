@@ -67,7 +67,8 @@ class _EmbeddingBase(Module):
         >>> layer(Tensor([1])).tolist()
         [[3.0, 4.0]]
         """
-        layer = cls(*embeddings.shape, _weight=embeddings, **options)  # type: ignore[misc]
+        create: Any = cls  # the subclasses' parameters, which this class has not
+        layer = create(*embeddings.shape, _weight=embeddings, **options)
         layer.weight.requires_grad_(not freeze)
         return layer
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tetragrad.nn import functional as F
+from tetragrad.nn.functional.loss import check_reduction
 from tetragrad.nn.module import Module
 from tetragrad.tensor import Tensor
 
@@ -18,7 +19,7 @@ class _Loss(Module):
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
-        self.reduction = F.check_reduction(reduction)
+        self.reduction = check_reduction(reduction)
 
 
 class _WeightedLoss(_Loss):

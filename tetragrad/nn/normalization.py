@@ -71,6 +71,7 @@ class _FeatureNorm(Module):
         self.reset_running_stats()
         if not self.affine:
             return
+        assert self.weight is not None and self.bias is not None
         with no_grad():
             self.weight.fill_(1)
             self.bias.fill_(0)

@@ -179,6 +179,7 @@ class _RecurrentLayer(Module):
             self._parameter(name, suffix)
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         )
+        assert weight_ih is not None and weight_hh is not None
         step = self._step()
         from_input = F.linear(sequence, weight_ih, bias_ih)
         times = range(sequence.shape[0])

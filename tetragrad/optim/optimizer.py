@@ -246,6 +246,7 @@ class Optimizer:
         self, parameter: Tensor, group: ParameterGroup
     ) -> Iterator[Tensor]:
         state = self.state[parameter]
+        assert parameter.grad is not None
         _follow(parameter, state)
         compute = dtypes.accumulation(parameter.dtype)
         gradient = parameter.grad.detach().to(compute)

@@ -91,7 +91,7 @@ class NormalisationMethods(ActivationMethods):
         weight: Tensor | None = None,
         bias: Tensor | None = None,
         use_input_stats: bool = True,
-        momentum: float = 0.1,
+        momentum: float | Tensor = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
         """Mean 0 and variance 1 over each channel of each element of the batch."""
@@ -114,7 +114,7 @@ class NormalisationMethods(ActivationMethods):
         weight: Tensor | None = None,
         bias: Tensor | None = None,
         training: bool = False,
-        momentum: float = 0.1,
+        momentum: float | Tensor = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
         """Normalised by channel (dimension 1): by the batch's statistics in training,
@@ -235,7 +235,7 @@ def _scaled_by_channel(
     return normal
 
 
-def _follow(running: Tensor, current: Tensor, momentum: float) -> None:
+def _follow(running: Tensor, current: Tensor, momentum: float | Tensor) -> None:
     """Move a running statistic towards the batch's, in place."""
     running.copy_(running.detach() * (1 - momentum) + current * momentum)
 

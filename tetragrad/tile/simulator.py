@@ -135,7 +135,8 @@ class Simulator:
             statements, lambda entry: isinstance(entry, Role)
         ):
             if is_role:
-                yield from self.roles(list(group), frame)
+                roles = [entry for entry in group if isinstance(entry, Role)]
+                yield from self.roles(roles, frame)
                 continue
             for statement in group:
                 yield from self.statement(statement, frame)
@@ -268,9 +269,9 @@ class Simulator:
         """An evaluator with one dimension for each axis of a statement."""
         environment = dict(frame.axes)
         for dim, (axis, extent) in enumerate(axes):
-            shape = [1] * max(1, len(axes))
-            shape[dim] = extent
-            environment[axis] = np.arange(extent).reshape(shape)
+            alone = [1] * max(1, len(axes))
+            alone[dim] = extent
+            environment[axis] = np.arange(extent).reshape(alone)
         shape = tuple(extent for _, extent in axes) or (1,)
         return Evaluator(self, environment, frame, shape)
 

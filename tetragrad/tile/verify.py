@@ -25,6 +25,7 @@ from tetragrad.kernel.expression import (
     Select,
     forms_of,
 )
+from tetragrad.kernel.ir import Slot
 from tetragrad.tile.bounds import is_nonnegative
 from tetragrad.tile.ir import (
     Acquire,
@@ -249,7 +250,7 @@ class _Checker:
         if self.tiles.get(tile.name) != tile:
             raise VerifyError(f"tile {tile.name} does not exist here")
 
-    def slot(self, number: int) -> object:
+    def slot(self, number: int) -> Slot:
         if not 0 <= number < len(self.program.slots):
             raise VerifyError(f"there is no slot {number}")
         return self.program.slots[number]
@@ -311,6 +312,7 @@ def check_channel_steps(body: Sequence[Statement]) -> None:
     for statement in body:
         for take, give in pairs.items():
             if isinstance(statement, take):
+                assert isinstance(statement, Acquire | Wait)
                 key = (take, statement.channel.name)
                 if held.get(key):
                     raise VerifyError(f"{take.__name__} of {key[1]} twice")

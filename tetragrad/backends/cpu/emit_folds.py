@@ -125,7 +125,8 @@ class Folds:
     def _multiply_add(self, factors: tuple[Value, ...], total: Value | None) -> Value:
         if total is None:
             return self._product(factors)
-        return self.ops.fma(*factors, total)
+        lhs, rhs = factors
+        return self.ops.fma(lhs, rhs, total)
 
     def _product(self, factors: tuple[Value, ...]) -> Value:
         return factors[0] if len(factors) == 1 else self.ops.mul(*factors)

@@ -42,7 +42,7 @@ class InterpretedKernel(Executable):
 
 def _array_at(address: int, dtype: DType, count: int) -> np.ndarray:
     block = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)
-    return np.frombuffer(block, dtype.numpy)
+    return np.frombuffer(memoryview(block), dtype.numpy)
 
 
 class ReferenceDevice(Device):

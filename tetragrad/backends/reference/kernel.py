@@ -147,9 +147,9 @@ class Interpreter:
             case Position():
                 return self.form(expression.form).astype(expression.dtype.numpy)
             case Compute():
-                operands = np.broadcast_arrays(*operands)
-                result = expression.op.apply(expression.dtype, *operands)
-                return np.asarray(result).reshape(operands[0].shape)
+                alike = np.broadcast_arrays(*operands)
+                result = expression.op.apply(expression.dtype, *alike)
+                return np.asarray(result).reshape(alike[0].shape)
             case Select():
                 return np.where(self.guard(expression.guard), *operands)
             case Reduction():

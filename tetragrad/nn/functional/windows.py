@@ -241,8 +241,8 @@ def _without_indices(return_indices: bool) -> None:
 def lp_pool1d(
     input: Tensor,
     norm_type: float,
-    kernel_size: int,
-    stride: int | None = None,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
     """(Σ x^p)^(1/p) over each window of the last dimension."""

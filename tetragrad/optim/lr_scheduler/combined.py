@@ -173,8 +173,10 @@ class ReduceLROnPlateau:
         self.threshold_mode = threshold_mode
         self.cooldown = cooldown
         count = len(optimizer.param_groups)
-        is_number = isinstance(min_lr, int | float)
-        self.min_lrs = [min_lr] * count if is_number else list(min_lr)
+        if isinstance(min_lr, int | float):
+            self.min_lrs = [min_lr] * count
+        else:
+            self.min_lrs = list(min_lr)
         self.eps = eps
         self.last_epoch = 0
         self.cooldown_counter = 0

@@ -163,7 +163,7 @@ class Scratch:
         return Map(store.axes, tile, (store.address,), value, store.guard)
 
     def _value(self, value: Expression) -> Expression:
-        loads = {
+        loads: dict[Expression, Expression] = {
             entry: self._load(entry)
             for entry in walk_until({}, value)
             if isinstance(entry, Load) and entry.slot in self.tiles
