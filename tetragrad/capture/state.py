@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import os
 import sys
 import threading
 import weakref
@@ -124,7 +123,9 @@ class PythonState:
         self._entered.add(code)
         module = frame.f_globals.get("__name__", "")
         if module == "os":
-            self.visit(getattr(os.environ, "_data", None), "os.environ")
+            # Environment variables are read by a method of a mapping.
+            mapping = frame.f_locals.get("self")
+            self.visit(getattr(mapping, "_data", None), "the environment")
         if not is_watched(module):
             return
         names = names_of(code, module.startswith("tetragrad."))
