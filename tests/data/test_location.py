@@ -155,7 +155,7 @@ def test_a_damaged_cache_entry_without_a_network_is_reported(
 ) -> None:
     _, cache = folders
     put(cache, PACKED[:-20])
-    with pytest.raises(DataError, match="the cache .*damaged"):
+    with pytest.raises(DataError, match=r"the cache .*damaged"):
         read_data_file(FILE)
 
 
@@ -175,7 +175,7 @@ def test_silent_mirrors_share_the_time_to_answer(
     monkeypatch.setattr(download, "ANSWER_SECONDS", 0.4)
     with server() as address:
         file = replace(FILE, urls=(f"{address}/silent", f"{address}/silent"))
-        with pytest.raises(DataError, match="no answer within 0.2 seconds"):
+        with pytest.raises(DataError, match=r"no answer within 0\.2 seconds"):
             read_data_file(file)
 
 

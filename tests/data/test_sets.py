@@ -78,7 +78,7 @@ def test_enlarging_keeps_constants_and_symmetry() -> None:
 
 def test_mnist_falls_back_on_digits(nowhere: Path) -> None:
     pytest.importorskip("sklearn")
-    with pytest.raises(DataError, match="train-images-idx3-ubyte.*was not found"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.*was not found"):
         data.mnist()
     fallback = data.mnist_or_digits()
     assert fallback.name == "digits"
@@ -181,7 +181,7 @@ def test_images_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n but then nothing")
     with pytest.raises(FileFormatError, match="cannot be read"):
         data.image(tmp_path / "image.png")
-    with pytest.raises(DataError, match="no image 'absent.png'"):
+    with pytest.raises(DataError, match=r"no image 'absent\.png'"):
         data.image("absent.png")
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(DataError, match="pip install pillow"):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.engine.random_graphs import GraphBuilder
-
 from tetragrad.backends.reference.graph import evaluate
 from tetragrad.core.settings import override
 from tetragrad.engine.realize import read_buffer, realize

@@ -84,7 +84,7 @@ def test_the_safetensors_package_reads_what_we_write(
     package = pytest.importorskip("safetensors")
     path = tmp_path_factory.getbasetemp() / "ours.safetensors"
     write_safetensors(arrays, path)
-    stored = {name: parts for name, parts in package.deserialize(path.read_bytes())}
+    stored = dict(package.deserialize(path.read_bytes()))
     assert set(stored) == set(arrays)
     for name, array in arrays.items():
         assert DTYPE_BY_CODE[stored[name]["dtype"]].numpy == array.dtype

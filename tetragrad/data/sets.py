@@ -127,7 +127,8 @@ def digits(size: int = DIGITS_SIZE) -> ImageSet:
         ) from None
     if size < DIGITS_SIZE:
         raise ShapeError(
-            f"the digits are {DIGITS_SIZE} by {DIGITS_SIZE} pixels; size={size} is less",
+            f"the digits are {DIGITS_SIZE} by {DIGITS_SIZE} pixels; "
+            f"size={size} is less",
             hint=f"pass a size of {DIGITS_SIZE} or more",
         )
     bunch = load_digits()
@@ -228,7 +229,8 @@ def image(path: str | os.PathLike[str]) -> np.ndarray:
         from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise DataError(
-            f"reading the image {os.fspath(path)!r} needs Pillow, which is not installed",
+            f"reading the image {os.fspath(path)!r} needs Pillow, "
+            "which is not installed",
             hint="pip install pillow",
         ) from None
     place = _find_image(Path(path))

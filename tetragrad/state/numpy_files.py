@@ -49,7 +49,8 @@ def read_npy(source: BytesSource) -> np.ndarray:
     elements = source.data[start:]
     if len(elements) < needed:
         raise source.error(
-            f"shape {shape} of {dtype} needs {needed:,} bytes; {len(elements):,} follow",
+            f"shape {shape} of {dtype} needs {needed:,} bytes; "
+            f"{len(elements):,} follow",
             hint="the file is truncated; download or copy it again",
         )
     flat = np.frombuffer(elements[:needed], numpy_dtype)

@@ -87,8 +87,8 @@ class ZipRecords:
         end = begin + info.compress_size
         if end > len(data):
             raise self._source.error(
-                f"the record {info.filename[:200]!r} claims {info.compress_size:,} bytes "
-                f"at {begin:,}; the file has {len(data):,}",
+                f"the record {info.filename[:200]!r} claims {info.compress_size:,} "
+                f"bytes at {begin:,}; the file has {len(data):,}",
                 hint="the file is truncated; download or copy it again",
             )
         return data[begin:end]
@@ -103,7 +103,8 @@ class ZipRecords:
         self._budget -= info.file_size
         if self._budget < 0:
             raise self._source.error(
-                f"the archive claims to unpack to more than {MAX_UNPACKED_BYTES:,} bytes"
+                f"the archive claims to unpack to more than "
+                f"{MAX_UNPACKED_BYTES:,} bytes"
             )
         try:
             # One byte more than promised tells a lie from the truth.

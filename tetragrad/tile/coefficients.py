@@ -3,8 +3,9 @@
 Each polynomial was fitted to the function it stands for, in 60-digit arithmetic:
 weighted least squares at Chebyshev nodes, the weights then moved until all error
 peaks were level (Lawson 1961), and the coefficients rounded one at a time from the
-constant term on, refitting the rest. The comment after each table is the largest relative error of the function that it
-serves, without rounding in the evaluation. All tables start at the constant term.
+constant term on, refitting the rest. The comment after each table is the largest
+relative error of the function that it serves, without rounding in the evaluation. All
+tables start at the constant term.
 """
 
 from __future__ import annotations

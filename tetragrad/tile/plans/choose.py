@@ -85,9 +85,8 @@ def choose_cut(kernel: Kernel, target: Target) -> Cut | None:
     """What should be computed first, if anything."""
     values = cuttable(kernel)
     for number, value in enumerate(values):
-        if isinstance(value, Scan):
-            if not _runs_alone(values, value):
-                return Cut(number)
+        if isinstance(value, Scan) and not _runs_alone(values, value):
+            return Cut(number)
         if isinstance(value, Reduction):
             cut = _cut_reduction(kernel, number, value, target)
             if cut is not None:
