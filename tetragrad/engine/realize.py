@@ -180,8 +180,8 @@ def check_fits(schedule: Schedule, on: Device) -> None:
 def _address(argument: Argument, bases: dict[Source, list[int]], arena: Any) -> int:
     if argument.source is Source.ARENA:
         assert arena is not None
-        return arena.address + argument.position
-    return bases[argument.source][argument.position]
+        return arena.address + argument.position + argument.offset
+    return bases[argument.source][argument.position] + argument.offset
 
 
 def _launch_all(calls: list[tuple[Launch, list[int]]], device_name: str) -> None:
@@ -215,7 +215,8 @@ def device(name: str) -> Device:
 def read_buffer(buffer: Buffer) -> np.ndarray:
     """The elements of a buffer, sharing its memory; do not write to it."""
     capture.refuse_reading()
-    return device(buffer.buffer_device).copy_out(buffer.memory, buffer.shape, buffer.dtype)
+    where = device(buffer.buffer_device)
+    return where.copy_out(buffer.memory, buffer.shape, buffer.dtype)
 
 
 def from_array(array: np.ndarray, device_name: str) -> Buffer:
