@@ -7,6 +7,7 @@ and shares one arena. Must run after fusion has put the kernels in order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tetragrad.backends.backend import Executable
 from tetragrad.engine.schedule import Argument, Launch, Result, Schedule, Source
@@ -39,7 +40,7 @@ def place(
             kernel_name(lowered.kernel),
             lowered.kernel,
             program,
-            tuple(arguments[node] for node in (*lowered.inputs, *lowered.outputs)),
+            _arguments_of(lowered, arguments),
             tuple(constants[node] for node in lowered.scalars),
             tuple(group.reasons),
         )
@@ -47,6 +48,16 @@ def place(
     )
     shapes = tuple(Result(node.shape, node.dtype) for node in results)
     return Schedule(launches, shapes, arena_bytes)
+
+
+def _arguments_of(
+    lowered: Lowered, places: dict[Node, Argument]
+) -> tuple[Argument, ...]:
+    inputs = tuple(
+        replace(places[node], offset=offset * node.dtype.itemsize)
+        for node, offset in zip(lowered.inputs, lowered.offsets, strict=True)
+    )
+    return (*inputs, *(places[node] for node in lowered.outputs))
 
 
 def _arena(

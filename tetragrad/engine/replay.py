@@ -72,9 +72,10 @@ class _Layout:
             self.starts.append(len(self.registers))
             for argument in launch.arguments:
                 if argument.source is Source.ARENA:
-                    self._cell(arena, argument.position)
+                    self._cell(arena, argument.position + argument.offset)
                 else:
-                    self._cell(numbers[argument.source][argument.position])
+                    number = numbers[argument.source][argument.position]
+                    self._cell(number, argument.offset)
             for slot in launch.scalars:
                 self._cell(scalars, 8 * slot)
             for nbytes in launch.executable.scratch_sizes:

@@ -28,10 +28,11 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One buffer of a launch."""
+    """One buffer of a launch, seen from ``offset`` bytes on."""
 
     source: Source
     position: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

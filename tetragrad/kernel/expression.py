@@ -357,6 +357,19 @@ def substitute(
     return rewritten[root]
 
 
+def move_loads(root: Expression, starts: Mapping[int, int]) -> Expression:
+    """Count the addresses of some slots from ``starts[slot]`` on."""
+    rewritten: dict[Expression, Expression] = {}
+    same = _Substitution({}, None, (), rewritten)
+    for expression in walk(root):
+        moved = same.apply(expression)
+        if isinstance(moved, Load) and moved.slot in starts:
+            address = moved.address.shift(-starts[moved.slot])
+            moved = Load(moved.slot, address, moved.guard, moved.dtype)
+        rewritten[expression] = moved
+    return rewritten[root]
+
+
 @dataclass(frozen=True, slots=True)
 class _Substitution:
     """Forms for axes, and what has been rewritten so far."""

@@ -9,8 +9,8 @@ addresses, reductions bind loop axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tetragrad.graph.elementwise import Elementwise
@@ -33,7 +33,9 @@ from tetragrad.kernel.expression import (
     Remainder,
     Scalar,
     literal,
+    move_loads,
     simplify_guard,
+    walk,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
 
@@ -42,12 +44,17 @@ MAXIMUM_SPLITS = 64
 
 @dataclass(frozen=True)
 class Lowered:
-    """A kernel and what its arguments are."""
+    """A kernel and what its arguments are.
+
+    ``offsets`` says from which element on the kernel sees each input, so that equal
+    work on different slices of a buffer is one kernel.
+    """
 
     kernel: Kernel
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
     scalars: tuple[Constant, ...]
+    offsets: tuple[int, ...]
 
 
 def lower(roots: Sequence[Node], in_memory: Set[Node]) -> Lowered:
@@ -64,6 +71,29 @@ def lower(roots: Sequence[Node], in_memory: Set[Node]) -> Lowered:
         except SplitAxis as request:
             lowering.split(request)
     raise AssertionError(f"lowering of {roots} does not settle")
+
+
+def _expressions_of(outputs: Sequence[Output]) -> list[Expression]:
+    """The values of outputs, and what their addresses and guards are made of."""
+    found = [output.value for output in outputs]
+    for output in outputs:
+        for form in (output.address, *output.guard):
+            found += [atom for atom, _ in form.terms if not isinstance(atom, int)]
+    return found
+
+
+def _moved(output: Output, starts: Mapping[int, int]) -> Output:
+    """The output with its loads counted from the start of what is read."""
+
+    def form(old: Affine) -> Affine:
+        return old.substitute({}, lambda atom: move_loads(atom, starts))
+
+    return replace(
+        output,
+        value=move_loads(output.value, starts),
+        address=form(output.address),
+        guard=tuple(form(entry) for entry in output.guard),
+    )
 
 
 Request = tuple[Node, Coordinates, Guard]
@@ -109,11 +139,40 @@ class _Lowering:
             self.output(root, coordinates, value, len(self.slots) + position)
             for position, (root, coordinates, value) in enumerate(values)
         )
-        slots = [Slot(node.dtype, node.numel) for node in self.slots]
+        parts = self.parts_read(outputs)
+        starts = {slot: part.start for slot, part in enumerate(parts) if part.start}
+        if starts:
+            outputs = tuple(_moved(output, starts) for output in outputs)
+        slots = [
+            Slot(node.dtype, len(part))
+            for node, part in zip(self.slots, parts, strict=True)
+        ]
         slots += [Slot(root.dtype, root.numel) for root in roots]
         scalars = tuple(constant.dtype for constant in self.scalars)
         kernel = Kernel(tuple(self.sizes), tuple(slots), scalars, outputs)
-        return Lowered(kernel, tuple(self.slots), tuple(roots), tuple(self.scalars))
+        offsets = tuple(part.start for part in parts)
+        inputs = tuple(self.slots)
+        return Lowered(kernel, inputs, tuple(roots), tuple(self.scalars), offsets)
+
+    def parts_read(self, outputs: Sequence[Output]) -> list[range]:
+        """For each input, the elements from the first to the last that is read.
+
+        All of it where a guard or an index from data decides what is read.
+        """
+        whole = [range(node.numel) for node in self.slots]
+        parts: dict[int, range] = {}
+        for entry in walk(*_expressions_of(outputs)):
+            if not isinstance(entry, Load):
+                continue
+            found = whole[entry.slot]
+            if not entry.guard and self.is_certain(entry.address):
+                low, high = entry.address.range(self.sizes)
+                found = range(low, high + 1)
+            known = parts.get(entry.slot, found)
+            parts[entry.slot] = range(
+                min(known.start, found.start), max(known.stop, found.stop)
+            )
+        return [parts.get(slot, everything) for slot, everything in enumerate(whole)]
 
     def output(
         self, root: Node, coordinates: Coordinates, value: Expression, slot: int

@@ -50,13 +50,14 @@ class _Template:
     kernel: Kernel
     inputs: tuple[int, ...]
     scalars: tuple[int, ...]
+    offsets: tuple[int, ...]
 
     @classmethod
     def of(cls, lowered: Lowered, pattern: _Pattern) -> _Template:
         place = {node: position for position, node in enumerate(pattern.nodes)}
         inputs = tuple(place[node] for node in lowered.inputs)
         scalars = tuple(place[node] for node in lowered.scalars)
-        return cls(lowered.kernel, inputs, scalars)
+        return cls(lowered.kernel, inputs, scalars, lowered.offsets)
 
     def filled(self, group: Group, pattern: _Pattern) -> Lowered:
         """The same kernel on another group's nodes."""
@@ -66,6 +67,7 @@ class _Template:
             tuple(pattern.nodes[position] for position in self.inputs),
             tuple(group.roots),
             tuple(node for node in scalars if isinstance(node, Constant)),
+            self.offsets,
         )
 
 
