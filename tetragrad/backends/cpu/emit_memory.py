@@ -65,8 +65,14 @@ class Memory(Addresses):
 
     # --- pointers ---------------------------------------------------------------
 
+    def pointer(self, storage: Storage, form: Affine) -> str:
+        """Where the element of an address is, the first lane's if there are several."""
+        return self._pointer(storage, self.split(form))
+
     def _pointer(self, storage: Storage, split: Split) -> str:
         """Where the first lane's element is (without gathered terms)."""
+        if storage.in_registers and not split.scalars:
+            return self._register(storage, split.constant)
         element = scalar_type(storage.element)
         pointer = storage.base
         if split.scalars:
@@ -81,6 +87,16 @@ class Memory(Addresses):
                 found = self.scopes.remember(key, level, Value(text, dtypes.int64))
             pointer = found.text
         return self._moved(pointer, storage, split.constant)
+
+    def _register(self, storage: Storage, place: int) -> str:
+        """An element of a slot on the stack, which is named once for all uses."""
+        key = ("register", storage.base, place)
+        found = self.scopes.recall(key, 0)
+        if found is None:
+            with self.scopes.at_level(0):
+                text = self._moved(storage.base, storage, place)
+            found = self.scopes.remember(key, 0, Value(text, dtypes.int64))
+        return found.text
 
     def _moved(self, pointer: str, storage: Storage, elements: int) -> str:
         if elements == 0:
@@ -124,9 +140,12 @@ class Memory(Addresses):
             value = self._load_strided(storage, split, mask.uniform)
         return self._from_storage(storage, value)
 
-    def load_at(self, storage: Storage, pointer: str) -> Value:
-        """The element that a pointer points to."""
-        return self._from_storage(storage, self._read(storage, pointer, 1))
+    def load_at(
+        self, storage: Storage, pointer: str, offset: int = 0, lanes: int = 1
+    ) -> Value:
+        """Neighbouring elements, the first of them so many after a pointer."""
+        pointer = self._moved(pointer, storage, offset)
+        return self._from_storage(storage, self._read(storage, pointer, lanes))
 
     def _from_storage(self, storage: Storage, value: Value) -> Value:
         if not storage.in_registers:

@@ -18,8 +18,10 @@ from tetragrad.backends.cpu.vector import Value, lanes_for
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.tile.ir import Mma, Tile
 
-#: Steps of k in one turn of the loop: addresses then are constants from one pointer.
-DEPTH_UNROLLING = 4
+#: Products in one turn of the loop over k, which hide what the loop itself costs;
+#: more would only make the text longer.
+PRODUCTS_PER_TURN = 32
+MOST_STEPS_PER_TURN = 4
 
 
 def emit_product(expressions: Expressions, product: Mma) -> None:
@@ -40,45 +42,60 @@ class _MicroKernel:
         self.ops = expressions.ops
         self.product = product
         self.accumulator = product.accumulator
+        self.lhs, self.rhs = self._storage(product.lhs), self._storage(product.rhs)
+        self.totals = self._storage(self.accumulator)
         self.depth_axis, self.step_axis = self._fresh_axes()
-        row_axis, column_axis = self._fresh_axes()
-        self.row_axis = row_axis
+        self.row_axis, self.column_axis = self._fresh_axes()
         lanes = lanes_for([self.accumulator.dtype], expressions.vector_bytes)
         self.vectors = [
-            VectorAxis(column_axis, start, width)
+            VectorAxis(self.column_axis, start, width)
             for start, width in chunks(0, product.columns, lanes)
         ]
-        turns = axis_form(self.depth_axis).scale(DEPTH_UNROLLING)
-        depth = axis_form(self.step_axis) + turns
-        self.lhs_form = _region(product.lhs, product.lhs_offset, depth, row_axis)
-        self.rhs_form = _region(product.rhs, product.rhs_offset, depth, column_axis)
-        indices = (axis_form(row_axis), axis_form(column_axis))
-        self.total_form = tile_form(self.accumulator, indices)
-        self.storage = self._storage(self.accumulator)
+        wanted = -(-PRODUCTS_PER_TURN // (product.rows * len(self.vectors)))
+        self.turn = min(MOST_STEPS_PER_TURN, wanted)
+        depth = axis_form(self.depth_axis).scale(self.turn) + axis_form(self.step_axis)
+        row, column = axis_form(self.row_axis), axis_form(self.column_axis)
+        self.lhs_form = _region(product.lhs, product.lhs_offset, depth, row)
+        self.rhs_form = _region(product.rhs, product.rhs_offset, depth, column)
+        self.total_form = tile_form(self.accumulator, (row, column))
 
     def _fresh_axes(self) -> tuple[int, int]:
         return self.scopes.fresh_axis(), self.scopes.fresh_axis()
 
+    def _storage(self, tile: Tile) -> Storage:
+        return self.expressions.tiles[tile.name]
+
     def emit(self) -> None:
         """The loop over the depth, and what its unrolling leaves over."""
-        whole, rest = divmod(self.product.depth, DEPTH_UNROLLING)
+        whole, rest = divmod(self.product.depth, self.turn)
         if whole:
             with self.scopes.loop(self.depth_axis, whole):
-                self._steps(range(DEPTH_UNROLLING))
+                self._steps(range(self.turn))
         if rest:
-            start = whole * DEPTH_UNROLLING
+            start = whole * self.turn
             with self.scopes.unrolled([self.depth_axis], [0]):
                 self._steps(range(start, start + rest))
 
     def _steps(self, steps: range) -> None:
         """Some rank-1 updates; totals are read before and written after them all."""
         totals = {place: self._total(*place) for place in self._places()}
+        # Elements then are at constants from one pointer to each region's corner.
+        corner = [self.row_axis, self.column_axis, self.step_axis]
+        with self.scopes.unrolled(corner, [0, 0, 0]):
+            lhs = self.memory.pointer(self.lhs, self.lhs_form)
+            rhs = self.memory.pointer(self.rhs, self.rhs_form)
         for step in steps:
-            with self.scopes.unrolled([self.step_axis], [step]):
-                self._step(totals)
+            columns = {
+                vector: self._column(rhs, step, vector) for vector in self.vectors
+            }
+            for row in range(self.product.rows):
+                scalar = self._scalar(lhs, step, row)
+                for place, column in columns.items():
+                    total = totals[row, place]
+                    totals[row, place] = self._multiply_add(scalar, column, total)
         for (row, vector), total in totals.items():
             with self._at(row, vector):
-                self.memory.store(self.storage, self.total_form, total, Mask())
+                self.memory.store(self.totals, self.total_form, total, Mask())
 
     def _places(self) -> Iterator[tuple[int, VectorAxis]]:
         return itertools.product(range(self.product.rows), self.vectors)
@@ -93,23 +110,26 @@ class _MicroKernel:
 
     def _total(self, row: int, vector: VectorAxis) -> Value:
         with self._at(row, vector):
-            return self.memory.load(self.storage, self.total_form)
+            return self.memory.load(self.totals, self.total_form)
 
-    def _step(self, totals: dict[tuple[int, VectorAxis], Value]) -> None:
-        columns = {vector: self._column(vector) for vector in self.vectors}
-        for row in range(self.product.rows):
-            with self.scopes.unrolled([self.row_axis], [row]):
-                scalar = self._load(self.product.lhs, self.lhs_form)
-            for vector, column in columns.items():
-                total = totals[row, vector]
-                totals[row, vector] = self._multiply_add(scalar, column, total)
+    def _scalar(self, corner: str, step: int, row: int) -> Value:
+        """lhs[step, row]"""
+        by_step, by_row = self.product.lhs.layout.strides
+        value = self.memory.load_at(self.lhs, corner, step * by_step + row * by_row)
+        return self.ops.cast(value, self.accumulator.dtype)
 
-    def _column(self, vector: VectorAxis) -> Value:
-        with self.scopes.lanes_along(vector):
-            return self._load(self.product.rhs, self.rhs_form)
-
-    def _load(self, tile: Tile, form: Affine) -> Value:
-        value = self.memory.load(self._storage(tile), form)
+    def _column(self, corner: str, step: int, vector: VectorAxis) -> Value:
+        """rhs[step, columns of a vector]"""
+        by_step, by_column = self.product.rhs.layout.strides
+        if by_column == 1:
+            offset = step * by_step + vector.start
+            value = self.memory.load_at(self.rhs, corner, offset, vector.lanes)
+        else:
+            with (
+                self.scopes.unrolled([self.step_axis], [step]),
+                self.scopes.lanes_along(vector),
+            ):
+                value = self.memory.load(self.rhs, self.rhs_form)
         return self.ops.cast(value, self.accumulator.dtype)
 
     def _multiply_add(self, scalar: Value, column: Value, total: Value) -> Value:
@@ -118,12 +138,9 @@ class _MicroKernel:
             return self.ops.fma(scalar, column, total)
         return self.ops.add(total, self.ops.mul(scalar, column))
 
-    def _storage(self, tile: Tile) -> Storage:
-        return self.expressions.tiles[tile.name]
-
 
 def _region(
-    tile: Tile, offset: tuple[Affine, Affine], depth: Affine, axis: int
+    tile: Tile, offset: tuple[Affine, Affine], depth: Affine, side: Affine
 ) -> Affine:
-    """The place of element [depth, axis] of a tile's region."""
-    return tile_form(tile, (offset[0] + depth, offset[1] + axis_form(axis)))
+    """The place of element [depth, side] of a tile's region."""
+    return tile_form(tile, (offset[0] + depth, offset[1] + side))

@@ -40,8 +40,10 @@ from tetragrad.tile.ir import (
     When,
 )
 
-#: Vectors in one statement beyond which its outer axes are loops after all.
-LARGEST_UNROLLING = 64
+#: Vectors in one statement beyond which its outer axes are loops after all: of what
+#: moves between memory and memory, and of what reads values kept in registers.
+LARGEST_UNROLLING = 8
+LARGEST_REGISTER_UNROLLING = 64
 
 #: Bytes of a tile that every thread's stack has room for, several times over.
 LARGEST_ON_STACK = 1 << 14
@@ -261,7 +263,11 @@ class Points:
         """
         outer, inner = self.axes[:-1], self.axes[-1:]
         with ExitStack() as loops:
-            if may_loop and not first_read and self._num_vectors() > LARGEST_UNROLLING:
+            if (
+                may_loop
+                and not first_read
+                and self._num_vectors() > self._most_unrolled()
+            ):
                 for axis, extent in outer:
                     loops.enter_context(self.scopes.loop(axis, extent))
                 outer = ()
@@ -270,6 +276,13 @@ class Points:
             if first_read:
                 self._visit(recipe, outer, inner, lambda values, mask: None)
             self._visit(recipe, outer, inner, write)
+
+    def _most_unrolled(self) -> int:
+        reads_registers = any(
+            isinstance(entry, TileLoad) and entry.tile.space is Space.REGISTER
+            for entry in walk(*self.values)
+        )
+        return LARGEST_REGISTER_UNROLLING if reads_registers else LARGEST_UNROLLING
 
     def _num_vectors(self) -> int:
         count = 1

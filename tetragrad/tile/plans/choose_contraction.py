@@ -14,6 +14,7 @@ from tetragrad.tile.plans.contraction import (
     Contraction,
     ContractionPlan,
     moves_evenly,
+    narrow_operands,
     strides_of,
 )
 from tetragrad.tile.plans.traffic import points_in, register_bytes
@@ -28,11 +29,14 @@ DEPTH_BYTES = 1024
 # what stays in a cache.
 MOST_COLUMNS = 1024
 PACKED_BYTES = 512 * 1024
-MAXIMUM_MICRO_ROWS = 14
+MAXIMUM_MICRO_ROWS = 12
 # Sides of the squares that grid iterations of a GPU compute, the best first, and the
 # depth that is packed at once.
 SQUARE_SIDES = (128, 64, 32)
 SQUARE_DEPTH = 16
+# The same for a matrix unit; blocks are padded to what its warps compute.
+MATRIX_DEPTH = 64
+MATRIX_UNIT_SIDE = 32
 # Operations an element of packing takes, where vectors cannot be moved as a whole.
 SCATTERED_PACKING = 1.0
 
@@ -81,25 +85,37 @@ def _square_plan(
     batches = points_in(kernel, contraction.batch)
     row_axes = in_output_order(kernel, contraction.rows)
     column_axes = in_output_order(kernel, contraction.columns)
-    itemsize = register_bytes(contraction.reduction.accumulator)
+    depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
+    narrow = narrow_operands(contraction) if "mma" in target.features else None
     for side in SQUARE_SIDES:
-        rows = block_of(kernel, row_axes, side)
-        columns = block_of(kernel, column_axes, side)
+        rows = block_below(kernel, row_axes, side)
+        columns = block_below(kernel, column_axes, side)
         count = batches * blocks_in(kernel, rows) * blocks_in(kernel, columns)
         if count >= target.units:
             break
-    depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
+    unit = MATRIX_UNIT_SIDE if narrow else 1
     return ContractionPlan(
         swap=swap,
         batch=contraction.batch,
         rows=rows,
         columns=columns,
-        depth=block_of(kernel, depth_axes, SQUARE_DEPTH),
-        micro_rows=rows.size(kernel),
-        micro_columns=columns.size(kernel),
-        lanes=target.vector_lanes(itemsize),
+        depth=block_below(kernel, depth_axes, MATRIX_DEPTH if narrow else SQUARE_DEPTH),
+        micro_rows=-(-rows.size(kernel) // unit) * unit,
+        micro_columns=-(-columns.size(kernel) // unit) * unit,
+        lanes=target.vector_lanes(4),
         at_once=True,
+        narrow=narrow,
     )
+
+
+def block_below(kernel: Kernel, axes: Sequence[int], limit: int) -> Block:
+    """As many inner axes as fit into a block, then what fits of the next one."""
+    split, inner = len(axes) - 1, 1
+    while split > 0 and inner * kernel.axes[axes[split]] <= limit:
+        inner *= kernel.axes[axes[split]]
+        split -= 1
+    chunk = min(kernel.axes[axes[split]], max(1, limit // inner))
+    return Block(tuple(axes), split, chunk)
 
 
 def _plan(
