@@ -129,8 +129,23 @@ def rows() -> Iterator[Row]:
         adamw,
         4.0 * 7 * (1 << 26),
     )
-    for dtype in ("float32", "bfloat16"):
-        for m, n, k in ((4096, 4096, 4096), (2048, 2048, 2048)):
+    yield from products()
+
+
+def products() -> Iterator[Row]:
+    """Matrix products: both orders of the second operand, and an epilogue."""
+    functional = torch.nn.functional
+    for size in (2048, 4096):
+        yield Row(
+            f"product {size} float32",
+            ((size, size),) * 2,
+            "float32",
+            lambda x, y: x @ y,
+            lambda x, y: x @ y,
+            operations=2.0 * size**3,
+        )
+    for dtype in ("bfloat16", "float16"):
+        for m, n, k in ((2048,) * 3, (4096,) * 3, (8192,) * 3, (8192, 8192, 1024)):
             yield Row(
                 f"product {m}x{n}x{k} {dtype}",
                 ((m, k), (k, n)),
@@ -139,6 +154,23 @@ def rows() -> Iterator[Row]:
                 lambda x, y: x @ y,
                 operations=2.0 * m * n * k,
             )
+    size = 4096
+    yield Row(
+        f"product {size} transposed bfloat16",
+        ((size, size),) * 2,
+        "bfloat16",
+        lambda x, y: x @ y.T,
+        lambda x, y: x @ y.T,
+        operations=2.0 * size**3,
+    )
+    yield Row(
+        f"linear relu {size} bfloat16",
+        ((size, size), (size, size), (size,)),
+        "bfloat16",
+        lambda x, y, b: our_functions.linear(x, y, b).relu(),
+        lambda x, y, b: functional.linear(x, y, b).relu(),
+        operations=2.0 * size**3,
+    )
 
 
 def adamw(weight: Any, gradient: Any, mean: Any, square: Any) -> Any:
@@ -234,7 +266,18 @@ def copy_rate() -> float:
     """Bytes a second that a copy on the device moves, read and written."""
     source = torch.randn(1 << 28, device="cuda")
     target = torch.empty_like(source)
-    return 2 * 4 * (1 << 28) / torch_seconds(lambda: target.copy_(source), [])
+
+    def measure(count: int) -> float:
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(count):
+            target.copy_(source)
+        stop.record()
+        stop.synchronize()
+        return start.elapsed_time(stop) / 1e3 / count
+
+    measure(WARM_UPS)
+    return 2 * 4 * (1 << 28) / median_seconds(measure)
 
 
 def relative_error(got: Any, want: Any) -> float:

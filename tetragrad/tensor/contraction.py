@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tetragrad.core.dtypes import accumulation
 from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.movement import Permute, Reshape, broadcast_to
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
 
 def matmul_nodes(lhs: Node, rhs: Node) -> Node:
-    """(…, M, K) times (…, K, N), both with at least two dimensions."""
+    """(…, M, K) times (…, K, N), both with at least two dimensions.
+
+    Half-width floats are multiplied in float32 and rounded once, after the sum.
+    """
+    dtype = lhs.dtype
+    wide = accumulation(dtype)
+    lhs, rhs = ops.Cast(lhs, wide), ops.Cast(rhs, wide)
     *lhs_batch, rows, inner = lhs.shape
     *rhs_batch, rhs_inner, columns = rhs.shape
     assert inner == rhs_inner
@@ -36,7 +43,8 @@ def matmul_nodes(lhs: Node, rhs: Node) -> Node:
     lhs = Reshape(lhs, (*lhs_batch, rows, 1, inner))
     turned = Reshape(turned, (*rhs_batch, 1, columns, inner))
     product = ops.Mul(broadcast_to(lhs, shape), broadcast_to(turned, shape))
-    return drop_dims(Sum(product, (len(shape) - 1,)), (len(shape) - 1,))
+    total = drop_dims(Sum(product, (len(shape) - 1,)), (len(shape) - 1,))
+    return ops.Cast(total, dtype)
 
 
 def promoted(name: str, *tensors: TensorBase) -> list[Node]:

@@ -252,6 +252,36 @@ class Memory:
             words.append(word)
         return words
 
+    # --- copies ------------------------------------------------------------------
+
+    def copy(
+        self,
+        source: Storage,
+        source_place: Linear,
+        target: Storage,
+        target_place: Linear,
+        condition: Value | None,
+        mask: Value | None,
+    ) -> None:
+        """Copy 16 bytes from global to shared memory while the thread goes on.
+
+        Where the condition fails zeros are written; where the mask fails, nothing.
+        """
+        predicate = self._condition(mask)
+        if predicate is None:
+            return
+        size = ""
+        if condition is not None:
+            whole = constant(WIDEST_BYTES, dtypes.int32)
+            count = self.ops.where(condition, whole, constant(0, dtypes.int32))
+            size = f", {count.text}"
+        place = self.address(target, target_place)
+        start = self.address(source, source_place)
+        self.builder.line(
+            f"{predicate}cp.async.cg.shared.global {place}, {start}, "
+            f"{WIDEST_BYTES}{size}"
+        )
+
     # --- combining ---------------------------------------------------------------
 
     def combine(

@@ -17,7 +17,7 @@ _ALIGNMENT = 16
 #: The name of a block's dynamic shared memory.
 SHARED = "dynamic_shared"
 
-State = tuple[frozenset[str], frozenset[str]]
+State = tuple[frozenset[str], frozenset[str], tuple[str, ...]]
 
 
 class Block:
@@ -31,6 +31,8 @@ class Block:
         # Shared tiles that were written and read since the last barrier.
         self._written: frozenset[str] = frozenset()
         self._read: frozenset[str] = frozenset()
+        # Tiles that asynchronous copies are on their way into, in order.
+        self._copies: tuple[str, ...] = ()
         self._partials: str | None = None
         self._partial_bytes = 0
 
@@ -54,20 +56,42 @@ class Block:
 
     # --- barriers ----------------------------------------------------------------
 
-    def barrier(self) -> None:
-        """Wait for all threads; what they wrote to shared memory is then seen."""
+    def barrier(self, needed: frozenset[str] | None = None) -> None:
+        """Wait for all threads; what they wrote to shared memory is then seen.
+
+        Of the copies under way only those into ``needed`` tiles are waited for, or
+        all. Copies finish in the order in which they began.
+        """
+        if self._copies:
+            last = max(
+                (
+                    place
+                    for place, name in enumerate(self._copies)
+                    if needed is None or name in needed
+                ),
+                default=-1,
+            )
+            if last >= 0:
+                left = len(self._copies) - 1 - last
+                self.builder.line(f"cp.async.wait_group {left}")
+                self._copies = self._copies[last + 1 :]
         if self.threads.count > WARP:
             self.builder.line("bar.sync 0")
         else:
             self.builder.line("bar.warp.sync 0xffffffff")
-        self._written = self._read = frozenset()
+        self._written, self._read = frozenset(self._copies), frozenset()
 
     def before(self, reads: set[str], writes: set[str]) -> None:
         """Keep in order what the next statement does and what was done before."""
         if reads & self._written or writes & (self._written | self._read):
-            self.barrier()
+            self.barrier(frozenset(reads | writes))
         self._read |= reads
         self._written |= writes
+
+    def copies_into(self, name: str) -> None:
+        """The copies issued last, all into one tile, go on while others run."""
+        self.builder.line("cp.async.commit_group")
+        self._copies = (*self._copies, name)
 
     def end_of_loop(self) -> None:
         """The next iteration must not meet what this one has not finished."""
@@ -76,14 +100,15 @@ class Block:
 
     def state(self) -> State:
         """What has happened since the last barrier."""
-        return self._written, self._read
+        return self._written, self._read, self._copies
 
     def restore(self, state: State) -> None:
         """Go back to the beginning of a branch."""
-        self._written, self._read = state
+        self._written, self._read, self._copies = state
 
     def join(self, other: State) -> None:
         """Either this branch or the other one was taken."""
+        assert self._copies == other[2], "copies under way in one branch only"
         self._written |= other[0]
         self._read |= other[1]
 

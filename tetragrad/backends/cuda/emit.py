@@ -39,6 +39,7 @@ from tetragrad.tile.ir import Grid, Mma, Program, Statement, Store
 
 #: Threads of a block: at most for products, for what is dealt out freely, and at all.
 PRODUCT_THREADS = 512
+MATRIX_THREADS = 4 * WARP
 FLAT_THREADS = 256
 MOST_THREADS = 1024
 #: The bytes that a thread moves at once.
@@ -145,6 +146,8 @@ def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
 
     Otherwise as many as the widest statement has work for.
     """
+    if homes.fragments:
+        return MATRIX_THREADS
     columns = [
         statement.columns
         for statement in statements_in(grid.body)

@@ -75,6 +75,8 @@ class Builder:
         self.lines: list[str] = []
         self._counts = dict.fromkeys(_PREFIXES, 0)
         self._labels = 0
+        #: Registers of loops, which instructions may change in place.
+        self.changing: set[str] = set()
         # What each scope around this place has computed: instruction -> registers.
         self._known: list[dict[object, tuple[str, ...]]] = [{}]
 

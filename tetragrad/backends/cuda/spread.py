@@ -118,6 +118,51 @@ class Threads:
             }
             yield Run(fixed, number=number)
 
+    # --- a matrix unit's results -------------------------------------------------
+
+    def on_fragments(self, axes: Sequence[Extent]) -> Iterator[Run]:
+        """The elements of a product that this thread of four warps holds.
+
+        The warps divide the rows and the columns in two. A thread has neighbours in
+        columns ``2*(t % 4)`` of rows ``t / 4`` and eight below, in every piece of 16
+        by 8 (PTX ISA, "Matrix fragments for mma.m16n8k16").
+        """
+        *others, (row, rows), (column, columns) = axes
+        assert not others, "the axes of a product's results"
+        first_row, first_column = self.fragment_start(rows, columns)
+        number = 0
+        for down in range(0, rows // 2, 8):
+            for across in range(0, columns // 2, 8):
+                places = {
+                    row: Coordinate(first_row, down),
+                    column: Coordinate(first_column, across),
+                }
+                yield Run(places, column, 2, None, number)
+                number += 1
+
+    def fragment_start(self, rows: int, columns: int) -> tuple[str, str]:
+        """The first row and column of a thread's own results."""
+        assign = self.builder.assign
+        down, across = self.warp_start(rows, columns)
+        lane = assign("b32", "and.b32", f"{self.index.text}, 31")
+        row = assign("b32", "shr.u32", f"{lane}, 2")
+        column = assign("b32", "and.b32", f"{lane}, 3")
+        return (
+            assign("b32", "add.s32", f"{down}, {row}"),
+            assign("b32", "mad.lo.s32", f"{column}, 2, {across}"),
+        )
+
+    def warp_start(self, rows: int, columns: int) -> tuple[str, str]:
+        """The first row and column of the quarter that a warp computes."""
+        assign = self.builder.assign
+        warp = assign("b32", "shr.u32", f"{self.index.text}, 5")
+        down = assign("b32", "shr.u32", f"{warp}, 1")
+        across = assign("b32", "and.b32", f"{warp}, 1")
+        return (
+            assign("b32", "mul.lo.s32", f"{down}, {rows // 2}"),
+            assign("b32", "mul.lo.s32", f"{across}, {columns // 2}"),
+        )
+
     # --- all axes ----------------------------------------------------------------
 
     def flat_width(self, lanes: int) -> int:

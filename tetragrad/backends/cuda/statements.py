@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tetragrad.backends.cuda.access import WIDEST_BYTES
 from tetragrad.backends.cuda.blocks import Block
+from tetragrad.backends.cuda.matrix import multiply_fragments
 from tetragrad.backends.cuda.product import multiply
 from tetragrad.backends.cuda.ptx import INDEX, Value, constant, register_class
 from tetragrad.backends.cuda.spread import MOST_RUNS, Coordinate, Run
@@ -24,7 +26,8 @@ from tetragrad.backends.cuda.values import Point, Values, tile_form
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph.elementwise import Mul
 from tetragrad.graph.reduce import Sum
-from tetragrad.kernel.expression import Compute
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Compute, Guard, Load, Select, literal
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
     Alloc,
@@ -80,7 +83,7 @@ class Statements:
             case Store():
                 self._store(statement)
             case Mma():
-                multiply(self.values, self.block.threads, statement)
+                self._multiply(statement)
             case Sync():
                 self.block.barrier()
             case Pin():
@@ -229,6 +232,8 @@ class Statements:
             yield from threads.everywhere(statement.axes)
         elif spread is Spread.LANES:
             yield from threads.on_lanes(statement.axes)
+        elif spread is Spread.FRAGMENTS:
+            yield from threads.on_fragments(statement.axes)
         else:
             yield from self._flat_runs(statement)
 
@@ -262,6 +267,8 @@ class Statements:
         tile = statement.tile
         if self.homes.in_memory(tile):
             form = tile_form(tile, statement.indices)
+            if self._copy(statement, form):
+                return
             for run in self._runs(statement):
                 run = self._one_writer(statement, run)
                 point = self.values.at(run, statement.guard)
@@ -282,6 +289,64 @@ class Statements:
                     value = self.ops.where(condition, value, before)
                 written[key] = value
         elements.update(written)
+
+    def _copy(self, statement: Map, form: Affine) -> bool:
+        """Copy to shared memory without waiting, where that is all a Map does.
+
+        The hardware copies 16 bytes at a time, or writes as many zeros.
+        """
+        tile, value = statement.tile, statement.value
+        zero_outside: Guard = ()
+        if isinstance(value, Select) and value.outside == literal(0, value.dtype):
+            zero_outside, value = value.guard, value.inside
+        if not isinstance(value, Load) or not self._is_shared(tile.name):
+            return False
+        if value.slot in self.values.written:
+            return False
+        guard = (*value.guard, *zero_outside)
+        storage = self.values.storages[tile.name]
+        source = self.values.slots[value.slot]
+        if self.homes.spread(statement) is not Spread.FLAT:
+            return False
+        if not self._is_copyable(statement, value.address, form, guard):
+            return False
+        for run in self._runs(statement):
+            point = self.values.at(run, statement.guard)
+            self.values.memory.copy(
+                source,
+                point.linear(value.address),
+                storage,
+                point.linear(form),
+                point.condition(guard),
+                point.mask(statement.guard),
+            )
+        self.block.copies_into(tile.name)
+        return True
+
+    def _is_copyable(
+        self, statement: Map, address: Affine, form: Affine, guard: Guard
+    ) -> bool:
+        """Whether every run is 16 aligned bytes on both sides, guarded alike."""
+        for axis, extent in statement.axes:
+            self.values.extents[axis] = extent
+        threads = self.block.threads
+        if threads.flat_runs(statement.axes) > MOST_RUNS:
+            return False
+        run = threads.flat_run(statement.axes, 0)
+        point = self.values.at(run)
+        if run.width * statement.tile.dtype.itemsize != WIDEST_BYTES:
+            return False
+        guards = (*guard, *statement.guard)
+        return all(
+            point.moves_by_one(entry) and point.even_width(guards, entry) == run.width
+            for entry in (address, form)
+        )
+
+    def _multiply(self, product: Mma) -> None:
+        if product.accumulator.name in self.homes.fragments:
+            multiply_fragments(self.values, self.block.threads, product)
+        else:
+            multiply(self.values, self.block.threads, product)
 
     def _fold(self, statement: Fold) -> None:
         if self.homes.in_memory(statement.tile):
@@ -400,6 +465,7 @@ class _Carriers:
                 kind = register_class(value.dtype)
                 register = builder.register(kind)
                 builder.move(register, kind, value)
+                builder.changing.add(register)
                 self.carried[name, key] = (register, kind)
                 elements[key] = Value(register, value.dtype)
         return self.carried

@@ -26,7 +26,7 @@ _COMMON = Target(
     row_vectors=8,
     longest_vector_bytes=1024 * BYTES_PER_THREAD,
     line_bytes=4,
-    features=frozenset({"gpu"}),
+    features=frozenset({"mma"}),
 )
 
 #: Ampere: cp.async and mma.sync.
@@ -41,7 +41,7 @@ SM_90A = replace(
     cache_bytes=50 * 1024 * 1024,
     memory_bandwidth=4.3e12,
     arithmetic_rate=60e12,
-    features=frozenset({"gpu", "bfloat16"}),
+    features=frozenset({"mma"}),
 )
 
 TARGETS = {"sm_80": SM_80, "sm_90a": SM_90A}

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from tetragrad.backends.cuda import formats
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, Load
@@ -34,6 +35,10 @@ from tetragrad.tile.plans.rewrite import atoms_of, walk_until
 
 #: The largest tile that every thread holds as a whole.
 LARGEST_EVERYWHERE = 64
+#: What the four warps of a block divide a matrix unit's results into at least, and
+#: the depth of one of its steps.
+MATRIX_SIDE = 32
+MATRIX_DEPTH = 16
 
 Collective = Map | Fold | Store
 
@@ -44,6 +49,7 @@ class Spread(Enum):
     LANES = "lanes"
     EVERYWHERE = "everywhere"
     FLAT = "flat"
+    FRAGMENTS = "fragments"
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class TileHomes:
     """The register tiles of a grid, by name, divided by where they live."""
 
     lanes: set[str] = field(default_factory=set)
+    fragments: dict[str, Tile] = field(default_factory=dict)
     everywhere: set[str] = field(default_factory=set)
     shared: dict[str, Tile] = field(default_factory=dict)
 
@@ -92,6 +99,8 @@ class TileHomes:
         if not statement.axes:
             return Spread.EVERYWHERE
         accesses = list(accesses_of(statement))
+        if any(entry.tile.name in self.fragments for entry in accesses):
+            return Spread.FRAGMENTS
         if any(entry.tile.name in self.lanes for entry in accesses):
             return Spread.LANES
         held = [entry for entry in accesses if entry.tile.name in self.everywhere]
@@ -108,12 +117,12 @@ def find_homes(body: Sequence[Statement]) -> TileHomes:
     accesses: dict[str, list[Access]] = {}
     together: list[list[Access]] = []
     unrolled: set[int] = set()
-    multiplied: set[str] = set()
+    multiplied: dict[str, Mma] = {}
     for statement in statements_in(body):
         if isinstance(statement, For) and statement.unroll:
             unrolled.add(statement.axis)
         if isinstance(statement, Mma):
-            multiplied.add(statement.accumulator.name)
+            multiplied[statement.accumulator.name] = statement
         if isinstance(statement, Collective):
             found = [
                 entry
@@ -125,9 +134,13 @@ def find_homes(body: Sequence[Statement]) -> TileHomes:
                 accesses.setdefault(entry.tile.name, []).append(entry)
     homes = TileHomes()
     for name, uses in accesses.items():
-        _settle(homes, name, uses, unrolled)
-    _settle_conflicts(homes, accesses, together, unrolled)
-    for name in multiplied - homes.lanes:
+        product = multiplied.get(name)
+        if product is not None and is_for_matrix_unit(product):
+            homes.fragments[name] = product.accumulator
+        else:
+            _settle(homes, name, uses, unrolled)
+    _settle_conflicts(homes, accesses, together)
+    for name in multiplied.keys() - homes.lanes - homes.fragments.keys():
         raise UnsupportedError(f"the sums of a product in tile {name} on CUDA")
     return homes
 
@@ -156,7 +169,6 @@ def _settle_conflicts(
     homes: TileHomes,
     accesses: dict[str, list[Access]],
     together: list[list[Access]],
-    unrolled: set[int],
 ) -> None:
     """Tiles on lanes that meet one held everywhere, indexed by lane, must move."""
     changed = True
@@ -180,6 +192,18 @@ def _is_indexed_freely(access: Access, unrolled: set[int]) -> bool:
     known = {axis for axis, _ in access.axes} | unrolled
     return any(
         not form.is_pure() or not form.axes() <= known for form in access.indices
+    )
+
+
+def is_for_matrix_unit(product: Mma) -> bool:
+    """Whether the operands are half-width floats in pieces that the unit multiplies."""
+    dtype = product.lhs.dtype
+    return (
+        dtype in formats.HALVES
+        and product.rhs.dtype is dtype
+        and product.rows % MATRIX_SIDE == 0
+        and product.columns % MATRIX_SIDE == 0
+        and product.depth % MATRIX_DEPTH == 0
     )
 
 

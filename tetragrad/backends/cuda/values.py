@@ -316,7 +316,7 @@ class Point:
             mask = self.mask(guard)
             return memory.load(storage, self.linear(address), 1, mask, changes)
         width = 1
-        if self._moves_by_one(address):
+        if self.moves_by_one(address):
             width = memory.widest(storage, self.even_width(guard, address))
         lanes: list[Value] = []
         for element in range(0, self.run.width, width):
@@ -325,7 +325,7 @@ class Point:
             lanes += memory.load(storage, place, width, mask, changes)
         return tuple(lanes)
 
-    def _moves_by_one(self, address: Affine) -> bool:
+    def moves_by_one(self, address: Affine) -> bool:
         lane = self.run.lane
         return address.coefficient(lane) == 1 and not any(  # type: ignore[arg-type]
             not isinstance(atom, int) and lane in atom.free_axes
@@ -370,7 +370,7 @@ class Point:
             memory.store(storage, self.linear(address), lanes[-1:], mask)
             return
         width = 1
-        if self._moves_by_one(address):
+        if self.moves_by_one(address):
             width = memory.widest(storage, self.even_width(guard, address))
         for element in range(0, self.run.width, width):
             values = tuple(

@@ -13,7 +13,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tetragrad.graph.elementwise import Mul
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.graph.elementwise import Cast, Mul
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -110,7 +112,8 @@ class ContractionPlan:
     ``swap`` exchanges the operands: the second one's columns are on vector lanes.
     A grid iteration computes one block of rows by one of columns; the micro-kernel
     keeps ``micro_rows`` by ``micro_columns`` results in registers; packing moves
-    ``lanes`` elements at once, or ``at_once`` the whole block.
+    ``lanes`` elements at once, or ``at_once`` the whole block. For a matrix unit the
+    operands are packed in the ``narrow`` dtype that they are widened from.
     """
 
     swap: bool
@@ -122,6 +125,25 @@ class ContractionPlan:
     micro_columns: int
     lanes: int
     at_once: bool = False
+    narrow: DType | None = None
+
+
+def narrow_operands(contraction: Contraction) -> DType | None:
+    """The half-width dtype that both operands are widened from, if there is one."""
+    found = {
+        operand.inputs[0].dtype
+        for operand in (contraction.lhs, contraction.rhs)
+        if isinstance(operand, Compute) and operand.op is Cast
+    }
+    halves = {dtypes.float16, dtypes.bfloat16}
+    both = all(
+        isinstance(operand, Compute) and operand.op is Cast
+        for operand in (contraction.lhs, contraction.rhs)
+    )
+    is_wide = contraction.reduction.accumulator is dtypes.float32
+    if both and is_wide and len(found) == 1 and found <= halves:
+        return found.pop()
+    return None
 
 
 def find_contraction(value: Expression) -> Contraction | None:

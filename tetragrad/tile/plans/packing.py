@@ -80,11 +80,24 @@ def _continues(forms: Sequence[Affine], axis: int, run: Run) -> bool:
 
 
 @dataclass(frozen=True)
+class Window:
+    """The part of a block that is packed: flat positions from ``start`` on."""
+
+    start: Affine
+    count: int
+
+
+@dataclass(frozen=True)
 class Placed:
-    """A block at a place: where its chunk starts."""
+    """A block at a place: where its chunk starts.
+
+    With a ``window`` only that part of it is wanted, which takes a block whose
+    positions are one run; the tile then holds the window.
+    """
 
     block: Block
     start: Affine
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,8 @@ class Operand:
 
     ``lanes_along_side`` says that the micro-kernel reads whole vectors along the
     side; otherwise it reads single elements, and either order will do. ``at_once``
-    packs the block in one collective step.
+    packs the block in one collective step. With ``padding``, which is so many elements
+    between neighbouring rows, the tile has the order that memory has.
     """
 
     name: str
@@ -104,6 +118,7 @@ class Operand:
     lanes: int
     lanes_along_side: bool
     at_once: bool = False
+    padding: int = 0
 
     @cached_property
     def depth_runs(self) -> list[Run]:
@@ -125,13 +140,22 @@ class Operand:
         contiguous = [run for run in runs if 1 in strides_of(self.value, run.axes[-1])]
         return max(contiguous or runs, key=lambda run: min(run.extent, self.lanes))
 
+    def panel(self, builder: Builder, side_size: int) -> Tile:
+        """A tile for a few columns, one whole row of them after the other."""
+        shape = (self.depth.size(self.kernel), side_size)
+        return builder.tile(self.name, shape, self.value.dtype, Space.SHARED)
+
     def tile(self, builder: Builder, side_size: int) -> Tile:
         """The tile for a packed block, indexed [depth, side]."""
         depth_size = self.depth.size(self.kernel)
         dtype = self.value.dtype
         line = CACHE_LINE_BYTES // dtype.itemsize
         by_depth = self.vector_run in self.depth_runs
-        if by_depth and not self.lanes_along_side:
+        if self.padding and by_depth:
+            layout = Layout((1, depth_size + self.padding))
+        elif self.padding:
+            layout = Layout((side_size + self.padding, 1))
+        elif by_depth and not self.lanes_along_side:
             layout = Layout((1, odd_lines(depth_size, line)))
         else:
             layout = Layout((odd_lines(side_size, line), 1))
@@ -188,39 +212,49 @@ class _Packing:
         def step(offset: Affine) -> list[Statement]:
             return self._loops(others, *self._bind(run, offset, scope, position))
 
+        count = self._window(run).count
         if not self.operand.at_once:
-            return loop(scope.builder, run.extent, step, unroll=True)
-        axis = scope.builder.axis(run.extent)
-        wider = scope.with_collective((axis, run.extent))
+            return loop(scope.builder, count, step, unroll=True)
+        axis = scope.builder.axis(count)
+        wider = scope.with_collective((axis, count))
         return self._loops(others, *self._bind(run, axis_form(axis), wider, position))
 
     def _strips(self, scope: Scope, position: _Position) -> list[Statement]:
         """Vectors along one run: a strip gives the offset, then the run is bound."""
         run = self.operand.vector_run
         axis = run.axes[-1]
-        strip = fitting_strip(axis, run.extent, self.operand.lanes, PACKED_VECTORS)
+        count = self._window(run).count
+        strip = fitting_strip(axis, count, self.operand.lanes, PACKED_VECTORS)
 
         def body(inner: Scope) -> list[Statement]:
             bound, moved = self._bind(run, inner.forms[axis], inner, position)
             return [self._store(bound, moved)]
 
-        return strips(scope, strip, ZERO, run.extent, body)
+        return strips(scope, strip, ZERO, count, body)
+
+    def _window(self, run: Run) -> Window:
+        """The positions of a run to visit."""
+        placed = self._placed(run)
+        return placed.window or Window(ZERO, run.extent)
+
+    def _placed(self, run: Run) -> Placed:
+        along_depth = run.axes[-1] in self.operand.depth.axes
+        return self.depth if along_depth else self.side
 
     def _bind(
         self, run: Run, offset: Affine, scope: Scope, position: _Position
     ) -> tuple[Scope, _Position]:
         """Move along a run: the form of its axes, its place in the tile, its guard."""
-        along_depth = run.axes[-1] in self.operand.depth.axes
-        placed = self.depth if along_depth else self.side
-        flat = offset
+        placed = self._placed(run)
+        flat = offset + self._window(run).start
         if run.is_chunked:
-            flat = offset + placed.start.scale(run.extent // placed.block.chunk)
+            flat = flat + placed.start.scale(run.extent // placed.block.chunk)
         for axis in run.axes[:-1]:
             scope = scope.bind(axis, ZERO)
         scope = scope.bind(run.axes[-1], flat)
         exists = flat.scale(-1).shift(run.size - 1)
         depth, side, guard = position.depth, position.side, position.depth_guard
-        if not along_depth:
+        if placed is self.side:
             side = side + offset.scale(run.stride)
             return scope.with_guard(exists), _Position(depth, side, guard)
         if not scope.builder.always(exists):

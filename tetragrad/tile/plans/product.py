@@ -44,8 +44,13 @@ from tetragrad.tile.plans.contraction import (
     hosted_contraction,
     moves_evenly,
 )
-from tetragrad.tile.plans.packing import Operand, Placed, flat_stride, pack
+from tetragrad.tile.plans.packing import Operand, Placed, Window, flat_stride, pack
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
+
+
+# Space between the rows of a matrix unit's operands, so that eight neighbouring rows
+# lie in different banks.
+ROW_PADDING_BYTES = 16
 
 
 def build_contraction(builder: Builder, plan: ContractionPlan) -> list[Statement]:
@@ -114,28 +119,15 @@ class _Product:
 
     def block(self, scope: Scope, rows: Placed, columns: Placed) -> list[Statement]:
         """One block of rows by one of columns."""
-        lhs = Operand(
-            "lhs",
-            self.kernel,
-            self.contraction.lhs,
-            self.plan.depth,
-            rows.block,
-            self.plan.lanes,
-            lanes_along_side=self.plan.at_once,
-            at_once=self.plan.at_once,
-        )
-        rhs = Operand(
-            "rhs",
-            self.kernel,
-            self.contraction.rhs,
-            self.plan.depth,
-            columns.block,
-            self.plan.lanes,
-            lanes_along_side=True,
-            at_once=self.plan.at_once,
-        )
+        lhs = self.operand("lhs", self.contraction.lhs, rows.block)
+        rhs = self.operand("rhs", self.contraction.rhs, columns.block)
         lhs_tile = lhs.tile(self.builder, self.row_panels * self.plan.micro_rows)
-        rhs_tile = rhs.tile(self.builder, self.column_panels * self.plan.micro_columns)
+        by_panel = self.packs_by_panel(rhs)
+        if by_panel:
+            rhs_tile = rhs.panel(self.builder, self.plan.micro_columns)
+        else:
+            all_columns = self.column_panels * self.plan.micro_columns
+            rhs_tile = rhs.tile(self.builder, all_columns)
         statements: list[Statement] = [Alloc(lhs_tile), Alloc(rhs_tile)]
         places = _Places(scope, rows, columns, None)
         if self.depth_steps > 1 and self.row_panels == self.column_panels == 1:
@@ -147,9 +139,26 @@ class _Product:
 
         def depth_block(inner: Scope, depth: Placed) -> list[Statement]:
             steps = pack(lhs, inner, depth, rows, lhs_tile)
-            steps += pack(rhs, inner, depth, columns, rhs_tile)
+            if not by_panel:
+                steps += pack(rhs, inner, depth, columns, rhs_tile)
+
+            def before(column: Affine) -> list[Statement]:
+                if not by_panel:
+                    return []
+                window = Window(column, self.plan.micro_columns)
+                panel = replace(columns, window=window)
+                return pack(rhs, inner, depth, panel, rhs_tile)
+
             return steps + self.panels(
-                lambda row, column: self.micro(places, lhs_tile, rhs_tile, row, column)
+                lambda row, column: self.micro(
+                    places,
+                    lhs_tile,
+                    rhs_tile,
+                    row,
+                    column,
+                    ZERO if by_panel else column,
+                ),
+                before,
             )
 
         statements += self.depth_loops(scope, self.plan.depth.outer, depth_block)
@@ -161,6 +170,35 @@ class _Product:
             )
         return statements
 
+    def operand(self, name: str, value: Expression, side: Block) -> Operand:
+        """How one operand is packed."""
+        plan = self.plan
+        padding = 0
+        if plan.narrow is not None:
+            # The matrix unit widens its operands itself.
+            value = value.inputs[0]
+            padding = ROW_PADDING_BYTES // plan.narrow.itemsize
+        return Operand(
+            name,
+            self.kernel,
+            value,
+            plan.depth,
+            side,
+            plan.lanes,
+            lanes_along_side=name == "rhs" or plan.at_once,
+            at_once=plan.at_once,
+            padding=padding,
+        )
+
+    def packs_by_panel(self, rhs: Operand) -> bool:
+        """Whether columns are packed a panel at a time, just before they are used.
+
+        A panel then lies in the first-level cache, in one piece: columns of a whole
+        block lie rows apart, each on another page.
+        """
+        one_run = len(rhs.side_runs) == 1
+        return one_run and self.column_panels > 1 and not self.plan.at_once
+
     def in_registers(
         self,
         places: _Places,
@@ -170,6 +208,8 @@ class _Product:
         rhs_tile: Tile,
     ) -> list[Statement]:
         """A block that is one micro-tile: its sums never leave the registers."""
+        if self.plan.narrow is not None and not self.plan.depth.outer:
+            return self.overlapped(places, lhs, rhs, lhs_tile, rhs_tile)
         accumulator, statements = self.accumulator()
 
         def depth_block(inner: Scope, depth: Placed) -> list[Statement]:
@@ -178,6 +218,54 @@ class _Product:
             return [*steps, self.product(accumulator, lhs_tile, rhs_tile, ZERO, ZERO)]
 
         statements += self.depth_loops(places.scope, self.plan.depth.outer, depth_block)
+        return statements + self.epilogue(places, accumulator, ZERO, ZERO, ZERO, ZERO)
+
+    def overlapped(
+        self,
+        places: _Places,
+        lhs: Operand,
+        rhs: Operand,
+        lhs_tile: Tile,
+        rhs_tile: Tile,
+    ) -> list[Statement]:
+        """The same with two pairs of tiles: one is filled while the other is used.
+
+        For(pair of steps)
+          pack step 2p+1 into the second pair,  multiply the first pair
+          pack step 2p+2 into the first pair,   multiply the second pair
+
+        Beyond the end of the depth, zeros are packed and never used.
+        """
+        depth, chunks = self.plan.depth, self.plan.depth.chunks(self.kernel)
+        second = (
+            lhs.tile(self.builder, self.row_panels * self.plan.micro_rows),
+            rhs.tile(self.builder, self.column_panels * self.plan.micro_columns),
+        )
+        pairs = ((lhs_tile, rhs_tile), second)
+        accumulator, statements = self.accumulator()
+        statements = [Alloc(second[0]), Alloc(second[1]), *statements]
+
+        def packed(step: Affine, pair: tuple[Tile, Tile]) -> list[Statement]:
+            place = Placed(depth, step.scale(depth.chunk))
+            steps = pack(lhs, places.scope, place, places.rows, pair[0])
+            return steps + pack(rhs, places.scope, place, places.columns, pair[1])
+
+        def multiplied(pair: tuple[Tile, Tile]) -> Statement:
+            return self.product(accumulator, *pair, ZERO, ZERO)
+
+        def two_steps(form: Affine) -> list[Statement]:
+            first = form.scale(2)
+            body = [*packed(first.shift(1), pairs[1]), multiplied(pairs[0])]
+            return [
+                *body,
+                *packed(first.shift(2), pairs[0]),
+                multiplied(pairs[1]),
+            ]
+
+        statements += packed(ZERO, pairs[0])
+        statements += loop(self.builder, chunks // 2, two_steps)
+        if chunks % 2:
+            statements.append(multiplied(pairs[0]))
         return statements + self.epilogue(places, accumulator, ZERO, ZERO, ZERO, ZERO)
 
     def depth_loops(
@@ -204,21 +292,22 @@ class _Product:
         )
 
     def panels(
-        self, body: Callable[[Affine, Affine], list[Statement]]
+        self,
+        body: Callable[[Affine, Affine], list[Statement]],
+        before: Callable[[Affine], list[Statement]] = lambda column: [],
     ) -> list[Statement]:
         """Loops over the micro-tiles: a panel of columns stays near, rows stream."""
-        return loop(
-            self.builder,
-            self.column_panels,
-            lambda column: loop(
+
+        def panel(number: Affine) -> list[Statement]:
+            column = number.scale(self.plan.micro_columns)
+            rows = loop(
                 self.builder,
                 self.row_panels,
-                lambda row: body(
-                    row.scale(self.plan.micro_rows),
-                    column.scale(self.plan.micro_columns),
-                ),
-            ),
-        )
+                lambda row: body(row.scale(self.plan.micro_rows), column),
+            )
+            return before(column) + rows
+
+        return loop(self.builder, self.column_panels, panel)
 
     # --- micro-tiles -------------------------------------------------------------
 
@@ -250,11 +339,17 @@ class _Product:
         return (first, second), indices
 
     def micro(
-        self, places: _Places, lhs: Tile, rhs: Tile, row: Affine, column: Affine
+        self,
+        places: _Places,
+        lhs: Tile,
+        rhs: Tile,
+        row: Affine,
+        column: Affine,
+        rhs_column: Affine,
     ) -> list[Statement]:
         """One micro-tile for one depth block."""
         tile, statements = self.accumulator(places.gathered, row, column)
-        statements.append(self.product(tile, lhs, rhs, row, column))
+        statements.append(self.product(tile, lhs, rhs, row, rhs_column))
         if places.gathered is None:
             return statements + self.epilogue(places, tile, row, column, ZERO, ZERO)
         extents, indices = self.micro_axes(row, column)
