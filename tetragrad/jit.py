@@ -25,7 +25,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from tetragrad.capture.tree import Flattened
+from tetragrad.capture.tree import Description, Flattened, build
+from tetragrad.capture.views import lift, write_through
 from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
 from tetragrad.engine import capture
@@ -65,17 +66,34 @@ class JitFunction(Generic[P, R]):
             return self.captured_function(*args, **kwargs)
         with self._lock:
             flattened = Flattened()
-            key = self._key(flattened, args, kwargs)
-            reason = ""
-            for captured in self._captures.get(key, ()):
-                change = captured.first_change(flattened.tensors)
-                if change is None:
-                    result: R = captured.replay(flattened.tensors)
-                    return result
-                reason = reason or change
-            reason = reason or self._difference(flattened, args, kwargs)
-            captured_now: R = self._capture(args, kwargs, flattened, key, reason)
-            return captured_now
+            description = flattened.describe((args, kwargs), "argument")
+            lifted = lift(flattened.tensors)
+            if not lifted:
+                return self._call(args, kwargs, flattened, description)
+            passed = {id(entry.argument): entry.passed for entry in lifted}
+            flattened.tensors = [
+                passed.get(id(tensor), tensor) for tensor in flattened.tensors
+            ]
+            args, kwargs = build(description, iter(flattened.tensors))
+            result = self._call(args, kwargs, flattened, description)
+            write_through(lifted)
+            return result
+
+    def _call(
+        self, args: Any, kwargs: Any, flattened: Flattened, description: Description
+    ) -> R:
+        """Replay, or capture if nothing that was captured is the same."""
+        key = self._key(flattened, description)
+        reason = ""
+        for captured in self._captures.get(key, ()):
+            change = captured.first_change(flattened.tensors)
+            if change is None:
+                result: R = captured.replay(flattened.tensors)
+                return result
+            reason = reason or change
+        reason = reason or self._difference(flattened, args, kwargs)
+        captured_now: R = self._capture(args, kwargs, flattened, key, reason)
+        return captured_now
 
     @property
     def captures(self) -> tuple[Captured, ...]:
@@ -121,9 +139,8 @@ class JitFunction(Generic[P, R]):
 
     # --- capturing -------------------------------------------------------------
 
-    def _key(self, flattened: Flattened, args: Any, kwargs: Any) -> Any:
+    def _key(self, flattened: Flattened, description: Description) -> Any:
         """What captures are looked up by: everything about the arguments but values."""
-        description = flattened.describe((args, kwargs), "argument")
         return description, _signature(flattened.tensors), is_grad_enabled()
 
     def _capture(
@@ -150,8 +167,7 @@ class JitFunction(Generic[P, R]):
             self._deferred.add(key)
         else:
             self._reasons.append(outcome.reason or reason)
-        after = Flattened()
-        if self._key(after, args, kwargs)[0] != key[0]:
+        if Flattened().describe((args, kwargs), "argument") != key[0]:
             raise CaptureError(
                 f"{self._title} changes the list or dict that it was passed",
                 hint="return a new one instead",

@@ -138,16 +138,6 @@ def test_iterators() -> None:
         jit(lambda: next(batches) + 1)()
 
 
-def test_result_that_carries_a_gradient() -> None:
-    weight = tensor(1).requires_grad_()
-    function = jit(lambda x: x * weight)
-    with pytest.raises(CaptureError, match=r"still carries a gradient.*\n.*no_grad"):
-        function(tensor(2))
-    with no_grad():
-        assert function(tensor(2)).tolist() == [2.0]
-        assert function(tensor(3)).tolist() == [3.0]
-
-
 def test_gradient_to_an_outside_computation() -> None:
     weight = tensor(1).requires_grad_()
 

@@ -73,7 +73,8 @@ def test_views_of_one_shape() -> None:
         (x.clone(),),
         (x[::2],),
         (x[1::2],),
-        captures=4,
+        # A view is passed as a tensor of its own: only its shape matters.
+        captures=2,
     )
 
 

@@ -26,7 +26,7 @@ from tetragrad.capture.captured import (
 )
 from tetragrad.capture.places import MISSING, Comparison, Kind, Place, is_constant
 from tetragrad.capture.state import PythonState
-from tetragrad.capture.tree import Description, Flattened
+from tetragrad.capture.tree import Description, Flattened, build
 from tetragrad.capture.watch import GRAD, STEPS, STORAGE, VALUE, Watch, watching
 from tetragrad.core.errors import CaptureError
 from tetragrad.engine import capture
@@ -94,7 +94,7 @@ def record(
             state.check_generators()
             finish = _Finish(recorder, watch, state, flattened.tensors)
             if recorder.is_deferred:
-                finish.describe_result(result)
+                result, _, _ = finish.describe_result(result)
                 return Outcome(result, None, DEFERRED)
             return finish.outcome(result)
         except CaptureError:
@@ -132,7 +132,7 @@ class _Finish:
         self._made: dict[int, FreshTensor] = {}
 
     def outcome(self, result: Any) -> Outcome:
-        flattened, description = self.describe_result(result)
+        result, flattened, description = self.describe_result(result)
         changes = self.state.effects()
         try:
             tensors = [self._source(entry) for entry in flattened.tensors]
@@ -155,8 +155,10 @@ class _Finish:
         captured = self._captured(final, effects, description, tensors)
         return Outcome(result, captured)
 
-    def describe_result(self, result: Any) -> tuple[Flattened, Description]:
-        """Take the result apart.
+    def describe_result(self, result: Any) -> tuple[Any, Flattened, Description]:
+        """Take the result apart; tensors in it lose their graph.
+
+        A replay gives values and no graph, so the first call gives no graph either.
 
         Raises:
             CaptureError: a replay could not give such a result.
@@ -164,7 +166,18 @@ class _Finish:
         flattened = Flattened()
         description = flattened.describe(result, "the result")
         self._check_result(flattened)
-        return flattened, description
+        detached = [self._without_graph(entry) for entry in flattened.tensors]
+        pairs = zip(detached, flattened.tensors, strict=True)
+        if any(new is not old for new, old in pairs):
+            result = build(description, iter(detached))
+            flattened.tensors = detached
+        return result, flattened, description
+
+    def _without_graph(self, tensor: TensorBase) -> TensorBase:
+        storage, steps = STORAGE.__get__(tensor), STEPS.__get__(tensor)
+        if self.watch.is_born(tensor) and storage.carries_gradient(steps):
+            return tensor.detach()
+        return tensor
 
     # --- results ---------------------------------------------------------------
 
@@ -175,15 +188,6 @@ class _Finish:
                 hint="return tensors, numbers, text, and lists, tuples, dicts or data "
                 "classes of them",
             )
-        for tensor in flattened.tensors:
-            storage, steps = STORAGE.__get__(tensor), STEPS.__get__(tensor)
-            if self.watch.is_born(tensor) and storage.carries_gradient(steps):
-                raise CaptureError(
-                    "a captured function returns a tensor that still carries a "
-                    f"gradient, made at {tensor.line}",
-                    hint="call backward() inside, run it under no_grad(), or return "
-                    "x.detach()",
-                )
 
     def _source(self, tensor: TensorBase) -> TensorSource:
         """Where a replay gets this tensor from."""
