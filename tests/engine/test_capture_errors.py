@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tetragrad
-from tetragrad import CaptureError, Tensor, jit, no_grad
+from tetragrad import CaptureError, Tensor, jit
 from tetragrad.engine import capture
 from tetragrad.tensor.storage import Storage
 

@@ -19,7 +19,7 @@ def test_slices_of_one_tensor_share_a_capture() -> None:
 
     x, y = data(64, 8), np.arange(64)
     rows, labels = Tensor(x).realize(), Tensor(y).realize()
-    for start in range(0, 40):
+    for start in range(40):
         part = slice(start, start + 4)
         found = total(rows[part], labels[part]).numpy()
         wanted = (x[part] * 2).sum(0) + y[part].sum()
