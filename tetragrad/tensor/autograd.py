@@ -16,6 +16,8 @@ from tetragrad.graph.node import Node, walk
 from tetragrad.tensor.base import (
     TensorBase,
     collectors,
+    ended_graphs,
+    kept_graphs,
     outstanding,
     reverse_passes,
     wrap,
@@ -40,7 +42,8 @@ def backward(
     Args:
         gradient: the upstream gradient, of this tensor's shape; may be left out for
             a single element, where it is 1.
-        retain_graph: accepted for PyTorch's sake; a graph can always be used again.
+        retain_graph: keep the graph beyond the optimiser's next step, which ends it
+            otherwise; until then it can be used any number of times.
         create_graph: keep the gradients differentiable (second derivatives).
         inputs: only these tensors collect gradients.
 
@@ -64,6 +67,8 @@ def backward(
             _accumulate(collector, found[variable], create_graph)
             given.append(ref(cast(TensorBase, collector.grad).storage))
     reverse_passes[self.storage] = given
+    if retain_graph or (retain_graph is None and create_graph):
+        kept_graphs.add(self.storage)
     outstanding.add(self.storage)
 
 
@@ -73,6 +78,12 @@ def _hides_gradients(node: Node) -> bool:
 
 def _upstream(output: TensorBase, gradient: TensorBase | None) -> Node:
     """The gradient that an output starts with."""
+    if output.storage in ended_graphs:
+        raise GradientError(
+            f"backward() again, after the optimiser's step, from the tensor made at "
+            f"{output.line}: the weights it was computed with have changed",
+            hint="compute it again, or call backward(retain_graph=True) before",
+        )
     if not output.requires_grad:
         raise GradientError(
             "backward() from a tensor that does not depend on anything that "

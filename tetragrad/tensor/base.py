@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
-from weakref import WeakKeyDictionary, WeakValueDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import numpy as np
 
@@ -58,6 +58,12 @@ outstanding = StorageSet()
 #: For a storage that ``backward`` was called on: the gradients it gave. Reading the
 #: loss computes them too, or the forward pass would run again for them.
 reverse_passes: WeakKeyDictionary[Storage, list[ref[Storage]]] = WeakKeyDictionary()
+
+#: Storages whose graph an optimiser's step must not end: ``retain_graph=True``.
+kept_graphs: WeakSet[Storage] = WeakSet()
+
+#: Storages whose graph an optimiser's step has ended.
+ended_graphs: WeakSet[Storage] = WeakSet()
 
 
 class TensorBase:
@@ -318,7 +324,10 @@ def _relieve(tensor: TensorBase) -> None:
     pending = sum(1 for _ in walk([tensor.storage.value]))
     if pending > PENDING_LIMIT:
         realize_tensors([tensor])
-    _next_check = max(PENDING_LIMIT, interned_count() + PENDING_LIMIT // 2)
+    # So many new nodes pay for this walk. Another tensor's may be the long graph, so
+    # it must not be always the same operation of a loop that is looked at.
+    patience = min(pending, PENDING_LIMIT // 2)
+    _next_check = max(PENDING_LIMIT, interned_count() + patience)
 
 
 def realize_tensors(tensors: Iterable[Any]) -> list[Buffer]:
@@ -341,9 +350,19 @@ def realize_tensors(tensors: Iterable[Any]) -> list[Buffer]:
 
 
 def realize_step(tensors: Iterable[TensorBase]) -> None:
-    """Compute a step's results together with everything else that is outstanding."""
+    """Compute a step's results together with everything else that is outstanding.
+
+    The losses that were differentiated let go of their graphs, unless they are to be
+    kept: a program that collects its losses would keep every step's weights as well.
+    """
     waiting = [TensorBase._handle(storage, ()) for storage in outstanding]
     realize_tensors([*tensors, *waiting])
+    for storage in list(reverse_passes):
+        if storage.tracked and storage not in kept_graphs:
+            storage.value = engine.realize([storage.value])[0]
+            storage.tracked = False
+            ended_graphs.add(storage)
+        del reverse_passes[storage]
 
 
 def _written_before(storages: list[Storage]) -> list[Storage]:

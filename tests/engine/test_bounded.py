@@ -1,0 +1,161 @@
+"""Nothing grows with the number of steps, and memory comes back when tensors die."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tetragrad
+from tetragrad import Tensor, nn, optim
+from tetragrad.core.errors import GradientError
+from tetragrad.engine import assembly, memory, realize
+from tetragrad.graph.node import interned_count
+from tetragrad.kernel import expression
+from tetragrad.nn import functional
+from tetragrad.tensor import base
+
+#: Resident memory may move by this much without anything being kept.
+NOISE = 24 << 20
+
+
+def resident_bytes() -> int:
+    if sys.platform != "linux":
+        pytest.skip("reads /proc")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def kept() -> dict[str, int]:
+    """What the process holds on to, by kind."""
+    gc.collect()
+    return {
+        "bytes of tensors": memory.allocated_bytes(),
+        "nodes": interned_count(),
+        "expressions": len(expression._interned),
+        "realized": len(realize._realized),
+        "schedules": len(realize._schedules),
+        "executables": len(assembly._loaded),
+        "collectors": len(base.collectors),
+        "outstanding": len(list(base.outstanding)),
+        "reverse passes": len(base.reverse_passes),
+    }
+
+
+class Training:
+    """A tiny network with everything that a training step usually has."""
+
+    def __init__(self) -> None:
+        numbers = np.random.default_rng(0)
+        self.model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        self.optimizer = optim.Adam(self.model.parameters(), lr=1e-3)
+        self.scheduler = optim.lr_scheduler.ExponentialLR(self.optimizer, 0.9999)
+        self.samples = Tensor(numbers.normal(size=(16, 4)).astype(np.float32))
+        self.labels = Tensor(numbers.integers(0, 2, 16))
+
+    def step(self, samples: Tensor, labels: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        loss = functional.cross_entropy(self.model(samples), labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+def check_steps(training: Training, step: Callable[..., Tensor], count: int) -> None:
+    """Steps after the first few must leave nothing behind."""
+    for _ in range(20):
+        step(training.samples, training.labels).item()
+        training.scheduler.step()
+    before, resident = kept(), resident_bytes()
+    for _ in range(count):
+        step(training.samples, training.labels).item()
+        training.scheduler.step()
+    assert kept() == before
+    assert resident_bytes() - resident < NOISE
+
+
+def test_ten_thousand_captured_steps_keep_nothing() -> None:
+    training = Training()
+    step = tetragrad.jit(training.step)
+    check_steps(training, step, 10_000)
+    assert len(step.captures) == 1
+
+
+def test_plain_steps_keep_nothing() -> None:
+    training = Training()
+    check_steps(training, training.step, 150)
+
+
+def test_collected_losses_keep_only_themselves() -> None:
+    training = Training()
+    for _ in range(5):
+        training.step(training.samples, training.labels)
+    before = kept()
+    losses = [training.step(training.samples, training.labels) for _ in range(50)]
+    after = kept()
+    # One block of the smallest size, and one node, for each loss.
+    assert after["bytes of tensors"] - before["bytes of tensors"] <= 50 * 64
+    assert after["nodes"] - before["nodes"] <= 50
+    assert len({loss.item() for loss in losses}) == 50
+
+
+def test_a_step_ends_the_graphs_it_used() -> None:
+    weight = Tensor([2.0], requires_grad=True)
+    optimizer = optim.SGD([weight], lr=0.1)
+    loss = (weight * weight).sum()
+    loss.backward()
+    optimizer.step()
+    with pytest.raises(GradientError, match=r"optimiser's step.*test_bounded"):
+        loss.backward()
+    assert loss.item() == 4.0
+
+
+def test_a_graph_can_be_kept_beyond_the_step() -> None:
+    weight = Tensor([2.0], requires_grad=True)
+    optimizer = optim.SGD([weight], lr=0.1)
+    loss = (weight * weight).sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    optimizer.zero_grad()
+    loss.backward()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [4.0]
+
+
+def test_loops_that_read_nothing_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "PENDING_LIMIT", 300)
+    monkeypatch.setattr(base, "_next_check", 0)
+    before = kept()
+    total = Tensor(0.0)
+    for number in range(1_000):
+        total = total + Tensor(float(number)).realize()
+    assert interned_count() - before["nodes"] < 2 * base.PENDING_LIMIT
+    assert total.item() == 499_500
+    del total
+    after = kept()
+    # Constants are kept for reuse, a limited number of them.
+    assert after["nodes"] <= before["nodes"] + 4
+    assert after["bytes of tensors"] == before["bytes of tensors"]
+
+
+def test_memory_comes_back_when_tensors_die() -> None:
+    before, resident = memory.allocated_bytes(), resident_bytes()
+    nbytes = 300 << 20
+    for _ in range(4):
+        big = Tensor.zeros(nbytes // 4).realize()
+        assert memory.allocated_bytes() - before >= nbytes
+        assert big[-1].item() == 0
+        del big
+        assert memory.allocated_bytes() - before < 1 << 20
+    memory.empty_cache()
+    assert resident_bytes() - resident < NOISE
+
+
+def test_schedules_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realize, "MAXIMUM_SCHEDULES", len(realize._schedules) + 5)
+    for size in range(400, 420):
+        assert (Tensor.ones(size) + 1).sum().item() == 2 * size
+    assert len(realize._schedules) <= realize.MAXIMUM_SCHEDULES
