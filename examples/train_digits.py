@@ -53,9 +53,8 @@ class Training:
         epochs = options.epochs or max(2, 12_000 // len(dataset))
         self.steps = epochs * len(self.loader)
         self.optimizer = optim.AdamW(self.model.parameters(), lr=options.lr)
-        # The schedule is asked once more than there are steps: after the last one.
         self.scheduler = optim.lr_scheduler.OneCycleLR(
-            self.optimizer, max_lr=options.lr, total_steps=self.steps + 1
+            self.optimizer, max_lr=options.lr, total_steps=self.steps
         )
         self.curve: Curve = []
         self.parts = {
@@ -86,16 +85,20 @@ class Training:
         self.save()
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
-        """Learn from one batch."""
+        """Learn from one batch: the loss, and how much of it was read right."""
+        loss, right = self.learn(images.to(self.device), labels.to(self.device))
+        self.scheduler.step()
+        return loss.item(), right.item()
+
+    @tetragrad.jit
+    def learn(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Improve the network. The first call is captured, the others replay it."""
         scores = self.scores(images)
-        labels = labels.to(self.device)
         loss = F.cross_entropy(scores, labels)
-        right = (scores.argmax(dim=1) == labels).float().mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.scheduler.step()
-        return loss.item(), right.item()
+        return loss, (scores.argmax(dim=1) == labels).float().mean()
 
     def scores(self, images: Tensor) -> Tensor:
         """What the network says to images of bytes, (batch, 28, 28)."""

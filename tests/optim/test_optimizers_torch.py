@@ -112,7 +112,7 @@ SCHEDULES: list[tuple[str, dict[str, Any]]] = [
     ("CosineAnnealingLR", {"T_max": 10, "eta_min": 0.01}),
     ("CosineAnnealingWarmRestarts", {"T_0": 4, "T_mult": 2, "eta_min": 0.01}),
     ("CosineAnnealingWarmRestarts", {"T_0": 4}),
-    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 31}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 30}),
     (
         "OneCycleLR",
         {"max_lr": 0.5, "epochs": 4, "steps_per_epoch": 10, "three_phase": True},
@@ -171,6 +171,16 @@ def test_schedule(case: Any) -> None:
         theirs.step()
         mine.step()
         reference.step()
+    assert rates(ours) == pytest.approx(rates(theirs), rel=1e-9, abs=1e-12)
+
+
+def test_one_cycle_ends() -> None:
+    ours, _ = pair()
+    schedule = optim.lr_scheduler.OneCycleLR(ours, max_lr=0.5, total_steps=3)
+    for _ in range(3):
+        schedule.step()
+    with pytest.raises(ValueError, match=r"step 4 of a cycle of 3 steps"):
+        schedule.step()
 
 
 @pytest.mark.parametrize(

@@ -107,12 +107,16 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def next_rate(self, group: ParameterGroup, base: float) -> float:
-        if self.last_epoch >= self.total_steps:
+        # A loop that steps after every batch asks once more than there are rates:
+        # the last phase is continued for it, as in PyTorch.
+        if self.last_epoch > self.total_steps:
             raise ValueError(
-                f"step {self.last_epoch} of a cycle of {self.total_steps} steps"
+                f"step {self.last_epoch} of a cycle of {self.total_steps} steps\n"
+                "hint: give OneCycleLR the total_steps of the whole training"
             )
         start, end, first, last = next(
-            phase for phase in self.phases if self.last_epoch <= phase[1]
+            (phase for phase in self.phases if self.last_epoch <= phase[1]),
+            self.phases[-1],
         )
         share = (self.last_epoch - start) / (end - start)
         if self.cycle_momentum:
