@@ -57,6 +57,10 @@ SQUARE_SIDE = 64
 SHORTEST_SQUARE = 8
 # Vectors side by side, which hides the latency of a chain of additions.
 SIDE_BY_SIDE = 4
+# Vectors side by side where sums run down columns, so that each row gives a piece of
+# memory long enough to be fetched ahead; and rows that share what such a sum reads.
+COLUMN_VECTORS = 16
+MOST_BESIDE = 3
 
 
 def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
@@ -140,7 +144,7 @@ def _cut_reduction(
     if contraction is not None and is_worth_packing(kernel, contraction):
         return _cut_contraction(kernel, number, contraction)
     pieces = _pieces(kernel, value, target)
-    if pieces < target.pieces:
+    if pieces < _enough_pieces(kernel, value, target):
         longest = max(value.axes, key=lambda axis: kernel.axes[axis])
         parts = _parts(kernel.axes[longest], length, pieces, target)
         if parts > 1:
@@ -169,15 +173,31 @@ def _cut_contraction(
 def _pieces(kernel: Kernel, value: Reduction, target: Target) -> int:
     """Grid iterations of a reduction: its results, or vectors of neighbouring ones."""
     results = points_in(kernel, value.free_axes)
-    if not target.has_free_iterations:
-        return results
-    along_row = any(
+    if target.has_free_iterations and not _runs_along_rows(value):
+        return -(-results // NARROWEST)
+    return results
+
+
+def _enough_pieces(kernel: Kernel, value: Reduction, target: Target) -> int:
+    """Pieces from which on a reduction is not divided.
+
+    A row that stays in registers is worth more than pieces for every unit.
+    """
+    length = points_in(kernel, value.axes)
+    longest = target.row_vectors * target.longest_vector_bytes // 4
+    if _runs_along_rows(value) and length <= longest:
+        return target.units // 2
+    return target.pieces
+
+
+def _runs_along_rows(value: Reduction) -> bool:
+    """Whether neighbours in memory are combined, and not neighbouring results."""
+    return any(
         entry.address.coefficient(axis) == 1
         for entry in walk_until({}, value.body)
         if isinstance(entry, Load)
         for axis in value.axes
     )
-    return results if along_row else -(-results // NARROWEST)
 
 
 def _parts(size: int, length: int, pieces: int, target: Target) -> int:
@@ -332,20 +352,84 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
     ranked = rank_vector_axes(kernel, outputs, grid, lanes)
     vectors = choose_vectors(outputs, target)
     inside = [axis for axis in ranked if axis not in grid]
+    beside: tuple[int, ...] = ()
+    if ranked and not target.has_free_iterations:
+        beside = axes_beside(kernel, outputs, grid, ranked[0])
+        grid = tuple(axis for axis in grid if axis not in beside)
     if ranked and ranked[0] in grid:
         best = ranked[0]
         grid = (*(axis for axis in grid if axis != best), best)
+        vectors = column_vectors(kernel, outputs, best, vectors, beside, target)
         lanes, vectors = enough_blocks(kernel, grid, lanes, vectors, target)
         width = lanes * vectors
         chunk = choose_chunk(kernel, outputs, grid, width, target)
-        return NestPlan(group, grid, (best,), lanes, vectors, chunk)
+        return NestPlan(group, grid, (best,), lanes, vectors, chunk, beside=beside)
     if inside:
         lanes, vectors = row_in_registers(
             kernel.axes[inside[0]], lanes, vectors, target
         )
     rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
     chunk = choose_chunk(kernel, outputs, grid, rows, target)
-    return NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows)
+    return NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows, beside)
+
+
+def axes_beside(
+    kernel: Kernel, outputs: Sequence[Output], grid: Sequence[int], best: int
+) -> tuple[int, ...]:
+    """Axes with few positions that share most of what a sum of products reads.
+
+    A product with two or three rows is not packed; its rows are computed together,
+    so that the large operand is read once.
+    """
+    if any(output.mode is not Mode.STORE for output in outputs):
+        return ()
+    for contraction in _contractions_of(outputs):
+        for side in (contraction.rows, contraction.columns):
+            others = set(grid) - set(side)
+            if (
+                best not in side
+                and 1 < points_in(kernel, side) <= MOST_BESIDE
+                and set(side) < set(grid)
+                and others
+            ):
+                return tuple(side)
+    return ()
+
+
+def column_vectors(
+    kernel: Kernel,
+    outputs: Sequence[Output],
+    best: int,
+    vectors: int,
+    beside: Sequence[int],
+    target: Target,
+) -> int:
+    """More vectors for one plain sum down the columns of a matrix.
+
+    Its rows are far apart in memory: the more of each is read at once, the better.
+    """
+    reductions = [
+        point.expression
+        for point in points_of(outputs)
+        if isinstance(point.expression, Reduction)
+    ]
+    is_plain = len(set(reductions)) == 1 and vectors == SIDE_BY_SIDE
+    if target.has_free_iterations or not is_plain or best in reductions[0].axes:
+        return vectors
+    rows = points_in(kernel, beside)
+    most = min(COLUMN_VECTORS, 3 * target.registers // 4 // rows)
+    lanes = target.vector_lanes(lane_bytes(outputs))
+    pieces = kernel.axes[best] // lanes // target.units
+    while vectors * 2 <= min(most, pieces):
+        vectors *= 2
+    return vectors
+
+
+def _contractions_of(outputs: Sequence[Output]) -> list[Contraction]:
+    """The sums of products among what some outputs need."""
+    expressions = {point.expression for point in points_of(outputs)}
+    found = [find_contraction(entry) for entry in expressions]
+    return [entry for entry in found if entry is not None]
 
 
 def enough_blocks(

@@ -57,6 +57,7 @@ class NestPlan:
     vectors: int = 1
     chunk: int = 1
     rows: int = 1
+    beside: tuple[int, ...] = ()
 
 
 def build_nest(builder: Builder, plan: NestPlan) -> list[Statement]:
@@ -69,6 +70,10 @@ def build_nest(builder: Builder, plan: NestPlan) -> list[Statement]:
         position = builder.axis(scope.size(axis))
         extents.append((position, scope.size(axis)))
         scope = scope.bind(axis, axis_form(position))
+    for axis in plan.beside:
+        position = builder.axis(scope.size(axis))
+        extent = (position, scope.size(axis))
+        scope = scope.bind(axis, axis_form(position)).with_collective(extent)
     if not plan.grid:
         only = builder.axis(1)
         return [Grid(((only, 1),), tuple(nest.outputs(outputs, scope)))]
