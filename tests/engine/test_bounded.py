@@ -41,7 +41,7 @@ def kept() -> dict[str, int]:
         "executables": len(assembly._loaded),
         "collectors": len(base.collectors),
         "outstanding": len(list(base.outstanding)),
-        "reverse passes": len(base.reverse_passes),
+        "reverse passes": len(base.reverse_passes.given),
     }
 
 

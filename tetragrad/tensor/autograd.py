@@ -66,7 +66,7 @@ def backward(
         if collector is not None and variable in found:
             _accumulate(collector, found[variable], create_graph)
             given.append(ref(cast(TensorBase, collector.grad).storage))
-    reverse_passes[self.storage] = given
+    reverse_passes.given[self.storage] = given
     if retain_graph or (retain_graph is None and create_graph):
         kept_graphs.add(self.storage)
     outstanding.add(self.storage)

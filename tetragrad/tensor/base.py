@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import threading
 from collections.abc import Iterable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -55,9 +56,18 @@ effects = StorageSet()
 #: optimiser's step computes them with its own results, which share most of the work.
 outstanding = StorageSet()
 
-#: For a storage that ``backward`` was called on: the gradients it gave. Reading the
-#: loss computes them too, or the forward pass would run again for them.
-reverse_passes: WeakKeyDictionary[Storage, list[ref[Storage]]] = WeakKeyDictionary()
+
+class _ReversePasses(threading.local):
+    """For each storage that ``backward`` was called on, in this thread: the gradients.
+
+    Reading the loss computes them too, or the forward pass would run again for them.
+    """
+
+    def __init__(self) -> None:
+        self.given: WeakKeyDictionary[Storage, list[ref[Storage]]] = WeakKeyDictionary()
+
+
+reverse_passes = _ReversePasses()
 
 #: Storages whose graph an optimiser's step must not end: ``retain_graph=True``.
 kept_graphs: WeakSet[Storage] = WeakSet()
@@ -357,12 +367,12 @@ def realize_step(tensors: Iterable[TensorBase]) -> None:
     """
     waiting = [TensorBase._handle(storage, ()) for storage in outstanding]
     realize_tensors([*tensors, *waiting])
-    for storage in list(reverse_passes):
+    for storage in list(reverse_passes.given):
         if storage.tracked and storage not in kept_graphs:
             storage.value = engine.realize([storage.value])[0]
             storage.tracked = False
             ended_graphs.add(storage)
-        del reverse_passes[storage]
+        reverse_passes.given.pop(storage, None)
 
 
 def _written_before(storages: list[Storage]) -> list[Storage]:
@@ -381,7 +391,7 @@ def _gradients_of(storage: Storage) -> list[Storage]:
     """The gradients that came from a pending loss, where they are still wanted."""
     if storage not in outstanding:
         return []
-    found = (entry() for entry in reverse_passes.get(storage, ()))
+    found = (entry() for entry in reverse_passes.given.get(storage, ()))
     return [entry for entry in found if entry is not None]
 
 

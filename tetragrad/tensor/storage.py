@@ -7,6 +7,7 @@ Whoever still needs the old value (a gradient) keeps the old node.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -174,9 +175,10 @@ def _write(old: Node, view: View, new: Node) -> Node:
     return first.write(old, _write(first.apply(old), tuple(rest), new))
 
 
-class StorageSet:
+class StorageSet(threading.local):
     """Storages in the order in which they were added; dead ones drop out.
 
+    Each thread has its own: what one thread is changing, no other may compute.
     What runs together is run in this order, so it must not depend on addresses as
     the order of a set does: the schedule's key would change from step to step.
     """
