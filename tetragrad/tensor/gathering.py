@@ -4,9 +4,10 @@ There is no primitive for either. A gather is a one-hot contraction,
 ``Σ_n where(n == index, x[n], 0)``, and a scatter its transpose; the compiler recognises
 both forms and loads, or adds, at the index.
 
-Negative indices count from the end. An index outside of its dimension that only the
-device knows matches nothing: a gather gives 0 there and a scatter drops the element.
-Where the host knows the index (numbers, lists, arrays) it raises IndexingError.
+Negative indices count from the end. Where the host knows the index (numbers, lists,
+arrays, and tensors whose values are in its memory) one that is outside of its
+dimension raises IndexingError. Of an index that is still to be computed, such an
+element matches nothing: a gather gives 0 there and a scatter drops the element.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, IndexingError, ShapeError, TetragradError
+from tetragrad.engine import capture
+from tetragrad.engine import realize as engine
+from tetragrad.engine.memory import Memory
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph import reduce as reductions
 from tetragrad.graph.elementwise import full_like
-from tetragrad.graph.leaves import constant
+from tetragrad.graph.leaves import Buffer, constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape
 from tetragrad.tensor.arithmetic import in_place, minimum_nodes
@@ -44,13 +48,20 @@ if TYPE_CHECKING:
 _WIDE = (dtypes.int32, dtypes.int64)
 
 
-def wrap_negative(index: Node, size: int) -> Node:
-    """Indices from the front, in a dtype that holds every position."""
+def wrap_negative(index: Node, size: int, dim: int | None = None) -> Node:
+    """Indices from the front, in a dtype that holds every position.
+
+    Raises:
+        IndexingError: an index that the host knows is outside of the dimension.
+    """
     if not index.dtype.is_integer:
         raise DTypeError(
             f"an index tensor of {index.dtype}",
             hint="indices are integers (or bools, as a mask); write x.long()",
         )
+    known = known_elements(index)
+    if known is not None:
+        check_known_indices(known, size, dim)
     index = index if index.dtype in _WIDE else ops.Cast(index, dtypes.int64)
     is_negative = ops.Lt(index, full_like(index, 0))
     return ops.Where(is_negative, ops.Add(index, full_like(index, size)), index)
@@ -194,7 +205,7 @@ class GatheringMethods(JoiningMethods):
         if not self.ndim:
             return self.reshape(1).gather(0, index.reshape(1)).reshape(())  # type: ignore[attr-defined]
         dim = check_index("gather()", self, dim, index)
-        places = wrap_negative(index.node, self.shape[dim])
+        places = wrap_negative(index.node, self.shape[dim], dim)
         return self.result(take_along(self.node, places, dim))
 
     def take_along_dim(self, indices: Tensor, dim: int | None = None) -> Tensor:
@@ -221,7 +232,7 @@ class GatheringMethods(JoiningMethods):
             raise ShapeError(f"index_select() with an index of shape {index.shape}")
         dim = normal_dim(dim, self.ndim)
         flat = graph.Reshape(index.node, (index.node.numel,))
-        places = wrap_negative(flat, self.shape[dim])
+        places = wrap_negative(flat, self.shape[dim], dim)
         return self.result(take_rows(self.node, places, dim))
 
     def take(self, index: TensorBase) -> Tensor:
@@ -273,7 +284,7 @@ class GatheringMethods(JoiningMethods):
         op = _SCATTERS[how]
         own = self.node
         source = _fitted(name, src, index, own)
-        places = wrap_negative(index.node, own.shape[dim])
+        places = wrap_negative(index.node, own.shape[dim], dim)
         combined = scatter_reduce_nodes(op, places, source, own.shape[dim], dim)
         hits = scatter_reduce_nodes(
             reductions.Max, places, _true(places), own.shape[dim], dim
@@ -314,7 +325,7 @@ class GatheringMethods(JoiningMethods):
             source = _fitted("scatter()", given, index, own)
         else:
             source = broadcast_to(constant(given, own.dtype), index.shape)
-        places = wrap_negative(index.node, own.shape[dim])
+        places = wrap_negative(index.node, own.shape[dim], dim)
         return combine(scatter_last(own, places, source, dim), self, given)
 
     def index_add(
@@ -335,7 +346,7 @@ class GatheringMethods(JoiningMethods):
     def index_fill(self, dim: int, index: TensorBase, value: Operand) -> Tensor:
         """self with one value at the indices of a dimension."""
         dim = normal_dim(dim, self.ndim)
-        places = wrap_negative(index.node, self.shape[dim])
+        places = wrap_negative(index.node, self.shape[dim], dim)
         size = self.shape[dim]
         hits = scatter_reduce_nodes(reductions.Max, places, _true(places), size, 0)
         shape = tuple(size if axis == dim else 1 for axis in range(self.ndim))
@@ -401,6 +412,13 @@ class GatheringMethods(JoiningMethods):
         """
         if num_classes < 0:
             num_classes = int(self.read().max()) + 1
+        known = known_elements(self.node)
+        if known is not None and not 0 <= int(known.min()) <= known.max() < num_classes:
+            raise IndexingError(
+                f"one_hot() of values from {known.min()} to {known.max()} with "
+                f"{num_classes} classes",
+                hint=f"values are between 0 and {num_classes - 1}",
+            )
         shape = (*self.shape, num_classes)
         where = positions(num_classes, self.ndim, self.ndim + 1, self.dtype)
         spread = broadcast_to(_with_one(self.node, self.ndim), shape)
@@ -447,12 +465,28 @@ def _fitted(name: str, source: TensorBase, index: TensorBase, own: Node) -> Node
     return graph.Shrink(source.node, tuple((0, size) for size in index.shape))
 
 
-def check_known_indices(array: np.ndarray, size: int, dim: int) -> None:
+def known_elements(index: Node) -> np.ndarray | None:
+    """The elements of an index that are in the host's memory now, in any shape."""
+    if capture.active() is not None or not index.numel:
+        return None
+    while isinstance(index, graph.Reshape | graph.Expand | graph.Permute):
+        index = index.sources[0]
+    found = index if isinstance(index, Buffer) else engine.known_values().get(index)
+    if found is None or not isinstance(found.memory, Memory):
+        return None
+    elements: np.ndarray = found.memory.view(found.shape, found.dtype)
+    return elements
+
+
+def check_known_indices(array: np.ndarray, size: int, dim: int | None) -> None:
     """Raise IndexingError for indices that the host knows to be out of range."""
+    if not array.size or (-size <= int(array.min()) and int(array.max()) < size):
+        return
     wrong = (array < -size) | (array >= size)
     if wrong.any():
         value = int(np.asarray(array)[wrong].flat[0])
+        place = "the tensor" if dim is None else f"dimension {dim}"
         raise IndexingError(
-            f"index {value} is out of range: dimension {dim} has {size} elements",
+            f"index {value} is out of range: {place} has {size} elements",
             hint=f"use {-size} to {size - 1}" if size else "the dimension is empty",
         )

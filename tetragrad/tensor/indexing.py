@@ -84,7 +84,7 @@ class Selection:
         flat = broadcast_to(constant(0, dtypes.int64), shape)
         for dim, array in zip(self.dims, self.arrays, strict=True):
             size = self.view.shape[dim]
-            index = ops.Cast(wrap_negative(array, size), dtypes.int64)
+            index = ops.Cast(wrap_negative(array, size, dim), dtypes.int64)
             scaled = ops.Mul(flat, full_like(flat, size))
             flat = ops.Add(scaled, broadcast_to(index, shape))
         return flat

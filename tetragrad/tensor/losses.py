@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
+from tetragrad.core.errors import (
+    DTypeError,
+    IndexingError,
+    ShapeError,
+    TetragradError,
+)
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import where
+from tetragrad.tensor.gathering import known_elements
 from tetragrad.tensor.normalisation import NormalisationMethods
 
 if TYPE_CHECKING:
@@ -81,7 +87,7 @@ class LossMethods(NormalisationMethods):
         tensor(1.)
         """
         dim = 0 if self.ndim == 1 else 1
-        _check_classes(self, target, dim)
+        _check_classes(self, target, dim, ignore_index)
         counts, safe = _counted(target, ignore_index)
         picked = self.gather(dim, safe.unsqueeze(dim)).squeeze(dim)
         share = counts.to(self.dtype)
@@ -262,7 +268,9 @@ def _check_alike(name: str, source: LossMethods, target: Tensor) -> None:
         )
 
 
-def _check_classes(source: LossMethods, target: Tensor, dim: int) -> None:
+def _check_classes(
+    source: LossMethods, target: Tensor, dim: int, ignore_index: int
+) -> None:
     if not target.dtype.is_integer:
         raise DTypeError(
             f"class targets of {target.dtype}", hint="classes are integers: t.long()"
@@ -273,6 +281,15 @@ def _check_classes(source: LossMethods, target: Tensor, dim: int) -> None:
             f"a target of shape {target.shape} for a prediction of shape "
             f"{source.shape}",
             hint=f"class targets have shape {wanted} here",
+        )
+    known = known_elements(target.node)
+    if known is None:
+        return
+    wrong = ((known < 0) | (known >= source.shape[dim])) & (known != ignore_index)
+    if wrong.any():
+        raise IndexingError(
+            f"a class target of {known[wrong].flat[0]} for {source.shape[dim]} classes",
+            hint=f"use 0 to {source.shape[dim] - 1}, or ignore_index={ignore_index}",
         )
 
 

@@ -1,0 +1,85 @@
+"""An index that the host knows to be out of range raises, wherever it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tetragrad import IndexingError, Tensor, jit, nn, ones
+from tetragrad.nn import functional
+
+WRONG = Tensor([0, 7])
+
+
+def assign(index: Tensor) -> Tensor:
+    target = ones(3)
+    target[index] = 5.0
+    return target
+
+
+USES: dict[str, Callable[[], Any]] = {
+    "index": lambda: ones(3, 2)[WRONG],
+    "index of a view": lambda: ones(3, 2)[WRONG.reshape(2, 1)],
+    "index of the second dimension": lambda: ones(2, 3)[:, WRONG],
+    "assignment": lambda: assign(WRONG),
+    "embedding": lambda: functional.embedding(WRONG, ones(3, 2)),
+    "Embedding": lambda: nn.Embedding(3, 2)(WRONG),
+    "gather": lambda: ones(3).gather(0, WRONG),
+    "take": lambda: ones(3).take(WRONG),
+    "take_along_dim": lambda: ones(3).take_along_dim(WRONG, 0),
+    "index_select": lambda: ones(3, 2).index_select(0, WRONG),
+    "index_add": lambda: ones(3, 2).index_add(0, WRONG, ones(2, 2)),
+    "scatter": lambda: ones(3).scatter(0, WRONG, ones(2)),
+    "scatter_add": lambda: ones(3).scatter_add(0, WRONG, ones(2)),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_known_index_out_of_range_raises(use: str) -> None:
+    with pytest.raises(IndexingError, match="index 7 is out of range"):
+        USES[use]()
+
+
+def test_an_index_that_was_computed_is_known_too() -> None:
+    index = (Tensor([0, 3]) + 4).realize()
+    with pytest.raises(IndexingError, match="index 4 is out of range"):
+        ones(3)[index]
+
+
+def test_too_far_from_the_end() -> None:
+    with pytest.raises(IndexingError, match="index -4 is out of range"):
+        ones(3)[Tensor([-4])]
+    assert Tensor([1, 2, 3])[Tensor([-3])].tolist() == [1]
+
+
+def test_class_targets() -> None:
+    scores = ones(2, 3)
+    with pytest.raises(IndexingError, match="class target of 3 for 3 classes"):
+        functional.cross_entropy(scores, Tensor([0, 3]))
+    with pytest.raises(IndexingError, match="class target of -1 for 3 classes"):
+        functional.nll_loss(scores, Tensor([0, -1]))
+    ignored = functional.cross_entropy(scores, Tensor([0, -100]))
+    assert ignored.item() == pytest.approx(1.0986, abs=1e-4)
+
+
+def test_one_hot() -> None:
+    with pytest.raises(IndexingError, match="values from 0 to 7 with 3 classes"):
+        functional.one_hot(WRONG, 3)
+
+
+def test_nothing_is_read_for_an_index_that_is_still_to_be_computed() -> None:
+    pending = Tensor([0, 3]) + 4
+    assert ones(3)[pending].tolist() == [0.0, 0.0]
+    assert ones(3).scatter_add(0, Tensor([0, 3]) + 4, ones(2)).tolist() == [1, 1, 1]
+
+
+def test_captured_functions_may_index() -> None:
+    rows = jit(lambda table, index: table[index])
+    for _ in range(2):
+        assert rows(Tensor([1.0, 2.0]), Tensor([1, 0])).tolist() == [2.0, 1.0]
+
+
+def test_an_empty_index_is_never_wrong() -> None:
+    assert ones(3)[Tensor([], dtype="int64")].shape == (0,)
