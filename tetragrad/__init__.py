@@ -83,7 +83,7 @@ short = int16
 concat = concatenate = cat
 
 #: Packages that are imported when they are first used.
-_PACKAGES = frozenset(["data", "nn", "optim", "random", "state", "xp"])
+_PACKAGES = frozenset(["data", "nn", "optim", "random", "state"])
 
 
 def __getattr__(name: str) -> Any:

@@ -82,6 +82,13 @@ def test_every_level_of_a_real_device() -> None:
     assert repr(explanation) == text
 
 
+def test_a_tensor_explains_itself() -> None:
+    pending = Tensor([1.0, 2.0]).exp()
+    assert str(pending.explain("launch")).startswith("launches\n  1. exp_2")
+    assert pending.tolist() == pytest.approx([2.718282, 7.389056])
+    assert str(pending.explain()).startswith("nothing to compute")
+
+
 @pytest.mark.parametrize(
     ("level", "wanted", "absent"),
     [

@@ -15,7 +15,7 @@ from typing import Final
 import ml_dtypes
 import numpy as np
 
-from tetragrad.core.errors import DTypeError
+from tetragrad.core.errors import DTypeError, UnsupportedError
 
 
 class Kind(IntEnum):
@@ -128,6 +128,16 @@ def from_numpy(numpy_dtype: object) -> DType:
             hint="convert the array first, for example with .astype(np.float32)",
         )
     return _BY_NUMPY[key]
+
+
+def check_real(dtype: DType) -> DType:
+    """The dtype, unless it is one of complex numbers, which tensors cannot hold yet."""
+    if dtype.is_complex:
+        raise UnsupportedError(
+            f"a tensor of {dtype}; complex numbers are not built yet",
+            hint="keep the real and the imaginary part apart, in a last dimension of 2",
+        )
+    return dtype
 
 
 def to_dtype(value: object) -> DType:

@@ -359,6 +359,7 @@ class Cast(Elementwise):
     @classmethod
     def simplify(cls, operand: Node, target_dtype: DType) -> Node | None:
         """Cast to its own dtype -> x; cast(cast(x)) -> cast(x) if nothing is lost."""
+        dtypes.check_real(target_dtype)
         if operand.dtype is target_dtype:
             return operand
         if isinstance(operand, Cast) and holds(operand.dtype, operand.operand.dtype):

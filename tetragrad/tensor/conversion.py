@@ -25,6 +25,7 @@ from tetragrad.tensor.promotion import Operand, Scalar, to_node, to_operand
 from tetragrad.tensor.reductions import ReductionMethods
 
 if TYPE_CHECKING:
+    from tetragrad.engine.explain import Explanation
     from tetragrad.tensor.tensor import Tensor
 
 
@@ -189,6 +190,22 @@ class ConversionMethods(ReductionMethods, CreationMethods):
                 hint="write x.detach().numpy()",
             )
         return self.read()
+
+    def explain(self, level: str = "") -> Explanation:
+        """What becomes of the pending graph at every level; nothing is computed.
+
+        ``level`` is 'graph', 'kernel', 'plan', 'tile', 'text' or 'launch' to see only
+        that, or 'all' to see target text in full.
+
+        >>> (Tensor([1.0, 2.0]) + 1).explain("kernel")
+        kernel 1 of 1: add_2
+          axes a0 < 2
+          slots s0: float32[2], s1: float32[2]
+          s1[a0] = (s0[a0] + 1.0)
+        """
+        from tetragrad.engine.explain import explain
+
+        return explain(self.node, level)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         array = self.numpy()

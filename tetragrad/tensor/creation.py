@@ -51,9 +51,11 @@ def array_of(data: Any, dtype: DType | None) -> np.ndarray:
         array = _nested_array(data)
         if dtype is None and _is_python_float(array, data):
             return array.astype(np.float32)
+    # Raises for text, dates and the like.
+    dtypes.check_real(dtypes.from_numpy(array.dtype))
     if dtype is None:
-        dtypes.from_numpy(array.dtype)  # Raises for text, dates and the like.
         return array
+    dtypes.check_real(dtype)
     return ops.cast_array(array, dtype)
 
 
@@ -143,7 +145,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
         raise DTypeError(
             f"from_numpy() of {type(array).__name__}", hint="use tetragrad.tensor()"
         )
-    dtypes.from_numpy(array.dtype)
+    dtypes.check_real(dtypes.from_numpy(array.dtype))
     can_share = array.flags.c_contiguous and array.flags.writeable and array.size
     if not (can_share and array.dtype.isnative):
         return TensorBase.tensor_class(array)
