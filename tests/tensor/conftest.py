@@ -20,7 +20,7 @@ from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Node
 
 
-def interpret(nodes: Sequence[Node]) -> list[Buffer]:
+def interpret(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
     """The meaning of nodes, without a compiler."""
     arrays = evaluate(nodes, engine.read_buffer)
     return [

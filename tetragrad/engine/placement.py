@@ -27,7 +27,9 @@ def place(
     structure: Structure,
 ) -> Schedule:
     """The schedule for kernels that are already in order."""
-    results = results_of(outputs)
+    stored = {node for lowered in kernels for node in lowered.outputs}
+    kept = [i for i, node in enumerate(structure.held) if node in stored]
+    results = results_of(outputs) + [structure.held[i] for i in kept]
     arguments: dict[Node, Argument] = {
         node: Argument(Source.LEAF, i) for i, node in enumerate(structure.buffers)
     }
@@ -47,7 +49,7 @@ def place(
         for lowered, group, program in zip(kernels, groups, programs, strict=True)
     )
     shapes = tuple(Result(node.shape, node.dtype) for node in results)
-    return Schedule(launches, shapes, arena_bytes)
+    return Schedule(launches, shapes, tuple(kept), arena_bytes)
 
 
 def _arguments_of(

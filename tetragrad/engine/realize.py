@@ -46,13 +46,20 @@ def remembered() -> WeakKeyDictionary[Node, Buffer]:
     return _realized
 
 
-def realize(nodes: Sequence[Node]) -> list[Buffer]:
-    """Compute the values of nodes, all together, and give their buffers."""
+def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
+    """Compute the values of nodes, all together, and give their buffers.
+
+    What is stored on the way is remembered for those nodes that somebody holds:
+    they need not be computed again.
+    """
     with _lock, capture.unobserved():
         realized = known_values()
         _run_transfers(nodes)
-        plain = without_markers(nodes)
-        _run_all(results_of(plain))
+        plain, inner = _plain_graph(nodes, held)
+        _run_all(results_of(plain), list(inner))
+        for node, holders in inner.items():
+            for holder in holders if node in realized else ():
+                realized[holder] = realized[node]
         buffers = []
         for node, stripped in zip(nodes, plain, strict=True):
             buffer = stripped if isinstance(stripped, Buffer) else realized[stripped]
@@ -73,6 +80,13 @@ def _run_transfers(nodes: Sequence[Node]) -> None:
 
 def without_markers(nodes: Sequence[Node]) -> list[Node]:
     """The graph without markers, and with buffers for what has already run."""
+    return _plain_graph(nodes, ())[0]
+
+
+def _plain_graph(
+    nodes: Sequence[Node], held: Sequence[Node]
+) -> tuple[list[Node], dict[Node, list[Node]]]:
+    """The graph without markers; and which held nodes its inner nodes stand for."""
     realized = known_values()
     replacements: dict[Node, Node] = {}
     order = list(walk(nodes, stop=realized.__contains__))
@@ -90,21 +104,28 @@ def without_markers(nodes: Sequence[Node]) -> list[Node]:
             if sources != node.sources:
                 changed = node.replace_sources(sources)
                 replacements[node] = realized.get(changed, changed)
-    return [replacements.get(node, node) for node in nodes]
+    inner: dict[Node, list[Node]] = {}
+    reached = set(order) if held else set()
+    for node in held:
+        plain = replacements.get(node, node)
+        if node in reached and not isinstance(plain, Buffer):
+            inner.setdefault(plain, []).append(node)
+    return [replacements.get(node, node) for node in nodes], inner
 
 
-def _run_all(pending: list[Node]) -> None:
+def _run_all(pending: list[Node], held: list[Node]) -> None:
     """Run the pending values of each device together."""
     default = settings().device
     by_device: dict[str, list[Node]] = {}
     for node in pending:
         by_device.setdefault(node.device or default, []).append(node)
     for name, nodes in by_device.items():
-        structure = structure_of(nodes)
+        structure = structure_of(nodes, held)
         schedule = schedule_for(nodes, structure, device(name), settings())
         buffers = run(schedule, structure.buffers, structure.constants, name)
         note_run(schedule, structure, buffers, name)
-        for node, buffer in zip(nodes, buffers, strict=True):
+        kept = [structure.held[position] for position in schedule.kept]
+        for node, buffer in zip([*nodes, *kept], buffers, strict=True):
             known_values()[node] = buffer
 
 

@@ -64,8 +64,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Everything needed to run a graph again, on other buffers."""
+    """Everything needed to run a graph again, on other buffers.
+
+    The results are the graph's outputs, and then those of the structure's held
+    values whose positions are in ``kept``.
+    """
 
     launches: tuple[Launch, ...]
     results: tuple[Result, ...]
+    kept: tuple[int, ...]
     arena_bytes: int

@@ -16,15 +16,20 @@ from tetragrad.graph.node import Node, walk
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A graph's key, and the buffers and constants that fill it, in walk order."""
+    """A graph's key, and the buffers and constants that fill it, in walk order.
+
+    ``held`` are inner values that somebody still holds: they are kept if they are
+    stored anyway.
+    """
 
     key: tuple[Any, ...]
     buffers: tuple[Buffer, ...]
     constants: tuple[Constant, ...]
+    held: tuple[Node, ...]
     nodes: int
 
 
-def structure_of(outputs: Sequence[Node]) -> Structure:
+def structure_of(outputs: Sequence[Node], held: Sequence[Node] = ()) -> Structure:
     """Describe a graph; values that do not shape code are left out of the key."""
     number: dict[Node, int] = {}
     parts: list[Any] = []
@@ -41,7 +46,9 @@ def structure_of(outputs: Sequence[Node]) -> Structure:
         else:
             parts.append((type(node), *_arguments(node, number)))
     parts.append(tuple(number[node] for node in outputs))
-    return Structure(tuple(parts), tuple(buffers), tuple(constants), len(number))
+    inner = tuple(node for node in held if node in number and node not in outputs)
+    parts.append(tuple(number[node] for node in inner))
+    return Structure(tuple(parts), tuple(buffers), tuple(constants), inner, len(number))
 
 
 def results_of(outputs: Sequence[Node]) -> list[Node]:

@@ -118,6 +118,8 @@ class Storage:
     def __init__(self, value: Node, *, tracked: bool) -> None:
         self.value = value
         self.tracked = tracked
+        if value.sources:
+            waiting.add(self)
 
     def read(self, view: View) -> Node:
         """The value as a view sees it."""
@@ -129,6 +131,7 @@ class Storage:
     def write(self, view: View, new: Node) -> None:
         """Replace what a view shows; every other view of the storage sees it."""
         self.value = _write(self.value, view, new)
+        waiting.add(self)
 
     def carries_gradient(self, view: View) -> bool:
         """Whether gradients flow from this view of the value."""
@@ -204,3 +207,8 @@ class StorageSet(threading.local):
 
     def __iter__(self) -> Iterator[Storage]:
         return iter(list(self._entries))
+
+
+#: Storages whose value may still be pending. What happens to be stored while others
+#: are computed is kept for them, so that it is not computed a second time.
+waiting = StorageSet()
