@@ -20,6 +20,7 @@ import numpy as np
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, GradientError, ShapeError
 from tetragrad.core.settings import settings
+from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
 from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.leaves import Buffer
@@ -35,6 +36,7 @@ from tetragrad.tensor.storage import (
     Storage,
     StorageSet,
     View,
+    waiting,
 )
 
 if TYPE_CHECKING:
@@ -352,12 +354,15 @@ def realize_tensors(tensors: Iterable[Any]) -> list[Buffer]:
     gradients = [entry for storage in storages for entry in _gradients_of(storage)]
     written = _written_before(storages)
     pending = list(dict.fromkeys([*storages, *gradients, *written, *effects]))
+    others = _others(pending)
+    held = [storage.value for storage in others]
     with _line_in_errors(tensors):
-        buffers = engine.realize([storage.value for storage in pending])
+        buffers = engine.realize([storage.value for storage in pending], held)
     for storage, buffer in zip(pending, buffers, strict=True):
         outstanding.discard(storage)
-        if not storage.tracked:
-            storage.value = buffer
+        _settle(storage, buffer)
+    for storage in others:
+        _settle(storage, engine.known_values().get(storage.value))
     known = dict(zip(pending, buffers, strict=True))
     return [known[storage] for storage in storages]
 
@@ -391,6 +396,23 @@ def realize_step(tensors: Iterable[TensorBase]) -> None:
             storage.tracked = False
             ended_graphs.add(storage)
         reverse_passes.given.pop(storage, None)
+
+
+def _others(asked: list[Storage]) -> list[Storage]:
+    """All other storages that wait for their values."""
+    if capture.active() is not None:
+        return []
+    known = set(asked)
+    return [storage for storage in waiting if storage not in known]
+
+
+def _settle(storage: Storage, buffer: Buffer | None) -> None:
+    """The value has run: without a gradient, nothing needs its graph any more."""
+    if buffer is None:
+        return
+    waiting.discard(storage)
+    if not storage.tracked:
+        storage.value = buffer
 
 
 def _written_before(storages: list[Storage]) -> list[Storage]:
