@@ -1,5 +1,7 @@
 """What holds for every test: verifiers are on, runs repeat, and no skip is silent.
 
+Nothing is kept from one run for the next, and nothing of the user's is touched.
+
 A skip must have a reason that is true on this machine and listed here. Any other
 skip is a failure, so a test cannot fall out of the suite unnoticed.
 """
@@ -9,7 +11,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Generator
 
 import pytest
@@ -17,9 +21,24 @@ from hypothesis import settings as hypothesis_settings
 
 from tetragrad.core.settings import settings
 
-os.environ.setdefault("TETRAGRAD_VERIFY", "1")
+os.environ["TETRAGRAD_VERIFY"] = "1"
 hypothesis_settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("repeatable")
+
+CACHE = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache for all workers, empty at first: no kernel escapes verification."""
+    if not hasattr(config, "workerinput"):
+        config.stash[CACHE] = tempfile.mkdtemp(prefix="tetragrad-tests-")
+        os.environ["TETRAGRAD_CACHE"] = config.stash[CACHE]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the cache."""
+    if CACHE in config.stash:
+        shutil.rmtree(config.stash[CACHE], ignore_errors=True)
 
 
 def _is_missing(module: str) -> bool:
