@@ -71,8 +71,6 @@ class Memory(Addresses):
 
     def _pointer(self, storage: Storage, split: Split) -> str:
         """Where the first lane's element is (without gathered terms)."""
-        if storage.in_registers and not split.scalars:
-            return self._register(storage, split.constant)
         element = scalar_type(storage.element)
         pointer = storage.base
         if split.scalars:
@@ -93,14 +91,19 @@ class Memory(Addresses):
         key = ("register", storage.base, place)
         found = self.scopes.recall(key, 0)
         if found is None:
+            element = scalar_type(storage.element)
             with self.scopes.at_level(0):
-                text = self._moved(storage.base, storage, place)
+                text = self.builder.assign(
+                    f"getelementptr {element}, ptr {storage.base}, i64 {place}"
+                )
             found = self.scopes.remember(key, 0, Value(text, dtypes.int64))
         return found.text
 
     def _moved(self, pointer: str, storage: Storage, elements: int) -> str:
         if elements == 0:
             return pointer
+        if storage.in_registers and pointer == storage.base:
+            return self._register(storage, elements)
         element = scalar_type(storage.element)
         return self.builder.assign(
             f"getelementptr {element}, ptr {pointer}, i64 {elements}"
@@ -274,8 +277,11 @@ class Memory(Addresses):
         else:
             self._scatter(storage, split, value, mask)
 
-    def store_at(self, storage: Storage, pointer: str, value: Value) -> None:
-        """Write the element that a pointer points to."""
+    def store_at(
+        self, storage: Storage, pointer: str, value: Value, offset: int = 0
+    ) -> None:
+        """Write neighbouring elements, the first of them so many after a pointer."""
+        pointer = self._moved(pointer, storage, offset)
         self._write_at(storage, pointer, self._to_storage(storage, value))
 
     def _to_storage(self, storage: Storage, value: Value) -> Value:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-from tetragrad.backends.cpu.emit_addresses import Mask
 from tetragrad.backends.cpu.emit_expressions import Expressions, tile_form
 from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
@@ -57,7 +55,6 @@ class _MicroKernel:
         row, column = axis_form(self.row_axis), axis_form(self.column_axis)
         self.lhs_form = _region(product.lhs, product.lhs_offset, depth, row)
         self.rhs_form = _region(product.rhs, product.rhs_offset, depth, column)
-        self.total_form = tile_form(self.accumulator, (row, column))
 
     def _fresh_axes(self) -> tuple[int, int]:
         return self.scopes.fresh_axis(), self.scopes.fresh_axis()
@@ -93,24 +90,22 @@ class _MicroKernel:
                 for place, column in columns.items():
                     total = totals[row, place]
                     totals[row, place] = self._multiply_add(scalar, column, total)
-        for (row, vector), total in totals.items():
-            with self._at(row, vector):
-                self.memory.store(self.totals, self.total_form, total, Mask())
+        for place, total in totals.items():
+            offset = self._offset(*place)
+            self.memory.store_at(self.totals, self.totals.base, total, offset)
 
     def _places(self) -> Iterator[tuple[int, VectorAxis]]:
         return itertools.product(range(self.product.rows), self.vectors)
 
-    @contextmanager
-    def _at(self, row: int, vector: VectorAxis) -> Iterator[None]:
-        with (
-            self.scopes.unrolled([self.row_axis], [row]),
-            self.scopes.lanes_along(vector),
-        ):
-            yield
+    def _offset(self, row: int, vector: VectorAxis) -> int:
+        """Where a vector of totals is in the accumulator."""
+        by_row, by_column = self.accumulator.layout.strides
+        assert by_column == 1, "an accumulator's columns lie next to each other"
+        return row * by_row + vector.start
 
     def _total(self, row: int, vector: VectorAxis) -> Value:
-        with self._at(row, vector):
-            return self.memory.load(self.totals, self.total_form)
+        offset = self._offset(row, vector)
+        return self.memory.load_at(self.totals, self.totals.base, offset, vector.lanes)
 
     def _scalar(self, corner: str, step: int, row: int) -> Value:
         """lhs[step, row]"""

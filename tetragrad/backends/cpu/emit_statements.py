@@ -14,13 +14,15 @@ from tetragrad.backends.cpu.emit_addresses import Mask
 from tetragrad.backends.cpu.emit_expressions import Expressions, Recipe, tile_form
 from tetragrad.backends.cpu.emit_folds import Contribution, Folds, may_contract
 from tetragrad.backends.cpu.emit_memory import Storage
+from tetragrad.backends.cpu.emit_moves import Moves
 from tetragrad.backends.cpu.emit_product import emit_product
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
 from tetragrad.backends.cpu.vector import Value, scalar_type
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import reduce
+from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Expression, Guard, Load, walk
+from tetragrad.kernel.expression import Compute, Expression, Guard, Load, walk
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
     Alloc,
@@ -41,8 +43,10 @@ from tetragrad.tile.ir import (
 )
 
 #: Vectors in one statement beyond which its outer axes are loops after all: of what
-#: moves between memory and memory, and of what reads values kept in registers.
+#: moves between memory and memory, of elementary functions, which are long, and of
+#: what reads values kept in registers, which cannot be indexed.
 LARGEST_UNROLLING = 8
+LARGEST_HEAVY_UNROLLING = 2
 LARGEST_REGISTER_UNROLLING = 64
 
 #: Bytes of a tile that every thread's stack has room for, several times over.
@@ -62,6 +66,7 @@ class Statements:
         self.ops = expressions.ops
         self.contract = contract
         self.folds = Folds(expressions)
+        self.moves = Moves(expressions)
         self._methods: dict[type[Statement], Callable[..., None]] = {
             For: self._for,
             When: self._when,
@@ -135,6 +140,8 @@ class Statements:
     # --- collective statements ---------------------------------------------------
 
     def _map(self, statement: Map) -> None:
+        if self.moves.write(statement):
+            return
         tile = statement.tile
         storage = self.expressions.tiles[tile.name]
         form = tile_form(tile, statement.indices)
@@ -278,11 +285,17 @@ class Points:
             self._visit(recipe, outer, inner, write)
 
     def _most_unrolled(self) -> int:
-        reads_registers = any(
+        entries = list(walk(*self.values))
+        if any(
             isinstance(entry, TileLoad) and entry.tile.space is Space.REGISTER
-            for entry in walk(*self.values)
+            for entry in entries
+        ):
+            return LARGEST_REGISTER_UNROLLING
+        is_heavy = any(
+            isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
+            for entry in entries
         )
-        return LARGEST_REGISTER_UNROLLING if reads_registers else LARGEST_UNROLLING
+        return LARGEST_HEAVY_UNROLLING if is_heavy else LARGEST_UNROLLING
 
     def _num_vectors(self) -> int:
         count = 1

@@ -80,7 +80,13 @@ def lanes_for(widths: Iterable[DType], vector_bytes: int) -> int:
 
 def type_of(value: Value) -> str:
     """LLVM's name for the type of a value."""
-    return vector_of(scalar_type(value.dtype), value.lanes)
+    return register_type(value.dtype, value.lanes)
+
+
+@functools.cache
+def register_type(dtype: DType, lanes: int) -> str:
+    """LLVM's name for so many register elements of ``dtype``."""
+    return vector_of(scalar_type(dtype), lanes)
 
 
 @functools.cache
@@ -249,8 +255,8 @@ class Builder:
 
     def alike(self, *values: Value) -> tuple[Value, ...]:
         """The values with scalars broadcast to the widest of them."""
-        lanes = max(value.lanes for value in values)
-        return tuple(self.broadcast(value, lanes) for value in values)
+        lanes = max([value.lanes for value in values])
+        return tuple([self.broadcast(value, lanes) for value in values])
 
     def shuffle(self, first: Value, second: Value, places: Sequence[int]) -> Value:
         """Choose lanes from the concatenation of two vectors of one type."""
@@ -282,13 +288,15 @@ class Builder:
 
     def binary(self, instruction: str, lhs: Value, rhs: Value) -> Value:
         """A two-operand instruction whose result has the operands' type."""
-        lhs, rhs = self.alike(lhs, rhs)
+        if lhs.lanes != rhs.lanes:
+            lhs, rhs = self.alike(lhs, rhs)
         text = self.assign(f"{instruction} {type_of(lhs)} {lhs.text}, {rhs.text}")
         return Value(text, lhs.dtype, lhs.lanes)
 
     def compare(self, instruction: str, lhs: Value, rhs: Value) -> Value:
         """``icmp`` or ``fcmp`` with its predicate; gives a bool."""
-        lhs, rhs = self.alike(lhs, rhs)
+        if lhs.lanes != rhs.lanes:
+            lhs, rhs = self.alike(lhs, rhs)
         text = self.assign(f"{instruction} {type_of(lhs)} {lhs.text}, {rhs.text}")
         return Value(text, dtypes.bool_, lhs.lanes)
 

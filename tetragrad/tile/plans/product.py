@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tetragrad.graph.elementwise import Cast
 from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
 from tetragrad.kernel.expression import (
+    Compute,
     Expression,
     Quotient,
     Remainder,
@@ -45,12 +47,14 @@ from tetragrad.tile.plans.contraction import (
     moves_evenly,
 )
 from tetragrad.tile.plans.packing import Operand, Placed, Window, flat_stride, pack
+from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
-
 
 # Space between the rows of a matrix unit's operands, so that eight neighbouring rows
 # lie in different banks.
 ROW_PADDING_BYTES = 16
+# Pairs of operand tiles for a matrix unit: one in use, the others on their way.
+STAGES = 3
 
 
 def build_contraction(builder: Builder, plan: ContractionPlan) -> list[Statement]:
@@ -228,44 +232,45 @@ class _Product:
         lhs_tile: Tile,
         rhs_tile: Tile,
     ) -> list[Statement]:
-        """The same with two pairs of tiles: one is filled while the other is used.
+        """The same with several pairs of tiles: some are filled while one is used.
 
-        For(pair of steps)
-          pack step 2p+1 into the second pair,  multiply the first pair
-          pack step 2p+2 into the first pair,   multiply the second pair
+        For(round of STAGES steps)
+          pack the step that is STAGES - 1 ahead,  multiply the first pair
+          pack the step after that,                multiply the second pair, …
 
         Beyond the end of the depth, zeros are packed and never used.
         """
         depth, chunks = self.plan.depth, self.plan.depth.chunks(self.kernel)
-        second = (
-            lhs.tile(self.builder, self.row_panels * self.plan.micro_rows),
-            rhs.tile(self.builder, self.column_panels * self.plan.micro_columns),
-        )
-        pairs = ((lhs_tile, rhs_tile), second)
+        pairs = [(lhs_tile, rhs_tile)]
+        for _ in range(1, STAGES):
+            left = lhs.tile(self.builder, self.row_panels * self.plan.micro_rows)
+            right = rhs.tile(self.builder, self.column_panels * self.plan.micro_columns)
+            pairs.append((left, right))
         accumulator, statements = self.accumulator()
-        statements = [Alloc(second[0]), Alloc(second[1]), *statements]
+        more = [Alloc(tile) for pair in pairs[1:] for tile in pair]
+        statements = [*more, *statements]
 
-        def packed(step: Affine, pair: tuple[Tile, Tile]) -> list[Statement]:
+        def packed(step: Affine, stage: int) -> list[Statement]:
+            left, right = pairs[stage % STAGES]
             place = Placed(depth, step.scale(depth.chunk))
-            steps = pack(lhs, places.scope, place, places.rows, pair[0])
-            return steps + pack(rhs, places.scope, place, places.columns, pair[1])
+            steps = pack(lhs, places.scope, place, places.rows, left)
+            return steps + pack(rhs, places.scope, place, places.columns, right)
 
-        def multiplied(pair: tuple[Tile, Tile]) -> Statement:
-            return self.product(accumulator, *pair, ZERO, ZERO)
+        def multiplied(stage: int) -> Statement:
+            return self.product(accumulator, *pairs[stage], ZERO, ZERO)
 
-        def two_steps(form: Affine) -> list[Statement]:
-            first = form.scale(2)
-            body = [*packed(first.shift(1), pairs[1]), multiplied(pairs[0])]
-            return [
-                *body,
-                *packed(first.shift(2), pairs[0]),
-                multiplied(pairs[1]),
-            ]
+        def one_round(form: Affine) -> list[Statement]:
+            body: list[Statement] = []
+            for stage in range(STAGES):
+                ahead = stage + STAGES - 1
+                body += packed(form.scale(STAGES).shift(ahead), ahead)
+                body.append(multiplied(stage))
+            return body
 
-        statements += packed(ZERO, pairs[0])
-        statements += loop(self.builder, chunks // 2, two_steps)
-        if chunks % 2:
-            statements.append(multiplied(pairs[0]))
+        for stage in range(STAGES - 1):
+            statements += packed(Affine(stage), stage)
+        statements += loop(self.builder, chunks // STAGES, one_round)
+        statements += [multiplied(stage) for stage in range(chunks % STAGES)]
         return statements + self.epilogue(places, accumulator, ZERO, ZERO, ZERO, ZERO)
 
     def depth_loops(
@@ -351,10 +356,35 @@ class _Product:
         tile, statements = self.accumulator(places.gathered, row, column)
         statements.append(self.product(tile, lhs, rhs, row, rhs_column))
         if places.gathered is None:
+            if self.is_staged():
+                tile, more = self.staged(tile)
+                statements += more
             return statements + self.epilogue(places, tile, row, column, ZERO, ZERO)
         extents, indices = self.micro_axes(row, column)
         value = TileLoad(tile, indices_of(extents))
         return [*statements, Map(extents, places.gathered, indices, value)]
+
+    def is_staged(self) -> bool:
+        """Whether sums leave the registers before something is made of them.
+
+        What is made of registers is written out for each of them, and again for the
+        edge: long text, unless it is no more than a store.
+        """
+        reduction = self.contraction.reduction
+        makes_more = any(
+            isinstance(entry, Compute) and entry.op is not Cast
+            for output in self.kernel.outputs
+            for entry in walk_until({reduction: reduction}, output.value)
+        )
+        return makes_more and not self.plan.at_once
+
+    def staged(self, accumulator: Tile) -> tuple[Tile, list[Statement]]:
+        """The sums of a micro-tile in memory, where a loop can run over them."""
+        shape, dtype = accumulator.shape, accumulator.dtype
+        tile = self.builder.tile("sums", shape, dtype, Space.SHARED)
+        extents, _ = self.micro_axes(ZERO, ZERO)
+        value = TileLoad(accumulator, indices_of(extents))
+        return tile, [Alloc(tile), Map(extents, tile, indices_of(extents), value)]
 
     def accumulator(
         self, gathered: Tile | None = None, row: Affine = ZERO, column: Affine = ZERO
