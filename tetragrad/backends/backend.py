@@ -18,10 +18,10 @@ from tetragrad.backends import host_memory
 from tetragrad.core import dtypes
 from tetragrad.core.errors import DeviceError
 from tetragrad.core.settings import Settings
-from tetragrad.core.target import Target
 
 if TYPE_CHECKING:
     from tetragrad.core.dtypes import DType
+    from tetragrad.core.target import Target
     from tetragrad.graph.node import Shape
     from tetragrad.kernel.ir import Kernel
     from tetragrad.tile.ir import Program

@@ -14,10 +14,12 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.errors import SettingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _setting(
@@ -192,6 +194,9 @@ def configure(**values: Any) -> None:
 
 def cache_folder() -> Path:
     """The folder for what can be made or fetched again, kernels and downloads."""
+    # Slow to import, and most of what imports the package never gets here.
+    from pathlib import Path
+
     if settings().cache:
         return Path(settings().cache).expanduser()
     home = Path(os.path.expanduser("~"))
