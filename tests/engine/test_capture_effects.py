@@ -365,3 +365,25 @@ def test_captures_die_with_their_function() -> None:
     del model
     gc.collect()
     assert reference() is None
+
+
+def test_collecting_garbage_is_no_part_of_the_function() -> None:
+    import gc
+    import time
+
+    def note(phase: str, details: dict[str, int]) -> None:
+        time.perf_counter()
+
+    @jit
+    def wasteful(x: Tensor) -> Tensor:
+        for _ in range(10_000):
+            cycle: list[Any] = []
+            cycle.append(cycle)
+        return x * 2
+
+    gc.callbacks.append(note)
+    try:
+        assert [wasteful(tensor(value)).item() for value in range(3)] == [0, 2, 4]
+    finally:
+        gc.callbacks.remove(note)
+    assert gc.isenabled()

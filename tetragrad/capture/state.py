@@ -95,7 +95,13 @@ class PythonState:
 
     @contextmanager
     def observing(self) -> Iterator[None]:
-        """Note what code reads from its first entry on; refuses what cannot be."""
+        """Note what code reads from its first entry on; refuses what cannot be.
+
+        The garbage collector pauses: what others have it call, now or some other
+        time, is no part of the function.
+        """
+        is_collecting = gc.isenabled()
+        gc.disable()
         previous = sys.getprofile()
         self.recorder.observer = self._observe
         sys.setprofile(self._observe)
@@ -107,6 +113,8 @@ class PythonState:
             sys.setprofile(None if restart else previous)
             if restart:
                 restart()
+            if is_collecting:
+                gc.enable()
 
     def _observe(self, frame: FrameType, event: str, argument: Any) -> None:
         if capture.active() is None:
