@@ -20,8 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import tetragrad
 from tests.engine.random_graphs import GraphBuilder
 from tetragrad.backends.reference.graph import evaluate
-from tetragrad.core.settings import override
-from tetragrad.engine.realize import read_buffer, realize
+from tetragrad.backends.reference.kernel import run_kernel
+from tetragrad.core.settings import override, settings
+from tetragrad.engine.pipeline import kernels_of
+from tetragrad.engine.realize import device, read_buffer, realize, without_markers
+from tetragrad.tile.plans import build, choose_plan
+from tetragrad.tile.text import program_text
 
 Case = tuple[str, Callable[[str], tetragrad.Tensor], float]
 
@@ -39,6 +43,38 @@ def random_graph(seed: int) -> None:
         found = [read_buffer(buffer) for buffer in realize(outputs)]
     for got, want in zip(found, wanted, strict=True):
         np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-4)
+
+
+def random_kernels(seed: int) -> None:
+    """Every kernel of a random graph on random buffers, against its interpreter."""
+    with override(device="cuda"):
+        on, active = device("cuda"), settings()
+        nodes = without_markers(GraphBuilder(seed, "reference").grow(14))
+        _, kernels = kernels_of(nodes, on.target, active)
+    draw = np.random.default_rng(seed)
+    for kernel in {entry.kernel for entry in kernels}:
+        program = build(kernel, choose_plan(kernel, on.target, active), on.target)
+        buffers = [
+            draw.standard_normal(slot.numel).astype(slot.dtype.numpy)
+            for slot in kernel.slots
+        ]
+        cells = np.full(max(1, len(kernel.scalars)), 0.5, np.float32).astype(np.uint64)
+        scalars = [
+            np.frombuffer(cells[n : n + 1].tobytes(), dtype.numpy)[0]
+            for n, dtype in enumerate(kernel.scalars)
+        ]
+        memory = [on.allocate(buffer.nbytes) for buffer in buffers]
+        for block, buffer in zip(memory, buffers, strict=True):
+            on.copy_in(block, buffer)
+        executable = on.load(on.assemble(on.emit(program, active), program))
+        addresses = [block.address for block in memory]
+        addresses += [cells.ctypes.data + 8 * n for n in range(len(kernel.scalars))]
+        executable.launch(addresses)
+        run_kernel(kernel, buffers, scalars)
+        for number, (block, want) in enumerate(zip(memory, buffers, strict=True)):
+            got = on.copy_out(block, want.shape, kernel.slots[number].dtype)
+            message = f"slot {number} of\n{program_text(program)}"
+            np.testing.assert_allclose(got, want, 2e-4, 2e-4, err_msg=message)
 
 
 def values(shape: tuple[int, ...], dtype: str, device: str) -> tetragrad.Tensor:
@@ -170,13 +206,19 @@ def as_float64(tensor: tetragrad.Tensor) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--graphs", type=int, default=100)
+    parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     checks: list[tuple[str, Callable[[], None]]] = [
         (f"graph {seed}", lambda seed=seed: random_graph(seed))
         for seed in range(arguments.graphs)
     ]
+    checks += [
+        (f"kernels of graph {seed}", lambda seed=seed: random_kernels(seed))
+        for seed in range(arguments.graphs)
+    ]
     checks += [(case[0], lambda case=case: compare(case)) for case in cases()]
     wrong = 0
+    checks = [entry for entry in checks if arguments.only in entry[0]]
     for name, check in checks:
         try:
             check()
@@ -184,7 +226,7 @@ def main() -> None:
             wrong += 1
             lines = str(error).strip().splitlines()
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            print(f"{name}: {type(error).__name__}: {' '.join(lines[:6])[:240]}")
+            print(f"{name}: {type(error).__name__}: {' '.join(lines)[:1500]}")
             print(f"    {frame.filename}:{frame.lineno}", flush=True)
     print(f"{len(checks) - wrong} of {len(checks)} agree with the reference")
 

@@ -93,10 +93,14 @@ class Block:
         self.builder.line("cp.async.commit_group")
         self._copies = (*self._copies, name)
 
-    def end_of_loop(self) -> None:
-        """The next iteration must not meet what this one has not finished."""
+    def end_of_loop(self, entry: State) -> None:
+        """The next iteration must not meet what this one has not finished.
+
+        Copies may stay under way if the same ones were when the loop was entered.
+        """
+        same_copies = self._copies == entry[2]
         if self._written or self._read:
-            self.barrier()
+            self.barrier(frozenset() if same_copies else None)
 
     def state(self) -> State:
         """What has happened since the last barrier."""

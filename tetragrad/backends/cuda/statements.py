@@ -125,6 +125,7 @@ class Statements:
                 self.emit(loop.body)
             return
         step = self._unroll_factor(loop)
+        entry = self.block.state()
         with self._carried(loop.body) as carriers:
             counter = self.builder.register("b32")
             again = self.builder.label()
@@ -136,7 +137,7 @@ class Statements:
                     self.emit(loop.body)
                 self._carry(carriers)
                 if self._writes_shared(loop.body):
-                    self.block.end_of_loop()
+                    self.block.end_of_loop(entry)
             self.builder.line(f"add.s32 {counter}, {counter}, {step}")
             more = self.builder.register("pred")
             self.builder.line(f"setp.lt.s32 {more}, {counter}, {loop.extent}")

@@ -1,0 +1,63 @@
+"""What the tests of the CUDA backend share: programs of graphs, and the assembler."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import nvidia
+
+from tetragrad import Tensor
+from tetragrad.backends.cuda.emit import Emitted, emit_program
+from tetragrad.core.settings import settings
+from tetragrad.core.target import Target
+from tetragrad.engine.pipeline import kernels_of
+from tetragrad.engine.realize import without_markers
+from tetragrad.graph.node import Node
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.ir import Program
+from tetragrad.tile.plans import build, choose_plan
+
+
+def planned(nodes: Sequence[Node], target: Target) -> list[tuple[Kernel, Program]]:
+    """The kernels of a graph, with their tile programs for a target."""
+    _, kernels = kernels_of(without_markers(nodes), target, settings())
+    return [
+        (entry.kernel, build(entry.kernel, plan, target))
+        for entry in kernels
+        for plan in [choose_plan(entry.kernel, target, settings())]
+    ]
+
+
+def emitted(tensor: Tensor, target: Target) -> list[Emitted]:
+    """The PTX of everything that computes a tensor."""
+    programs = planned([tensor.node], target)
+    return [emit_program(program, target, settings()) for _, program in programs]
+
+
+def ptxas() -> Path:
+    """The assembler that the wheel ``nvidia-cuda-nvcc`` carries."""
+    found = [
+        path for root in nvidia.__path__ for path in Path(root).glob("*/bin/ptxas")
+    ]
+    assert found, "pip install nvidia-cuda-nvcc-cu12 (in the extra 'test')"
+    return found[0]
+
+
+def assembly_report(text: str, target: Target, folder: Path) -> str:
+    """What the assembler says about registers, spills and mistakes."""
+    source = folder / "kernel.ptx"
+    source.write_text(text)
+    arguments = ["-v", f"-arch={target.architecture}", "-o", str(folder / "cubin")]
+    run = subprocess.run(
+        [str(ptxas()), *arguments, str(source)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, f"{run.stderr}\n{text}"
+    return run.stderr
+
+
+def spilled_bytes(report: str) -> int:
+    """Bytes that all kernels of a report move between registers and memory."""
+    return sum(map(int, re.findall(r"(\d+) bytes spill", report)))
