@@ -171,7 +171,7 @@ def test_message(name: str) -> None:
     assert __file__ in files
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "header", "text"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "header", "text", "bit"])
 def test_a_damaged_checkpoint(tmp_path: Path, damage: str) -> None:
     path, model = tmp_path / "run", nn.Linear(2, 2)
     state.save_checkpoint(path, model=model)
@@ -180,6 +180,7 @@ def test_a_damaged_checkpoint(tmp_path: Path, damage: str) -> None:
         "cut": sound[:-5],
         "empty": b"",
         "header": b"\xff" * 8 + sound[8:],
+        "bit": sound[:-3] + bytes([sound[-3] ^ 1]) + sound[-2:],
         "text": b"this was never a checkpoint",
     }
     path.write_bytes(damaged[damage])

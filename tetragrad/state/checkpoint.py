@@ -8,6 +8,7 @@ rates, step counts, the position in the data) is JSON in the file's metadata.
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -90,6 +91,7 @@ def save_checkpoint(
         text, part_arrays = split(parts[name], name)
         metadata[name] = text
         arrays.update(part_arrays)
+    metadata["checksum"] = _checksum(arrays, metadata)
     write_safetensors(arrays, path, metadata)
 
 
@@ -131,6 +133,20 @@ def load_checkpoint(
     return checkpoint
 
 
+def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """Tells a damaged disk or copy; it is no protection from an enemy."""
+    total = 0
+    for name in PARTS:
+        total = zlib.crc32(metadata.get(name, "").encode(), total)
+    for name in sorted(arrays):
+        array = arrays[name]
+        total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)
+        total = zlib.crc32(
+            np.ascontiguousarray(array).reshape(-1).view(np.uint8), total
+        )
+    return f"{total:08x}"
+
+
 def _read(file: SafetensorsFile) -> Checkpoint:
     if file.metadata.get("format") != FORMAT:
         raise FileFormatError(
@@ -143,6 +159,14 @@ def _read(file: SafetensorsFile) -> Checkpoint:
             f"{file.name}: the checkpoint has version {version!r}; this program reads "
             f"version {VERSION}",
             hint="update tetragrad, or write the checkpoint again",
+        )
+    # Files of before there were checksums have none.
+    expected = file.metadata.get("checksum")
+    if expected is not None and _checksum(file, file.metadata) != expected:
+        raise FileFormatError(
+            f"{file.name}: the checkpoint is damaged: its contents have changed since "
+            "it was written",
+            hint="use an earlier checkpoint, or copy the file again",
         )
     parts = {name: join(file.metadata.get(name, "null"), file) for name in PARTS}
     return Checkpoint(**parts)
