@@ -220,10 +220,7 @@ class _Analysis:
         outside = self.changes[expression.outside]
         if inside == outside or inside is None:
             return inside
-        absorbing = {Way.SCALED: 0.0, Way.SHIFTED: float("-inf")}[inside.way]
-        fill = expression.outside
-        is_absorbing = isinstance(fill, Literal) and fill.value == absorbing
-        return inside if is_absorbing else None
+        return inside if _absorbs(expression.outside, inside.way) else None
 
     def _of_compute(self, expression: Compute) -> Change | None:
         rule = _RULES.get(expression.op)
@@ -351,10 +348,13 @@ def _of_where(
         return None
     if inside == outside:
         return inside
-    fill = expression.inputs[2]
-    absorbing = {Way.SCALED: 0.0, Way.SHIFTED: float("-inf")}.get(inside.way)
-    is_absorbing = isinstance(fill, Literal) and fill.value == absorbing
-    return inside if is_absorbing else None
+    return inside if _absorbs(expression.inputs[2], inside.way) else None
+
+
+def _absorbs(fill: Expression, way: Way) -> bool:
+    """Whether a value stays the same under every change of this way."""
+    absorbing = {Way.SCALED: 0.0, Way.SHIFTED: float("-inf")}.get(way)
+    return isinstance(fill, Literal) and fill.value == absorbing
 
 
 _RULES = {
