@@ -141,6 +141,20 @@ def test_loops_that_read_nothing_are_cut(monkeypatch: pytest.MonkeyPatch) -> Non
     assert after["bytes of tensors"] == before["bytes of tensors"]
 
 
+def test_an_average_that_nobody_reads_keeps_no_old_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(base, "PENDING_BYTES", 1 << 20)
+    monkeypatch.setattr(base, "_next_bytes", memory.allocated_bytes() + (1 << 20))
+    before = memory.allocated_bytes()
+    average, weights = Tensor.zeros(10_000), Tensor.ones(10_000).realize()
+    for _ in range(200):
+        weights = (weights + 1).realize()
+        average = average * 0.5 + weights * 0.5
+        assert memory.allocated_bytes() - before < 4 << 20
+    assert average[0].item() == pytest.approx(200.0)
+
+
 def test_memory_comes_back_when_tensors_die() -> None:
     before, resident = memory.allocated_bytes(), resident_bytes()
     nbytes = 300 << 20

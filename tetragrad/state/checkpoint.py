@@ -141,9 +141,8 @@ def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> 
     for name in sorted(arrays):
         array = arrays[name]
         total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)
-        total = zlib.crc32(
-            np.ascontiguousarray(array).reshape(-1).view(np.uint8), total
-        )
+        elements = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        total = zlib.crc32(elements.data, total)
     return f"{total:08x}"
 
 

@@ -22,6 +22,7 @@ from tetragrad.core.errors import DTypeError, GradientError, ShapeError
 from tetragrad.core.settings import settings
 from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
+from tetragrad.engine.memory import allocated_bytes
 from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.markers import Detached
@@ -45,8 +46,12 @@ if TYPE_CHECKING:
 #: A pending graph of more nodes than this realizes itself.
 PENDING_LIMIT = 50_000
 
+#: So does one that keeps this many bytes of older values, when memory has grown.
+PENDING_BYTES = 256 << 20
+
 _keys = itertools.count(1)
 _next_check = PENDING_LIMIT
+_next_bytes = PENDING_BYTES
 
 #: Tensors that collect gradients, by the key of their Variable node.
 collectors: WeakValueDictionary[int, TensorBase] = WeakValueDictionary()
@@ -332,6 +337,8 @@ def wrap(node: Node, *inputs: TensorBase) -> Tensor:
 def _relieve(tensor: TensorBase) -> None:
     """Realize a tensor whose pending graph has grown beyond the limit."""
     global _next_check
+    if allocated_bytes() > _next_bytes:
+        _relieve_memory()
     if interned_count() <= _next_check:
         return
     pending = sum(1 for _ in walk([tensor.storage.value]))
@@ -341,6 +348,27 @@ def _relieve(tensor: TensorBase) -> None:
     # it must not be always the same operation of a loop that is looked at.
     patience = min(pending, PENDING_LIMIT // 2)
     _next_check = max(PENDING_LIMIT, interned_count() + patience)
+
+
+def _relieve_memory() -> None:
+    """Realize tensors that are still to be computed from many older values.
+
+    An average that takes in new weights at every step, and is not read, would keep
+    the weights of all steps.
+    """
+    global _next_bytes
+    if capture.active() is not None:
+        return
+    heavy = [entry for entry in waiting if _bytes_kept_by(entry) > PENDING_BYTES]
+    if heavy:
+        realize_tensors([TensorBase._handle(storage, ()) for storage in heavy])
+    _next_bytes = allocated_bytes() + PENDING_BYTES
+
+
+def _bytes_kept_by(storage: Storage) -> int:
+    """The size of all values in memory that a pending one is to be computed from."""
+    leaves = (node for node in walk([storage.value]) if isinstance(node, Buffer))
+    return sum(leaf.numel * leaf.dtype.itemsize for leaf in leaves)
 
 
 def realize_tensors(tensors: Iterable[Any]) -> list[Buffer]:
