@@ -37,9 +37,10 @@ def place(
     temporaries, arena_bytes = _arena(kernels, arguments)
     arguments |= temporaries
     constants = {node: i for i, node in enumerate(structure.constants)}
+    names = {kernel: kernel_name(kernel) for kernel in {k.kernel for k in kernels}}
     launches = tuple(
         Launch(
-            kernel_name(lowered.kernel),
+            names[lowered.kernel],
             lowered.kernel,
             program,
             _arguments_of(lowered, arguments),

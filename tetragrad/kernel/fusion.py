@@ -32,6 +32,7 @@ from tetragrad.kernel.epilogues import epilogue_end
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.online import online_contraction
+from tetragrad.kernel.repeats import pattern_of
 from tetragrad.kernel.siblings import join_siblings
 
 #: More values than this in one kernel would not stay in registers.
@@ -87,6 +88,7 @@ class _Fusion:
         # Inline nodes whose elements their one kernel visits one to one.
         self.aligned: set[Node] = set()
         self.inline_count: dict[Node, float] = {}
+        self.online_forms: dict[tuple[object, ...], bool] = {}
         # The contraction at the start of each epilogue, by the epilogue's end.
         self.epilogues: dict[Node, Node] = {}
         # For each node: operations per element if inline, and the bytes it reads.
@@ -435,11 +437,19 @@ class _Fusion:
             if scores not in self.epilogues or not self._only_feeds(scores, row):
                 continue
             kept = self.in_memory - {row, scores}
-            if online_contraction(lower([end], kept).kernel) is None:
+            if not self._has_online_form(end, kept):
                 continue
             self.in_memory = kept
             self.note(end, f"online: rows of {row.shape}")
             return
+
+    def _has_online_form(self, end: Node, kept: set[Node]) -> bool:
+        """Ask shift analysis; once for all layers that are the same."""
+        key = pattern_of(Group([end]), kept).key
+        if key not in self.online_forms:
+            kernel = lower([end], kept).kernel
+            self.online_forms[key] = online_contraction(kernel) is not None
+        return self.online_forms[key]
 
     # --- the inline join ----------------------------------------
 

@@ -24,7 +24,7 @@ def lower_groups(groups: Sequence[Group]) -> list[Lowered]:
     known: dict[tuple[Any, ...], _Template] = {}
     lowered = []
     for group in groups:
-        pattern = _pattern_of(group, in_memory)
+        pattern = pattern_of(group, in_memory)
         template = known.get(pattern.key)
         if template is None:
             made = lower(group.roots, in_memory)
@@ -36,7 +36,7 @@ def lower_groups(groups: Sequence[Group]) -> list[Lowered]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pattern:
+class Pattern:
     """What a group computes but not on what: ``nodes`` fill its open places."""
 
     key: tuple[Any, ...]
@@ -53,13 +53,13 @@ class _Template:
     offsets: tuple[int, ...]
 
     @classmethod
-    def of(cls, lowered: Lowered, pattern: _Pattern) -> _Template:
+    def of(cls, lowered: Lowered, pattern: Pattern) -> _Template:
         place = {node: position for position, node in enumerate(pattern.nodes)}
         inputs = tuple(place[node] for node in lowered.inputs)
         scalars = tuple(place[node] for node in lowered.scalars)
         return cls(lowered.kernel, inputs, scalars, lowered.offsets)
 
-    def filled(self, group: Group, pattern: _Pattern) -> Lowered:
+    def filled(self, group: Group, pattern: Pattern) -> Lowered:
         """The same kernel on another group's nodes."""
         scalars = [pattern.nodes[position] for position in self.scalars]
         return Lowered(
@@ -71,7 +71,7 @@ class _Template:
         )
 
 
-def _pattern_of(group: Group, in_memory: Set[Node]) -> _Pattern:
+def pattern_of(group: Group, in_memory: Set[Node]) -> Pattern:
     """Describe the nodes from the roots down to what is in memory."""
     roots = set(group.roots)
     number: dict[Node, int] = {}
@@ -96,4 +96,4 @@ def _pattern_of(group: Group, in_memory: Set[Node]) -> _Pattern:
             )
             parts.append((type(node), *arguments))
     parts.append(tuple(number[root] for root in group.roots))
-    return _Pattern(tuple(parts), tuple(open_nodes))
+    return Pattern(tuple(parts), tuple(open_nodes))
