@@ -58,6 +58,12 @@ def sibling() -> list[Tensor]:
     return [weight - moment * 0.125, moment]
 
 
+def gather() -> list[Tensor]:
+    """Rows of a long table are read where they are: no mask of what is selected."""
+    rows = Tensor(np.array([1999, 0, -7, 1024]), device="reference")
+    return [values(2000, 8)[rows] + values(4, 8)]
+
+
 def separate() -> list[Tensor]:
     """Contractions are never joined with one another."""
     hidden = values(16, 32) @ values(32, 24)
@@ -84,6 +90,7 @@ GOLDEN: dict[Callable[[], list[Tensor]], list[tuple[str, ...]]] = {
         ("sum_div_sub_mul_16x24", "row: sum over (16, 24)", "row: sum over (16, 24)")
     ],
     sibling: [("mul_add_sub_16x24", "sibling: 1 + 1 outputs")],
+    gather: [("add_gather_4x8x2000",)],
     separate: [
         ("mul_contract_16x24x32", "epilogue of a contraction over (16, 24, 32)"),
         ("mul_contract_16x8x24", "epilogue of a contraction over (16, 8, 24)"),

@@ -87,7 +87,9 @@ class _Fusion:
         self.readers: dict[Node, dict[Node, float]] = {}
         # Inline nodes whose elements their one kernel visits one to one.
         self.aligned: set[Node] = set()
-        self.inline_count: dict[Node, float] = {}
+        # How often a kernel's text has each inline node, and all of them together.
+        self.copies: dict[Node, dict[Node, int]] = {}
+        self.inline_count: dict[Node, int] = {}
         self.online_forms: dict[tuple[object, ...], bool] = {}
         # The contraction at the start of each epilogue, by the epilogue's end.
         self.epilogues: dict[Node, Node] = {}
@@ -190,8 +192,9 @@ class _Fusion:
 
     def _make_root(self, node: Node) -> None:
         self.readers[node] = {node: 1.0}
+        self.copies[node] = {node: 1}
         self.aligned.add(node)
-        self.inline_count.setdefault(node, 0.0)
+        self.inline_count.setdefault(node, 0)
 
     def _collect_readers(self, node: Node) -> None:
         """Which kernels compute this node inline, and how often per element.
@@ -201,6 +204,7 @@ class _Fusion:
         """
         in_place: dict[Node, float] = {}
         moved: dict[Node, float] = {}
+        copies: dict[Node, int] = {}
         aligned = True
         for user in self.facts.users[node]:
             factor = self._repetition(node, user)
@@ -209,6 +213,11 @@ class _Fusion:
                     moved[root] = moved.get(root, 0.0) + times * factor
                 else:
                     in_place[root] = max(in_place.get(root, 0.0), times)
+            for root, places in self.copies[user].items():
+                if isinstance(user, moves.Movement):
+                    copies[root] = copies.get(root, 0) + places
+                else:
+                    copies[root] = max(copies.get(root, 0), places)
             aligned = aligned and user in self.aligned and self._keeps_aligned(user)
         roots = dict.fromkeys([*in_place, *moved])
         readers = {
@@ -217,9 +226,9 @@ class _Fusion:
         self.readers[node] = readers
         if aligned and len(readers) == 1:
             self.aligned.add(node)
-        for root, times in readers.items():
-            count = self.inline_count.get(root, 0.0)
-            self.inline_count[root] = count + max(times, 1.0)
+        self.copies[node] = copies
+        for root, places in copies.items():
+            self.inline_count[root] = self.inline_count.get(root, 0) + places
 
     def _repetition(self, node: Node, user: Node) -> float:
         """How often the user computes one element of the node."""
