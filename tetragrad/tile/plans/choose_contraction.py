@@ -30,11 +30,12 @@ DEPTH_BYTES = 1024
 MOST_COLUMNS = 1024
 PACKED_BYTES = 512 * 1024
 MAXIMUM_MICRO_ROWS = 12
-# Sides of the squares that grid iterations of a GPU compute, the best first, and the
-# depth that is packed at once.
-SQUARE_SIDES = (128, 64, 32)
+# Rows and columns that grid iterations of a GPU compute, the best first, and the depth
+# that is packed at once.
+SQUARE_BLOCKS = ((128, 128), (64, 64), (32, 32))
 SQUARE_DEPTH = 16
 # The same for a matrix unit; blocks are padded to what its warps compute.
+MATRIX_BLOCKS = ((256, 128), *SQUARE_BLOCKS)
 MATRIX_DEPTH = 64
 MATRIX_UNIT_SIDE = 32
 # Operations an element of packing takes, where vectors cannot be moved as a whole.
@@ -87,9 +88,9 @@ def _square_plan(
     column_axes = in_output_order(kernel, contraction.columns)
     depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
     narrow = narrow_operands(contraction) if "mma" in target.features else None
-    for side in SQUARE_SIDES:
-        rows = block_below(kernel, row_axes, side)
-        columns = block_below(kernel, column_axes, side)
+    for height, width in MATRIX_BLOCKS if narrow else SQUARE_BLOCKS:
+        rows = block_below(kernel, row_axes, height)
+        columns = block_below(kernel, column_axes, width)
         count = batches * blocks_in(kernel, rows) * blocks_in(kernel, columns)
         if count >= target.units:
             break
@@ -128,7 +129,7 @@ def _plan(
         lanes //= 2
     vectors = min(2, -(-columns_size // lanes))
     depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
-    depth = block_of(kernel, depth_axes, DEPTH_BYTES // itemsize)
+    depth = block_of(kernel, depth_axes, _depth_limit(kernel, depth_axes, itemsize))
     rows, columns = _grid_blocks(
         kernel, contraction, target, depth.size(kernel) * itemsize
     )
@@ -145,6 +146,17 @@ def _plan(
         micro_columns=lanes * vectors,
         lanes=target.vector_lanes(itemsize),
     )
+
+
+def _depth_limit(kernel: Kernel, axes: Sequence[int], itemsize: int) -> int:
+    """How deep a block is: all of it if two blocks would do.
+
+    Results of several blocks are gathered in memory, which costs more than a panel
+    that overflows the first-level cache.
+    """
+    limit = DEPTH_BYTES // itemsize
+    depth = points_in(kernel, axes)
+    return depth if depth <= 2 * limit else limit
 
 
 def _grid_blocks(
