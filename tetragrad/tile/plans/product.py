@@ -21,6 +21,7 @@ from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
+    Guard,
     Quotient,
     Remainder,
     literal,
@@ -67,13 +68,22 @@ def build_contraction(builder: Builder, plan: ContractionPlan) -> list[Statement
 
 
 @dataclass(frozen=True)
+class _Step:
+    """When a depth block is the first of a result's, and when the last."""
+
+    is_first: Guard
+    is_last: Guard
+
+
+@dataclass(frozen=True)
 class _Places:
     """The blocks of one grid iteration, and the tile that gathers the results."""
 
     scope: Scope
     rows: Placed
     columns: Placed
-    gathered: Tile | None
+    gathered: Tile | None = None
+    step: _Step | None = None
 
 
 @dataclass(frozen=True)
@@ -133,13 +143,13 @@ class _Product:
             all_columns = self.column_panels * self.plan.micro_columns
             rhs_tile = rhs.tile(self.builder, all_columns)
         statements: list[Statement] = [Alloc(lhs_tile), Alloc(rhs_tile)]
-        places = _Places(scope, rows, columns, None)
+        places = _Places(scope, rows, columns)
         if self.depth_steps > 1 and self.row_panels == self.column_panels == 1:
             return statements + self.in_registers(places, lhs, rhs, lhs_tile, rhs_tile)
         if self.depth_steps > 1:
             gathered = self.gathering_tile()
             places = replace(places, gathered=gathered)
-            statements += [Alloc(gathered), *self.clear(gathered)]
+            statements.append(Alloc(gathered))
 
         def depth_block(inner: Scope, depth: Placed) -> list[Statement]:
             steps = pack(lhs, inner, depth, rows, lhs_tile)
@@ -155,7 +165,7 @@ class _Product:
 
             return steps + self.panels(
                 lambda row, column: self.micro(
-                    places,
+                    replace(places, step=self.step_of(inner, depth)),
                     lhs_tile,
                     rhs_tile,
                     row,
@@ -165,14 +175,19 @@ class _Product:
                 before,
             )
 
-        statements += self.depth_loops(scope, self.plan.depth.outer, depth_block)
-        if places.gathered is not None:
-            statements += self.panels(
-                lambda row, column: self.epilogue(
-                    places, places.gathered, row, column, row, column
-                )
-            )
-        return statements
+        return statements + self.depth_loops(scope, self.plan.depth.outer, depth_block)
+
+    def step_of(self, scope: Scope, depth: Placed) -> _Step:
+        """Conditions under which a depth block is the first one, and the last one."""
+        block = self.plan.depth
+        starts = [scope.forms[axis] for axis in block.outer]
+        ends = [self.kernel.axes[axis] - 1 for axis in block.outer]
+        starts.append(depth.start)
+        ends.append((block.chunks(self.kernel) - 1) * block.chunk)
+        return _Step(
+            tuple(start.scale(-1) for start in starts),
+            tuple(start.shift(-end) for start, end in zip(starts, ends, strict=True)),
+        )
 
     def operand(self, name: str, value: Expression, side: Block) -> Operand:
         """How one operand is packed."""
@@ -323,16 +338,6 @@ class _Product:
         dtype = self.contraction.reduction.accumulator
         return self.builder.tile("gathered", (rows, columns), dtype, Space.SHARED)
 
-    def clear(self, tile: Tile) -> list[Statement]:
-        """Set the gathering tile to zero, a micro-tile at a time."""
-        zero = literal(0, tile.dtype)
-
-        def one(row: Affine, column: Affine) -> list[Statement]:
-            extents, indices = self.micro_axes(row, column)
-            return [Map(extents, tile, indices, zero)]
-
-        return self.panels(one)
-
     def micro_axes(
         self, row: Affine, column: Affine
     ) -> tuple[tuple[Extent, Extent], tuple[Affine, Affine]]:
@@ -353,16 +358,27 @@ class _Product:
         rhs_column: Affine,
     ) -> list[Statement]:
         """One micro-tile for one depth block."""
-        tile, statements = self.accumulator(places.gathered, row, column)
-        statements.append(self.product(tile, lhs, rhs, row, rhs_column))
-        if places.gathered is None:
+        gathered, step = places.gathered, places.step
+        if gathered is None or step is None:
+            tile, statements = self.accumulator()
+            statements.append(self.product(tile, lhs, rhs, row, rhs_column))
             if self.is_staged():
                 tile, more = self.staged(tile)
                 statements += more
             return statements + self.epilogue(places, tile, row, column, ZERO, ZERO)
+        tile, (alloc, clear) = self.accumulator()
         extents, indices = self.micro_axes(row, column)
-        value = TileLoad(tile, indices_of(extents))
-        return [*statements, Map(extents, places.gathered, indices, value)]
+        resume = Map(extents, tile, indices_of(extents), TileLoad(gathered, indices))
+        kept, places_kept = self.micro_axes(row, column)
+        keep = Map(kept, gathered, places_kept, TileLoad(tile, indices_of(kept)))
+        finish = self.epilogue(places, gathered, row, column, row, column)
+        return [
+            alloc,
+            When(step.is_first, (clear,), (resume,)),
+            self.product(tile, lhs, rhs, row, rhs_column),
+            keep,
+            When(step.is_last, tuple(finish)),
+        ]
 
     def is_staged(self) -> bool:
         """Whether sums leave the registers before something is made of them.
@@ -386,18 +402,14 @@ class _Product:
         value = TileLoad(accumulator, indices_of(extents))
         return tile, [Alloc(tile), Map(extents, tile, indices_of(extents), value)]
 
-    def accumulator(
-        self, gathered: Tile | None = None, row: Affine = ZERO, column: Affine = ZERO
-    ) -> tuple[Tile, list[Statement]]:
-        """A micro-tile of registers, holding zero or what was gathered so far."""
+    def accumulator(self) -> tuple[Tile, list[Statement]]:
+        """A micro-tile of registers, holding zero."""
         dtype = self.contraction.reduction.accumulator
         shape = (self.plan.micro_rows, self.plan.micro_columns)
         tile = self.builder.tile("accumulator", shape, dtype)
-        extents, indices = self.micro_axes(row, column)
-        start: Expression = literal(0, dtype)
-        if gathered is not None:
-            start = TileLoad(gathered, indices)
-        return tile, [Alloc(tile), Map(extents, tile, indices_of(extents), start)]
+        extents, _ = self.micro_axes(ZERO, ZERO)
+        zero = literal(0, dtype)
+        return tile, [Alloc(tile), Map(extents, tile, indices_of(extents), zero)]
 
     def product(
         self, tile: Tile, lhs: Tile, rhs: Tile, row: Affine, column: Affine
