@@ -184,11 +184,11 @@ def measure(row: Row, ceilings: dict[str, float]) -> Result:
     """Check the row, then time everybody in turn."""
     import torch
 
-    from tetragrad import from_numpy, jit
+    from tetragrad import Tensor, jit
 
     random = np.random.default_rng(0)
     arrays = [random.standard_normal(shape, dtype=np.float32) for shape in row.inputs]
-    ours = [from_numpy(array.copy()) for array in arrays]
+    ours = [Tensor(array).realize() for array in arrays]
     theirs = [torch.from_numpy(array) for array in arrays]
     captured = jit(row.tetragrad)
 
@@ -258,11 +258,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     from tetragrad import set_num_threads
-    from tetragrad.engine.profile import ceilings
+    from tetragrad.engine.ceilings import ceilings
+    from tetragrad.engine.realize import device
 
     _torch().set_num_threads(arguments.threads)  # type: ignore[attr-defined]
     set_num_threads(arguments.threads)
-    limits = ceilings()
+    limits = asdict(ceilings(device("cpu")))
     print(f"ceilings: {limits['operations'] / 1e9:.0f} GFLOP/s, "
           f"{limits['nbytes'] / 1e9:.1f} GB/s")  # fmt: skip
     print(f"{'row':32}{'ours ms':>9}{'torch':>9}{'jax':>9}{'ratio':>7}"

@@ -81,10 +81,13 @@ class Block:
             self.builder.line("bar.warp.sync 0xffffffff")
         self._written, self._read = frozenset(self._copies), frozenset()
 
-    def before(self, reads: set[str], writes: set[str]) -> None:
-        """Keep in order what the next statement does and what was done before."""
+    def before(self, reads: set[str], writes: set[str], soon: set[str]) -> None:
+        """Keep in order what the next statement does and what was done before.
+
+        A barrier that is needed now also waits for copies into what is read ``soon``.
+        """
         if reads & self._written or writes & (self._written | self._read):
-            self.barrier(frozenset(reads | writes))
+            self.barrier(frozenset(reads | writes | soon))
         self._read |= reads
         self._written |= writes
 

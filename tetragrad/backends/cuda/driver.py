@@ -22,7 +22,7 @@ _OUT_OF_MEMORY = 2
 # Numbers from cuda.h: device attributes, function attributes, linker options.
 _MULTIPROCESSORS = 16
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
-_MAXIMUM_DYNAMIC_SHARED = 8
+_MAXIMUM_DYNAMIC_SHARED, _CARVEOUT = 8, 9
 _STREAM_NON_BLOCKING = 1
 _INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES = 3, 4, 5, 6
 _INPUT_PTX = 1
@@ -205,13 +205,16 @@ class Module:
             doing=f"finding {name}",
         )
         if shared_bytes > _PLAIN_SHARED_BYTES:
-            call(
-                "cuFuncSetAttribute",
-                handle,
-                _MAXIMUM_DYNAMIC_SHARED,
-                shared_bytes,
-                doing=f"giving {name} {shared_bytes:,} bytes of shared memory",
-            )
+            # All of it may be shared memory, so that several blocks fit side by side.
+            attributes = ((_MAXIMUM_DYNAMIC_SHARED, shared_bytes), (_CARVEOUT, 100))
+            for attribute, value in attributes:
+                call(
+                    "cuFuncSetAttribute",
+                    handle,
+                    attribute,
+                    value,
+                    doing=f"giving {name} {shared_bytes:,} bytes of shared memory",
+                )
         return handle
 
 

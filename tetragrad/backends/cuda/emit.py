@@ -18,7 +18,12 @@ from tetragrad.backends.cuda.access import Storage
 from tetragrad.backends.cuda.blocks import SHARED, WARP, Block
 from tetragrad.backends.cuda.operations import Operations
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, register_class
-from tetragrad.backends.cuda.spread import Coordinate, Threads, wanted_threads
+from tetragrad.backends.cuda.spread import (
+    Coordinate,
+    Threads,
+    wanted_threads,
+    warp_part,
+)
 from tetragrad.backends.cuda.statements import Statements
 from tetragrad.backends.cuda.target import PTX_VERSIONS
 from tetragrad.backends.cuda.tiles import (
@@ -39,7 +44,6 @@ from tetragrad.tile.ir import Grid, Mma, Program, Statement, Store
 
 #: Threads of a block: at most for products, for what is dealt out freely, and at all.
 PRODUCT_THREADS = 512
-MATRIX_THREADS = 4 * WARP
 FLAT_THREADS = 256
 MOST_THREADS = 1024
 #: The bytes that a thread moves at once.
@@ -146,8 +150,9 @@ def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
 
     Otherwise as many as the widest statement has work for.
     """
-    if homes.fragments:
-        return MATRIX_THREADS
+    for tile in homes.fragments.values():
+        rows, columns = warp_part(*tile.shape)
+        return tile.shape[0] // rows * (tile.shape[1] // columns) * WARP
     columns = [
         statement.columns
         for statement in statements_in(grid.body)

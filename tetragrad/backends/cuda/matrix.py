@@ -1,8 +1,8 @@
 """Products of half-width floats on the matrix unit: ldmatrix and mma.sync.
 
-A block's four warps each compute a quarter of the results. In every step of 16 along
-the depth a warp reads its rows and columns as pieces of 8 by 8, transposed where the
-tile has the other order, and multiplies every piece of 16 rows by every one of 8
+A block's four or eight warps each compute a part of the results. In every step of 16
+along the depth a warp reads its rows and columns as pieces of 8 by 8, transposed where
+the tile has the other order, and multiplies every piece of 16 rows by every one of 8
 columns. Sums stay in the registers that :meth:`Threads.on_fragments` describes.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.ptx import Builder, Value
-from tetragrad.backends.cuda.spread import Threads
+from tetragrad.backends.cuda.spread import Threads, warp_part
 from tetragrad.backends.cuda.values import Values
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.tile.ir import Mma, Tile
@@ -35,11 +35,12 @@ def multiply_fragments(values: Values, threads: Threads, product: Mma) -> None:
     rhs = _Side(values, threads, product.rhs, across, first_is_depth=True)
     kind = formats.HALVES[product.lhs.dtype]
     name = f"mma.sync.aligned.m16n8k16.row.col.f32.{kind}.{kind}.f32"
+    warp_rows, warp_columns = warp_part(product.rows, product.columns)
     for depth in range(0, product.depth, DEPTH):
-        rows = [lhs.load(place, depth) for place in range(0, product.rows // 2, ROWS)]
+        rows = [lhs.load(place, depth) for place in range(0, warp_rows, ROWS)]
         columns = [
             pair
-            for place in range(0, product.columns // 2, 2 * COLUMNS)
+            for place in range(0, warp_columns, 2 * COLUMNS)
             for pair in _pairs(rhs.load(place, depth))
         ]
         for row, left in enumerate(rows):

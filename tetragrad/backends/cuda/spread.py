@@ -121,18 +121,19 @@ class Threads:
     # --- a matrix unit's results -------------------------------------------------
 
     def on_fragments(self, axes: Sequence[Extent]) -> Iterator[Run]:
-        """The elements of a product that this thread of four warps holds.
+        """The elements of a product that this thread holds.
 
-        The warps divide the rows and the columns in two. A thread has neighbours in
+        Each warp has a part of the rows and columns. A thread has neighbours in
         columns ``2*(t % 4)`` of rows ``t / 4`` and eight below, in every piece of 16
         by 8 (PTX ISA, "Matrix fragments for mma.m16n8k16").
         """
         *others, (row, rows), (column, columns) = axes
         assert not others, "the axes of a product's results"
         first_row, first_column = self.fragment_start(rows, columns)
+        warp_rows, warp_columns = warp_part(rows, columns)
         number = 0
-        for down in range(0, rows // 2, 8):
-            for across in range(0, columns // 2, 8):
+        for down in range(0, warp_rows, 8):
+            for across in range(0, warp_columns, 8):
                 places = {
                     row: Coordinate(first_row, down),
                     column: Coordinate(first_column, across),
@@ -153,14 +154,16 @@ class Threads:
         )
 
     def warp_start(self, rows: int, columns: int) -> tuple[str, str]:
-        """The first row and column of the quarter that a warp computes."""
+        """The first row and column of the part that a warp computes."""
         assign = self.builder.assign
+        warp_rows, warp_columns = warp_part(rows, columns)
+        beside = columns // warp_columns
         warp = assign("b32", "shr.u32", f"{self.index.text}, 5")
-        down = assign("b32", "shr.u32", f"{warp}, 1")
-        across = assign("b32", "and.b32", f"{warp}, 1")
+        down = assign("b32", "div.u32", f"{warp}, {beside}")
+        across = assign("b32", "rem.u32", f"{warp}, {beside}")
         return (
-            assign("b32", "mul.lo.s32", f"{down}, {rows // 2}"),
-            assign("b32", "mul.lo.s32", f"{across}, {columns // 2}"),
+            assign("b32", "mul.lo.s32", f"{down}, {warp_rows}"),
+            assign("b32", "mul.lo.s32", f"{across}, {warp_columns}"),
         )
 
     # --- all axes ----------------------------------------------------------------
@@ -257,6 +260,16 @@ class Threads:
         quotient = self.builder.compute("div.u32", INDEX, index, by)
         remainder = self.builder.compute("rem.u32", INDEX, index, by)
         return quotient, remainder
+
+
+def warp_part(rows: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of a product that one warp computes on the matrix unit.
+
+    A square of 64 has the sums that just fit into a thread's registers.
+    """
+    if min(rows, columns) >= 128 and rows % 64 == columns % 64 == 0:
+        return 64, 64
+    return rows // 2, columns // 2
 
 
 def wanted_threads(axes: Sequence[Extent], width: int, *, flat: bool) -> int:

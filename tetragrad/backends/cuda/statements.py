@@ -63,12 +63,12 @@ class Statements:
 
     def emit(self, body: Sequence[Statement]) -> None:
         """Statements in order."""
-        for statement in body:
-            self.statement(statement)
+        for place, statement in enumerate(body):
+            self.statement(statement, body[place + 1 :])
 
-    def statement(self, statement: Statement) -> None:
+    def statement(self, statement: Statement, following: Sequence[Statement]) -> None:
         """One statement, after the barrier that it may need."""
-        self._synchronise(statement)
+        self._synchronise(statement, following)
         match statement:
             case For():
                 self._for(statement)
@@ -93,15 +93,25 @@ class Statements:
 
     # --- shared memory -----------------------------------------------------------
 
-    def _synchronise(self, statement: Statement) -> None:
-        """A barrier between a write to shared memory and what others do with it."""
+    def _synchronise(
+        self, statement: Statement, following: Sequence[Statement]
+    ) -> None:
+        """A barrier between a write to shared memory and what others do with it.
+
+        It also waits for the operands of the next product, which then needs no other:
+        new copies and the product go on together.
+        """
         if isinstance(statement, For | Alloc | Sync | Pin):
             return
         reads = {name for name in tiles_read(statement) if self._is_shared(name)}
         writes: set[str] = set()
         if isinstance(statement, Map | Fold) and self._is_shared(statement.tile.name):
             writes = {statement.tile.name}
-        self.block.before(reads, writes)
+        soon: set[str] = set()
+        product = next((entry for entry in following if isinstance(entry, Mma)), None)
+        if product is not None and not isinstance(statement, Mma):
+            soon = tiles_read(product)
+        self.block.before(reads, writes, soon)
 
     def _is_shared(self, name: str) -> bool:
         storage = self.values.storages.get(name)
