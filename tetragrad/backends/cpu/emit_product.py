@@ -90,8 +90,8 @@ class _MicroKernel:
                 for place, column in columns.items():
                     total = totals[row, place]
                     totals[row, place] = self._multiply_add(scalar, column, total)
-        for place, total in totals.items():
-            offset = self._offset(*place)
+        for (row, vector), total in totals.items():
+            offset = self._offset(row, vector)
             self.memory.store_at(self.totals, self.totals.base, total, offset)
 
     def _places(self) -> Iterator[tuple[int, VectorAxis]]:

@@ -153,13 +153,13 @@ def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
     for tile in homes.fragments.values():
         rows, columns = warp_part(*tile.shape)
         return tile.shape[0] // rows * (tile.shape[1] // columns) * WARP
-    columns = [
+    widths = [
         statement.columns
         for statement in statements_in(grid.body)
         if isinstance(statement, Mma)
     ]
-    if columns:
-        return _whole_warps(min(PRODUCT_THREADS, max(columns)))
+    if widths:
+        return _whole_warps(min(PRODUCT_THREADS, max(widths)))
     wanted = [1]
     for statement in statements_in(grid.body):
         if not isinstance(statement, Collective):
