@@ -151,8 +151,9 @@ def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
     Otherwise as many as the widest statement has work for.
     """
     for tile in homes.fragments.values():
-        rows, columns = warp_part(*tile.shape)
-        return tile.shape[0] // rows * (tile.shape[1] // columns) * WARP
+        rows, columns = tile.shape
+        part_rows, part_columns = warp_part(rows, columns)
+        return rows // part_rows * (columns // part_columns) * WARP
     widths = [
         statement.columns
         for statement in statements_in(grid.body)
