@@ -115,6 +115,8 @@ class Analysis:
 
     def _kind_by_lowering(self, node: Node) -> Kind:
         """Recognisers work on kernels, so ask them."""
+        if node.numel == 0:
+            return Kind.ROW
         kernel = lower([node], self.reduces - {node}).kernel
         (output,) = kernel.outputs
         if output.mode is not Mode.STORE:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tetragrad.graph import elementwise as ops
-from tetragrad.graph.reduce import Reduce, Sum
+from tetragrad.graph.reduce import Max, Reduce, Sum
 from tetragrad.kernel.affine import Affine, axis_form, of_atom
 from tetragrad.kernel.expression import (
     Compute,
@@ -259,7 +259,7 @@ def scatter(
 
     Each input lands in exactly one output: the transpose of a gather.
     """
-    if not isinstance(value, Reduction):
+    if not isinstance(value, Reduction) or value.op not in (Sum, Max):
         return None
     match = one_hot(value.op, value.body)
     if match is None:
