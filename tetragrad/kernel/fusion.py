@@ -30,9 +30,7 @@ from tetragrad.graph.reduce import Reduce
 from tetragrad.kernel.analysis import Analysis, Kind, is_leaf, work_per_element
 from tetragrad.kernel.epilogues import epilogue_end
 from tetragrad.kernel.groups import Group
-from tetragrad.kernel.lowering import lower
-from tetragrad.kernel.online import online_contraction
-from tetragrad.kernel.repeats import pattern_of
+from tetragrad.kernel.online_join import join_online
 from tetragrad.kernel.siblings import join_siblings
 
 #: More values than this in one kernel would not stay in registers.
@@ -54,7 +52,7 @@ def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[
     fusion = _Fusion(order, wanted, target)
     fusion.look_forwards()
     fusion.decide_backwards()
-    fusion.join_online()
+    join_online(fusion)
     contractions = {node for node in order if fusion.facts.is_contraction(node)}
     return join_siblings(fusion.groups(), fusion.in_memory, contractions, target)
 
@@ -90,14 +88,19 @@ class _Fusion:
         # How often a kernel's text has each inline node, and all of them together.
         self.copies: dict[Node, dict[Node, int]] = {}
         self.inline_count: dict[Node, int] = {}
-        self.online_forms: dict[tuple[object, ...], bool] = {}
         # The contraction at the start of each epilogue, by the epilogue's end.
         self.epilogues: dict[Node, Node] = {}
         # For each node: operations per element if inline, and the bytes it reads.
         self.work: dict[Node, float] = {}
         self.reads: dict[Node, dict[Node, float]] = {}
 
+    @property
+    def users(self) -> dict[Node, list[Node]]:
+        """The readers of each node."""
+        return self.facts.users
+
     def note(self, node: Node, reason: str) -> None:
+        """Remember why a kernel is as it is."""
         self.reasons.setdefault(node, []).append(reason)
 
     # --- facts and epilogues, forwards ----------------------------------------
@@ -392,73 +395,6 @@ class _Fusion:
         source = node.source
         row_bytes = source.numel // max(node.numel, 1) * source.dtype.itemsize
         return row_bytes <= self.target.cache_bytes // 2
-
-    # --- the online join ------------------------------------------------------------
-
-    def join_online(self) -> None:
-        """Contraction, row, contraction -> one kernel, where one pass can carry it.
-
-        scores = q·k;  weights = softmax(scores);  weights·v  is three kernels and two
-        stored matrices; carried online it is one, and nothing but the result.
-        """
-        reads = {root: self._reads_of(root) for root in self.epilogues}
-        for end in self.epilogues:
-            for row in reads[end]:
-                if self._is_row(row) and self._only_feeds(row, end):
-                    self._try_online(end, row)
-
-    def _is_row(self, node: Node) -> bool:
-        return any(reason.startswith("row") for reason in self.reasons.get(node, ()))
-
-    def _only_feeds(self, node: Node, root: Node) -> bool:
-        """Whether a stored value is read by one kernel only, and not asked for."""
-        if node in self.wanted:
-            return False
-        stack, seen = list(self.facts.users[node]), set()
-        while stack:
-            user = stack.pop()
-            if user is root or user in seen:
-                continue
-            if user in self.in_memory:
-                return False
-            seen.add(user)
-            stack.extend(self.facts.users[user])
-        return True
-
-    def _reads_of(self, root: Node) -> list[Node]:
-        """The stored values that a root's kernel loads."""
-        found: dict[Node, None] = {}
-        stack, seen = list(root.sources), set()
-        while stack:
-            node = stack.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            if node in self.in_memory or is_leaf(node):
-                found[node] = None
-            else:
-                stack.extend(node.sources)
-        return list(found)
-
-    def _try_online(self, end: Node, row: Node) -> None:
-        """Join if the kernel that results has an online form."""
-        for scores in self._reads_of(row):
-            if scores not in self.epilogues or not self._only_feeds(scores, row):
-                continue
-            kept = self.in_memory - {row, scores}
-            if not self._has_online_form(end, kept):
-                continue
-            self.in_memory = kept
-            self.note(end, f"online: rows of {row.shape}")
-            return
-
-    def _has_online_form(self, end: Node, kept: set[Node]) -> bool:
-        """Ask shift analysis; once for all layers that are the same."""
-        key = pattern_of(Group([end]), kept).key
-        if key not in self.online_forms:
-            kernel = lower([end], kept).kernel
-            self.online_forms[key] = online_contraction(kernel) is not None
-        return self.online_forms[key]
 
     # --- the inline join ----------------------------------------
 

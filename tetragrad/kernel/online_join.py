@@ -1,0 +1,111 @@
+"""The online join: contraction, row and contraction become one kernel.
+
+    scores = q·k;  weights = softmax(scores);  weights·v
+
+is three kernels and two stored matrices. Where shift analysis can carry the row in
+one pass (``online.py``), it is one kernel that stores nothing but the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Protocol
+
+from tetragrad.graph.node import Node
+from tetragrad.kernel.analysis import is_leaf
+from tetragrad.kernel.groups import Group
+from tetragrad.kernel.lowering import lower
+from tetragrad.kernel.online import online_contraction
+from tetragrad.kernel.repeats import pattern_of
+
+
+class Decisions(Protocol):
+    """What fusion has decided so far, as far as this join needs it."""
+
+    in_memory: set[Node]
+    wanted: frozenset[Node]
+    epilogues: dict[Node, Node]
+    reasons: dict[Node, list[str]]
+
+    @property
+    def users(self) -> Mapping[Node, Sequence[Node]]:
+        """The readers of each node."""
+
+    def note(self, node: Node, reason: str) -> None:
+        """Remember why a kernel is as it is."""
+
+
+def join_online(decisions: Decisions) -> None:
+    """Un-store the scores and weights of every row that one pass can carry."""
+    _Join(decisions).run()
+
+
+class _Join:
+    def __init__(self, decisions: Decisions) -> None:
+        self.decisions = decisions
+        # Asked once for all layers that are the same.
+        self.answers: dict[tuple[object, ...], bool] = {}
+
+    def run(self) -> None:
+        ends = self.decisions.epilogues
+        reads = {end: self.reads_of(end) for end in ends}
+        for end in ends:
+            for row in reads[end]:
+                if self.is_row(row) and self.only_feeds(row, end):
+                    self.try_join(end, row)
+
+    def try_join(self, end: Node, row: Node) -> None:
+        """Join if the kernel that results has an online form."""
+        decisions = self.decisions
+        for scores in self.reads_of(row):
+            if scores not in decisions.epilogues or not self.only_feeds(scores, row):
+                continue
+            kept = decisions.in_memory - {row, scores}
+            if self.has_online_form(end, kept):
+                decisions.in_memory = kept
+                decisions.note(end, f"online: rows of {row.shape}")
+                return
+
+    def has_online_form(self, end: Node, kept: Set[Node]) -> bool:
+        """Ask shift analysis about the kernel with nothing else stored."""
+        key = pattern_of(Group([end]), kept).key
+        if key not in self.answers:
+            kernel = lower([end], kept).kernel
+            self.answers[key] = online_contraction(kernel) is not None
+        return self.answers[key]
+
+    def is_row(self, node: Node) -> bool:
+        """Whether the node's kernel reads its own row again."""
+        reasons = self.decisions.reasons.get(node, ())
+        return any(reason.startswith("row") for reason in reasons)
+
+    def only_feeds(self, node: Node, root: Node) -> bool:
+        """Whether a stored value is read by one kernel only, and not asked for."""
+        decisions = self.decisions
+        if node in decisions.wanted:
+            return False
+        stack, seen = list(decisions.users[node]), set()
+        while stack:
+            user = stack.pop()
+            if user is root or user in seen:
+                continue
+            if user in decisions.in_memory:
+                return False
+            seen.add(user)
+            stack.extend(decisions.users[user])
+        return True
+
+    def reads_of(self, root: Node) -> list[Node]:
+        """The stored values that a root's kernel loads."""
+        found: dict[Node, None] = {}
+        stack, seen = list(root.sources), set()
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node in self.decisions.in_memory or is_leaf(node):
+                found[node] = None
+            else:
+                stack.extend(node.sources)
+        return list(found)
