@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
-from tetragrad.graph.elementwise import Transcendental
-from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Compute, Expression, Load, Reduction, Scan
-from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.kernel.expression import Expression, Load, Reduction, Scan
+from tetragrad.kernel.ir import Kernel, Mode
 from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.build import GridPlan, Plan
 from tetragrad.tile.plans.choose_contraction import (
     choose_contraction,
     is_worth_packing,
+)
+from tetragrad.tile.plans.choose_nest import (
+    CHUNK_ELEMENTS,
+    NARROWEST,
+    SHORT_REDUCTION,
+    choose_nest,
+    grid_axes,
 )
 from tetragrad.tile.plans.contraction import (
     Contraction,
@@ -24,28 +28,17 @@ from tetragrad.tile.plans.contraction import (
 )
 from tetragrad.tile.plans.cuts import Cut, apply_cut, cuttable
 from tetragrad.tile.plans.fill import fills
-from tetragrad.tile.plans.nest import NestPlan, scans_of
 from tetragrad.tile.plans.online import choose_online
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import (
     lane_bytes,
-    operation_cost,
     points_in,
-    points_of,
-    vector_cost,
     work,
 )
 from tetragrad.tile.plans.transpose import TransposePlan, crossing_loads
 
-# A reduction over so few positions is computed again wherever it is needed.
-SHORT_REDUCTION = 64
 # Work (in operations) below which a second grid costs more than it gains.
 WORTH_A_GRID = 1 << 15
-# A grid iteration should have about this many elements, so that handing it to a
-# thread costs little.
-CHUNK_ELEMENTS = 1 << 13
-# Lanes that one grid iteration has at least where hardware hands iterations out.
-NARROWEST = 128
 # Contractions: the side of a block of results, how many blocks a large kernel should
 # have, and the depth below which one is not divided.
 BLOCK_SIDE = 64
@@ -55,12 +48,6 @@ SHALLOWEST = 1024
 # smallest that is worth one.
 SQUARE_SIDE = 64
 SHORTEST_SQUARE = 8
-# Vectors side by side, which hides the latency of a chain of additions.
-SIDE_BY_SIDE = 4
-# Vectors side by side where sums run down columns, so that each row gives a piece of
-# memory long enough to be fetched ahead; and rows that share what such a sum reads.
-COLUMN_VECTORS = 16
-MOST_BESIDE = 3
 
 
 def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
@@ -254,65 +241,6 @@ def group_outputs(kernel: Kernel) -> list[tuple[int, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def grid_axes(kernel: Kernel, output: Output) -> tuple[int, ...]:
-    """The axes of an output whose points may run at the same time, and should.
-
-    Not the axes that its reductions run over or do not depend on (they are visited
-    inside), not the axes of running reductions, nor those on which points of a
-    combining output collide.
-    """
-    axes = set(output.axes)
-    reductions = [
-        point.expression
-        for point in points_of([output])
-        if isinstance(point.expression, Reduction)
-    ]
-    for entry in reductions:
-        axes -= set(entry.axes)
-    long = [
-        entry
-        for entry in reductions
-        if points_in(kernel, entry.axes) > SHORT_REDUCTION
-        and entry.free_axes <= set(output.axes)
-    ]
-    for entry in long:
-        if axes & entry.free_axes:
-            axes &= entry.free_axes
-    axes -= {entry.axis for entry in scans_of([output])}
-    if output.mode is not Mode.STORE:
-        axes &= separate_axes(kernel, output)
-    return tuple(sorted(axes))
-
-
-def separate_axes(kernel: Kernel, output: Output) -> set[int]:
-    """Axes on which two points of an output never meet at one address.
-
-    With address = … + c * axis + …, every other term must be a multiple of c times
-    the axis's size, or all that are not must stay within c together.
-    """
-    found = set()
-    for axis in output.axes:
-        coefficient = output.address.coefficient(axis)
-        hidden = {
-            inner
-            for atom, _ in output.address.terms
-            if not isinstance(atom, int)
-            for inner in atom.free_axes
-        }
-        if coefficient <= 0 or axis in hidden:
-            continue
-        span = coefficient * kernel.axes[axis]
-        rest = tuple(
-            (atom, part)
-            for atom, part in output.address.terms
-            if atom != axis and part % span
-        )
-        low, high = Affine(0, rest).range(kernel.axes)
-        if high - low < coefficient:
-            found.add(axis)
-    return found
-
-
 def choose_transpose(
     kernel: Kernel, group: tuple[int, ...], target: Target
 ) -> TransposePlan | None:
@@ -342,199 +270,3 @@ def choose_transpose(
                         target.has_free_iterations,
                     )
     return None
-
-
-def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestPlan:
-    """Which axis goes on lanes, how many vectors, and how the grid is chunked."""
-    outputs = [kernel.outputs[number] for number in group]
-    lanes = target.vector_lanes(lane_bytes(outputs))
-    grid = grid_axes(kernel, outputs[0])
-    ranked = rank_vector_axes(kernel, outputs, grid, lanes)
-    vectors = choose_vectors(outputs, target)
-    inside = [axis for axis in ranked if axis not in grid]
-    beside: tuple[int, ...] = ()
-    if ranked and not target.has_free_iterations:
-        beside = axes_beside(kernel, outputs, grid, ranked[0])
-        grid = tuple(axis for axis in grid if axis not in beside)
-    if ranked and ranked[0] in grid:
-        best = ranked[0]
-        grid = (*(axis for axis in grid if axis != best), best)
-        vectors = column_vectors(kernel, outputs, best, vectors, beside, target)
-        lanes, vectors = enough_blocks(kernel, grid, lanes, vectors, target)
-        width = lanes * vectors
-        chunk = choose_chunk(kernel, outputs, grid, width, target)
-        return NestPlan(group, grid, (best,), lanes, vectors, chunk, beside=beside)
-    if inside:
-        lanes, vectors = row_in_registers(
-            kernel.axes[inside[0]], lanes, vectors, target
-        )
-    rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
-    chunk = choose_chunk(kernel, outputs, grid, rows, target)
-    return NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows, beside)
-
-
-def axes_beside(
-    kernel: Kernel, outputs: Sequence[Output], grid: Sequence[int], best: int
-) -> tuple[int, ...]:
-    """Axes with few positions that share most of what a sum of products reads.
-
-    A product with two or three rows is not packed; its rows are computed together,
-    so that the large operand is read once.
-    """
-    if any(output.mode is not Mode.STORE for output in outputs):
-        return ()
-    for contraction in _contractions_of(outputs):
-        for side in (contraction.rows, contraction.columns):
-            others = set(grid) - set(side)
-            if (
-                best not in side
-                and 1 < points_in(kernel, side) <= MOST_BESIDE
-                and set(side) < set(grid)
-                and others
-            ):
-                return tuple(side)
-    return ()
-
-
-def column_vectors(
-    kernel: Kernel,
-    outputs: Sequence[Output],
-    best: int,
-    vectors: int,
-    beside: Sequence[int],
-    target: Target,
-) -> int:
-    """More vectors for one plain sum down the columns of a matrix.
-
-    Its rows are far apart in memory: the more of each is read at once, the better.
-    """
-    reductions = [
-        point.expression
-        for point in points_of(outputs)
-        if isinstance(point.expression, Reduction)
-    ]
-    is_plain = len(set(reductions)) == 1 and vectors == SIDE_BY_SIDE
-    if target.has_free_iterations or not is_plain or best in reductions[0].axes:
-        return vectors
-    rows = points_in(kernel, beside)
-    most = min(COLUMN_VECTORS, 3 * target.registers // 4 // rows)
-    lanes = target.vector_lanes(lane_bytes(outputs))
-    pieces = kernel.axes[best] // lanes // target.units
-    while vectors * 2 <= min(most, pieces):
-        vectors *= 2
-    return vectors
-
-
-def _contractions_of(outputs: Sequence[Output]) -> list[Contraction]:
-    """The sums of products among what some outputs need."""
-    expressions = {point.expression for point in points_of(outputs)}
-    found = [find_contraction(entry) for entry in expressions]
-    return [entry for entry in found if entry is not None]
-
-
-def enough_blocks(
-    kernel: Kernel, grid: Sequence[int], lanes: int, vectors: int, target: Target
-) -> tuple[int, int]:
-    """Narrower iterations where wide ones are too few; lanes and vectors."""
-    if not target.has_free_iterations:
-        return lanes, vectors
-    points = points_in(kernel, grid)
-    while lanes * vectors > NARROWEST and points < target.pieces * lanes * vectors:
-        if vectors > 1:
-            vectors //= 2
-        else:
-            lanes //= 2
-    return lanes, vectors
-
-
-def row_in_registers(
-    row: int, lanes: int, vectors: int, target: Target
-) -> tuple[int, int]:
-    """Enough lanes and vectors to hold a whole row, where the target keeps it."""
-    if not target.row_vectors:
-        return lanes, vectors
-    itemsize = target.vector_bytes // lanes
-    longest = target.longest_vector_bytes // itemsize
-    while lanes < longest and lanes * target.row_vectors < row:
-        lanes *= 2
-    return lanes, max(vectors, min(target.row_vectors, -(-row // lanes)))
-
-
-def rank_vector_axes(
-    kernel: Kernel, outputs: Sequence[Output], grid: Sequence[int], lanes: int
-) -> list[int]:
-    """Axes that can be put on lanes, the cheapest first."""
-    common = set.intersection(*(set(output.axes) for output in outputs))
-    reduced: set[int] = set()
-    for point in points_of(outputs):
-        if isinstance(point.expression, Reduction):
-            reduced |= set(point.expression.axes)
-    scanned = {entry.axis for entry in scans_of(outputs)}
-    candidates = (common | reduced) - scanned
-    if any(output.mode is not Mode.STORE for output in outputs):
-        candidates &= set(grid) | (reduced - common)
-
-    def cost(axis: int) -> tuple[float, int]:
-        return vector_cost(kernel, outputs, axis, lanes), -axis
-
-    return sorted(candidates, key=cost)
-
-
-def choose_vectors(outputs: Sequence[Output], target: Target) -> int:
-    """Vectors side by side: four for simple code, fewer where registers are short."""
-    expressions = {point.expression for point in points_of(outputs)}
-    reductions = sum(isinstance(entry, Reduction) for entry in expressions)
-    heavy = any(
-        isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
-        for entry in expressions
-    )
-    operations = sum(operation_cost(entry) for entry in expressions)
-    if heavy or operations > 2 * target.registers:
-        return 2 if target.registers >= 32 else 1
-    return max(1, SIDE_BY_SIDE // max(1, reductions))
-
-
-def choose_rows(
-    kernel: Kernel,
-    outputs: Sequence[Output],
-    grid: Sequence[int],
-    inside: Sequence[int],
-    lanes: int,
-    vectors: int,
-) -> int:
-    """Rows side by side, where one row has too few vectors to hide latencies."""
-    if not grid or not inside or not any(_has_reduction(entry) for entry in outputs):
-        return 1
-    row = kernel.axes[inside[0]]
-    in_flight = max(1, min(vectors, row // lanes))
-    return max(1, min(SIDE_BY_SIDE // in_flight, kernel.axes[grid[-1]]))
-
-
-def _has_reduction(output: Output) -> bool:
-    return any(isinstance(point.expression, Reduction) for point in points_of([output]))
-
-
-def choose_chunk(
-    kernel: Kernel,
-    outputs: Sequence[Output],
-    grid: Sequence[int],
-    width: int,
-    target: Target,
-) -> int:
-    """Positions of the grid's last axis for one iteration, a multiple of ``width``."""
-    if not grid:
-        return 1
-    last = grid[-1]
-    size = kernel.axes[last]
-    if target.has_free_iterations:
-        return min(size, width)
-    others = points_in(kernel, grid[:-1])
-    axes = {axis for output in outputs for axis in output.axes}
-    for point in points_of(outputs):
-        axes |= point.axes
-    per_position = points_in(kernel, axes - set(grid))
-    enough = -(-CHUNK_ELEMENTS // max(1, per_position))
-    balanced = math.ceil(size * others / (4 * target.units))
-    chunk = max(width, enough, min(balanced, 16 * enough))
-    chunk = -(-chunk // width) * width
-    return min(size, chunk)
