@@ -31,7 +31,8 @@ class Output:
     """Where a value goes: ``slot[address] = value`` for all points in the guard.
 
     ``axes`` are the loop axes the store runs over. With Mode.ADD or MAX the buffer
-    first receives ``initial`` everywhere, then every point is combined into it.
+    first receives the reduction's identity everywhere, then every point is combined
+    into it.
     """
 
     slot: int
