@@ -2,10 +2,12 @@
 
     Grid(batch, row block, column block)
       For(depth block)
-        pack lhs[k, m] and rhs[k, n]               elementwise work of the operands
-        For(n panel) For(m panel)
-          accumulator[m, n] += Σ_k lhs[k, m] * rhs[k, n]          registers
-          Store(epilogue of the accumulator)
+        pack lhs[k, m]                             elementwise work of the operands
+        For(n panel)
+          pack rhs[k, n]                           one panel, next to its use
+          For(m panel)
+            accumulator[m, n] += Σ_k lhs[k, m] * rhs[k, n]        registers
+            Store(epilogue of the accumulator)
 
 With more than one depth block the results are gathered in a shared tile, and the
 epilogue follows the last block.
