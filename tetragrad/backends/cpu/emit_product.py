@@ -18,7 +18,7 @@ from tetragrad.tile.ir import Mma, Tile
 
 #: Products in one turn of the loop over k, which hide what the loop itself costs;
 #: more would only make the text longer.
-PRODUCTS_PER_TURN = 32
+PRODUCTS_PER_TURN = 16
 MOST_STEPS_PER_TURN = 4
 
 
