@@ -143,8 +143,8 @@ def test_ctc_loss(reduction: str) -> None:
 
 
 def test_ctc_loss_gradient_through_log_softmax() -> None:
-    scores = random_array(5, 2, 4)
-    rows, inputs, lengths = np.array([[1, 1], [3, 1]]), [5, 4], [2, 1]
+    scores = random_array(3, 2, 4)
+    rows, inputs, lengths = np.array([[1, 1], [3, 1]]), [3, 2], [2, 1]
     mine = Tensor(scores, requires_grad=True)
     nn.CTCLoss()(mine.log_softmax(2), Tensor(rows), inputs, lengths).backward()
     reference = torch.tensor(scores, requires_grad=True)
