@@ -387,3 +387,13 @@ def test_collecting_garbage_is_no_part_of_the_function() -> None:
     finally:
         gc.callbacks.remove(note)
     assert gc.isenabled()
+
+
+def test_constants_may_name_the_device() -> None:
+    @jit
+    def shifted(x: Tensor) -> Tensor:
+        return x + Tensor.ones(2, device=x.device)
+
+    assert [shifted(tensor(value, 0)).tolist() for value in range(3)] == [
+        [1, 1], [2, 1], [3, 1],
+    ]  # fmt: skip

@@ -73,9 +73,21 @@ def _run_transfers(nodes: Sequence[Node]) -> None:
     """Copy what other devices hold; what they must compute first runs there."""
     realized = known_values()
     for node in walk(nodes, stop=realized.__contains__):
-        if isinstance(node, Transfer):
+        if isinstance(node, Transfer) and not _is_made_here(node):
             (source,) = realize([node.source])
             realized[node] = from_array(read_buffer(source), node.target)
+
+
+def _is_made_here(node: Node) -> bool:
+    """Whether this is a transfer of a value that needs no memory, to where we compute.
+
+    ``Tensor.ones(3, device="cpu")`` can be part of a kernel like any other constant.
+    """
+    return (
+        isinstance(node, Transfer)
+        and node.source.device is None
+        and node.target == settings().device
+    )
 
 
 def without_markers(nodes: Sequence[Node]) -> list[Node]:
@@ -96,7 +108,7 @@ def _plain_graph(
         known = None if isinstance(node, Constant) else realized.get(node)
         if known is not None:
             replacements[node] = known
-        elif isinstance(node, Marker):
+        elif isinstance(node, Marker) or _is_made_here(node):
             source = node.sources[0]
             replacements[node] = replacements.get(source, source)
         else:
