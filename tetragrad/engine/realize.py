@@ -103,9 +103,10 @@ def _plain_graph(
     replacements: dict[Node, Node] = {}
     order = list(walk(nodes, stop=realized.__contains__))
     for node in order:
-        # A constant stays one, also where it was once computed: the kernels, and with
-        # them the last bits, must not depend on what ran before.
-        known = None if isinstance(node, Constant) else realized.get(node)
+        # What lives on no device (constants, positions) stays what it is, also where
+        # it was once computed: neither the kernels, and with them the last bits, nor
+        # the device may depend on what ran before.
+        known = None if node.device is None else realized.get(node)
         if known is not None:
             replacements[node] = known
         elif isinstance(node, Marker) or _is_made_here(node):
