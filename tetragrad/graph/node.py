@@ -160,18 +160,6 @@ def walk(outputs: Iterable[Node], stop: Any = None) -> Iterator[Node]:
         )
 
 
-def rebuild(outputs: Iterable[Node], replacements: dict[Node, Node]) -> list[Node]:
-    """The same graphs with some nodes replaced, and their users built again."""
-    outputs = list(outputs)
-    built = dict(replacements)
-    for node in walk(outputs, stop=built.__contains__):
-        if node in built:
-            continue
-        sources = tuple(built[source] for source in node.sources)
-        built[node] = node if sources == node.sources else node.replace_sources(sources)
-    return [built[node] for node in outputs]
-
-
 def interned_count() -> int:
     """How many nodes are alive: for tests of leaks and of compile cost."""
     return len(_interned)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tetragrad.graph.elementwise import Transcendental
 from tetragrad.graph.node import size_of
-from tetragrad.kernel.expression import Compute, Expression, Load, Reduction, walk
+from tetragrad.kernel.expression import Compute, Load, Reduction, walk
 from tetragrad.kernel.ir import Kernel
 
 
@@ -47,11 +46,3 @@ def work_of(kernel: Kernel) -> Work:
 
 def _points(kernel: Kernel, axes: Iterable[int]) -> int:
     return size_of(kernel.axes[axis] for axis in axes)
-
-
-def has_transcendental(expression: Expression) -> bool:
-    """Whether an expression calls a function that is expanded into many ops."""
-    return any(
-        isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
-        for entry in walk(expression)
-    )

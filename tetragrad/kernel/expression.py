@@ -19,9 +19,9 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
-from tetragrad.graph.elementwise import Elementwise, Where
+from tetragrad.graph.elementwise import Elementwise
 from tetragrad.graph.reduce import Reduce as GraphReduce
-from tetragrad.kernel.affine import ZERO, Affine
+from tetragrad.kernel.affine import Affine
 
 Guard = tuple[Affine, ...]
 
@@ -446,15 +446,3 @@ def literal(value: Any, dtype: DType) -> Literal:
     """A literal for a Python number."""
     with np.errstate(all="ignore"):
         return Literal(np.asarray(value).astype(dtype.numpy).tobytes(), dtype)
-
-
-def where(condition: Expression, inside: Expression, outside: Expression) -> Expression:
-    """The ternary op as an expression."""
-    return Compute(Where, inside.dtype, (condition, inside, outside))
-
-
-def no_guard(guard: Guard) -> bool:
-    """Whether the guard is always true as it stands."""
-    return all(
-        form == ZERO or (not form.terms and form.constant >= 0) for form in guard
-    )

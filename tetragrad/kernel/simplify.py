@@ -13,7 +13,7 @@ import numpy as np
 
 from tetragrad.core.dtypes import DType
 from tetragrad.graph import elementwise as ops
-from tetragrad.kernel.affine import ZERO, Affine
+from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
@@ -209,8 +209,3 @@ def negate(condition: Expression) -> Expression:
 def _compare_forms(lhs: Affine, rhs: Affine, like: Compute) -> Expression:
     dtype = like.inputs[0].dtype
     return Compute(ops.Lt, like.dtype, (Position(lhs, dtype), Position(rhs, dtype)))
-
-
-def is_zero(form: Affine) -> bool:
-    """Whether the form is 0 for all values of its axes."""
-    return form == ZERO

@@ -48,13 +48,6 @@ def with_slope(value: Node, operand: Node, derivative: Callable[[Node], Node]) -
     return CustomGradient(value, Slope(derivative, operand), (operand,))
 
 
-def with_backward(
-    value: Node, operand: Node, function: Callable[[Node, Node], Node]
-) -> Node:
-    """``value`` as a function of one operand; ``function(operand, upstream)``."""
-    return CustomGradient(value, Backward(function, operand), (operand,))
-
-
 @dataclass(frozen=True, slots=True)
 class Flat:
     """The rule "zero", for steps: functions that are constant almost everywhere."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,11 +173,3 @@ def _read_text(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
-
-
-def machine_name() -> str:
-    """A name that a person recognises, for reports; found without LLVM."""
-    for line in _read_text(Path("/proc/cpuinfo")).splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -31,7 +31,7 @@ from tetragrad.kernel.expression import (
     Scalar,
     Select,
 )
-from tetragrad.tile.ir import Space, Tile, TileLoad
+from tetragrad.tile.ir import Tile, TileLoad
 from tetragrad.tile.plans.rewrite import walk_until
 
 #: Indices within these limits are computed in 32 bits.
@@ -386,8 +386,3 @@ def tile_form(tile: Tile, indices: Sequence[Affine]) -> Affine:
     for index, stride in zip(indices, tile.layout.strides, strict=True):
         total = total + index.scale(stride)
     return total
-
-
-def is_in_memory(tile: Tile) -> bool:
-    """Whether a tile has addresses."""
-    return tile.space is not Space.REGISTER

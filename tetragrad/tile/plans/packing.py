@@ -28,8 +28,6 @@ from tetragrad.tile.plans.scope import (
 
 # Vectors that one packing step moves.
 PACKED_VECTORS = 2
-# Positions below which an axis is a poor choice for vectors.
-SHORT_AXIS = 4
 
 
 @dataclass(frozen=True)
