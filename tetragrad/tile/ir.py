@@ -44,7 +44,9 @@ class Layout:
     """Element ``[i, j, …]`` is at ``i*strides[0] + j*strides[1] + …``, then swizzled.
 
     ``swizzle`` is the number of bytes of the XOR pattern a GPU's matrix unit reads
-    (0, 32, 64 or 128); 0 everywhere else.
+    (0 or 128); 0 everywhere else. A swizzled tile has two dimensions and lies in
+    *panels*, one after the other: each holds the swizzle's bytes of the dimension
+    with stride 1, for all of the other one (:func:`tetragrad.tile.layout.offsets`).
     """
 
     strides: tuple[int, ...]
@@ -173,7 +175,8 @@ class Mma(Statement):
 
     ``rows``, ``columns`` and ``depth`` are the extents; the offsets say where in each
     tile the region starts. ``lhs`` and ``rhs`` are indexed [k, m] and [k, n]; what
-    that means in memory is their layouts' business.
+    that means in memory is their layouts' business. With ``starts`` the accumulator
+    is assigned, whatever it held.
     """
 
     accumulator: Tile
@@ -184,15 +187,27 @@ class Mma(Statement):
     depth: int
     lhs_offset: tuple[Affine, Affine]
     rhs_offset: tuple[Affine, Affine]
+    starts: bool = False
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One dimension of a tensor in memory, and the index that a copy has in it."""
+
+    index: Affine
+    size: int
+    stride: int
 
 
 @dataclass(frozen=True)
 class Copy(Statement):
-    """Move a box of a slot's elements into a tile, possibly asynchronously.
+    """``tile[axes] = slot[address]`` where the guard holds, and 0 elsewhere.
 
-    ``origin`` is the address of the box's first element and ``strides`` how far one
-    step of each tile dimension moves it. Elements beyond ``bounds`` (a guard over
-    ``axes``, which name the tile's dimensions) become ``fill``.
+    ``axes`` name the tile's dimensions. A copy into a channel's tile may arrive any
+    time before the channel says so. Such a copy knows the tensor it takes a box of:
+    the address is the sum of the dimensions' ``index * stride``, and the guard says
+    that each index is below its size. ``source`` replaces the slot by a tile in
+    GLOBAL space.
     """
 
     axes: tuple[Extent, ...]
@@ -201,6 +216,24 @@ class Copy(Statement):
     address: Affine
     guard: Guard = ()
     channel: Channel | None = None
+    dimensions: tuple[Dimension, ...] = ()
+    source: Tile | None = None
+
+
+def box_copy(
+    axes: tuple[Extent, ...],
+    tile: Tile,
+    slot: int,
+    origin: int,
+    dimensions: tuple[Dimension, ...],
+    channel: Channel,
+) -> Copy:
+    """Copy a box of a tensor, clipped at the tensor's edges."""
+    address, guard = Affine(origin), []
+    for dimension in dimensions:
+        address = address + dimension.index.scale(dimension.stride)
+        guard.append(dimension.index.scale(-1).shift(dimension.size - 1))
+    return Copy(axes, tile, slot, address, tuple(guard), channel, dimensions)
 
 
 @dataclass(frozen=True)
@@ -246,12 +279,16 @@ class Release(Statement):
 
 @dataclass(frozen=True)
 class Role(Statement):
-    """Code for some of a block's warps only; roles of one body run side by side."""
+    """Code for some of a block's warps only; roles of one body run side by side.
+
+    With ``members`` so many equal groups of warps run the body, each at its own
+    position of that axis and with tiles of its own.
+    """
 
     name: str
     warps: int
     body: tuple[Statement, ...]
-    registers: int | None = None
+    members: Extent | None = None
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ from tetragrad.tile.ir import (
     Wait,
     When,
 )
+from tetragrad.tile.layout import offsets, tile_elements
 from tetragrad.tile.memory import check_addresses, poison
 from tetragrad.tile.plans.rewrite import walk_until
 
@@ -180,14 +181,16 @@ class Simulator:
     def roles(self, roles: Sequence[Role], frame: _Frame) -> Steps:
         """Run roles side by side, a statement at a time, in a random order."""
         for channel in channels_of(roles):
-            consumers = sum(consumes(role.body, channel) for role in roles)
+            consumers = sum(
+                member_count(role) for role in roles if consumes(role.body, channel)
+            )
             frame.rings[channel.name] = _Ring(channel, consumers)
         running = {
-            role.name: self.body(
-                role.body,
-                _Frame(dict(frame.axes), dict(frame.tiles), frame.rings, role.name),
+            name: self.body(
+                role.body, _Frame(axes, dict(frame.tiles), frame.rings, name)
             )
             for role in roles
+            for name, axes in members_of(role, frame)
         }
         self.allocate_channels(frame)
         idle = 0
@@ -334,9 +337,9 @@ class Simulator:
         point = self.point(statement.axes, frame)
         tile = statement.tile
         indices = tuple(Affine(0, ((axis, 1),)) for axis, _ in statement.axes)
-        load = Load(statement.slot, statement.address, statement.guard, tile.dtype)
         mask = point.guard(statement.guard)
-        values = np.where(mask, point.value(load), np.zeros((), tile.dtype.numpy))
+        found = point.box(statement)
+        values = np.where(mask, found, np.zeros((), tile.dtype.numpy))
         everywhere = np.ones(mask.shape, np.bool_)
         self.assign(frame, tile, point.offsets(tile, indices), everywhere, values)
 
@@ -351,7 +354,8 @@ class Simulator:
         axes = (Affine(0, ((-1, 1),)), Affine(0, ((-2, 1),)))
         where = point.offsets(tile, axes)
         dtype = tile.dtype.numpy
-        memory[where] += lhs.astype(dtype).T @ rhs.astype(dtype)
+        product = lhs.astype(dtype).T @ rhs.astype(dtype)
+        memory[where] = product if statement.starts else memory[where] + product
 
     def region(
         self,
@@ -424,15 +428,14 @@ class Evaluator:
         """
         if len(indices) != len(tile.shape):
             raise VerifyError(f"{len(indices)} indices of {tile.name}{tile.shape}")
-        total = np.zeros(self.shape, np.int64)
-        for index, size, stride in zip(
-            indices, tile.shape, tile.layout.strides, strict=True
-        ):
+        positions = []
+        for index, size in zip(indices, tile.shape, strict=True):
             position = np.broadcast_to(self.form(index), self.shape)
             used = position if mask is None else position[mask]
             check_addresses(used, size, f"an index of tile {tile.name}")
-            total = total + position * stride
-        return total
+            positions.append(position)
+        found = offsets(tile, positions)
+        return np.broadcast_to(np.asarray(found, np.int64), self.shape)
 
     def compute(self, expression: Expression) -> np.ndarray:
         """The value of one expression from the values of its operands."""
@@ -465,6 +468,16 @@ class Evaluator:
             "reductions into tiles"
         )
 
+    def box(self, copy: Copy) -> np.ndarray:
+        """The elements that a copy reads, poison where its guard fails."""
+        if copy.source is None:
+            load = Load(copy.slot, copy.address, copy.guard, copy.tile.dtype)
+            return self.value(load)
+        memory = self.simulator.memory(copy.source, self.frame)
+        mask = self.guard(copy.guard)
+        where = self.offsets(copy.source, (copy.address,), mask)
+        return memory[np.where(mask, where, 0)]
+
     def load(self, load: Expression) -> np.ndarray:
         """Read where the guard holds, poison elsewhere."""
         buffer = self.simulator.buffers[load.slot]
@@ -478,17 +491,29 @@ class Evaluator:
 
 def poisoned(tile: Tile) -> np.ndarray:
     """Fresh memory for a tile, in which every element is poison."""
-    extent = 1 + sum(
-        (size - 1) * stride
-        for size, stride in zip(tile.shape, tile.layout.strides, strict=True)
-    )
-    return np.full(extent, poison(tile.dtype), tile.dtype.numpy)
+    return np.full(tile_elements(tile), poison(tile.dtype), tile.dtype.numpy)
 
 
 def finish(steps: Steps) -> None:
     """Run a coroutine to its end."""
     for _ in steps:
         pass
+
+
+def member_count(role: Role) -> int:
+    """How many groups of warps run a role."""
+    return 1 if role.members is None else role.members[1]
+
+
+def members_of(role: Role, frame: _Frame) -> list[tuple[str, dict[int, np.ndarray]]]:
+    """Each group of warps that runs a role: its name, and where the axes stand."""
+    if role.members is None:
+        return [(role.name, dict(frame.axes))]
+    axis, count = role.members
+    return [
+        (f"{role.name}{place}", {**frame.axes, axis: np.array(place)})
+        for place in range(count)
+    ]
 
 
 def channels_of(roles: Sequence[Role]) -> list[Channel]:

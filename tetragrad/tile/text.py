@@ -104,13 +104,11 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
         case Mma():
             return _mma_text(statement)
         case Copy():
-            source = f"s{statement.slot}[{form_text(statement.address)}]"
-            axes = axes_text(statement.axes)
-            return f"Copy({statement.tile.name} = {source}) over {axes}"
+            return _copy_text(statement)
         case Acquire() | Commit() | Wait() | Release():
             return f"{type(statement).__name__}({statement.channel.name})"
         case Role():
-            return f"Role({statement.name}, {statement.warps} warps)"
+            return _role_text(statement)
         case Sync() | Pin():
             return type(statement).__name__
     raise AssertionError(f"no text for {type(statement).__name__}")
@@ -131,10 +129,27 @@ def _mma_text(mma: Mma) -> str:
     lhs = ", ".join(form_text(form) for form in mma.lhs_offset)
     rhs = ", ".join(form_text(form) for form in mma.rhs_offset)
     shape = f"{mma.rows}x{mma.columns}x{mma.depth}"
+    sign = "=" if mma.starts else "+="
     return (
-        f"Mma({mma.accumulator.name} += {mma.lhs.name}[{lhs}] x "
+        f"Mma({mma.accumulator.name} {sign} {mma.lhs.name}[{lhs}] x "
         f"{mma.rhs.name}[{rhs}], {shape})"
     )
+
+
+def _copy_text(copy: Copy) -> str:
+    name = f"s{copy.slot}" if copy.source is None else copy.source.name
+    text = f"Copy({copy.tile.name} = {name}[{form_text(copy.address)}])"
+    text += f" over {axes_text(copy.axes)}"
+    if copy.guard:
+        text += f" if {guard_text(copy.guard)}"
+    return text
+
+
+def _role_text(role: Role) -> str:
+    text = f"Role({role.name}, {role.warps} warps"
+    if role.members is not None:
+        text += f" each, i{role.members[0]} over {role.members[1]}"
+    return text + ")"
 
 
 def tile_text(tile: Tile) -> str:

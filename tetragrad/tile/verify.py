@@ -148,7 +148,8 @@ class _Checker:
         tiles = dict(self.tiles)
         for channel in channels_in(role.body):
             tiles |= {tile.name: tile for tile in channel.tiles}
-        replace(self, tiles=tiles).body(role.body)
+        members = () if role.members is None else (role.members,)
+        replace(self.within(members), tiles=tiles).body(role.body)
 
     # --- collective statements ---------------------------------------------------
 
@@ -174,7 +175,6 @@ class _Checker:
     def copy(self, statement: Copy) -> None:
         place = self.within(statement.axes).where(statement.guard)
         place.forms(statement.guard)
-        slot = self.slot(statement.slot)
         self.exists(statement.tile)
         shape = tuple(extent for _, extent in statement.axes)
         if shape != statement.tile.shape:
@@ -182,9 +182,19 @@ class _Checker:
                 f"a box of {shape} does not fill {statement.tile.name}, "
                 f"which is {statement.tile.shape}"
             )
-        if slot.dtype is not statement.tile.dtype:
-            raise VerifyError(f"copy of {slot.dtype} into {statement.tile.dtype}")
-        place.in_range(statement.address, slot.numel, f"slot {statement.slot}")
+        dtype, numel = self.copied(statement)
+        if dtype is not statement.tile.dtype:
+            raise VerifyError(f"copy of {dtype} into {statement.tile.dtype}")
+        place.in_range(statement.address, numel, f"slot {statement.slot}")
+        check_dimensions(statement)
+
+    def copied(self, statement: Copy) -> tuple[DType, int]:
+        """The dtype and the number of elements that a copy chooses from."""
+        if statement.source is None:
+            slot = self.slot(statement.slot)
+            return slot.dtype, slot.numel
+        self.exists(statement.source)
+        return statement.source.dtype, statement.source.shape[0]
 
     def multiply(self, product: Mma) -> None:
         rows, columns = Affine(product.rows - 1), Affine(product.columns - 1)
@@ -292,6 +302,18 @@ class _Checker:
 
 
 # --- channels and registers ----------------------------------------------------------
+
+
+def check_dimensions(copy: Copy) -> None:
+    """A copy's dimensions say the same as its address and its guard."""
+    if not copy.dimensions:
+        return
+    rest = copy.address
+    for dimension in copy.dimensions:
+        rest = rest - dimension.index.scale(dimension.stride)
+    ends = {entry.index.scale(-1).shift(entry.size - 1) for entry in copy.dimensions}
+    if rest.terms or not set(copy.guard) <= ends:
+        raise VerifyError("the dimensions of a copy disagree with its address or guard")
 
 
 def channels_in(body: Sequence[Statement]) -> set[Channel]:
