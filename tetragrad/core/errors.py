@@ -39,6 +39,10 @@ class GradientError(TetragradError, RuntimeError):
     """A gradient that was asked for and does not exist."""
 
 
+class LinAlgError(TetragradError, RuntimeError):
+    """A matrix for which what was asked does not exist: singular, not definite."""
+
+
 class CaptureError(TetragradError, RuntimeError):
     """Something inside a captured function that a replay could not repeat."""
 

@@ -24,6 +24,7 @@ from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.placement import place
 from tetragrad.engine.schedule import Argument, Schedule, Source
 from tetragrad.engine.structure import results_of, structure_of
+from tetragrad.graph.host_call import HostCall
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.text import graph_text
 from tetragrad.graph.transfer import Transfer
@@ -131,10 +132,11 @@ def explain(nodes: Node | Sequence[Node], level: str = "") -> Explanation:
     _check_level(level)
     wanted = [nodes] if isinstance(nodes, Node) else list(nodes)
     pending = results_of(realize.without_markers(wanted))
-    if any(isinstance(node, Transfer) for node in walk(pending)):
+    if any(isinstance(node, Transfer | HostCall) for node in walk(pending)):
         raise UnsupportedError(
-            "explaining a graph that copies a value from one device to another",
-            hint="realize the value that moves first, then explain the rest",
+            "explaining a graph that copies a value from one device to another, or "
+            "calls a function of the host",
+            hint="realize that value first, then explain the rest",
         )
     names = {node.device for node in pending if node.device is not None}
     name = names.pop() if names else settings().device

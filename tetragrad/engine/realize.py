@@ -19,6 +19,7 @@ from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import capture
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
+from tetragrad.graph.host_call import HostCall, compute, siblings_of
 from tetragrad.graph.leaves import Buffer, Constant
 from tetragrad.graph.markers import Marker
 from tetragrad.graph.node import Node, walk
@@ -54,7 +55,7 @@ def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
     """
     with _lock, capture.unobserved():
         realized = known_values()
-        _run_transfers(nodes)
+        _run_boundaries(nodes)
         plain, inner = _plain_graph(nodes, held)
         _run_all(results_of(plain), list(inner))
         for node, holders in inner.items():
@@ -69,13 +70,26 @@ def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
         return buffers
 
 
-def _run_transfers(nodes: Sequence[Node]) -> None:
-    """Copy what other devices hold; what they must compute first runs there."""
+def _run_boundaries(nodes: Sequence[Node]) -> None:
+    """Copy what other devices hold, and call what the host computes.
+
+    What must be computed before runs first, as a schedule of its own.
+    """
     realized = known_values()
     for node in walk(nodes, stop=realized.__contains__):
         if isinstance(node, Transfer) and not _is_made_here(node):
             (source,) = realize([node.source])
             realized[node] = from_array(read_buffer(source), node.target)
+        elif isinstance(node, HostCall) and node not in realized:
+            _call_host(node)
+
+
+def _call_host(node: HostCall) -> None:
+    """Run a host function, and keep all of its outputs."""
+    capture.refuse_host_call(node.function)
+    arrays = [read_buffer(buffer) for buffer in realize(node.inputs)]
+    for output, array in zip(siblings_of(node), compute(node, arrays), strict=True):
+        known_values()[output] = from_array(array, node.home)
 
 
 def _is_made_here(node: Node) -> bool:

@@ -21,11 +21,11 @@ from typing import Any
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import FileFormatError, TetragradError
-from tetragrad.graph import elementwise, leaves, markers, movement, reduce
+from tetragrad.graph import elementwise, host_call, leaves, markers, movement, reduce
 from tetragrad.graph.leaves import Buffer, Constant
 from tetragrad.graph.node import Node, Shape, walk
 
-_MODULES = (elementwise, leaves, markers, movement, reduce)
+_MODULES = (elementwise, host_call, leaves, markers, movement, reduce)
 
 
 def graph_text(outputs: Iterable[Node], names: Mapping[str, Any] | None = None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from tetragrad.graph.elementwise import Elementwise
+from tetragrad.graph.host_call import HostCall, compute
 from tetragrad.graph.leaves import Buffer, Constant, Iota
 from tetragrad.graph.markers import Marker
 from tetragrad.graph.movement import Movement
@@ -40,6 +41,8 @@ def evaluate_node(
             return node.reduce(operands[0], node.dims)
         case Marker():
             return operands[0]
+        case HostCall():
+            return compute(node, operands)[node.output]
         case Constant():
             return node.array
         case Iota():

@@ -1,0 +1,122 @@
+"""Operations on tensors that the host computes, with gradients that are tensors again.
+
+The values come from NumPy (``tetragrad/graph/host_call.py``). A gradient is a formula
+over tensors, of the inputs, the outputs and one upstream gradient for each output, so
+it can be differentiated in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tetragrad.core.errors import GradientError
+from tetragrad.graph.host_call import HostFunction, outputs_of, register
+from tetragrad.graph.markers import CustomGradient
+from tetragrad.graph.node import Node
+from tetragrad.tensor.base import TensorBase, realize_tensors, wrap
+from tetragrad.tensor.modes import enable_grad
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+#: ``formula(call)`` gives the gradient of each input, or None.
+Formula = Callable[["Received"], Sequence["Tensor | None"]]
+
+_formulas: dict[str, Formula] = {}
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a gradient formula is given.
+
+    ``upstream`` has an entry for each output: the gradient that arrives there, or
+    None. A gradient is linear in them, and arrives one output at a time.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    upstream: tuple[Tensor | None, ...]
+    options: tuple[Any, ...]
+
+
+def define(
+    name: str,
+    compute: Callable[..., Any],
+    describe: Callable[..., Any],
+    formula: Formula | None = None,
+) -> str:
+    """Register a host function with its gradient; returns the name to call it by."""
+    register(HostFunction(name, compute, describe))
+    if formula is not None:
+        _formulas[name] = formula
+    return name
+
+
+def call(name: str, *tensors: Tensor, options: tuple[Any, ...] = ()) -> list[Tensor]:
+    """The outputs of a host function, computed when they are first needed."""
+    nodes = tuple(tensor.node for tensor in tensors)
+    outputs = _nodes(name, options, tensors[0].device, nodes)
+    return [wrap(node, *tensors) for node in outputs]
+
+
+def call_now(
+    name: str, *tensors: Tensor, options: tuple[Any, ...] = ()
+) -> list[Tensor]:
+    """The same, computed at once: an error is raised where the user's call stands.
+
+    Nothing is lost, as no kernel reaches across a host function.
+    """
+    outputs = call(name, *tensors, options=options)
+    realize_tensors(outputs)
+    return outputs
+
+
+def _nodes(
+    name: str, options: tuple[Any, ...], home: str, inputs: tuple[Node, ...]
+) -> tuple[Node, ...]:
+    """The outputs as nodes; those that are no integers have the formula as gradient."""
+    outputs = outputs_of(name, options, home, inputs)
+    return tuple(
+        CustomGradient(node, _Rule(name, options, home, inputs, position), inputs)
+        if node.dtype.is_floating_point
+        else node
+        for position, node in enumerate(outputs)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """The gradient of one output; equal rules are equal, so that nodes are shared."""
+
+    name: str
+    options: tuple[Any, ...]
+    home: str
+    inputs: tuple[Node, ...]
+    position: int
+
+    def __call__(self, upstream: Node) -> tuple[Node | None, ...]:
+        if self.name not in _formulas:
+            raise GradientError(
+                f"{self.name}() has no gradient",
+                hint="detach() its input, or use another factorisation",
+            )
+        outputs = _nodes(self.name, self.options, self.home, self.inputs)
+        arrived: list[Tensor | None] = [None] * len(outputs)
+        arrived[self.position] = _tracked(upstream)
+        received = Received(
+            tuple(map(_tracked, self.inputs)),
+            tuple(map(_tracked, outputs)),
+            tuple(arrived),
+            self.options,
+        )
+        with enable_grad():
+            gradients = _formulas[self.name](received)
+        return tuple(None if entry is None else entry.node for entry in gradients)
+
+
+def _tracked(node: Node) -> Tensor:
+    """A node as a tensor through which gradients flow, for second derivatives."""
+    tracked = node.dtype.is_floating_point
+    return TensorBase.tensor_class.from_node(node, tracked=tracked)
