@@ -23,7 +23,7 @@ import resource
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ def run_all(names: list[str], progress: Path, options: Any) -> dict[str, NameRes
             result = worker.run(name)
             results[name] = result
             with progress.open("a") as file:
-                file.write(json.dumps(asdict(result)) + "\n")
+                file.write(json.dumps(vars(result)) + "\n")
             print(_line(result), flush=True)
         worker.stop()
 
