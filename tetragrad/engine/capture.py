@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from tetragrad.core.errors import CaptureError
 from tetragrad.engine.schedule import Schedule
-from tetragrad.graph.leaves import Buffer, Constant
+from tetragrad.graph.leaves import Buffer, LaunchValue
 from tetragrad.graph.node import Node
 
 
@@ -27,7 +27,7 @@ class Run:
 
     schedule: Schedule
     leaves: tuple[Buffer, ...]
-    constants: tuple[Constant, ...]
+    constants: tuple[LaunchValue, ...]
     results: tuple[Buffer, ...]
     device: str
 

@@ -7,6 +7,7 @@ compiles the schedule of the graph's structure, allocates, and launches.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,9 +21,16 @@ from tetragrad.engine import capture
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
 from tetragrad.graph.host_call import HostCall, compute, siblings_of
-from tetragrad.graph.leaves import Buffer, Constant
+from tetragrad.graph.leaves import Buffer, LaunchValue
 from tetragrad.graph.markers import Marker
 from tetragrad.graph.node import Node, walk
+from tetragrad.graph.symbolic import (
+    FixedSize,
+    at_maximum,
+    has_symbols,
+    layout_shape,
+    specialised,
+)
 from tetragrad.graph.transfer import Transfer
 
 #: What has run: node -> the buffer with its value, for as long as the node lives.
@@ -147,6 +155,9 @@ def _run_all(pending: list[Node], held: list[Node]) -> None:
     for node in pending:
         by_device.setdefault(node.device or default, []).append(node)
     for name, nodes in by_device.items():
+        if has_symbols(nodes):
+            _run_symbolic(nodes)
+            continue
         structure = structure_of(nodes, held)
         schedule = schedule_for(nodes, structure, device(name), settings())
         buffers = run(schedule, structure.buffers, structure.constants, name)
@@ -154,6 +165,24 @@ def _run_all(pending: list[Node], held: list[Node]) -> None:
         kept = [structure.held[position] for position in schedule.kept]
         for node, buffer in zip([*nodes, *kept], buffers, strict=True):
             known_values()[node] = buffer
+
+
+def _run_symbolic(nodes: list[Node]) -> None:
+    """Run a graph with symbolic sizes as the one that serves all of their values."""
+    try:
+        general = at_maximum(nodes)
+        shapes = [node.shape for node in nodes]
+    except FixedSize as reason:
+        message = f"{capture.user_line()}: compiled for this value of a size only"
+        warnings.warn(f"{message}: {reason}", stacklevel=2)
+        general = specialised(nodes)
+        shapes = [node.shape for node in general]
+    _run_all(results_of(general), [])
+    for node, computed, shape in zip(nodes, general, shapes, strict=True):
+        buffer = computed if isinstance(computed, Buffer) else known_values()[computed]
+        known_values()[node] = Buffer(
+            buffer.memory, shape, buffer.dtype, buffer.buffer_device
+        )
 
 
 def note_run(
@@ -187,7 +216,7 @@ def schedule_for(
 def run(
     schedule: Schedule,
     leaves: Sequence[Buffer],
-    constants: Sequence[Constant],
+    constants: Sequence[LaunchValue],
     device_name: str,
 ) -> list[Buffer]:
     """Launch every kernel of a schedule; returns the buffers of its results."""
@@ -242,7 +271,7 @@ def _launch_all(calls: list[tuple[Launch, list[int]]], device_name: str) -> None
         launch.executable.launch(addresses)
 
 
-def scalar_cells(constants: Sequence[Constant]) -> np.ndarray:
+def scalar_cells(constants: Sequence[LaunchValue]) -> np.ndarray:
     """One 8-byte cell for each constant that is given at launch."""
     cells = np.zeros(max(len(constants), 1), np.uint64)
     for cell, constant in zip(
@@ -264,7 +293,11 @@ def read_buffer(buffer: Buffer) -> np.ndarray:
     """The elements of a buffer, sharing its memory; do not write to it."""
     capture.refuse_reading()
     where = device(buffer.buffer_device)
-    return where.copy_out(buffer.memory, buffer.shape, buffer.dtype)
+    shape = layout_shape(buffer.shape)
+    array = where.copy_out(buffer.memory, shape, buffer.dtype)
+    if shape == buffer.shape:
+        return array
+    return array[tuple(slice(size) for size in buffer.shape)]
 
 
 def from_array(array: np.ndarray, device_name: str) -> Buffer:

@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tetragrad.graph.leaves import Buffer, Constant, is_structural
+from tetragrad.graph.leaves import (
+    Buffer,
+    LaunchValue,
+    is_given_at_launch,
+    launch_signature,
+)
 from tetragrad.graph.node import Node, walk
 
 
@@ -24,7 +29,7 @@ class Structure:
 
     key: tuple[Any, ...]
     buffers: tuple[Buffer, ...]
-    constants: tuple[Constant, ...]
+    constants: tuple[LaunchValue, ...]
     held: tuple[Node, ...]
     nodes: int
 
@@ -34,15 +39,15 @@ def structure_of(outputs: Sequence[Node], held: Sequence[Node] = ()) -> Structur
     number: dict[Node, int] = {}
     parts: list[Any] = []
     buffers: list[Buffer] = []
-    constants: list[Constant] = []
+    constants: list[LaunchValue] = []
     for node in walk(outputs):
         number[node] = len(number)
         if isinstance(node, Buffer):
             buffers.append(node)
             parts.append((node.shape, node.dtype, node.device))
-        elif isinstance(node, Constant) and not is_structural(node.value, node.dtype):
+        elif is_given_at_launch(node):
             constants.append(node)
-            parts.append(node.dtype)
+            parts.append(launch_signature(node))
         else:
             parts.append((type(node), *_arguments(node, number)))
     parts.append(tuple(number[node] for node in outputs))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
+from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError
 from tetragrad.graph.node import Node, Shape
+from tetragrad.graph.sizes import Size
 
 
 class Buffer(Node):
@@ -55,6 +57,32 @@ class Constant(Node):
         return np.frombuffer(self.bits, self.dtype.numpy).reshape(())
 
 
+class SizeValue(Node):
+    """The value that a symbolic size has in this run, of shape () and dtype int64.
+
+    Like a constant that is given at launch: of its value kernels know the limits only.
+    ``form`` says what the size is made of, so that different sizes stay apart.
+    """
+
+    __slots__ = ()
+    fields = ("size", "minimum", "maximum", "form")
+
+    @classmethod
+    def infer(
+        cls, size: int, minimum: int, maximum: int, form: Any
+    ) -> tuple[Shape, DType]:
+        return (), dtypes.int64
+
+    @property
+    def bits(self) -> bytes:
+        """The value as a launch passes it."""
+        return np.int64(self.size).tobytes()
+
+
+#: What can be a value that kernels receive at launch.
+LaunchValue = Constant | SizeValue
+
+
 class Iota(Node):
     """0, 1, 2, … size-1 as a vector; the only source of positions."""
 
@@ -66,6 +94,25 @@ class Iota(Node):
         if not dtype.is_integer:
             raise DTypeError(f"iota counts in integers, not in {dtype}")
         return (size,), dtype
+
+
+def is_given_at_launch(node: Node) -> TypeGuard[LaunchValue]:
+    """Whether the node is a value that kernels receive, so that it shapes no code."""
+    if isinstance(node, Constant):
+        return not is_structural(node.value, node.dtype)
+    return isinstance(node, SizeValue)
+
+
+def launch_signature(node: LaunchValue) -> tuple[Any, ...]:
+    """What kernels know of a value that they receive at launch."""
+    if isinstance(node, SizeValue):
+        return node.dtype, node.minimum, node.maximum
+    return (node.dtype,)
+
+
+def value_of_size(size: Size) -> SizeValue:
+    """The leaf that stands for a symbolic size's value."""
+    return SizeValue(int(size), size.minimum, size.maximum, size.form)
 
 
 def is_structural(value: Any, dtype: DType) -> bool:

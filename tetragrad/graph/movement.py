@@ -15,6 +15,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import ShapeError
 from tetragrad.graph.leaves import Constant, constant
 from tetragrad.graph.node import Node, Shape, size_of
+from tetragrad.graph.sizes import same_sizes
 
 Bounds = tuple[tuple[int, int], ...]
 
@@ -45,7 +46,7 @@ class Reshape(Movement):
     @classmethod
     def simplify(cls, source: Node, new_shape: Shape) -> Node | None:
         """To its own shape -> x; reshape(reshape(x)) -> reshape(x)."""
-        if source.shape == new_shape:
+        if same_sizes(source.shape, new_shape):
             return source
         if isinstance(source, Reshape):
             return Reshape(source.source, new_shape)
@@ -110,7 +111,7 @@ class Expand(Movement):
     @classmethod
     def simplify(cls, source: Node, new_shape: Shape) -> Node | None:
         """To its own shape -> x; expand(expand(x)) -> expand(x)."""
-        if source.shape == new_shape:
+        if same_sizes(source.shape, new_shape):
             return source
         if isinstance(source, Expand):
             cls.infer(
@@ -135,7 +136,9 @@ class Expand(Movement):
     def expanded_dims(self) -> tuple[int, ...]:
         """The dimensions that repeat."""
         pairs = zip(self.source.shape, self.shape, strict=True)
-        return tuple(dim for dim, (old, new) in enumerate(pairs) if old != new)
+        return tuple(
+            dim for dim, (old, new) in enumerate(pairs) if not same_sizes(old, new)
+        )
 
     def move(self, array: np.ndarray) -> np.ndarray:
         return np.broadcast_to(array, self.shape)
@@ -156,7 +159,7 @@ class Shrink(Movement):
     @classmethod
     def simplify(cls, source: Node, bounds: Bounds) -> Node | None:
         """Everything -> x; shrink(shrink(x)) -> shrink(x)."""
-        if bounds == tuple((0, size) for size in source.shape):
+        if same_sizes(bounds, tuple((0, size) for size in source.shape)):
             return source
         if isinstance(source, Shrink):
             cls.infer(source, bounds)  # The inner source may fit where this does not.

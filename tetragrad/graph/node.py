@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DeviceError
+from tetragrad.graph.sizes import Size, forms_in
 
 Shape = tuple[int, ...]
 
@@ -42,7 +43,9 @@ class Node:
         simpler = cls.simplify(*arguments)
         if simpler is not None:
             return simpler  # type: ignore[return-value]
-        key = (cls, *arguments)
+        key: tuple[Any, ...] = (cls, *arguments)
+        if Size.in_use and (forms := forms_in(arguments)) is not None:
+            key = (*key, forms)
         node = _interned.get(key)
         if node is None:
             with _lock:

@@ -15,6 +15,7 @@ from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.graph.elementwise import Div, Eq, Mul, Where, full_like
 from tetragrad.graph.movement import Expand
 from tetragrad.graph.node import Node, Shape
+from tetragrad.graph.sizes import is_one
 
 
 class Reduce(Node):
@@ -28,7 +29,7 @@ class Reduce(Node):
     def simplify(cls, source: Node, dims: tuple[int, ...]) -> Node | None:
         """Over dimensions of size 1 only -> x."""
         is_single = all(
-            0 <= dim < source.ndim and source.shape[dim] == 1 for dim in dims
+            0 <= dim < source.ndim and is_one(source.shape[dim]) for dim in dims
         )
         return source if is_single else None
 

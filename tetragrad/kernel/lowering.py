@@ -14,13 +14,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tetragrad.graph.elementwise import Elementwise
-from tetragrad.graph.leaves import Buffer, Constant, Iota, is_structural
+from tetragrad.graph.leaves import (
+    Buffer,
+    Constant,
+    Iota,
+    LaunchValue,
+    SizeValue,
+    is_given_at_launch,
+)
 from tetragrad.graph.markers import Marker
 from tetragrad.graph.movement import Movement
 from tetragrad.graph.node import Node, Shape
 from tetragrad.graph.reduce import Max, Reduce, Sum
 from tetragrad.kernel import recognise, simplify
-from tetragrad.kernel.affine import ZERO, Affine, SplitAxis, axis_form
+from tetragrad.kernel.affine import ZERO, Affine, SplitAxis, axis_form, of_atom
 from tetragrad.kernel.coordinates import Coordinates, covering_axes, linear, origin
 from tetragrad.kernel.expression import (
     Expression,
@@ -53,7 +60,7 @@ class Lowered:
     kernel: Kernel
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
-    scalars: tuple[Constant, ...]
+    scalars: tuple[LaunchValue, ...]
     offsets: tuple[int, ...]
 
 
@@ -121,7 +128,7 @@ class _Lowering:
         self.axis_keys: list[tuple[Any, int]] = []
         self.axes_by_key: dict[Any, Affine] = {}
         self.slots: dict[Node, int] = {}
-        self.scalars: dict[Constant, int] = {}
+        self.scalars: dict[LaunchValue, int] = {}
         self.known: dict[tuple[Any, ...], Expression] = {}
 
     # --- outputs ---------------------------------------------------------------
@@ -262,6 +269,8 @@ class _Lowering:
                 return Step(needs, lambda values: values[0])
             case Constant():
                 return _given(self.constant(node))
+            case SizeValue():
+                return _given(self.size(node))
             case Iota():
                 return _given(Position(linear(node.shape, coordinates), node.dtype))
         raise AssertionError(f"no lowering for {node!r}")
@@ -305,10 +314,17 @@ class _Lowering:
 
     def constant(self, node: Constant) -> Expression:
         """Structure stays in the kernel; other values are given at launch."""
-        if is_structural(node.value, node.dtype):
+        if not is_given_at_launch(node):
             return Literal(node.bits, node.dtype)
         slot = self.scalars.setdefault(node, len(self.scalars))
         return Scalar(slot, node.dtype)
+
+    def size(self, node: SizeValue) -> Expression:
+        """A size is a position: comparisons with it are guards, and limit loops."""
+        slot = self.scalars.setdefault(node, len(self.scalars))
+        value = Scalar(slot, node.dtype)
+        index = Indexed(value, node.minimum, node.maximum)
+        return Position(of_atom(index), node.dtype)
 
     def elementwise(
         self, node: Elementwise, coordinates: Coordinates, guard: Guard

@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from tetragrad.graph.leaves import Buffer, Constant, is_structural
+from tetragrad.graph.leaves import Buffer, is_given_at_launch, launch_signature
 from tetragrad.graph.node import Node, walk
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.ir import Kernel
@@ -66,7 +66,7 @@ class _Template:
             self.kernel,
             tuple(pattern.nodes[position] for position in self.inputs),
             tuple(group.roots),
-            tuple(node for node in scalars if isinstance(node, Constant)),
+            tuple(node for node in scalars if is_given_at_launch(node)),
             self.offsets,
         )
 
@@ -86,9 +86,9 @@ def pattern_of(group: Group, in_memory: Set[Node]) -> Pattern:
         if is_loaded(node):
             open_nodes.append(node)
             parts.append((node.shape, node.dtype))
-        elif isinstance(node, Constant) and not is_structural(node.value, node.dtype):
+        elif is_given_at_launch(node):
             open_nodes.append(node)
-            parts.append(node.dtype)
+            parts.append(launch_signature(node))
         else:
             arguments = (
                 number[entry] if isinstance(entry, Node) else entry

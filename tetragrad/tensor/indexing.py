@@ -24,6 +24,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape, size_of
+from tetragrad.graph.sizes import Size, forms_in
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.gathering import (
     GatheringMethods,
@@ -147,6 +148,8 @@ def _plain(item: Any) -> Any:
         return _number_if_single(item)
     if isinstance(item, bool | np.bool_):
         return np.asarray(bool(item))
+    if isinstance(item, Size):
+        return item
     if isinstance(item, int | np.integer):
         return int(item)
     if isinstance(item, list | tuple | range | np.ndarray):
@@ -209,6 +212,8 @@ def _sliced(view: Tensor, dim: int, item: slice) -> Tensor:
     size = view.shape[dim]
     if item.step is not None and operator.index(item.step) == 0:
         raise IndexingError("a slice with step 0 never moves")
+    if forms_in((size, item.start, item.stop)) is not None and item.step in (None, 1):
+        return view.cut(dim, *_symbolic_bounds(item, size))
     start, stop, step = item.indices(size)
     count = len(range(start, stop, step))
     if count == 0:
@@ -219,6 +224,21 @@ def _sliced(view: Tensor, dim: int, item: slice) -> Tensor:
         view = view.moved(graph.Flip, (dim,))
     steps = tuple(abs(step) if axis == dim else 1 for axis in range(view.ndim))
     return view.moved(graph.Stride, steps) if abs(step) > 1 else view
+
+
+def _symbolic_bounds(item: slice, size: int) -> tuple[int, int]:
+    """Where a slice starts and stops, as sizes that keep their symbols."""
+    start = 0 if item.start is None else _place(item.start, size)
+    stop = size if item.stop is None else _place(item.stop, size)
+    return start, max(start, stop)
+
+
+def _place(index: Any, size: int) -> int:
+    """An index counted from the front, and no further than the end."""
+    place = index if isinstance(index, Size) else operator.index(index)
+    if place < 0:
+        place = place + size
+    return min(max(place, 0), size)
 
 
 def _arrays_of(view: Tensor, dim: int, item: Any) -> tuple[Tensor, list[Node]]:

@@ -16,6 +16,8 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import IndexingError, ShapeError
 from tetragrad.graph import movement as graph
 from tetragrad.graph.elementwise import Bitcast
+from tetragrad.graph.node import Shape
+from tetragrad.graph.sizes import Size
 from tetragrad.tensor import layout
 from tetragrad.tensor.base import TensorBase, wrap
 from tetragrad.tensor.promotion import broadcast_shapes, normal_dim, normal_dims
@@ -34,7 +36,7 @@ def sizes_of(sizes: Sequence[Any]) -> tuple[int, ...]:
         and hasattr(sizes[0], "__iter__")
     ):
         sizes = tuple(sizes[0])
-    return tuple(int(size) for size in sizes)
+    return tuple(size if type(size) is Size else int(size) for size in sizes)
 
 
 class MovementMethods(TensorBase):
@@ -86,7 +88,7 @@ class MovementMethods(TensorBase):
         >>> Tensor([[1, 2, 3], [4, 5, 6]]).t().stride()
         (1, 3)
         """
-        strides = layout.strides(self.storage.value.shape, self.steps)
+        strides = self._strides()
         if strides is None:
             raise ShapeError("this view has no strides", hint="use contiguous() first")
         return strides if dim is None else strides[normal_dim(dim, self.ndim)]
@@ -97,14 +99,22 @@ class MovementMethods(TensorBase):
         >>> Tensor([[1, 2], [3, 4]]).t().is_contiguous()
         False
         """
-        strides = layout.strides(self.storage.value.shape, self.steps)
+        strides = self._strides()
         return strides is not None and layout.is_row_major(self.shape, strides)
+
+    def _strides(self) -> Shape | None:
+        """How far apart neighbours are, or None if that differs between them."""
+        found = layout.strides(self.storage.value.shape, self.steps)
+        if found is None or not self.dtype.is_complex:
+            return found
+        # Both parts of a complex number count as one element.
+        return tuple(step // 2 for step in found[:-1])
 
     def contiguous(self) -> Tensor:
         """This tensor, or a copy of it if it is not contiguous."""
         if self.is_contiguous():
             return self  # type: ignore[return-value]
-        return wrap(self.node, self)
+        return self.alike(self.real_node)
 
     # --- shape ------------------------------------------------------------------------
 
@@ -123,7 +133,7 @@ class MovementMethods(TensorBase):
         sizes = self._whole_shape(sizes_of(shape))
         if self._can_view(sizes):
             return self.moved(graph.Reshape, sizes)
-        return wrap(graph.Reshape(self.node, sizes), self)
+        return self.copied(graph.Reshape, sizes)
 
     def view(self, *shape: Any) -> Tensor:
         """Like ``reshape``, but never a copy; ``view(dtype)`` reads bits anew.
@@ -162,7 +172,7 @@ class MovementMethods(TensorBase):
         return sizes
 
     def _can_view(self, sizes: tuple[int, ...]) -> bool:
-        strides = layout.strides(self.storage.value.shape, self.steps)
+        strides = self._strides()
         if strides is None:
             return False
         return layout.reshaped(self.shape, strides, sizes) is not None
@@ -439,7 +449,7 @@ class MovementMethods(TensorBase):
                 f"index {index} is out of range: dimension {dim} of shape "
                 f"{self.shape} has {size} elements"
             )
-        start = index % size
+        start = index if index >= 0 else index + size
         shape = (*self.shape[:dim], *self.shape[dim + 1 :])
         return self.cut(dim, start, start + 1).moved(graph.Reshape, shape)
 
@@ -462,7 +472,7 @@ class MovementMethods(TensorBase):
         tensor([3, 2, 1])
         """
         named = normal_dims(sizes_of(dims), self.ndim)
-        return wrap(graph.Flip(self.node, named), self)
+        return self.copied(graph.Flip, named)
 
     def fliplr(self) -> Tensor:
         """Reverse the second dimension."""

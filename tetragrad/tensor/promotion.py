@@ -15,35 +15,51 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, IndexingError, ShapeError
 from tetragrad.graph.elementwise import Cast
-from tetragrad.graph.leaves import constant
+from tetragrad.graph.leaves import constant, value_of_size
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape
-from tetragrad.tensor.base import TensorBase, wrap
+from tetragrad.graph.sizes import Size, is_one, same_sizes
+from tetragrad.tensor.base import TensorBase, wrap, wrap_pairs
+from tetragrad.tensor.pairs import (
+    Pair,
+    are_nonzero,
+    constant_pair,
+    join,
+    split,
+    to_pairs,
+)
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
-Scalar: TypeAlias = bool | int | float
+Scalar: TypeAlias = bool | int | float | complex
 Operand: TypeAlias = "TensorBase | Scalar"
 
 #: The dtype of floating-point values that come without one.
 DEFAULT_FLOAT = dtypes.float32
 
-_PYTHON_DTYPES = {bool: dtypes.bool_, int: dtypes.int64, float: DEFAULT_FLOAT}
+#: The dtypes that Python's numbers have on their own.
+PYTHON_DTYPES = {
+    bool: dtypes.bool_,
+    int: dtypes.int64,
+    float: DEFAULT_FLOAT,
+    complex: dtypes.complex64,
+}
 
 
 def is_operand(value: object) -> bool:
     """Whether a value can take part in arithmetic with a tensor."""
-    return isinstance(value, TensorBase | bool | int | float | np.generic | np.ndarray)
+    kinds = TensorBase | bool | int | float | complex | np.generic | np.ndarray
+    return isinstance(value, kinds)
 
 
 def to_operand(value: Any) -> TensorBase | Scalar:
     """A tensor, or a Python number, from what a user may write as an operand."""
     if isinstance(value, TensorBase):
         return value
-    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+    if isinstance(value, np.generic) and value.dtype.kind in "biufc":
         value = value.item()
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float | complex):
         return value
     if isinstance(value, np.ndarray):
         return TensorBase.tensor_class(value)
@@ -68,7 +84,8 @@ def common_dtype(*operands: TensorBase | Scalar) -> DType:
     numbers: list[DType] = []
     for operand in operands:
         if not isinstance(operand, TensorBase):
-            numbers.append(_PYTHON_DTYPES[type(operand)])
+            kind = int if isinstance(operand, Size) else type(operand)
+            numbers.append(PYTHON_DTYPES[kind])
         elif operand.ndim:
             with_dims.append(operand.dtype)
         else:
@@ -93,14 +110,24 @@ def _outranked(higher: DType | None, lower: DType) -> DType:
 def float_dtype(*operands: TensorBase | Scalar) -> DType:
     """Like ``common_dtype``, with float32 in place of integers and bool."""
     dtype = common_dtype(*operands)
-    return dtype if dtype.is_floating_point else DEFAULT_FLOAT
+    is_whole = dtype.is_integer or dtype.is_bool
+    return DEFAULT_FLOAT if is_whole else dtype
 
 
 def to_node(operand: TensorBase | Scalar, dtype: DType) -> Node:
-    """An operand's node in the given dtype."""
-    if isinstance(operand, TensorBase):
-        return Cast(operand.node, dtype)
-    return constant(operand, dtype)
+    """An operand's node in the given dtype: pairs, if that is complex."""
+    if not isinstance(operand, TensorBase):
+        if dtype.is_complex:
+            return constant_pair(complex(operand), dtype)
+        if isinstance(operand, Size):
+            return Cast(value_of_size(operand), dtype)
+        return constant(operand, dtype)
+    if dtype.is_complex and not operand.dtype.is_complex:
+        return to_pairs(operand.node, dtype)
+    node = operand.real_node
+    if operand.dtype.is_complex and not dtype.is_complex:
+        return are_nonzero(node) if dtype.is_bool else Cast(split(node).real, dtype)
+    return Cast(node, dtypes.part_dtype(dtype))
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
@@ -113,9 +140,9 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     result = [1] * ndim
     for shape in shapes:
         for dim, size in enumerate(shape, ndim - len(shape)):
-            if size == 1 or size == result[dim]:
+            if is_one(size) or same_sizes(size, result[dim]):
                 continue
-            if result[dim] != 1:
+            if not (is_one(result[dim]) or size == result[dim]):
                 _refuse(shapes, dim - ndim)
             result[dim] = size
     return tuple(result)
@@ -146,9 +173,20 @@ def tensors_of(*operands: object) -> list[TensorBase]:
     return [entry for entry in operands if isinstance(entry, TensorBase)]
 
 
-def combine(node: Node, *operands: object) -> Tensor:
-    """Wrap the node of an operation whose operands may be numbers."""
-    return wrap(node, *tensors_of(*operands))
+def combine(node: Node, *operands: object, dtype: DType | None = None) -> Tensor:
+    """Wrap the node of an operation whose operands may be numbers.
+
+    A complex ``dtype`` says that the node holds pairs.
+    """
+    wraps = wrap_pairs if dtype is not None and dtype.is_complex else wrap
+    return wraps(node, *tensors_of(*operands))
+
+
+def combine_parts(found: Pair | Node, *operands: object) -> Tensor:
+    """Wrap what a function of pairs gave: complex numbers, or real ones."""
+    if isinstance(found, Pair):
+        return wrap_pairs(join(found), *tensors_of(*operands))
+    return combine(found, *operands)
 
 
 def normal_dim(dim: int, ndim: int) -> int:
