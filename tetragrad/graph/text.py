@@ -24,6 +24,7 @@ from tetragrad.core.errors import FileFormatError, TetragradError
 from tetragrad.graph import elementwise, host_call, leaves, markers, movement, reduce
 from tetragrad.graph.leaves import Buffer, Constant
 from tetragrad.graph.node import Node, Shape, walk
+from tetragrad.graph.sizes import Bound, Size
 
 _MODULES = (elementwise, host_call, leaves, markers, movement, reduce)
 
@@ -100,6 +101,8 @@ def _is_opaque(value: Any) -> bool:
     """Whether text cannot hold the value, so that it needs a name."""
     if isinstance(value, tuple):
         return any(_is_opaque(entry) for entry in value)
+    if isinstance(value, Size | Bound):
+        return True  # A symbol is what the user made it, not what it is called.
     known = Node | DType | bool | int | float | str | bytes
     return value is not None and not isinstance(value, known)
 

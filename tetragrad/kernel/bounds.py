@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Guard, Indexed
+from tetragrad.kernel.expression import Given, Guard, Indexed
 
 #: Elimination gives up (proves nothing) beyond this many inequalities.
 MAXIMUM_INEQUALITIES = 2000
@@ -159,7 +159,8 @@ def _inequality(form: Affine) -> Inequality:
         return Inequality(form.constant, form.terms)
     total: dict[Variable, int] = {}
     for atom, part in form.terms:
-        variable = _Index(atom.value) if isinstance(atom, Indexed) else atom
+        is_loaded = isinstance(atom, Indexed) and not isinstance(atom, Given)
+        variable = _Index(atom.value) if is_loaded else atom
         total[variable] = total.get(variable, 0) + part
     terms = tuple(entry for entry in total.items() if entry[1])
     return Inequality(form.constant, terms)

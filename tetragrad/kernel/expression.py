@@ -276,6 +276,12 @@ class Indexed(IndexAtom):
         return self.low, self.high
 
 
+class Given(Indexed):
+    """An integer that every launch passes: its limits hold everywhere, unguarded."""
+
+    __slots__ = ()
+
+
 def anything(value: Expression) -> Indexed:
     """An index of which nothing is known yet."""
     return Indexed(value, -(1 << 62), (1 << 62) - 1)
@@ -413,7 +419,7 @@ class _Substitution:
                 return Remainder(form(expression.form), expression.divisor)
             case Indexed():
                 value = rewritten[expression.value]
-                return Indexed(value, expression.low, expression.high)
+                return type(expression)(value, expression.low, expression.high)
         return expression
 
     def load(self, load: Expression) -> Expression:

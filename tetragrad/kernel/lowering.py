@@ -31,6 +31,7 @@ from tetragrad.kernel.affine import ZERO, Affine, SplitAxis, axis_form, of_atom
 from tetragrad.kernel.coordinates import Coordinates, covering_axes, linear, origin
 from tetragrad.kernel.expression import (
     Expression,
+    Given,
     Guard,
     Indexed,
     Literal,
@@ -308,7 +309,7 @@ class _Lowering:
                 inside = low >= 0 and high < atom.divisor * limit
                 if not inside or not self.is_certain(atom.form):
                     return False
-            elif isinstance(atom, Indexed):
+            elif isinstance(atom, Indexed) and not isinstance(atom, Given):
                 return False
         return True
 
@@ -323,7 +324,7 @@ class _Lowering:
         """A size is a position: comparisons with it are guards, and limit loops."""
         slot = self.scalars.setdefault(node, len(self.scalars))
         value = Scalar(slot, node.dtype)
-        index = Indexed(value, node.minimum, node.maximum)
+        index = Given(value, node.minimum, node.maximum)
         return Position(of_atom(index), node.dtype)
 
     def elementwise(

@@ -16,6 +16,7 @@ from tetragrad.kernel.affine import Affine, axis_form, of_atom
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
+    Given,
     Guard,
     Indexed,
     Literal,
@@ -193,9 +194,11 @@ def _take(
 
 def _clamped(target: Affine, size: int) -> Affine:
     """The same form for use in addresses, where the guard's limits hold."""
-    if target.is_pure() or not isinstance(target.terms[0][0], Indexed):
+    if target.is_pure():
         return target
-    ((index, _),) = target.terms
+    index = target.terms[0][0]
+    if not isinstance(index, Indexed) or isinstance(index, Given):
+        return target
     return of_atom(Indexed(index.value, 0, size - 1))
 
 

@@ -117,7 +117,7 @@ class Rewriter:
                 return Remainder(self.form(expression.form), expression.divisor)
             case Indexed():
                 value = self.done[expression.value]
-                return Indexed(value, expression.low, expression.high)
+                return type(expression)(value, expression.low, expression.high)
             case TileLoad():
                 return TileLoad(expression.tile, self.guards(expression.indices))
         return expression
