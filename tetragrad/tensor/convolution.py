@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tetragrad.core.dtypes import accumulation
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.movement import (
@@ -78,7 +79,13 @@ def convolve(
     dilation: Sequence[int],
     groups: int,
 ) -> Node:
-    """Correlate (batch, in, *size) with a weight of (out, in / groups, *kernel)."""
+    """Correlate (batch, in, *size) with a weight of (out, in / groups, *kernel).
+
+    Half-width floats are multiplied in float32 and rounded once, after the sum.
+    """
+    dtype = source.dtype
+    wide = accumulation(dtype)
+    source, weight = ops.Cast(source, wide), ops.Cast(weight, wide)
     batch, channels = source.shape[:2]
     outputs, inputs, *kernel = weight.shape
     spatial = len(kernel)
@@ -97,7 +104,8 @@ def convolve(
     shape = (batch, groups, per_group, *counts, inputs, *kernel)
     product = ops.Mul(broadcast_to(source, shape), broadcast_to(weight, shape))
     dims = tuple(range(3 + spatial, len(shape)))
-    return Reshape(Sum(product, dims), (batch, outputs, *counts))
+    total = ops.Cast(Sum(product, dims), dtype)
+    return Reshape(total, (batch, outputs, *counts))
 
 
 def transposed_convolve(
@@ -109,7 +117,13 @@ def transposed_convolve(
     dilation: Sequence[int],
     groups: int,
 ) -> Node:
-    """The adjoint of ``convolve``, for a weight of (in, out / groups, *kernel)."""
+    """The adjoint of ``convolve``, for a weight of (in, out / groups, *kernel).
+
+    Half-width floats are multiplied and folded in float32, and rounded once.
+    """
+    dtype = source.dtype
+    wide = accumulation(dtype)
+    source, weight = ops.Cast(source, wide), ops.Cast(weight, wide)
     batch, channels, *counts = source.shape
     per_group, *kernel = weight.shape[1:]
     inputs = channels // groups
@@ -137,7 +151,7 @@ def transposed_convolve(
     bounds += [
         (edge, size - edge) for edge, size in zip(padding, node.shape[2:], strict=True)
     ]
-    return Shrink(node, tuple(bounds))
+    return ops.Cast(Shrink(node, tuple(bounds)), dtype)
 
 
 def _same_padding(

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tetragrad.core.dtypes import accumulation
 from tetragrad.core.errors import ShapeError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
@@ -162,8 +163,13 @@ def _check_sizes(equation: str, terms: list[Term]) -> None:
 
 
 def contract(terms: list[Term], output: tuple[str, ...]) -> Node:
-    """Multiply two terms at a time, the pair with the smallest result first."""
-    terms = list(terms)
+    """Multiply two terms at a time, the pair with the smallest result first.
+
+    Half-width floats are multiplied in float32 and rounded once, after the last sum.
+    """
+    dtype = terms[0].node.dtype
+    wide = accumulation(dtype)
+    terms = [Term(ops.Cast(term.node, wide), term.labels) for term in terms]
     while len(terms) > 1:
         pairs = [
             (first, second)
@@ -177,7 +183,7 @@ def contract(terms: list[Term], output: tuple[str, ...]) -> Node:
         terms = [term for place, term in enumerate(terms) if place not in best]
         terms.append(joined)
     last = terms[0].summed(set(output))
-    return last.spread(output)
+    return ops.Cast(last.spread(output), dtype)
 
 
 def _needed_beside(
