@@ -93,7 +93,7 @@ def optimizer_step(library: Any, model: Any) -> Step:
     random = np.random.default_rng(1)
     for parameter in parameters:
         values = random.standard_normal(parameter.shape, dtype=np.float32)
-        parameter.grad = library.from_numpy(values)
+        parameter.grad = library.tensor(values)
 
     def step() -> Any:
         optimizer.step()
@@ -134,8 +134,8 @@ def many_tensors(library: Any) -> Any:
     holder = library.nn.Module()
     for number, shape in enumerate(many_shapes()):
         values = random.standard_normal(shape, dtype=np.float32)
-        tensor = library.from_numpy(values)
-        setattr(holder, f"tensor{number}", library.nn.Parameter(tensor))
+        parameter = library.nn.Parameter(library.tensor(values))
+        setattr(holder, f"tensor{number}", parameter)
     return holder
 
 
