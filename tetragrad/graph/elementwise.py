@@ -16,7 +16,7 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, ShapeError
-from tetragrad.graph.leaves import Constant, constant
+from tetragrad.graph.leaves import Constant, constant, number
 from tetragrad.graph.movement import Expand, Reshape, broadcast_to
 from tetragrad.graph.node import Node, Shape
 
@@ -131,7 +131,7 @@ def is_constant(node: Node, value: float) -> bool:
 
 def full_like(node: Node, value: float) -> Node:
     """A constant with the shape and dtype of ``node``."""
-    return broadcast_to(constant(value, node.dtype), node.shape)
+    return broadcast_to(number(value, node.dtype), node.shape)
 
 
 # --- unary ---------------------------------------------------------------------

@@ -115,6 +115,16 @@ def value_of_size(size: Size) -> SizeValue:
     return SizeValue(int(size), size.minimum, size.maximum, size.form)
 
 
+def number(value: Any, dtype: DType) -> Node:
+    """The node of a number that may be a symbolic size."""
+    if isinstance(value, Size):
+        # The class of casts is defined in terms of leaves, so it is imported late.
+        from tetragrad.graph.elementwise import Cast
+
+        return Cast(value_of_size(value), dtype)
+    return constant(value, dtype)
+
+
 def is_structural(value: Any, dtype: DType) -> bool:
     """0, ±1, ±inf, NaN and all integers: values that change what a kernel is."""
     if not dtype.is_floating_point:

@@ -15,7 +15,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, IndexingError, ShapeError
 from tetragrad.graph.elementwise import Cast
-from tetragrad.graph.leaves import constant, value_of_size
+from tetragrad.graph.leaves import number
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape
 from tetragrad.graph.sizes import Size, is_one, same_sizes
@@ -119,9 +119,7 @@ def to_node(operand: TensorBase | Scalar, dtype: DType) -> Node:
     if not isinstance(operand, TensorBase):
         if dtype.is_complex:
             return constant_pair(complex(operand), dtype)
-        if isinstance(operand, Size):
-            return Cast(value_of_size(operand), dtype)
-        return constant(operand, dtype)
+        return number(operand, dtype)
     if dtype.is_complex and not operand.dtype.is_complex:
         return to_pairs(operand.node, dtype)
     node = operand.real_node
