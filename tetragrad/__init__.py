@@ -16,6 +16,8 @@ from tetragrad.core.dtypes import (
 )
 from tetragrad.core.dtypes import (
     bfloat16,
+    complex64,
+    complex128,
     float8_e4m3fn,
     float8_e5m2,
     float16,
@@ -44,8 +46,15 @@ from tetragrad.core.errors import (
 )
 from tetragrad.jit import jit
 from tetragrad.tensor import operations
+from tetragrad.tensor.linalg import operations as _matrix_operations
 from tetragrad.tensor.arithmetic import where
 from tetragrad.tensor.autograd import Function, checkpoint, grad
+from tetragrad.tensor.complex_numbers import (
+    complex,
+    polar,
+    view_as_complex,
+    view_as_real,
+)
 from tetragrad.tensor.creation import as_tensor, from_numpy, tensor
 from tetragrad.tensor.devices import get_num_threads, set_num_threads
 from tetragrad.tensor.einsum import einsum, kron, tensordot
@@ -65,6 +74,7 @@ from tetragrad.tensor.modes import (
     no_grad,
     set_grad_enabled,
 )
+from tetragrad.tensor.linalg.operations import *  # noqa: F403 (a list, see there)
 from tetragrad.tensor.movement import broadcast_tensors
 from tetragrad.tensor.operations import *  # noqa: F403 (an explicit list, see there)
 from tetragrad.tensor.promotion import broadcast_shapes
@@ -77,13 +87,15 @@ __version__ = "0.1.0"
 float = float32
 double = float64
 half = float16
+cfloat = complex64
+cdouble = complex128
 int = int32
 long = int64
 short = int16
 concat = concatenate = cat
 
 #: Packages that are imported when they are first used.
-_PACKAGES = frozenset(["data", "nn", "optim", "random", "state"])
+_PACKAGES = frozenset(["data", "linalg", "nn", "optim", "random", "state"])
 
 
 def __getattr__(name: str) -> Any:
@@ -96,6 +108,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     *operations.__all__,
+    *_matrix_operations.__all__,
     "CaptureError",
     "DTypeError",
     "DeviceError",
@@ -113,7 +126,12 @@ __all__ = [
     "broadcast_shapes",
     "broadcast_tensors",
     "cat",
+    "cdouble",
+    "cfloat",
     "checkpoint",
+    "complex",
+    "complex64",
+    "complex128",
     "concat",
     "concatenate",
     "double",
@@ -144,6 +162,7 @@ __all__ = [
     "manual_seed",
     "meshgrid",
     "no_grad",
+    "polar",
     "pow",
     "set_grad_enabled",
     "set_num_threads",
@@ -155,6 +174,8 @@ __all__ = [
     "uint32",
     "uint64",
     "uint8",
+    "view_as_complex",
+    "view_as_real",
     "vstack",
     "where",
 ]

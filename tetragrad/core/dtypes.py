@@ -131,13 +131,31 @@ def from_numpy(numpy_dtype: object) -> DType:
 
 
 def check_real(dtype: DType) -> DType:
-    """The dtype, unless it is one of complex numbers, which tensors cannot hold yet."""
+    """The dtype, unless it is one of complex numbers, which no node of a graph has."""
     if dtype.is_complex:
         raise UnsupportedError(
-            f"a tensor of {dtype}; complex numbers are not built yet",
-            hint="keep the real and the imaginary part apart, in a last dimension of 2",
+            f"a node of {dtype}: graphs hold real numbers only",
+            hint="a complex tensor's node is real, with a last dimension of 2",
         )
     return dtype
+
+
+def part_dtype(dtype: DType) -> DType:
+    """The dtype of the real and the imaginary part; a real dtype is its own.
+
+    >>> part_dtype(complex64)
+    float32
+    """
+    return {complex64: float32, complex128: float64}.get(dtype, dtype)
+
+
+def complex_dtype(dtype: DType) -> DType:
+    """The dtype of complex numbers with parts at least as precise as ``dtype``.
+
+    >>> complex_dtype(float64)
+    complex128
+    """
+    return complex128 if dtype in (float64, complex128) else complex64
 
 
 def to_dtype(value: object) -> DType:

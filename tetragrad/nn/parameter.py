@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.storage import Collected, Moved, Stopped
+from tetragrad.tensor.storage import Collected, Moved, Read, Stopped
 
 
 class Parameter(Tensor):
@@ -40,7 +40,8 @@ def replace_value(tensor: Tensor, value: Tensor) -> None:
     The handle stays the same object, so an optimiser or a tied layer that holds it
     sees the new value.
     """
-    steps: list[Any] = [step for step in value.steps if isinstance(step, Moved)]
+    shown = Moved | Read
+    steps: list[Any] = [step for step in value.steps if isinstance(step, shown)]
     if tensor.requires_grad:
         keys = [step for step in tensor.steps if isinstance(step, Collected)]
         steps += [Stopped(), keys[-1]]

@@ -11,16 +11,19 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.movement import Reshape
 from tetragrad.graph.node import Node
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.gradient_rules import with_zero_gradient
 from tetragrad.tensor.movement import MovementMethods
+from tetragrad.tensor.pairs import form_of, split
 from tetragrad.tensor.promotion import (
     Operand,
     Scalar,
     align,
     broadcast_nodes,
     combine,
+    combine_parts,
     common_dtype,
     float_dtype,
     is_operand,
@@ -55,7 +58,11 @@ def binary(
 ) -> Tensor:
     """Apply an op after promotion (or conversion to ``dtype``) and broadcasting."""
     left, right = to_operand(lhs), to_operand(rhs)
+    dtype = dtype or common_dtype(left, right)
     nodes = align(left, right, dtype=dtype)
+    if dtype.is_complex:
+        found = form_of(op)(*map(split, nodes))
+        return combine_parts(found, left, right)
     return combine(op(*nodes), left, right)
 
 
@@ -76,6 +83,11 @@ def subtract_nodes(lhs: Node, rhs: Node) -> Node:
             "subtraction of bools", hint="use ^ or logical_xor(), or convert to int"
         )
     return ops.Sub(lhs, rhs)
+
+
+def differ_nodes(lhs: Node, rhs: Node) -> Node:
+    """Where the elements are not equal; NaN differs from everything."""
+    return ops.Not(ops.Eq(lhs, rhs))
 
 
 def minimum_nodes(lhs: Node, rhs: Node) -> Node:
@@ -232,7 +244,7 @@ class ArithmeticMethods(MovementMethods):
         """
         if self.dtype.is_bool:
             raise DTypeError("negation of bools", hint="use ~ or logical_not()")
-        return self.result(ops.Neg(self.node))
+        return self.alike(ops.Neg(self.real_node))
 
     subtract = sub
     multiply = mul
@@ -256,7 +268,7 @@ class ArithmeticMethods(MovementMethods):
 
     def ne(self, other: Operand) -> Tensor:
         """Where the elements differ."""
-        return binary(lambda lhs, rhs: ops.Not(ops.Eq(lhs, rhs)), self, other)
+        return binary(differ_nodes, self, other)
 
     def lt(self, other: Operand) -> Tensor:
         """Where self is less than other.
@@ -292,19 +304,19 @@ class ArithmeticMethods(MovementMethods):
         >>> Tensor([0, 2]).logical_not()
         tensor([ True, False])
         """
-        return self.result(ops.Not(ops.Cast(self.node, dtypes.bool_)))
+        return self.result(ops.Not(to_node(self, dtypes.bool_)))
 
     def logical_and(self, other: Operand) -> Tensor:
         """Where both elements are nonzero."""
-        return binary(_of_truth(ops.And), self, other)
+        return binary(ops.And, *_truths(self, other))
 
     def logical_or(self, other: Operand) -> Tensor:
         """Where at least one element is nonzero."""
-        return binary(_of_truth(ops.Or), self, other)
+        return binary(ops.Or, *_truths(self, other))
 
     def logical_xor(self, other: Operand) -> Tensor:
         """Where exactly one element is nonzero."""
-        return binary(_of_truth(ops.Xor), self, other)
+        return binary(ops.Xor, *_truths(self, other))
 
     def bitwise_not(self) -> Tensor:
         """All bits inverted; of bools, the logical not.
@@ -375,9 +387,9 @@ class ArithmeticMethods(MovementMethods):
         tensor([0, 2])
         """
         value_node = to_node(to_operand(value), self.dtype)
-        mask_only = to_node(mask, dtypes.bool_)
-        mask_node, own, filled = broadcast_nodes(mask_only, self.node, value_node)
-        return combine(ops.Where(mask_node, filled, own), self, value)
+        mask_only = _mask_for(self.dtype, to_node(mask, dtypes.bool_))
+        nodes = broadcast_nodes(mask_only, value_node, self.real_node)
+        return combine(ops.Where(*nodes), self, value, dtype=self.dtype)
 
     # --- in place ---------------------------------------------------------------------
 
@@ -469,13 +481,10 @@ def _not_above(lhs: Node, rhs: Node) -> Node:
     return ops.Not(ops.Lt(rhs, lhs))
 
 
-def _of_truth(op: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:
-    """An op on whether its operands are nonzero."""
-
-    def apply(lhs: Node, rhs: Node) -> Node:
-        return op(ops.Cast(lhs, dtypes.bool_), ops.Cast(rhs, dtypes.bool_))
-
-    return apply
+def _truths(*operands: Any) -> list[Tensor]:
+    """Whether the operands are nonzero."""
+    found = [to_operand(entry) for entry in operands]
+    return [combine(to_node(entry, dtypes.bool_), entry) for entry in found]
 
 
 def _ignore_nan(op: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:
@@ -505,7 +514,13 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         )
     if_true, if_false = to_operand(input), to_operand(other)
     dtype = common_dtype(if_true, if_false)
-    nodes = broadcast_nodes(
-        condition.node, to_node(if_true, dtype), to_node(if_false, dtype)
-    )
-    return combine(ops.Where(*nodes), condition, if_true, if_false)
+    mask = _mask_for(dtype, condition.node)
+    nodes = broadcast_nodes(mask, to_node(if_true, dtype), to_node(if_false, dtype))
+    return combine(ops.Where(*nodes), condition, if_true, if_false, dtype=dtype)
+
+
+def _mask_for(dtype: DType, condition: Node) -> Node:
+    """A condition that chooses elements of a dtype: both parts of a complex one."""
+    if not dtype.is_complex:
+        return condition
+    return Reshape(condition, (*condition.shape, 1))

@@ -21,10 +21,12 @@ from tetragrad.tensor.base import (
     outstanding,
     reverse_passes,
     wrap,
+    wrap_pairs,
 )
 from tetragrad.tensor.modes import enable_grad, no_grad
+from tetragrad.tensor.pairs import to_pairs
 from tetragrad.tensor.randomness import default_generator
-from tetragrad.tensor.storage import Hooked
+from tetragrad.tensor.storage import AS_COMPLEX, Hooked
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -52,12 +54,12 @@ def backward(
     >>> x.grad
     tensor([2., 4.])
     """
-    output = self.node
+    output = self.real_node
     upstream = _upstream(self, gradient)
     reachable = walk([output], stop=_hides_gradients)
     variables = [node for node in reachable if isinstance(node, Variable)]
     if inputs is not None:
-        wanted = {entry.node for entry in inputs}
+        wanted = {entry.real_node for entry in inputs}
         variables = [node for node in variables if node in wanted]
     found = gradients({output: upstream}, variables)
     given = []
@@ -90,14 +92,21 @@ def _upstream(output: TensorBase, gradient: TensorBase | None) -> Node:
             "requires a gradient",
             hint="set requires_grad=True on the inputs, outside of no_grad()",
         )
-    node = output.node
+    node = output.real_node
     if gradient is not None:
-        if gradient.shape != node.shape:
+        if gradient.shape != output.shape:
             raise ShapeError(
                 f"backward(): the gradient has shape {gradient.shape}, "
-                f"the tensor {node.shape}"
+                f"the tensor {output.shape}"
             )
-        return gradient.node
+        if output.dtype.is_complex and not gradient.dtype.is_complex:
+            return to_pairs(gradient.node, output.dtype)
+        return gradient.real_node
+    if output.dtype.is_complex:
+        raise GradientError(
+            f"backward() from a tensor of {output.dtype}: a loss is a real number",
+            hint="take x.abs() or x.real of it, or pass backward(gradient)",
+        )
     if node.numel != 1:
         raise GradientError(
             f"backward() from shape {node.shape}: which of its {node.numel} "
@@ -110,15 +119,17 @@ def _upstream(output: TensorBase, gradient: TensorBase | None) -> Node:
 def _accumulate(collector: TensorBase, node: Node, create_graph: bool) -> None:
     known = collector.grad
     if known is not None:
-        node = Add(known.node, node)
-    collector.grad = _gradient_tensor(node, create_graph)
+        node = Add(known.real_node, node)
+    collector.grad = _gradient_tensor(node, create_graph, collector)
 
 
-def _gradient_tensor(node: Node, create_graph: bool) -> Tensor:
+def _gradient_tensor(node: Node, create_graph: bool, of: TensorBase) -> Tensor:
+    """A gradient of a tensor: complex, if the tensor is."""
     cls = TensorBase.tensor_class
-    if create_graph:
-        return cls.from_node(node, tracked=True)
-    return cls.from_node(Detached(node))
+    made = cls.from_node(node if create_graph else Detached(node), tracked=create_graph)
+    if of.dtype.is_complex:
+        made.steps = (AS_COMPLEX,)
+    return made
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -148,19 +159,20 @@ def grad(
     starts: dict[Node, Node] = {}
     for output, upstream in zip(results, given, strict=True):
         start = _upstream(output, upstream)
-        known = starts.get(output.node)
-        starts[output.node] = start if known is None else Add(known, start)
-    found = gradients(starts, [target.node for target in targets])
+        known = starts.get(output.real_node)
+        starts[output.real_node] = start if known is None else Add(known, start)
+    found = gradients(starts, [target.real_node for target in targets])
     parts: list[Tensor | None] = []
     for position, target in enumerate(targets):
-        node = found.get(target.node)
+        node = found.get(target.real_node)
         if node is None and not allow_unused:
             raise GradientError(
                 f"grad(): the outputs do not depend on input {position} "
                 f"of shape {target.shape}",
                 hint="pass allow_unused=True to get None for it",
             )
-        parts.append(None if node is None else _gradient_tensor(node, create_graph))
+        made = None if node is None else _gradient_tensor(node, create_graph, target)
+        parts.append(made)
     return tuple(parts)
 
 
@@ -237,26 +249,25 @@ def _with_rule(
     """One output of a function, with its share of the user's gradient."""
     output = outputs[position]
     tensors = [entry for entry in args if isinstance(entry, TensorBase)]
-    if not output.dtype.is_floating_point:
+    if not (output.dtype.is_floating_point or output.dtype.is_complex):
         return output
 
     def rule(upstream: Node) -> tuple[Node | None, ...]:
         # A gradient is linear in the upstream ones: the others count as zero here.
         received = [
-            _gradient_tensor(upstream, True) if index == position else _zeros(entry)
+            _gradient_tensor(upstream, True, entry)
+            if index == position
+            else entry.zeros_like()
             for index, entry in enumerate(outputs)
         ]
         with enable_grad():
             given = function.backward(context, *received)
         return _input_gradients(function, args, given)
 
-    inputs = tuple(entry.node for entry in tensors)
-    return wrap(CustomGradient(Detached(output.node), rule, inputs), *tensors)
-
-
-def _zeros(tensor: TensorBase) -> Any:
-    zero = broadcast_to(constant(0, tensor.dtype), tensor.shape)
-    return TensorBase.tensor_class.from_node(zero)
+    inputs = tuple(entry.real_node for entry in tensors)
+    node = CustomGradient(Detached(output.real_node), rule, inputs)
+    wraps = wrap_pairs if output.dtype.is_complex else wrap
+    return wraps(node, *tensors)
 
 
 def _input_gradients(
@@ -279,8 +290,15 @@ def _input_gradients(
                 f"{function.__name__}.backward returned a gradient of shape "
                 f"{value.shape} for an argument of shape {argument.shape}"
             )
-        nodes.append(None if value is None else cast(Node, value.node))
+        nodes.append(None if value is None else _fitted(value, argument))
     return tuple(nodes)
+
+
+def _fitted(gradient: Any, argument: TensorBase) -> Node:
+    """The node of a gradient for this argument: pairs, if that is complex."""
+    if argument.dtype.is_complex and not gradient.dtype.is_complex:
+        return to_pairs(gradient.node, argument.dtype)
+    return cast(Node, gradient.real_node)
 
 
 class HookHandle:
@@ -315,8 +333,8 @@ def register_hook(self: TensorBase, hook: Callable[[Any], Any]) -> HookHandle:
 
     def rule(upstream: Node) -> tuple[Node]:
         with enable_grad():
-            replaced = hook(_gradient_tensor(upstream, True))
-        return (upstream if replaced is None else replaced.node,)
+            replaced = hook(_gradient_tensor(upstream, True, self))
+        return (upstream if replaced is None else _fitted(replaced, self),)
 
     step = Hooked(rule)
     self.steps = (*self.steps, step)
@@ -347,8 +365,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not output.requires_grad:
         return output
     tensors = [entry for entry in args if isinstance(entry, TensorBase)]
-    given = [entry.node for entry in tensors]
-    hidden = _hidden_inputs(output.node, given)
+    given = [entry.real_node for entry in tensors]
+    hidden = _hidden_inputs(output.real_node, given)
 
     def rule(upstream: Node) -> tuple[Node | None, ...]:
         # New variables in place of the inputs make this another graph, so that
@@ -365,12 +383,12 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
                 again = function(*inputs, **kwargs)
         finally:
             random_state.value = drawn_after
-        targets = [entry.node for entry in fresh] + hidden
-        found = gradients({again.node: upstream}, targets)
+        targets = [entry.real_node for entry in fresh] + hidden
+        found = gradients({again.real_node: upstream}, targets)
         return tuple(found.get(node) for node in targets)
 
-    node = CustomGradient(Detached(output.node), rule, (*given, *hidden))
-    return wrap(node, output)
+    node = CustomGradient(Detached(output.real_node), rule, (*given, *hidden))
+    return output.alike(node)
 
 
 def _hidden_inputs(output: Node, given: Sequence[Node]) -> list[Node]:

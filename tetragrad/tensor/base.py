@@ -17,8 +17,13 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import numpy as np
 
-from tetragrad.core.dtypes import DType
-from tetragrad.core.errors import DTypeError, GradientError, ShapeError
+from tetragrad.core.dtypes import DType, complex_dtype, part_dtype
+from tetragrad.core.errors import (
+    DTypeError,
+    GradientError,
+    ShapeError,
+    UnsupportedError,
+)
 from tetragrad.core.settings import settings
 from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
@@ -29,7 +34,9 @@ from tetragrad.graph.markers import Detached
 from tetragrad.graph.movement import Movement
 from tetragrad.graph.node import Node, Shape, interned_count, walk
 from tetragrad.tensor.modes import is_grad_enabled
+from tetragrad.tensor.pairs import beside_pairs, to_pairs
 from tetragrad.tensor.storage import (
+    AS_COMPLEX,
     Collected,
     Moved,
     SharedStorage,
@@ -37,6 +44,7 @@ from tetragrad.tensor.storage import (
     Storage,
     StorageSet,
     View,
+    shows_complex,
     waiting,
 )
 
@@ -116,7 +124,20 @@ class TensorBase:
 
     @property
     def node(self) -> Node:
-        """The current value in the graph."""
+        """The current value in the graph, of real numbers.
+
+        What reads it does not know of complex numbers, so it gets none.
+        """
+        if self.steps and shows_complex(self.steps):
+            raise UnsupportedError(
+                f"this operation on a tensor of {self.dtype}",
+                hint="it is defined for real numbers; take x.real, x.imag or x.abs()",
+            )
+        return self.storage.read(self.steps)
+
+    @property
+    def real_node(self) -> Node:
+        """The current value in the graph; complex numbers are pairs in a last dim."""
         return self.storage.read(self.steps)
 
     @property
@@ -126,7 +147,8 @@ class TensorBase:
         >>> Tensor([[1, 2, 3]]).shape
         (1, 3)
         """
-        return self.node.shape
+        shape = self.real_node.shape
+        return shape[:-1] if self.steps and shows_complex(self.steps) else shape
 
     @property
     def dtype(self) -> DType:
@@ -135,7 +157,8 @@ class TensorBase:
         >>> Tensor([1.5]).dtype
         float32
         """
-        return self.storage.value.dtype
+        dtype = self.storage.value.dtype
+        return complex_dtype(dtype) if shows_complex(self.steps) else dtype
 
     @property
     def device(self) -> str:
@@ -163,14 +186,27 @@ class TensorBase:
         """Wrap the node of an operation on ``self`` and ``inputs``."""
         return wrap(node, self, *inputs)
 
+    def alike(self, node: Node) -> Tensor:
+        """Wrap the node of an operation on ``real_node`` that keeps pairs together."""
+        return (wrap_pairs if self.dtype.is_complex else wrap)(node, self)
+
     def moved(self, movement: type[Movement], *arguments: Any) -> Tensor:
         """A view of this tensor through one movement; it shares the storage."""
+        if self.dtype.is_complex:
+            arguments = beside_pairs(movement, arguments, self.shape)
         step = Moved(movement, arguments)
-        step.apply(self.node)  # Raises here, at the user's line, if it does not fit.
+        # Raises here, at the user's line, if it does not fit.
+        step.apply(self.real_node)
         steps: View = (*self.steps, step)
         if self.requires_grad and not is_grad_enabled():
             steps = (*steps, Stopped())
         return self.tensor_class._handle(self.storage, steps)
+
+    def copied(self, movement: type[Movement], *arguments: Any) -> Tensor:
+        """The elements moved, in a storage of their own."""
+        if self.dtype.is_complex:
+            arguments = beside_pairs(movement, arguments, self.shape)
+        return self.alike(movement(self.real_node, *arguments))
 
     def write(self, new: TensorBase) -> Self:
         """Replace the value in place, for this tensor and everything that shares it.
@@ -187,27 +223,30 @@ class TensorBase:
                 hint="wrap the change in `with tetragrad.no_grad():`",
             )
         tracked = recording and new.requires_grad
-        node = self._fit(new.node)
+        node = self._fit(new)
         self.storage.write(self.steps, node if tracked else Detached(node))
         self.storage.tracked = self.storage.tracked or tracked
         outstanding.add(self.storage)
         _relieve(self)
         return self
 
-    def _fit(self, node: Node) -> Node:
+    def _fit(self, new: TensorBase) -> Node:
         """A new value in this tensor's dtype, or an error at the user's line."""
-        if node.shape != self.shape:
+        if new.shape != self.shape:
             raise ShapeError(
-                f"an in-place operation on shape {self.shape} gave {node.shape}",
+                f"an in-place operation on shape {self.shape} gave {new.shape}",
                 hint="in place the shape stays; write x = ... for a new tensor",
             )
-        if node.dtype.kind > self.dtype.kind and not _both_integers(node, self):
+        both_integers = new.dtype.is_integer and self.dtype.is_integer
+        if new.dtype.kind > self.dtype.kind and not both_integers:
             raise DTypeError(
-                f"an in-place operation on {self.dtype} gave {node.dtype}, which "
+                f"an in-place operation on {self.dtype} gave {new.dtype}, which "
                 f"{self.dtype} cannot hold",
                 hint="convert the tensor first, for example x = x.float()",
             )
-        return Cast(node, self.dtype)
+        if self.dtype.is_complex and not new.dtype.is_complex:
+            return to_pairs(new.node, self.dtype)
+        return Cast(new.real_node, part_dtype(self.dtype))
 
     def _shows_leaf(self) -> bool:
         return self.requires_grad and any(
@@ -234,7 +273,10 @@ class TensorBase:
             if isinstance(step, Moved):
                 node = step.movement.build((node, *step.arguments))
                 array = cast(Movement, node).move(array)
-        return array.copy()
+        if not self.dtype.is_complex:
+            return array.copy()
+        whole = np.ascontiguousarray(array).view(self.dtype.numpy)
+        return whole.reshape(array.shape[:-1]).copy()
 
     # --- gradients --------------------------------------------------------------------
 
@@ -273,7 +315,7 @@ class TensorBase:
                 )
             self.detach_()
             return self
-        if not self.dtype.is_floating_point:
+        if not (self.dtype.is_floating_point or self.dtype.is_complex):
             raise GradientError(
                 f"only floating-point tensors have gradients, not {self.dtype}",
                 hint="convert it first: x.float().requires_grad_()",
@@ -315,10 +357,6 @@ class TensorBase:
         return self
 
 
-def _both_integers(node: Node, tensor: TensorBase) -> bool:
-    return node.dtype.is_integer and tensor.dtype.is_integer
-
-
 def wrap(node: Node, *inputs: TensorBase) -> Tensor:
     """A new tensor for the node of an operation on these inputs."""
     depends = node.dtype.is_floating_point and any(
@@ -331,6 +369,13 @@ def wrap(node: Node, *inputs: TensorBase) -> Tensor:
     if any(isinstance(entry.storage, SharedStorage) for entry in inputs):
         realize_tensors([result])
     _relieve(result)
+    return result
+
+
+def wrap_pairs(node: Node, *inputs: TensorBase) -> Tensor:
+    """A new complex tensor for a node of pairs along the last dimension."""
+    result = wrap(node, *inputs)
+    result.steps = (AS_COMPLEX,)
     return result
 
 

@@ -14,14 +14,20 @@ from tetragrad.core.errors import (
     ShapeError,
     TetragradError,
 )
-from tetragrad.graph.elementwise import Bitcast, Cast
+from tetragrad.graph.elementwise import Bitcast
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.transfer import Transfer
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import CreationMethods
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.display import describe
-from tetragrad.tensor.promotion import Operand, Scalar, to_node, to_operand
+from tetragrad.tensor.promotion import (
+    Operand,
+    Scalar,
+    combine,
+    to_node,
+    to_operand,
+)
 from tetragrad.tensor.reductions import ReductionMethods
 
 if TYPE_CHECKING:
@@ -47,7 +53,7 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         wanted = to_dtype(dtype)
         if wanted is self.dtype:
             return self
-        return self.result(Cast(self.node, wanted))
+        return combine(to_node(self, wanted), self, dtype=wanted)
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
         """The tensor in another dtype or on another device, or like another tensor.
@@ -64,7 +70,7 @@ class ConversionMethods(ReductionMethods, CreationMethods):
                 dtype = argument
         moved: Any = self
         if device is not None and device_name(device) != self.device:
-            moved = self.result(Transfer(self.node, device_name(device)))
+            moved = self.alike(Transfer(self.real_node, device_name(device)))
         return moved if dtype is None else moved.type(dtype)
 
     def cpu(self) -> Tensor:
@@ -82,6 +88,14 @@ class ConversionMethods(ReductionMethods, CreationMethods):
     def double(self) -> Tensor:
         """The tensor in float64."""
         return self.to(dtypes.float64)
+
+    def cfloat(self) -> Tensor:
+        """The tensor in complex64."""
+        return self.to(dtypes.complex64)
+
+    def cdouble(self) -> Tensor:
+        """The tensor in complex128."""
+        return self.to(dtypes.complex128)
 
     def half(self) -> Tensor:
         """The tensor in float16."""
@@ -145,24 +159,18 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         >>> x
         tensor([1.])
         """
-        return self.result(self.node)
+        return self.alike(self.real_node)
 
     def copy_(self, source: Any) -> Self:
         """Replace the elements by those of ``source``, which is broadcast."""
         operand = to_operand(source)
-        node = broadcast_to(to_node(operand, self.dtype), self.shape)
+        pairs = (2,) if self.dtype.is_complex else ()
+        node = broadcast_to(to_node(operand, self.dtype), (*self.shape, *pairs))
         if isinstance(operand, TensorBase) and operand.device != self.device:
             node = Transfer(node, self.device)
-        inputs = [operand] if isinstance(operand, TensorBase) else []
-        return self.write(self.result_of(node, inputs))
+        return self.write(combine(node, operand, dtype=self.dtype))
 
     assign = copy_
-
-    def result_of(self, node: Any, inputs: list[TensorBase]) -> TensorBase:
-        """Wrap a node that depends on these inputs, but not on self."""
-        if not inputs:
-            return self.tensor_class.from_node(node)
-        return inputs[0].result(node)
 
     def fill_(self, value: Operand) -> Self:
         """Replace every element by one value.
@@ -205,7 +213,7 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         """
         from tetragrad.engine.explain import explain
 
-        return explain(self.node, level)
+        return explain(self.real_node, level)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         array = self.numpy()
@@ -299,7 +307,7 @@ class ConversionMethods(ReductionMethods, CreationMethods):
 
 _PLAIN = frozenset(
     "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 "
-    "float16 float32 float64".split()
+    "float16 float32 float64 complex64 complex128".split()
 )
 
 

@@ -21,11 +21,17 @@ from tetragrad.graph.leaves import Iota, constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.graph.transfer import Transfer
-from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.base import TensorBase, wrap_pairs
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.movement import sizes_of
-from tetragrad.tensor.promotion import DEFAULT_FLOAT, Scalar, to_operand
-from tetragrad.tensor.storage import SharedStorage
+from tetragrad.tensor.promotion import (
+    DEFAULT_FLOAT,
+    PYTHON_DTYPES,
+    Scalar,
+    to_node,
+    to_operand,
+)
+from tetragrad.tensor.storage import AS_COMPLEX, SharedStorage
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -37,9 +43,17 @@ def new(
     """Wrap a node without sources, as the user's options say."""
     if device is not None:
         node = Transfer(node, device_name(device))
-    if dtype is not None:
-        node = ops.Cast(node, to_dtype(dtype))
     made = TensorBase.tensor_class.from_node(node)
+    if dtype is not None:
+        made = made.type(dtype)
+    return made.requires_grad_() if requires_grad else made
+
+
+def new_pairs(node: Node, device: Any, requires_grad: bool) -> Tensor:
+    """Wrap a node of pairs without sources, as the user's options say."""
+    if device is not None:
+        node = Transfer(node, device_name(device))
+    made = wrap_pairs(node)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -52,11 +66,23 @@ def array_of(data: Any, dtype: DType | None) -> np.ndarray:
         if dtype is None and _is_python_float(array, data):
             return array.astype(np.float32)
     # Raises for text, dates and the like.
-    dtypes.check_real(dtypes.from_numpy(array.dtype))
-    if dtype is None:
+    own = dtypes.from_numpy(array.dtype)
+    if dtype is None and own is dtypes.complex128 and not _holds_arrays(data):
+        dtype = dtypes.complex64
+    if dtype is None or dtype is own:
         return array
-    dtypes.check_real(dtype)
+    if dtype.is_complex:
+        return array.astype(dtype.numpy)
+    if own.is_complex and not dtype.is_bool:
+        array = array.real
     return ops.cast_array(array, dtype)
+
+
+def as_pairs(array: np.ndarray) -> np.ndarray:
+    """An array of complex numbers as real ones, sharing its memory if it has no gaps."""
+    part = dtypes.part_dtype(dtypes.from_numpy(array.dtype)).numpy
+    whole = np.ascontiguousarray(array).reshape(-1).view(part)
+    return whole.reshape(*array.shape, 2)
 
 
 def _nested_array(data: Any) -> np.ndarray:
@@ -145,11 +171,15 @@ def from_numpy(array: np.ndarray) -> Tensor:
         raise DTypeError(
             f"from_numpy() of {type(array).__name__}", hint="use tetragrad.tensor()"
         )
-    dtypes.check_real(dtypes.from_numpy(array.dtype))
+    dtype = dtypes.from_numpy(array.dtype)
     can_share = array.flags.c_contiguous and array.flags.writeable and array.size
     if not (can_share and array.dtype.isnative):
         return TensorBase.tensor_class(array)
-    return TensorBase.tensor_class._handle(SharedStorage(array, device_name(None)), ())
+    elements, steps = (
+        (as_pairs(array), (AS_COMPLEX,)) if dtype.is_complex else (array, ())
+    )
+    storage = SharedStorage(elements, device_name(None))
+    return TensorBase.tensor_class._handle(storage, steps)
 
 
 class CreationMethods(TensorBase):
@@ -173,14 +203,15 @@ class CreationMethods(TensorBase):
         """
         value = to_operand(fill_value)
         if isinstance(value, TensorBase):
-            node: Node = value.node
+            wanted = value.dtype if dtype is None else to_dtype(dtype)
         else:
-            kinds = {bool: dtypes.bool_, int: dtypes.int64, float: DEFAULT_FLOAT}
-            wanted = kinds[type(value)] if dtype is None else to_dtype(dtype)
-            node = constant(value, wanted)
+            wanted = PYTHON_DTYPES[type(value)] if dtype is None else to_dtype(dtype)
+        node = to_node(value, wanted)
         sizes = sizes_of([size] if isinstance(size, int) else size)
         _check_sizes(sizes)
-        return new(broadcast_to(node, sizes), dtype, device, requires_grad)
+        if wanted.is_complex:
+            return new_pairs(broadcast_to(node, (*sizes, 2)), device, requires_grad)
+        return new(broadcast_to(node, sizes), None, device, requires_grad)
 
     @staticmethod
     def zeros(*size: Any, dtype: Any = None, **options: Any) -> Tensor:

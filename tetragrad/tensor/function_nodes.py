@@ -84,6 +84,31 @@ def square(node: Node) -> Node:
     return ops.Mul(node, node)
 
 
+def rsqrt(node: Node) -> Node:
+    """1 / sqrt(x)."""
+    return ops.Reciprocal(ops.Sqrt(node))
+
+
+def hypot(lhs: Node, rhs: Node) -> Node:
+    """sqrt(x² + y²) without overflow; infinite if either is, also beside NaN."""
+    first, second = absolute(lhs), absolute(rhs)
+    is_less = ops.Lt(first, second)
+    high, low = ops.Where(is_less, second, first), ops.Where(is_less, first, second)
+    is_zero = equals(high, 0)
+    ratio = ops.Div(low, ops.Where(is_zero, full_like(high, 1), high))
+    length = ops.Mul(high, ops.Sqrt(add(square(ratio), 1)))
+    is_infinite = ops.Or(equals(first, math.inf), equals(second, math.inf))
+    length = ops.Where(is_infinite, full_like(length, math.inf), length)
+
+    def rule(upstream: Node) -> tuple[Node, Node]:
+        # At the origin there is no direction, and the gradient is 0.
+        divisor = ops.Where(is_zero, full_like(length, 1), length)
+        share = ops.Div(upstream, divisor)
+        return ops.Mul(share, lhs), ops.Mul(share, rhs)
+
+    return with_gradient(length, (lhs, rhs), rule)
+
+
 # --- rounding -------------------------------------------------------------------------
 
 
@@ -114,6 +139,11 @@ def expm1(node: Node) -> Node:
     value = ops.Where(equals(power, 1.0), node, quotient)
     is_far = greater(ops.Where(less(node, 0), ops.Neg(node), node), 1.0)
     return with_slope(ops.Where(is_far, less_one, value), node, ops.Exp)
+
+
+def log10(node: Node) -> Node:
+    """The logarithm to base 10."""
+    return scale(ops.Log(node), 1 / math.log(10))
 
 
 def log1p(node: Node) -> Node:

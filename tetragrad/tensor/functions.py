@@ -15,16 +15,17 @@ from tetragrad.tensor.arithmetic import (
     ArithmeticMethods,
     binary,
     in_place,
-    minimum_nodes,
     multiply_nodes,
 )
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
+from tetragrad.tensor.pairs import form_of, split
 from tetragrad.tensor.powers import power_nodes
 from tetragrad.tensor.promotion import (
     DEFAULT_FLOAT,
     Operand,
     broadcast_nodes,
     combine,
+    combine_parts,
     common_dtype,
     float_dtype,
     to_node,
@@ -44,7 +45,10 @@ class FunctionMethods(ArithmeticMethods):
     __slots__ = ()
 
     def apply_float(self, function: Callable[[Node], Node]) -> Tensor:
-        """Apply a function of floating-point nodes."""
+        """Apply a function of floating-point nodes, or its form for complex ones."""
+        if self.dtype.is_complex:
+            found = form_of(function)(split(self.real_node))
+            return combine_parts(found, self)
         node = self.node
         if not node.dtype.is_floating_point:
             node = ops.Cast(node, DEFAULT_FLOAT)
@@ -60,19 +64,23 @@ class FunctionMethods(ArithmeticMethods):
         """
         if self.dtype.is_bool:
             return self.result(self.node)
+        if self.dtype.is_complex:
+            return self.apply_float(nodes.absolute)
         return self.result(nodes.absolute(self.node))
 
     absolute = abs
     __abs__ = abs
 
     def sign(self) -> Tensor:
-        """1, 0 or -1.
+        """1, 0 or -1; of a complex number, the one of size 1 with its angle.
 
         >>> Tensor([-2.0, 0.0, 3.0]).sign()
         tensor([-1.,  0.,  1.])
         """
         if self.dtype.is_bool:
             return self.result(self.node)
+        if self.dtype.is_complex:
+            return self.apply_float(nodes.sign)
         source = self.node
         return self.result(with_zero_gradient(nodes.sign(source), source))
 
@@ -137,7 +145,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([4.0]).rsqrt()
         tensor([0.5000])
         """
-        return self.apply_float(lambda node: ops.Reciprocal(ops.Sqrt(node)))
+        return self.apply_float(nodes.rsqrt)
 
     def reciprocal(self) -> Tensor:
         """1 / self.
@@ -153,7 +161,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([3.0]).hypot(4)
         tensor([5.])
         """
-        return binary(_hypot, self, other)
+        return binary(nodes.hypot, self, other)
 
     # --- exponentials and logarithms --------------------------------------------------
 
@@ -199,9 +207,7 @@ class FunctionMethods(ArithmeticMethods):
 
     def log10(self) -> Tensor:
         """The logarithm to base 10."""
-        return self.apply_float(
-            lambda node: nodes.scale(ops.Log(node), 1 / math.log(10))
-        )
+        return self.apply_float(nodes.log10)
 
     def log1p(self) -> Tensor:
         """log(1 + self), accurate near 0.
@@ -392,6 +398,8 @@ def power(base: Any, exponent: Any) -> Tensor:
     """
     lhs, rhs = to_operand(base), to_operand(exponent)
     dtype = common_dtype(lhs, rhs)
+    if dtype.is_complex:
+        return binary(ops.Pow, lhs, rhs, dtype)
     number = None if not isinstance(rhs, bool | int | float) else rhs
     left, right = broadcast_nodes(to_node(lhs, dtype), to_node(rhs, dtype))
     return combine(power_nodes(left, right, number), lhs, rhs)
@@ -409,16 +417,6 @@ def _copy_sign(magnitude: Node, source: Node) -> Node:
         return ops.Mul(upstream, slope), full_like(upstream, 0)
 
     return with_gradient(value, (magnitude, source), rule)
-
-
-def _hypot(lhs: Node, rhs: Node) -> Node:
-    first, second = nodes.absolute(lhs), nodes.absolute(rhs)
-    high, low = ops.Maximum(first, second), minimum_nodes(first, second)
-    is_plain = ops.And(nodes.greater(high, 0), nodes.less(high, math.inf))
-    divisor = ops.Where(is_plain, high, full_like(high, 1))
-    ratio = ops.Div(low, divisor)
-    length = ops.Mul(high, ops.Sqrt(nodes.add(nodes.square(ratio), 1)))
-    return ops.Where(is_plain, length, high)
 
 
 def _log_add_exp(lhs: Node, rhs: Node) -> Node:

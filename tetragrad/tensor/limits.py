@@ -14,7 +14,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import in_place, minimum_nodes, where
-from tetragrad.tensor.functions import FunctionMethods
+from tetragrad.tensor.complex_numbers import ComplexMethods
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.promotion import (
     Operand,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
 
-class LimitMethods(FunctionMethods):
+class LimitMethods(ComplexMethods):
     """Methods that round, classify and bound every element."""
 
     __slots__ = ()
@@ -74,6 +74,8 @@ class LimitMethods(FunctionMethods):
 
     def _rounded(self, function: Callable[[Node], Node]) -> Tensor:
         """Whole numbers are rounded already."""
+        if self.dtype.is_complex:
+            return self.apply_float(function)
         if not self.dtype.is_floating_point:
             return self.result(self.node)
         source = self.node
@@ -91,6 +93,8 @@ class LimitMethods(FunctionMethods):
 
     def isinf(self) -> Tensor:
         """Where the value is infinite."""
+        if self.dtype.is_complex:
+            return self.real.isinf() | self.imag.isinf()
         if not self.dtype.is_floating_point:
             return self.ne(self)
         return self.abs() == math.inf
@@ -105,6 +109,8 @@ class LimitMethods(FunctionMethods):
 
     def isfinite(self) -> Tensor:
         """Where the value is neither infinite nor NaN."""
+        if self.dtype.is_complex:
+            return self.real.isfinite() & self.imag.isfinite()
         if not self.dtype.is_floating_point:
             return self.eq(self)
         return self.abs() < math.inf

@@ -23,11 +23,13 @@ addcdiv = Tensor.addcdiv
 addcmul = Tensor.addcmul
 addmm = Tensor.addmm
 addmv = Tensor.addmv
+adjoint = Tensor.adjoint
 all = Tensor.all
 allclose = Tensor.allclose
 amax = Tensor.amax
 amin = Tensor.amin
 aminmax = Tensor.aminmax
+angle = Tensor.angle
 any = Tensor.any
 arange = Tensor.arange
 arccos = Tensor.arccos
@@ -73,6 +75,8 @@ clamp_max = Tensor.clamp_max
 clamp_min = Tensor.clamp_min
 clip = Tensor.clip
 clone = Tensor.clone
+conj = Tensor.conj
+conj_physical = Tensor.conj_physical
 conv1d = Tensor.conv1d
 conv2d = Tensor.conv2d
 conv3d = Tensor.conv3d
@@ -153,6 +157,7 @@ inner_product = Tensor.inner_product
 instance_norm = Tensor.instance_norm
 interpolate = Tensor.interpolate
 is_complex = Tensor.is_complex
+is_conj = Tensor.is_conj
 is_floating_point = Tensor.is_floating_point
 is_signed = Tensor.is_signed
 isclose = Tensor.isclose
@@ -162,6 +167,7 @@ isinf = Tensor.isinf
 isnan = Tensor.isnan
 isneginf = Tensor.isneginf
 isposinf = Tensor.isposinf
+isreal = Tensor.isreal
 kl_div = Tensor.kl_div
 kthvalue = Tensor.kthvalue
 l1_loss = Tensor.l1_loss
@@ -258,6 +264,7 @@ relu6 = Tensor.relu6
 remainder = Tensor.remainder
 repeat_interleave = Tensor.repeat_interleave
 reshape = Tensor.reshape
+resolve_conj = Tensor.resolve_conj
 rms_norm = Tensor.rms_norm
 roll = Tensor.roll
 rot90 = Tensor.rot90
@@ -341,11 +348,13 @@ __all__ = [
     "addcmul",
     "addmm",
     "addmv",
+    "adjoint",
     "all",
     "allclose",
     "amax",
     "amin",
     "aminmax",
+    "angle",
     "any",
     "arange",
     "arccos",
@@ -391,6 +400,8 @@ __all__ = [
     "clamp_min",
     "clip",
     "clone",
+    "conj",
+    "conj_physical",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -471,6 +482,7 @@ __all__ = [
     "instance_norm",
     "interpolate",
     "is_complex",
+    "is_conj",
     "is_floating_point",
     "is_signed",
     "isclose",
@@ -480,6 +492,7 @@ __all__ = [
     "isnan",
     "isneginf",
     "isposinf",
+    "isreal",
     "kl_div",
     "kthvalue",
     "l1_loss",
@@ -576,6 +589,7 @@ __all__ = [
     "remainder",
     "repeat_interleave",
     "reshape",
+    "resolve_conj",
     "rms_norm",
     "roll",
     "rot90",

@@ -96,7 +96,31 @@ class Hooked(ViewStep):
         return CustomGradient(node, self.rule, (node,))
 
 
+@dataclass(frozen=True, slots=True)
+class Read(ViewStep):
+    """From here on the last dimension holds the two parts of complex numbers.
+
+    Or no longer: the last step of this kind counts. The value stays as it is.
+    """
+
+    as_complex: bool
+
+    def apply(self, node: Node) -> Node:
+        return node
+
+
 View = tuple[ViewStep, ...]
+
+AS_COMPLEX = Read(True)
+AS_REAL = Read(False)
+
+
+def shows_complex(view: View) -> bool:
+    """Whether a view's elements are complex numbers: pairs along the last dimension."""
+    for step in reversed(view):
+        if isinstance(step, Read):
+            return step.as_complex
+    return False
 
 
 def _adjoint(view: Node, value: Node, old: Node) -> Node:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from tetragrad.core.dtypes import to_dtype
+from tetragrad.core.dtypes import from_numpy, to_dtype
 from tetragrad.engine import realize as engine
-from tetragrad.graph.elementwise import Cast
+from tetragrad.graph.node import Node
+from tetragrad.tensor import complex_angles
 from tetragrad.tensor.attention import AttentionMethods
 from tetragrad.tensor.autograd import backward, register_hook
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.creation import array_of
+from tetragrad.tensor.creation import array_of, as_pairs
 from tetragrad.tensor.devices import device_name
-from tetragrad.tensor.storage import Storage
+from tetragrad.tensor.promotion import to_node
+from tetragrad.tensor.storage import AS_COMPLEX, Storage, View
 from tetragrad.tensor.suggestions import missing
 
 
-class Tensor(AttentionMethods):
+class Tensor(AttentionMethods, LinearAlgebraMethods):
     """An array of one dtype on one device, computed when it is first needed.
 
     Args:
@@ -43,11 +45,15 @@ class Tensor(AttentionMethods):
         wanted = None if dtype is None else to_dtype(dtype)
         place = device_name(device)
         if isinstance(data, TensorBase):
-            node = data.detach().node
-            node = node if wanted is None else Cast(node, wanted)
+            wanted = wanted or data.dtype
+            node: Node = to_node(data.detach(), wanted)
         else:
-            node = engine.from_array(array_of(data, wanted), place)
-        made = cls._handle(Storage(node, tracked=False), ())
+            array = array_of(data, wanted)
+            wanted = from_numpy(array.dtype)
+            elements = as_pairs(array) if wanted.is_complex else array
+            node = engine.from_array(elements, place)
+        steps: View = (AS_COMPLEX,) if wanted.is_complex else ()
+        made = cls._handle(Storage(node, tracked=False), steps)
         return made.requires_grad_() if requires_grad else made
 
     backward = backward
@@ -58,3 +64,6 @@ class Tensor(AttentionMethods):
 
 
 TensorBase.tensor_class = Tensor
+
+# Importing the module has taught the functions their complex forms.
+assert complex_angles.FORMS

@@ -1,0 +1,190 @@
+"""Circular and hyperbolic functions of complex numbers, and their inverses.
+
+All are found from sinh, cosh, tanh, asin, acos, acosh and atanh: the others are these
+turned by a quarter, for example sin(z) = sinh(iz) / i.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tetragrad.core import dtypes
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.node import Node
+from tetragrad.tensor import function_nodes as nodes
+from tetragrad.tensor.complex_functions import (
+    add,
+    number,
+    over_i,
+    reciprocal,
+    scale,
+    sqrt,
+    square,
+    subtract,
+    times_i,
+    with_derivatives,
+)
+from tetragrad.tensor.pairs import FORMS, Pair
+
+
+def _signed_like(value: Node, source: Node) -> Node:
+    """The value, with its sign turned where the source's is negative."""
+    return ops.Where(nodes.sign_bit(source), ops.Neg(value), value)
+
+
+def sinh(pair: Pair) -> Pair:
+    """sinh x cos y + i cosh x sin y; a part of 0 stays 0, whatever the other is."""
+    x, y = pair.real, pair.imag
+    real = ops.Mul(nodes.sinh(x), ops.Cos(y))
+    imag = ops.Mul(nodes.cosh(x), ops.Sin(y))
+    real = ops.Where(nodes.equals(x, 0), x, real)
+    imag = ops.Where(nodes.equals(y, 0), y, imag)
+    return with_derivatives(Pair(real, imag), lambda z: (cosh(z),), pair)
+
+
+def cosh(pair: Pair) -> Pair:
+    """cosh x cos y + i sinh x sin y."""
+    x, y = pair.real, pair.imag
+    real = ops.Mul(nodes.cosh(x), ops.Cos(y))
+    imag = ops.Mul(nodes.sinh(x), ops.Sin(y))
+    imag = ops.Where(nodes.equals(y, 0), _signed_like(y, x), imag)
+    imag = ops.Where(nodes.equals(x, 0), _signed_like(x, y), imag)
+    return with_derivatives(Pair(real, imag), lambda z: (sinh(z),), pair)
+
+
+def tanh(pair: Pair) -> Pair:
+    """Kahan's: with t = tan y, s = sinh x, (1 + t²)(cosh x) s + it over 1 + (1 + t²)s².
+
+    Far from 0 the real part is ±1 and the imaginary part 2 sin(2y) exp(-2|x|).
+    """
+    x, y = pair.real, pair.imag
+    limit = 18.0 if x.dtype is dtypes.float64 else 9.0
+    is_far = nodes.greater(nodes.absolute(x), limit)
+    near_x = ops.Where(is_far, full_like(x, 0), x)
+    tangent = nodes.tan(y)
+    steepness = nodes.add(nodes.square(tangent), 1)
+    sine, cosine = nodes.sinh(near_x), nodes.cosh(near_x)
+    divisor = nodes.add(ops.Mul(steepness, nodes.square(sine)), 1)
+    real = ops.Div(ops.Mul(ops.Mul(steepness, cosine), sine), divisor)
+    imag = ops.Div(tangent, divisor)
+    decay = ops.Exp(nodes.scale(nodes.absolute(x), -2))
+    rest = ops.Mul(nodes.scale(ops.Sin(nodes.scale(y, 2)), 2), decay)
+    is_infinite = nodes.equals(nodes.absolute(x), math.inf)
+    rest = ops.Where(is_infinite, nodes.copy_sign(full_like(y, 0), y), rest)
+    value = Pair(
+        ops.Where(is_far, nodes.copy_sign(full_like(x, 1), x), real),
+        ops.Where(is_far, rest, imag),
+    )
+    return with_derivatives(value, lambda z: (_tanh_slope(z),), pair)
+
+
+def _tanh_slope(pair: Pair) -> Pair:
+    return subtract(number(pair, 1), square(tanh(pair)))
+
+
+def sin(pair: Pair) -> Pair:
+    """sinh(iz) / i."""
+    return over_i(sinh(times_i(pair)))
+
+
+def cos(pair: Pair) -> Pair:
+    """cosh(iz)."""
+    return cosh(times_i(pair))
+
+
+def tan(pair: Pair) -> Pair:
+    """tanh(iz) / i."""
+    return over_i(tanh(times_i(pair)))
+
+
+def _roots_around_one(pair: Pair) -> tuple[Pair, Pair]:
+    """sqrt(1 - z) and sqrt(1 + z)."""
+    one = full_like(pair.real, 1)
+    below = Pair(ops.Sub(one, pair.real), ops.Neg(pair.imag))
+    return sqrt(below), sqrt(Pair(ops.Add(one, pair.real), pair.imag))
+
+
+def asin(pair: Pair) -> Pair:
+    """Kahan's formula, with a = sqrt(1 - z) and b = sqrt(1 + z)."""
+    a, b = _roots_around_one(pair)
+    across = ops.Sub(ops.Mul(a.real, b.real), ops.Mul(a.imag, b.imag))
+    along = ops.Sub(ops.Mul(a.real, b.imag), ops.Mul(a.imag, b.real))
+    value = Pair(nodes.atan2(pair.real, across), nodes.asinh(along))
+    return with_derivatives(value, lambda z: (_asin_slope(z),), pair)
+
+
+def _asin_slope(pair: Pair) -> Pair:
+    return reciprocal(sqrt(subtract(number(pair, 1), square(pair))))
+
+
+def acos(pair: Pair) -> Pair:
+    """Kahan's formula, with a = sqrt(1 - z) and b = sqrt(1 + z)."""
+    a, b = _roots_around_one(pair)
+    along = ops.Sub(ops.Mul(b.real, a.imag), ops.Mul(b.imag, a.real))
+    turn = nodes.scale(nodes.atan2(a.real, b.real), 2)
+    value = Pair(turn, nodes.asinh(along))
+    return with_derivatives(value, lambda z: (scale(_asin_slope(z), -1),), pair)
+
+
+def acosh(pair: Pair) -> Pair:
+    """Kahan's formula, with a = sqrt(z - 1) and b = sqrt(z + 1)."""
+    a = sqrt(Pair(nodes.add(pair.real, -1), pair.imag))
+    b = sqrt(Pair(nodes.add(pair.real, 1), pair.imag))
+    along = ops.Add(ops.Mul(a.real, b.real), ops.Mul(a.imag, b.imag))
+    turn = nodes.scale(nodes.atan2(a.imag, b.real), 2)
+    value = Pair(nodes.asinh(along), turn)
+    return with_derivatives(value, lambda z: (_acosh_slope(z),), pair)
+
+
+def _acosh_slope(pair: Pair) -> Pair:
+    below, above = subtract(pair, number(pair, 1)), add(pair, number(pair, 1))
+    first, second = reciprocal(sqrt(below)), reciprocal(sqrt(above))
+    real = ops.Sub(ops.Mul(first.real, second.real), ops.Mul(first.imag, second.imag))
+    imag = ops.Add(ops.Mul(first.real, second.imag), ops.Mul(first.imag, second.real))
+    return Pair(real, imag)
+
+
+def atanh(pair: Pair) -> Pair:
+    """log1p(4|x| / ((1 - |x|)² + y²)) / 4 + i atan2(2y, (1 - x)(1 + x) - y²) / 2."""
+    x, y = pair.real, pair.imag
+    size = nodes.absolute(x)
+    below = ops.Sub(full_like(x, 1), size)
+    distance = ops.Add(nodes.square(below), nodes.square(y))
+    growth = nodes.log1p(ops.Div(nodes.scale(size, 4), distance))
+    is_infinite = nodes.equals(distance, math.inf)
+    growth = ops.Where(is_infinite, full_like(growth, 0), growth)
+    real = nodes.copy_sign(nodes.scale(growth, 0.25), x)
+    width = ops.Sub(ops.Mul(below, nodes.add(size, 1)), nodes.square(y))
+    turn = nodes.scale(nodes.atan2(nodes.scale(y, 2), width), 0.5)
+    return with_derivatives(Pair(real, turn), lambda z: (_atanh_slope(z),), pair)
+
+
+def _atanh_slope(pair: Pair) -> Pair:
+    return reciprocal(subtract(number(pair, 1), square(pair)))
+
+
+def asinh(pair: Pair) -> Pair:
+    """asin(iz) / i."""
+    return over_i(asin(times_i(pair)))
+
+
+def atan(pair: Pair) -> Pair:
+    """atanh(iz) / i."""
+    return over_i(atanh(times_i(pair)))
+
+
+FORMS.update({
+    ops.Sin: sin,
+    ops.Cos: cos,
+    ops.Tanh: tanh,
+    nodes.tan: tan,
+    nodes.sinh: sinh,
+    nodes.cosh: cosh,
+    nodes.asin: asin,
+    nodes.acos: acos,
+    nodes.atan: atan,
+    nodes.asinh: asinh,
+    nodes.acosh: acosh,
+    nodes.atanh: atanh,
+})  # fmt: skip

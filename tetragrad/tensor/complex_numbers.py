@@ -1,0 +1,179 @@
+"""Complex tensors: their parts, sizes and angles, and how they are made from those."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tetragrad.core import dtypes
+from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import movement as graph
+from tetragrad.graph.elementwise import full_like
+from tetragrad.tensor import complex_functions
+from tetragrad.tensor.base import TensorBase, wrap_pairs
+from tetragrad.tensor.functions import FunctionMethods
+from tetragrad.tensor.gradient_rules import with_zero_gradient
+from tetragrad.tensor.pairs import Pair, join, split
+from tetragrad.tensor.promotion import broadcast_nodes, combine_parts, float_dtype
+from tetragrad.tensor.storage import AS_COMPLEX, AS_REAL
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+def view_as_real(input: TensorBase) -> Tensor:
+    """The same memory as real numbers: a last dimension holds both parts.
+
+    >>> tetragrad.view_as_real(Tensor([1 + 2j]))
+    tensor([[1., 2.]])
+    """
+    if not input.dtype.is_complex:
+        raise DTypeError(f"view_as_real() of {input.dtype}", hint="it is real already")
+    return input.tensor_class._handle(input.storage, (*input.steps, AS_REAL))
+
+
+def view_as_complex(input: TensorBase) -> Tensor:
+    """The same memory as complex numbers, whose parts the last dimension holds.
+
+    >>> tetragrad.view_as_complex(Tensor([[1.0, 2.0]]))
+    tensor([1.+2.j])
+
+    Raises:
+        ShapeError: the last dimension has not two elements.
+    """
+    if input.dtype not in (dtypes.float32, dtypes.float64):
+        raise DTypeError(
+            f"view_as_complex() of {input.dtype}", hint="use float32 or float64"
+        )
+    if input.shape[-1:] != (2,):
+        raise ShapeError(
+            f"view_as_complex() of shape {input.shape}",
+            hint="the last dimension holds the real and the imaginary part",
+        )
+    return input.tensor_class._handle(input.storage, (*input.steps, AS_COMPLEX))
+
+
+def complex(real: TensorBase, imag: TensorBase) -> Tensor:
+    """real + i * imag, of two tensors of float32 or float64.
+
+    >>> tetragrad.complex(Tensor([1.0]), Tensor([2.0]))
+    tensor([1.+2.j])
+    """
+    if real.dtype is not imag.dtype or real.dtype not in (
+        dtypes.float32,
+        dtypes.float64,
+    ):
+        raise DTypeError(
+            f"complex() of {real.dtype} and {imag.dtype}",
+            hint="both parts are float32, or both are float64",
+        )
+    pair = Pair(*broadcast_nodes(real.node, imag.node))
+    return wrap_pairs(join(pair), real, imag)
+
+
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
+    """Complex numbers of these sizes and angles.
+
+    >>> tetragrad.polar(Tensor([2.0]), Tensor([0.0]))
+    tensor([2.+0.j])
+    """
+    return complex(abs * angle.cos(), abs * angle.sin())
+
+
+class ComplexMethods(FunctionMethods):
+    """Methods about the parts of complex numbers; real ones have an imaginary 0."""
+
+    __slots__ = ()
+
+    @property
+    def real(self) -> Tensor:
+        """The real part, as a view; of a real tensor, the tensor.
+
+        >>> Tensor([1 + 2j]).real
+        tensor([1.])
+        """
+        return self._part(0) if self.dtype.is_complex else self  # type: ignore
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part of a complex tensor, as a view.
+
+        >>> Tensor([1 + 2j]).imag
+        tensor([2.])
+
+        Raises:
+            DTypeError: the tensor is real.
+        """
+        if not self.dtype.is_complex:
+            raise DTypeError(
+                f"imag of a tensor of {self.dtype}", hint="its imaginary part is 0"
+            )
+        return self._part(1)
+
+    def _part(self, place: int) -> Tensor:
+        shape = self.shape
+        bounds = (*((0, size) for size in shape), (place, place + 1))
+        parts = view_as_real(self)
+        return parts.moved(graph.Shrink, bounds).moved(graph.Reshape, shape)
+
+    def conj(self) -> Tensor:
+        """The imaginary part negated (a copy, where PyTorch notes it and waits).
+
+        >>> Tensor([1 + 2j]).conj()
+        tensor([1.-2.j])
+        """
+        if not self.dtype.is_complex:
+            return self  # type: ignore[return-value]
+        return combine_parts(complex_functions.conjugate(split(self.real_node)), self)
+
+    conj_physical = conj
+
+    def resolve_conj(self) -> Tensor:
+        """The tensor: no conjugate is left to be taken."""
+        return self  # type: ignore[return-value]
+
+    def is_conj(self) -> bool:
+        """Whether a conjugate is still to be taken: never."""
+        return False
+
+    def angle(self) -> Tensor:
+        """The angle from the positive real axis; of real numbers 0, or π below 0.
+
+        >>> Tensor([1j]).angle()
+        tensor([1.5708])
+        """
+        if self.dtype.is_complex:
+            return combine_parts(complex_functions.angle(split(self.real_node)), self)
+        source = ops.Cast(self.node, float_dtype(self))
+        is_negative = ops.Lt(source, full_like(source, 0))
+        turn = ops.Where(
+            is_negative, full_like(source, 3.141592653589793), full_like(source, 0)
+        )
+        turn = ops.Where(ops.Eq(source, source), turn, source)
+        return self.result(with_zero_gradient(turn, source))
+
+    def isreal(self) -> Tensor:
+        """Where the imaginary part is 0.
+
+        >>> Tensor([1 + 0j, 1j]).isreal()
+        tensor([ True, False])
+        """
+        if not self.dtype.is_complex:
+            return self.result(full_like(ops.Eq(self.node, self.node), True))
+        return self.imag.eq(0)
+
+    @property
+    def mH(self) -> Tensor:
+        """The last two dimensions exchanged, and the imaginary part negated."""
+        turned: Any = self.mT
+        return turned.conj()
+
+    @property
+    def H(self) -> Tensor:
+        """The conjugate transpose of a matrix."""
+        turned: Any = self.t()
+        return turned.conj()
+
+    def adjoint(self) -> Tensor:
+        """The conjugate transpose of the last two dimensions."""
+        return self.mH
