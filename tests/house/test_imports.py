@@ -13,7 +13,7 @@ PACKAGE = Path(tetragrad.__file__).parent
 #: From top to bottom. Neighbours on one line do not import each other.
 LAYERS = """
     cli llm onnx distributed
-    nn optim state data random xp jit
+    nn optim state data random xp jit linalg fft distributions
     capture
     tensor
     engine

@@ -20,7 +20,7 @@ from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import capture
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
-from tetragrad.graph.host_call import HostCall, compute, siblings_of
+from tetragrad.graph.host_call import Call, HostCall
 from tetragrad.graph.leaves import Buffer, LaunchValue
 from tetragrad.graph.markers import Marker
 from tetragrad.graph.node import Node, walk
@@ -95,9 +95,10 @@ def _run_boundaries(nodes: Sequence[Node]) -> None:
 def _call_host(node: HostCall) -> None:
     """Run a host function, and keep all of its outputs."""
     capture.refuse_host_call(node.function)
-    arrays = [read_buffer(buffer) for buffer in realize(node.inputs)]
-    for output, array in zip(siblings_of(node), compute(node, arrays), strict=True):
-        known_values()[output] = from_array(array, node.home)
+    call = Call.of(node)
+    elements = [read_buffer(buffer) for buffer in realize(call.inputs)]
+    for output, array in zip(call.nodes(), call.compute(elements), strict=True):
+        known_values()[output] = from_array(array, call.home)
 
 
 def _is_made_here(node: Node) -> bool:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import GradientError
-from tetragrad.graph.host_call import HostFunction, outputs_of, register
+from tetragrad.graph.host_call import Call, HostFunction, register
 from tetragrad.graph.markers import CustomGradient
 from tetragrad.graph.node import Node
-from tetragrad.tensor.base import TensorBase, realize_tensors, wrap
+from tetragrad.tensor.base import TensorBase, realize_tensors, wrap, wrap_pairs
+from tetragrad.tensor.complex_numbers import view_as_complex
 from tetragrad.tensor.modes import enable_grad
 
 if TYPE_CHECKING:
@@ -56,9 +58,17 @@ def define(
 
 def call(name: str, *tensors: Tensor, options: tuple[Any, ...] = ()) -> list[Tensor]:
     """The outputs of a host function, computed when they are first needed."""
-    nodes = tuple(tensor.node for tensor in tensors)
-    outputs = _nodes(name, options, tensors[0].device, nodes)
-    return [wrap(node, *tensors) for node in outputs]
+    described = Call(
+        name,
+        options,
+        tensors[0].device,
+        tuple(tensor.dtype for tensor in tensors),
+        tuple(tensor.real_node for tensor in tensors),
+    )
+    return [
+        (wrap_pairs if output.dtype.is_complex else wrap)(node, *tensors)
+        for output, node in zip(described.outputs(), _nodes(described), strict=True)
+    ]
 
 
 def call_now(
@@ -73,16 +83,13 @@ def call_now(
     return outputs
 
 
-def _nodes(
-    name: str, options: tuple[Any, ...], home: str, inputs: tuple[Node, ...]
-) -> tuple[Node, ...]:
+def _nodes(call: Call) -> tuple[Node, ...]:
     """The outputs as nodes; those that are no integers have the formula as gradient."""
-    outputs = outputs_of(name, options, home, inputs)
     return tuple(
-        CustomGradient(node, _Rule(name, options, home, inputs, position), inputs)
+        CustomGradient(node, _Rule(call, position), call.inputs)
         if node.dtype.is_floating_point
         else node
-        for position, node in enumerate(outputs)
+        for position, node in enumerate(call.nodes())
     )
 
 
@@ -90,33 +97,35 @@ def _nodes(
 class _Rule:
     """The gradient of one output; equal rules are equal, so that nodes are shared."""
 
-    name: str
-    options: tuple[Any, ...]
-    home: str
-    inputs: tuple[Node, ...]
+    call: Call
     position: int
 
     def __call__(self, upstream: Node) -> tuple[Node | None, ...]:
-        if self.name not in _formulas:
+        call = self.call
+        if call.function not in _formulas:
             raise GradientError(
-                f"{self.name}() has no gradient",
+                f"{call.function}() has no gradient",
                 hint="detach() its input, or use another factorisation",
             )
-        outputs = _nodes(self.name, self.options, self.home, self.inputs)
-        arrived: list[Tensor | None] = [None] * len(outputs)
-        arrived[self.position] = _tracked(upstream)
+        described = call.outputs()
+        arrived: list[Tensor | None] = [None] * len(described)
+        arrived[self.position] = _tracked(upstream, described[self.position].dtype)
         received = Received(
-            tuple(map(_tracked, self.inputs)),
-            tuple(map(_tracked, outputs)),
+            tuple(map(_tracked, call.inputs, call.dtypes)),
+            tuple(
+                _tracked(node, output.dtype)
+                for node, output in zip(_nodes(call), described, strict=True)
+            ),
             tuple(arrived),
-            self.options,
+            call.options,
         )
         with enable_grad():
-            gradients = _formulas[self.name](received)
-        return tuple(None if entry is None else entry.node for entry in gradients)
+            gradients = _formulas[call.function](received)
+        return tuple(None if entry is None else entry.real_node for entry in gradients)
 
 
-def _tracked(node: Node) -> Tensor:
+def _tracked(node: Node, dtype: DType) -> Tensor:
     """A node as a tensor through which gradients flow, for second derivatives."""
     tracked = node.dtype.is_floating_point
-    return TensorBase.tensor_class.from_node(node, tracked=tracked)
+    made = TensorBase.tensor_class.from_node(node, tracked=tracked)
+    return view_as_complex(made) if dtype.is_complex else made

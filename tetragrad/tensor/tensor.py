@@ -13,6 +13,7 @@ from tetragrad.tensor.autograd import backward, register_hook
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import array_of, as_pairs
 from tetragrad.tensor.devices import device_name
+from tetragrad.tensor.linalg.methods import LinearAlgebraMethods
 from tetragrad.tensor.promotion import to_node
 from tetragrad.tensor.storage import AS_COMPLEX, Storage, View
 from tetragrad.tensor.suggestions import missing

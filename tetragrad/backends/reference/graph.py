@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from tetragrad.graph.elementwise import Elementwise
-from tetragrad.graph.host_call import HostCall, compute
+from tetragrad.graph.host_call import Call, HostCall
 from tetragrad.graph.leaves import Buffer, Constant, Iota
 from tetragrad.graph.markers import Marker
 from tetragrad.graph.movement import Movement
@@ -42,7 +42,7 @@ def evaluate_node(
         case Marker():
             return operands[0]
         case HostCall():
-            return compute(node, operands)[node.output]
+            return Call.of(node).compute(operands)[node.output]
         case Constant():
             return node.array
         case Iota():
