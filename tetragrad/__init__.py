@@ -95,7 +95,7 @@ short = int16
 concat = concatenate = cat
 
 #: Packages that are imported when they are first used.
-_PACKAGES = frozenset(["data", "linalg", "nn", "optim", "random", "state"])
+_PACKAGES = frozenset(["data", "linalg", "nn", "onnx", "optim", "random", "state"])
 
 
 def __getattr__(name: str) -> Any:
