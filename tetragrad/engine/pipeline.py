@@ -15,6 +15,7 @@ from tetragrad.engine.placement import place
 from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import Structure
 from tetragrad.graph.node import Node
+from tetragrad.graph.symbolic import NO_EXTENTS, Extents
 from tetragrad.graph.verify import verify_graph
 from tetragrad.kernel.fusion import fuse
 from tetragrad.kernel.groups import Group
@@ -32,7 +33,8 @@ def compile_graph(
     """Turn a graph without markers into launches, in the order to run them."""
     for watcher in watchers:
         watcher(outputs, device, settings)
-    groups, kernels = kernels_of(outputs, device.target, settings)
+    extents = structure.extents
+    groups, kernels = kernels_of(outputs, device.target, settings, extents)
     if settings.graph:
         from tetragrad.engine.picture import draw
 
@@ -42,14 +44,17 @@ def compile_graph(
 
 
 def kernels_of(
-    outputs: Sequence[Node], target: Target, settings: Settings
+    outputs: Sequence[Node],
+    target: Target,
+    settings: Settings,
+    extents: Extents = NO_EXTENTS,
 ) -> tuple[list[Group], list[Lowered]]:
     """Fuse and lower a graph: the groups that compute something, and their kernels."""
     if settings.verify:
         verify_graph(outputs)
     groups = fuse(outputs, target, join=settings.fuse)
     groups = [group for group in groups if group.roots[0].numel > 0]
-    kernels = lower_groups(groups)
+    kernels = lower_groups(groups, extents)
     if settings.verify:
         for kernel in {entry.kernel for entry in kernels}:
             verify_kernel(kernel)

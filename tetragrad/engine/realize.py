@@ -25,6 +25,8 @@ from tetragrad.graph.leaves import Buffer, LaunchValue
 from tetragrad.graph.markers import Marker
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.symbolic import (
+    NO_EXTENTS,
+    Extents,
     FixedSize,
     at_maximum,
     has_symbols,
@@ -149,7 +151,9 @@ def _plain_graph(
     return [replacements.get(node, node) for node in nodes], inner
 
 
-def _run_all(pending: list[Node], held: list[Node]) -> None:
+def _run_all(
+    pending: list[Node], held: list[Node], extents: Extents = NO_EXTENTS
+) -> None:
     """Run the pending values of each device together."""
     default = settings().device
     by_device: dict[str, list[Node]] = {}
@@ -159,7 +163,7 @@ def _run_all(pending: list[Node], held: list[Node]) -> None:
         if has_symbols(nodes):
             _run_symbolic(nodes)
             continue
-        structure = structure_of(nodes, held)
+        structure = structure_of(nodes, held, extents)
         schedule = schedule_for(nodes, structure, device(name), settings())
         buffers = run(schedule, structure.buffers, structure.constants, name)
         note_run(schedule, structure, buffers, name)
@@ -171,14 +175,15 @@ def _run_all(pending: list[Node], held: list[Node]) -> None:
 def _run_symbolic(nodes: list[Node]) -> None:
     """Run a graph with symbolic sizes as the one that serves all of their values."""
     try:
-        general = at_maximum(nodes)
+        found = at_maximum(nodes)
+        general, extents = found.nodes, found.extents
         shapes = [node.shape for node in nodes]
     except FixedSize as reason:
         message = f"{capture.user_line()}: compiled for this value of a size only"
         warnings.warn(f"{message}: {reason}", stacklevel=2)
-        general = specialised(nodes)
+        general, extents = specialised(nodes), NO_EXTENTS
         shapes = [node.shape for node in general]
-    _run_all(results_of(general), [])
+    _run_all(results_of(general), [], extents)
     for node, computed, shape in zip(nodes, general, shapes, strict=True):
         buffer = computed if isinstance(computed, Buffer) else known_values()[computed]
         known_values()[node] = Buffer(

@@ -17,6 +17,7 @@ from tetragrad.graph.leaves import (
     launch_signature,
 )
 from tetragrad.graph.node import Node, walk
+from tetragrad.graph.symbolic import NO_EXTENTS, Extents, sizes_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,20 @@ class Structure:
     constants: tuple[LaunchValue, ...]
     held: tuple[Node, ...]
     nodes: int
+    extents: Extents
 
 
-def structure_of(outputs: Sequence[Node], held: Sequence[Node] = ()) -> Structure:
+def structure_of(
+    outputs: Sequence[Node],
+    held: Sequence[Node] = (),
+    extents: Extents = NO_EXTENTS,
+) -> Structure:
     """Describe a graph; values that do not shape code are left out of the key."""
     number: dict[Node, int] = {}
     parts: list[Any] = []
     buffers: list[Buffer] = []
     constants: list[LaunchValue] = []
-    for node in walk(outputs):
+    for node in walk([*outputs, *sizes_in(extents)]):
         number[node] = len(number)
         if isinstance(node, Buffer):
             buffers.append(node)
@@ -53,7 +59,12 @@ def structure_of(outputs: Sequence[Node], held: Sequence[Node] = ()) -> Structur
     parts.append(tuple(number[node] for node in outputs))
     inner = tuple(node for node in held if node in number and node not in outputs)
     parts.append(tuple(number[node] for node in inner))
-    return Structure(tuple(parts), tuple(buffers), tuple(constants), inner, len(number))
+    for node, needed in extents.items():
+        ends = tuple((dim, number[size]) for dim, size in needed)
+        parts.append((number.get(node), ends))
+    return Structure(
+        tuple(parts), tuple(buffers), tuple(constants), inner, len(number), extents
+    )
 
 
 def results_of(outputs: Sequence[Node]) -> list[Node]:

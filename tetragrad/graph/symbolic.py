@@ -14,7 +14,9 @@ values it has: ``specialised``. Must run after the markers are gone, before fusi
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from tetragrad.core import dtypes
 from tetragrad.graph.elementwise import (
@@ -53,6 +55,10 @@ from tetragrad.graph.node import Node, Shape, size_of, walk
 from tetragrad.graph.reduce import Reduce, Sum
 from tetragrad.graph.sizes import Size, form_of, forms_in, maximum_of, same_sizes
 
+#: For nodes of which only a part counts: the dimensions and how far each goes.
+Extents = Mapping[Node, tuple[tuple[int, SizeValue], ...]]
+NO_EXTENTS: Extents = MappingProxyType({})
+
 
 class FixedSize(Exception):
     """Why a symbolic size must be taken as the value that it has."""
@@ -70,24 +76,55 @@ def layout_shape(shape: Shape) -> Shape:
     return tuple(map(maximum_of, shape))
 
 
-def at_maximum(nodes: Sequence[Node]) -> list[Node]:
+@dataclass(frozen=True, slots=True)
+class General:
+    """The outputs of a graph for all values of its symbols, and what of it counts."""
+
+    nodes: list[Node]
+    extents: Extents
+
+
+def at_maximum(nodes: Sequence[Node]) -> General:
     """The graph for all values of its symbols; raises FixedSize if there is none."""
-    return _rewritten(nodes, _at_maximum)
+    done = _rewritten(nodes, _at_maximum)
+    extents: dict[Node, tuple[tuple[int, SizeValue], ...]] = {}
+    for node, general in done.items():
+        # All of it counts where it says what lies beyond a size, as a mask does, and
+        # where it stands for several nodes of the graph.
+        needed = () if isinstance(general, Where) else _extent(node.shape)
+        if extents.setdefault(general, needed) != needed:
+            extents[general] = ()
+    kept = {node: needed for node, needed in extents.items() if needed}
+    return General([done[node] for node in nodes], kept)
+
+
+def sizes_in(extents: Extents) -> list[Node]:
+    """The values that say how far the extents go."""
+    return [size for needed in extents.values() for _, size in needed]
+
+
+def _extent(shape: Shape) -> tuple[tuple[int, SizeValue], ...]:
+    return tuple(
+        (dim, value_of_size(size))
+        for dim, size in enumerate(shape)
+        if isinstance(size, Size)
+    )
 
 
 def specialised(nodes: Sequence[Node]) -> list[Node]:
     """The graph for the values that its symbols have now."""
-    return _rewritten(nodes, _specialised)
+    done = _rewritten(nodes, _specialised)
+    return [done[node] for node in nodes]
 
 
 Rule = Callable[[Node, tuple[Node, ...]], Node]
 
 
-def _rewritten(nodes: Sequence[Node], rule: Rule) -> list[Node]:
+def _rewritten(nodes: Sequence[Node], rule: Rule) -> dict[Node, Node]:
     done: dict[Node, Node] = {}
     for node in walk(nodes):
         done[node] = rule(node, tuple(done[source] for source in node.sources))
-    return [done[node] for node in nodes]
+    return done
 
 
 # --- for the values they have --------------------------------------------------------

@@ -26,6 +26,7 @@ from tetragrad.graph.markers import Marker
 from tetragrad.graph.movement import Movement
 from tetragrad.graph.node import Node, Shape
 from tetragrad.graph.reduce import Max, Reduce, Sum
+from tetragrad.graph.symbolic import NO_EXTENTS, Extents
 from tetragrad.kernel import recognise, simplify
 from tetragrad.kernel.affine import ZERO, Affine, SplitAxis, axis_form, of_atom
 from tetragrad.kernel.coordinates import Coordinates, covering_axes, linear, origin
@@ -46,6 +47,8 @@ from tetragrad.kernel.expression import (
     walk,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
+from tetragrad.kernel.memory import ALIGNMENT
+from tetragrad.kernel.simplify import as_form
 
 MAXIMUM_SPLITS = 64
 
@@ -65,7 +68,9 @@ class Lowered:
     offsets: tuple[int, ...]
 
 
-def lower(roots: Sequence[Node], in_memory: Set[Node]) -> Lowered:
+def lower(
+    roots: Sequence[Node], in_memory: Set[Node], extents: Extents = NO_EXTENTS
+) -> Lowered:
     """The kernel that computes all roots, loading from nodes that are in memory.
 
     All roots have one shape, or are reductions to one shape. Axes are split on
@@ -73,7 +78,7 @@ def lower(roots: Sequence[Node], in_memory: Set[Node]) -> Lowered:
     """
     splits: dict[Any, list[int]] = {}
     for _ in range(MAXIMUM_SPLITS):
-        lowering = _Lowering(in_memory - set(roots), splits)
+        lowering = _Lowering(in_memory - set(roots), splits, extents)
         try:
             return lowering.run(roots)
         except SplitAxis as request:
@@ -122,8 +127,11 @@ def _given(value: Expression) -> Step:
 class _Lowering:
     """One attempt at lowering, with the axis splits known so far."""
 
-    def __init__(self, in_memory: Set[Node], splits: dict[Any, list[int]]) -> None:
+    def __init__(
+        self, in_memory: Set[Node], splits: dict[Any, list[int]], extents: Extents
+    ) -> None:
         self.in_memory = in_memory
+        self.extents = extents
         self.splits = splits
         self.sizes: list[int] = []
         self.axis_keys: list[tuple[Any, int]] = []
@@ -175,7 +183,10 @@ class _Lowering:
             found = whole[entry.slot]
             if not entry.guard and self.is_certain(entry.address):
                 low, high = entry.address.range(self.sizes)
-                found = range(low, high + 1)
+                # What is left over stays in the address, where plans see it: a
+                # buffer that is cut elsewhere is not aligned for whole vectors.
+                unit = max(1, ALIGNMENT // entry.dtype.itemsize)
+                found = range(low - low % unit, high + 1)
             known = parts.get(entry.slot, found)
             parts[entry.slot] = range(
                 min(known.start, found.start), max(known.stop, found.stop)
@@ -189,12 +200,22 @@ class _Lowering:
         axes = tuple(sorted(address.axes()))
         found = recognise.scatter(value, axes, self.sizes)
         if found is None:
-            return Output(slot, address, value, axes)
+            guard = self.needed(root, coordinates)
+            return Output(slot, address, value, axes, guard)
         address = address.substitute({found.axis: found.position})
         kept = (axis for axis in axes if axis != found.axis)
         axes = tuple(sorted({*kept, *value.axes}))
         mode = {Sum: Mode.ADD, Max: Mode.MAX}[value.op]
         return Output(slot, address, found.value, axes, found.guard, mode)
+
+    def needed(self, root: Node, coordinates: Coordinates) -> Guard:
+        """The part of an output that anybody reads: up to the sizes of this run."""
+        guard = []
+        for dim, size in self.extents.get(root, ()):
+            end = as_form(self.size(size))
+            assert end is not None
+            guard.append((end - coordinates[dim]).shift(-1))
+        return simplify_guard(tuple(guard), self.sizes) or ()
 
     # --- axes ------------------------------------------------------------------
 

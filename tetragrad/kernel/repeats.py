@@ -13,21 +13,24 @@ from typing import Any
 
 from tetragrad.graph.leaves import Buffer, is_given_at_launch, launch_signature
 from tetragrad.graph.node import Node, walk
+from tetragrad.graph.symbolic import NO_EXTENTS, Extents, sizes_in
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.lowering import Lowered, lower
 
 
-def lower_groups(groups: Sequence[Group]) -> list[Lowered]:
+def lower_groups(
+    groups: Sequence[Group], extents: Extents = NO_EXTENTS
+) -> list[Lowered]:
     """The kernel of each group, with the nodes that are its arguments."""
     in_memory = {root for group in groups for root in group.roots}
     known: dict[tuple[Any, ...], _Template] = {}
     lowered = []
     for group in groups:
-        pattern = pattern_of(group, in_memory)
+        pattern = pattern_of(group, in_memory, extents)
         template = known.get(pattern.key)
         if template is None:
-            made = lower(group.roots, in_memory)
+            made = lower(group.roots, in_memory, extents)
             known[pattern.key] = _Template.of(made, pattern)
             lowered.append(made)
         else:
@@ -71,7 +74,7 @@ class _Template:
         )
 
 
-def pattern_of(group: Group, in_memory: Set[Node]) -> Pattern:
+def pattern_of(group: Group, in_memory: Set[Node], extents: Extents) -> Pattern:
     """Describe the nodes from the roots down to what is in memory."""
     roots = set(group.roots)
     number: dict[Node, int] = {}
@@ -81,7 +84,8 @@ def pattern_of(group: Group, in_memory: Set[Node]) -> Pattern:
     def is_loaded(node: Node) -> bool:
         return isinstance(node, Buffer) or (node in in_memory and node not in roots)
 
-    for node in walk(group.roots, stop=is_loaded):
+    needed = {root: extents[root] for root in group.roots if root in extents}
+    for node in walk([*group.roots, *sizes_in(needed)], stop=is_loaded):
         number[node] = len(number)
         if is_loaded(node):
             open_nodes.append(node)
@@ -96,4 +100,6 @@ def pattern_of(group: Group, in_memory: Set[Node]) -> Pattern:
             )
             parts.append((type(node), *arguments))
     parts.append(tuple(number[root] for root in group.roots))
+    for root, ends in needed.items():
+        parts.append((number[root], tuple((dim, number[size]) for dim, size in ends)))
     return Pattern(tuple(parts), tuple(open_nodes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from tetragrad.core import dtypes
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel, Slot
@@ -31,6 +32,7 @@ from tetragrad.tile.plans.online import OnlinePlan, build_online
 from tetragrad.tile.plans.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.scope import Builder
+from tetragrad.tile.plans.skip import skip_empty
 from tetragrad.tile.plans.transpose import TransposePlan, build_transpose
 
 GridPlan = NestPlan | ContractionPlan | TransposePlan | FillPlan | OnlinePlan
@@ -80,6 +82,8 @@ def build(kernel: Kernel, plan: Plan, target: Target) -> Program:
         builder.kernel = part
         for grid in grids:
             body += build_grid(builder, grid)
+    if dtypes.int64 in kernel.scalars:
+        body = skip_empty(body)
     scratch = Scratch(len(kernel.slots), slots, body, builder)
     sizes = "x".join(str(size) for size in kernels[-1].axes) or "1"
     return Program(

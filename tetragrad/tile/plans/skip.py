@@ -1,0 +1,121 @@
+"""Leave out the iterations that a size given at launch makes empty.
+
+A value of symbolic size is laid out at its maximum, and guards keep what lies beyond
+the size from having an effect. Where a whole iteration has none, it need not run:
+
+    For(i over 512)                          For(i over 512)
+      Fold(sum += select(n - 1 - i >= 0,  ->   When(n - 1 - i >= 0)
+                         x[i], 0))               Fold(sum += select(…, x[i], 0))
+
+Must run last: it reads the guards that the plans wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Given, Guard, Select
+from tetragrad.kernel.recognise import is_identity
+from tetragrad.tile.ir import (
+    Alloc,
+    Copy,
+    Extent,
+    Fold,
+    For,
+    Grid,
+    Map,
+    Mma,
+    Statement,
+    Store,
+    When,
+)
+
+
+def skip_empty(statements: Iterable[Statement]) -> list[Statement]:
+    """The statements, with the bodies of loops and grids run only where needed."""
+    return [_skipping(statement) for statement in statements]
+
+
+def _skipping(statement: Statement) -> Statement:
+    if not isinstance(statement, Grid | For):
+        return statement
+    needed = _conditions(statement.body)
+    body = tuple(skip_empty(statement.body))
+    if needed:
+        body = (When(tuple(needed), body),)
+    return replace(statement, body=body)
+
+
+def _conditions(body: tuple[Statement, ...]) -> list[Affine]:
+    """Forms that are >= 0 wherever the body has an effect outside of itself."""
+    common: dict[Affine, None] | None = None
+    for guard, inner in _effects(body):
+        forms = {
+            _highest(form, inner): None
+            for form in guard
+            if any(isinstance(atom, Given) for atom, _ in form.terms)
+        }
+        if common is not None:
+            forms = {form: None for form in common if form in forms}
+        common = forms
+        if not common:
+            return []
+    return list(common or ())
+
+
+def _effects(body: tuple[Statement, ...]) -> Iterator[tuple[Guard, tuple[Extent, ...]]]:
+    """The guard of each statement that is seen from outside, and the axes inside."""
+    local = {entry.tile for entry in _inside(body) if isinstance(entry, Alloc)}
+    waiting: list[tuple[Statement, Guard, tuple[Extent, ...]]]
+    waiting = [(entry, (), ()) for entry in body]
+    while waiting:
+        statement, guard, inner = waiting.pop()
+        match statement:
+            case Alloc():
+                continue
+            case For(axis, extent, parts):
+                step = (*inner, (axis, extent))
+                waiting += [(entry, guard, step) for entry in parts]
+            case When(needed, parts, otherwise):
+                waiting += [(entry, (*guard, *needed), inner) for entry in parts]
+                waiting += [(entry, guard, inner) for entry in otherwise]
+            case Map() | Fold() if statement.tile in local:
+                continue
+            case Store() | Map() | Fold():
+                needed = (*guard, *statement.guard, *_identity_guard(statement))
+                yield needed, (*inner, *statement.axes)
+            case Copy() if statement.tile in local:
+                continue
+            case Mma() if statement.accumulator in local:
+                continue
+            case _:
+                yield (), inner
+
+
+def _identity_guard(statement: Statement) -> Guard:
+    """Where what is folded in is more than the identity."""
+    if not isinstance(statement, Fold) or not isinstance(statement.value, Select):
+        return ()
+    if not is_identity(statement.value.outside, statement.op):
+        return ()
+    return statement.value.guard
+
+
+def _inside(body: Iterable[Statement]) -> Iterator[Statement]:
+    for statement in body:
+        yield statement
+        if isinstance(statement, For | Grid):
+            yield from _inside(statement.body)
+        elif isinstance(statement, When):
+            yield from _inside((*statement.body, *statement.otherwise))
+
+
+def _highest(form: Affine, inner: tuple[Extent, ...]) -> Affine:
+    """The form with the axes inside where it is largest."""
+    ends = {
+        axis: Affine(extent - 1 if form.coefficient(axis) > 0 else 0)
+        for axis, extent in inner
+    }
+    return form.substitute(ends)
