@@ -8,7 +8,6 @@ from enum import Enum
 from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
-from tetragrad.graph.leaves import Buffer, Constant, Iota
 from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Reduce, Sum
 from tetragrad.kernel.expression import Reduction, Scan, walk
@@ -27,6 +26,10 @@ _REARRANGING = (
 )
 
 
+#: A value made of more Expands than this is looked at no further.
+MAXIMUM_EXPANDS = 64
+
+
 class Kind(Enum):
     """What a reduce node turns out to be."""
 
@@ -38,19 +41,30 @@ class Kind(Enum):
 
 
 def is_leaf(node: Node) -> bool:
-    """Whether the node is in memory, or needs none."""
-    return isinstance(node, Buffer | Constant | Iota)
+    """Whether the node is in memory, or needs none: it has no sources."""
+    return not node.sources
+
+
+#: What has been answered, as it is asked for every node.
+_work: dict[type[Node], float] = {}
 
 
 def work_per_element(node: Node) -> float:
     """About how many simple operations one element of an elementwise op takes."""
-    if not isinstance(node, ops.Elementwise):
+    op = type(node)
+    if op not in _work:
+        _work[op] = _work_of(op)
+    return _work[op]
+
+
+def _work_of(op: type[Node]) -> float:
+    if not issubclass(op, ops.Elementwise):
         return 0.0
-    if isinstance(node, ops.Transcendental):
+    if issubclass(op, ops.Transcendental):
         return 15.0
-    if isinstance(node, ops.Pow | ops.Mod | ops.IDiv):
+    if issubclass(op, ops.Pow | ops.Mod | ops.IDiv):
         return 30.0
-    return 4.0 if isinstance(node, ops.Div | ops.Sqrt | ops.Reciprocal) else 1.0
+    return 4.0 if issubclass(op, ops.Div | ops.Sqrt | ops.Reciprocal) else 1.0
 
 
 class Analysis:
@@ -60,23 +74,36 @@ class Analysis:
         self.order = order
         self.users: dict[Node, list[Node]] = {node: [] for node in order}
         for node in order:
-            for source in dict.fromkeys(node.sources):
-                self.users[source].append(node)
+            for source in node.sources:
+                readers = self.users[source]
+                # A node that reads a source twice is one reader of it.
+                if not readers or readers[-1] is not node:
+                    readers.append(node)
         self.reduces = {node for node in order if isinstance(node, Reduce)}
-        self._constant_dims: dict[Node, frozenset[int]] = {}
+        #: The dimensions along which all elements of a node are the same.
+        self.constant_dims: dict[Node, frozenset[int]] = {}
+        for node in order:
+            self.constant_dims[node] = self._constant_dims_of(node)
         self.kinds: dict[Node, Kind] = {
             node: self._kind(node) for node in order if node in self.reduces
         }
+        #: The Expands that a value is made of, element by element.
+        self.expands: dict[Node, tuple[Node, ...]] = {}
+        for node in order:
+            if isinstance(node, moves.Expand):
+                self.expands[node] = (node,)
+            elif isinstance(node, ops.Elementwise):
+                self.expands[node] = self._expands_of(node)
         #: Inner sums, by the outer sum that they become part of.
         self.absorbed: dict[Node, Node] = {}
         self._absorb_nested_sums()
-
-    def is_contraction(self, node: Node) -> bool:
-        return self.kinds.get(node) is Kind.CONTRACTION
+        self.contractions = {
+            node for node, kind in self.kinds.items() if kind is Kind.CONTRACTION
+        }
 
     def _absorb_nested_sums(self) -> None:
         """A sum of a moved sum is one sum; a contraction inside makes it one."""
-        for node in reversed(self.order):
+        for node in reversed(self.kinds):
             if not isinstance(node, Sum) or self.kinds[node] is not Kind.ROW:
                 continue
             inner = self._moved_sum(node)
@@ -100,6 +127,17 @@ class Analysis:
             return None
         plain = self.kinds[current] in (Kind.ROW, Kind.CONTRACTION)
         return current if plain else None
+
+    def _expands_of(self, node: Node) -> tuple[Node, ...]:
+        """Those of the sources together; shared with a source where that is all."""
+        found: tuple[Node, ...] = ()
+        for source in node.sources:
+            more = self.expands.get(source, ())
+            if not found:
+                found = more
+            elif more and more is not found:
+                found = tuple(dict.fromkeys(found + more))[:MAXIMUM_EXPANDS]
+        return found
 
     # --- kinds of reductions -----------------------------------------------------
 
@@ -135,7 +173,7 @@ class Analysis:
             body = body.operand
         if not isinstance(body, ops.Mul):
             return False
-        lhs, rhs = self.constant_dims(body.lhs), self.constant_dims(body.rhs)
+        lhs, rhs = self.constant_dims[body.lhs], self.constant_dims[body.rhs]
         rows = columns = depth = 1
         for dim, size in enumerate(body.shape):
             if dim in node.dims:
@@ -148,28 +186,11 @@ class Analysis:
 
     # --- dimensions along which a value repeats --------------------------------------
 
-    def constant_dims(self, node: Node) -> frozenset[int]:
-        """The dimensions along which all elements are the same."""
-        found = self._constant_dims.get(node)
-        if found is None:
-            stack = [node]
-            while stack:
-                current = stack[-1]
-                missing = [
-                    source
-                    for source in current.sources
-                    if source not in self._constant_dims
-                ]
-                if missing:
-                    stack.extend(missing)
-                    continue
-                stack.pop()
-                self._constant_dims[current] = self._constant_dims_of(current)
-            found = self._constant_dims[node]
-        return found
-
     def _constant_dims_of(self, node: Node) -> frozenset[int]:
-        below = [self._constant_dims[source] for source in node.sources]
+        """From those of the sources, which come before it."""
+        below = [self.constant_dims[source] for source in node.sources]
+        if len(below) == 1 and isinstance(node, ops.Elementwise):
+            return below[0]
         match node:
             case moves.Expand():
                 return below[0] | set(node.expanded_dims)

@@ -62,22 +62,25 @@ def _region(
     taken: Set[Node],
     is_light: Callable[[Node], bool],
 ) -> list[Node]:
-    """The contraction and what is made of it, in topological order."""
+    """The contraction and what is made of it, in topological order.
+
+    Up to the first reader that is not of the region: some value before it is read
+    outside, so the kernel ends at that value at the latest.
+    """
     region = [start]
     members = {start}
-    waiting = [] if start in wanted else [(index[user], user) for user in users[start]]
+    waiting = [(index[user], user) for user in users[start]]
     heapq.heapify(waiting)
-    while waiting and len(region) < LARGEST_REGION:
+    while waiting and len(region) < LARGEST_REGION and region[-1] not in wanted:
         _, node = heapq.heappop(waiting)
-        if node in members or node in taken:
+        if node in members:
             continue
-        if not _belongs(node, members, users, is_light):
-            continue
+        if node in taken or not _belongs(node, members, users, is_light):
+            break
         region.append(node)
         members.add(node)
-        if node not in wanted:
-            for user in users[node]:
-                heapq.heappush(waiting, (index[user], user))
+        for user in users[node]:
+            heapq.heappush(waiting, (index[user], user))
     return region
 
 

@@ -38,6 +38,11 @@ MAXIMUM_INLINE_NODES = 600
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
 
+#: Movement whose result has more or fewer elements, each read once.
+_RESIZING = (moves.Window, moves.Skew, moves.Shrink, moves.Stride)
+#: What visits the elements of its source one to one.
+_ONE_TO_ONE = (ops.Elementwise, moves.Reshape, moves.Permute)
+
 
 def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[Group]:
     """Groups in an order in which they can run; together they compute the outputs.
@@ -45,7 +50,7 @@ def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[
     With ``join=False`` every elementwise op and reduction is a kernel of its own:
     slow, and the yardstick that fused results are compared with.
     """
-    order = list(walk(outputs, stop=is_leaf))
+    order = list(walk(outputs))
     wanted = [node for node in dict.fromkeys(outputs) if not _is_in_memory(node)]
     if not join:
         return _one_each(order, wanted)
@@ -53,7 +58,7 @@ def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[
     fusion.look_forwards()
     fusion.decide_backwards()
     join_online(fusion)
-    contractions = {node for node in order if fusion.facts.is_contraction(node)}
+    contractions = fusion.facts.contractions
     return join_siblings(fusion.groups(), fusion.in_memory, contractions, target)
 
 
@@ -90,6 +95,8 @@ class _Fusion:
         self.inline_count: dict[Node, int] = {}
         # The contraction at the start of each epilogue, by the epilogue's end.
         self.epilogues: dict[Node, Node] = {}
+        # The reduction that an Expand repeats, if it is one of its row.
+        self.repeated: dict[Node, Reduce | None] = {}
         # For each node: operations per element if inline, and the bytes it reads.
         self.work: dict[Node, float] = {}
         self.reads: dict[Node, dict[Node, float]] = {}
@@ -112,8 +119,9 @@ class _Fusion:
         """
         index = {node: place for place, node in enumerate(self.order)}
         for node in self.order:
-            self._describe(node)
-            if not self.facts.is_contraction(node) or node in self.facts.absorbed:
+            if node not in self.reads:
+                self._describe(node)
+            if node not in self.facts.contractions or node in self.facts.absorbed:
                 continue
             end = epilogue_end(
                 node,
@@ -161,10 +169,15 @@ class _Fusion:
     def _read_inline(self, node: Node) -> None:
         """Work per element, and the bytes of what it is computed from."""
         work = work_per_element(node)
-        reads: dict[Node, float] = {}
-        for source in node.sources:
+        first, *others = node.sources
+        # What is read is never changed, so nodes share it where they can.
+        reads = self.reads[first]
+        work += self.work[first]
+        for source in others:
             work += self.work[source]
-            reads.update(self.reads[source])
+            more = self.reads[source]
+            if not reads.keys() >= more.keys():
+                reads = reads | more
         self.work[node] = min(work, 1e6)
         many = len(reads) > 16
         self.reads[node] = {node: sum(reads.values())} if many else reads
@@ -205,11 +218,15 @@ class _Fusion:
         Users that read it where it is share one computation; each that moves it
         reads it somewhere else, and needs one more.
         """
+        users = self.facts.users[node]
+        if len(users) == 1 and self._repetition(node, users[0]) == 1.0:
+            self._read_like(node, users[0])
+            return
         in_place: dict[Node, float] = {}
         moved: dict[Node, float] = {}
         copies: dict[Node, int] = {}
         aligned = True
-        for user in self.facts.users[node]:
+        for user in users:
             factor = self._repetition(node, user)
             for root, times in self.readers[user].items():
                 if isinstance(user, moves.Movement):
@@ -226,6 +243,21 @@ class _Fusion:
         readers = {
             root: in_place.get(root, 0.0) + moved.get(root, 0.0) for root in roots
         }
+        self._set_readers(node, readers, copies, aligned)
+
+    def _read_like(self, node: Node, user: Node) -> None:
+        """The node is computed where, and as often as, its one user is."""
+        aligned = user in self.aligned and self._keeps_aligned(user)
+        self._set_readers(node, self.readers[user], self.copies[user], aligned)
+
+    def _set_readers(
+        self,
+        node: Node,
+        readers: dict[Node, float],
+        copies: dict[Node, int],
+        aligned: bool,
+    ) -> None:
+        """Remember what was found; the tables are shared, and so never changed."""
         self.readers[node] = readers
         if aligned and len(readers) == 1:
             self.aligned.add(node)
@@ -235,7 +267,7 @@ class _Fusion:
 
     def _repetition(self, node: Node, user: Node) -> float:
         """How often the user computes one element of the node."""
-        if isinstance(user, moves.Window | moves.Skew | moves.Shrink | moves.Stride):
+        if isinstance(user, _RESIZING):
             return user.numel / max(node.numel, 1)
         if not isinstance(user, moves.Expand) or self._feeds_contraction(user):
             return 1.0  # A contraction's operands are packed once.
@@ -248,12 +280,12 @@ class _Fusion:
             if len(users) != 1:
                 return False
             node = users[0]
-            if self.facts.is_contraction(node):
+            if node in self.facts.contractions:
                 return True
         return False
 
     def _keeps_aligned(self, user: Node) -> bool:
-        if isinstance(user, ops.Elementwise | moves.Reshape | moves.Permute):
+        if isinstance(user, _ONE_TO_ONE):
             return True
         if isinstance(user, Reduce):
             # A root reads its row once; a joined one once a pass.
@@ -355,41 +387,32 @@ class _Fusion:
         if node in self.aligned:
             return False
         return any(
-            isinstance(source, moves.Expand) and self._is_row_statistic(source, node)
-            for source in self._row_values(node)
+            self._is_row_statistic(expand, node)
+            for expand in self.facts.expands.get(node, ())
         )
-
-    def _row_values(self, node: Node) -> list[Node]:
-        """The elementwise values that a node is made of, down to its Expands."""
-        found: list[Node] = []
-        stack = [node]
-        seen: set[Node] = set()
-        while stack and len(seen) < 64:
-            current = stack.pop()
-            if current in seen:
-                continue
-            seen.add(current)
-            if isinstance(current, moves.Expand):
-                found.append(current)
-            elif isinstance(current, ops.Elementwise):
-                stack.extend(current.sources)
-        return found
 
     def _is_row_statistic(self, expand: Node, node: Node) -> bool:
         """Whether an Expand repeats a reduction of this very row."""
+        if expand not in self.repeated:
+            self.repeated[expand] = self._repeated_reduction(expand)
+        found = self.repeated[expand]
+        return (
+            found is not None
+            and _without_ones(found.source.shape) == _without_ones(node.shape)
+            and self._revisits_row(found, node) is not None
+        )
+
+    def _repeated_reduction(self, expand: Node) -> Reduce | None:
+        """The reduction of a row that fits the cache, from which an Expand is made."""
         current = expand.source
         for _ in range(8):
             if isinstance(current, Reduce):
-                return (
-                    self.facts.kinds[current] is Kind.ROW
-                    and _without_ones(current.source.shape) == _without_ones(node.shape)
-                    and self._row_fits(current)
-                    and self._revisits_row(current, node) is not None
-                )
+                is_row = self.facts.kinds[current] is Kind.ROW
+                return current if is_row and self._row_fits(current) else None
             if not isinstance(current, ops.Elementwise | moves.Reshape):
-                return False
+                return None
             current = max(current.sources, key=lambda source: len(self.reads[source]))
-        return False
+        return None
 
     def _row_fits(self, node: Reduce) -> bool:
         source = node.source

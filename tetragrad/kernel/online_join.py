@@ -8,7 +8,7 @@ one pass (``online.py``), it is one kernel that stores nothing but the result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tetragrad.graph.node import Node
@@ -60,17 +60,19 @@ class _Join:
         for scores in self.reads_of(row):
             if scores not in decisions.epilogues or not self.only_feeds(scores, row):
                 continue
-            kept = decisions.in_memory - {row, scores}
-            if self.has_online_form(end, kept):
-                decisions.in_memory = kept
+            between = {row, scores} & decisions.in_memory
+            decisions.in_memory -= between
+            if self.has_online_form(end):
                 decisions.note(end, f"online: rows of {row.shape}")
                 return
+            decisions.in_memory |= between
 
-    def has_online_form(self, end: Node, kept: Set[Node]) -> bool:
-        """Ask shift analysis about the kernel with nothing else stored."""
-        key = pattern_of(Group([end]), kept).key
+    def has_online_form(self, end: Node) -> bool:
+        """Ask shift analysis about the kernel of what is not stored now."""
+        stored = self.decisions.in_memory
+        key = pattern_of(Group([end]), stored).key
         if key not in self.answers:
-            kernel = lower([end], kept).kernel
+            kernel = lower([end], stored).kernel
             self.answers[key] = online_contraction(kernel) is not None
         return self.answers[key]
 
