@@ -40,7 +40,16 @@ def sinh(pair: Pair) -> Pair:
     imag = ops.Mul(nodes.cosh(x), ops.Sin(y))
     real = ops.Where(nodes.equals(x, 0), x, real)
     imag = ops.Where(nodes.equals(y, 0), y, imag)
+    real = ops.Where(_explodes(pair), nodes.absolute(x), real)
     return with_derivatives(Pair(real, imag), lambda z: (cosh(z),), pair)
+
+
+def _explodes(pair: Pair) -> Node:
+    """Where the size is infinite, and the angle is not known."""
+    has_angle = nodes.less(nodes.absolute(pair.imag), math.inf)
+    return ops.And(
+        nodes.equals(nodes.absolute(pair.real), math.inf), ops.Not(has_angle)
+    )
 
 
 def cosh(pair: Pair) -> Pair:
@@ -50,6 +59,7 @@ def cosh(pair: Pair) -> Pair:
     imag = ops.Mul(nodes.sinh(x), ops.Sin(y))
     imag = ops.Where(nodes.equals(y, 0), _signed_like(y, x), imag)
     imag = ops.Where(nodes.equals(x, 0), _signed_like(x, y), imag)
+    real = ops.Where(_explodes(pair), nodes.absolute(x), real)
     return with_derivatives(Pair(real, imag), lambda z: (sinh(z),), pair)
 
 
@@ -75,6 +85,11 @@ def tanh(pair: Pair) -> Pair:
     value = Pair(
         ops.Where(is_far, nodes.copy_sign(full_like(x, 1), x), real),
         ops.Where(is_far, rest, imag),
+    )
+    # A part of 0 stays 0, whatever the other is.
+    value = Pair(
+        ops.Where(nodes.equals(x, 0), x, value.real),
+        ops.Where(nodes.equals(y, 0), y, value.imag),
     )
     return with_derivatives(value, lambda z: (_tanh_slope(z),), pair)
 

@@ -88,9 +88,13 @@ def divide(lhs: Pair, rhs: Pair) -> Pair:
     """The quotient without overflow: R. L. Smith, Algorithm 116, CACM 5 (1962)."""
     is_steep = ops.Lt(nodes.absolute(rhs.real), nodes.absolute(rhs.imag))
     large = ops.Where(is_steep, rhs.imag, rhs.real)
-    small = ops.Where(is_steep, rhs.real, rhs.imag)
-    first = ops.Where(is_steep, lhs.imag, lhs.real)
-    second = ops.Where(is_steep, lhs.real, lhs.imag)
+    # Halved on both sides of the fraction, sums of large numbers do not overflow.
+    is_large = nodes.greater(nodes.absolute(large), 1)
+    unit = ops.Where(is_large, full_like(large, 0.5), full_like(large, 1))
+    small = ops.Mul(unit, ops.Where(is_steep, rhs.real, rhs.imag))
+    first = ops.Mul(unit, ops.Where(is_steep, lhs.imag, lhs.real))
+    second = ops.Mul(unit, ops.Where(is_steep, lhs.real, lhs.imag))
+    large = ops.Mul(unit, large)
     ratio = ops.Div(small, large)
     divisor = ops.Add(large, ops.Mul(small, ratio))
     real = ops.Div(ops.Add(first, ops.Mul(second, ratio)), divisor)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import functools
+import itertools
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core import dtypes
@@ -80,6 +85,51 @@ def polar(abs: Tensor, angle: Tensor) -> Tensor:
     return complex(abs * angle.cos(), abs * angle.sin())
 
 
+def by_parts(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that moves elements: of complex numbers, it moves both parts alike."""
+
+    @functools.wraps(method)
+    def moved(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.dtype.is_complex:
+            return method(self, *args, **kwargs)
+        parts = []
+        for place in (0, 1):
+            given = [_part_of(value, place) for value in args]
+            named = {name: _part_of(value, place) for name, value in kwargs.items()}
+            parts.append(method(_part_of(self, place), *given, **named))
+        return complex(*parts)
+
+    return moved
+
+
+def _part_of(value: Any, place: int) -> Any:
+    """A part of a number that may be complex; indices and sizes stay as they are."""
+    is_tensor = isinstance(value, TensorBase)
+    if isinstance(value, builtins.complex) or (is_tensor and value.dtype.is_complex):
+        return value.imag if place else value.real
+    is_number = isinstance(value, float)
+    if is_number or (is_tensor and value.dtype.is_floating_point):
+        return value * 0 if place else value
+    return value
+
+
+def multilinear(function: Callable[..., Tensor], *operands: Any) -> Tensor:
+    """A sum of products of complex operands, from those of their parts.
+
+    Every product of parts is one with the power of i that its imaginary parts make.
+    """
+    choices = [(0, 1) if entry.dtype.is_complex else (0,) for entry in operands]
+    sums: list[Any] = [None, None]
+    for places in itertools.product(*choices):
+        parts = [_part_of(*each) for each in zip(operands, places, strict=True)]
+        term = function(*parts)
+        power = sum(places) % 4
+        term = -term if power > 1 else term
+        known = sums[power % 2]
+        sums[power % 2] = term if known is None else known + term
+    return complex(*sums)
+
+
 class ComplexMethods(FunctionMethods):
     """Methods about the parts of complex numbers; real ones have an imaginary 0."""
 
@@ -146,9 +196,7 @@ class ComplexMethods(FunctionMethods):
             return combine_parts(complex_functions.angle(split(self.real_node)), self)
         source = ops.Cast(self.node, float_dtype(self))
         is_negative = ops.Lt(source, full_like(source, 0))
-        turn = ops.Where(
-            is_negative, full_like(source, 3.141592653589793), full_like(source, 0)
-        )
+        turn = ops.Where(is_negative, full_like(source, math.pi), full_like(source, 0))
         turn = ops.Where(ops.Eq(source, source), turn, source)
         return self.result(with_zero_gradient(turn, source))
 

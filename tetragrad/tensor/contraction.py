@@ -17,6 +17,7 @@ from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Sum
 from tetragrad.tensor.arithmetic import operator
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.complex_numbers import multilinear
 from tetragrad.tensor.conversion import ConversionMethods
 from tetragrad.tensor.promotion import broadcast_shapes, combine, common_dtype
 from tetragrad.tensor.reductions import drop_dims
@@ -45,6 +46,13 @@ def matmul_nodes(lhs: Node, rhs: Node) -> Node:
     product = ops.Mul(broadcast_to(lhs, shape), broadcast_to(turned, shape))
     total = drop_dims(Sum(product, (len(shape) - 1,)), (len(shape) - 1,))
     return ops.Cast(total, dtype)
+
+
+def has_complex(*tensors: object) -> bool:
+    """Whether all are tensors, and one of them complex."""
+    if not all(isinstance(entry, TensorBase) for entry in tensors):
+        return False
+    return common_dtype(*tensors).is_complex  # type: ignore[arg-type]
 
 
 def promoted(name: str, *tensors: TensorBase) -> list[Node]:
@@ -77,6 +85,8 @@ class ContractionMethods(ConversionMethods):
         Raises:
             ShapeError: self's last size is not other's last but one.
         """
+        if has_complex(self, other):
+            return multilinear(ContractionMethods.matmul, self, other)
         lhs, rhs = promoted("matmul()", self, other)
         if not lhs.ndim or not rhs.ndim:
             raise ShapeError(

@@ -79,7 +79,7 @@ def array_of(data: Any, dtype: DType | None) -> np.ndarray:
 
 
 def as_pairs(array: np.ndarray) -> np.ndarray:
-    """An array of complex numbers as real ones, sharing its memory if it has no gaps."""
+    """Complex numbers as real ones; shares the memory of an array without gaps."""
     part = dtypes.part_dtype(dtypes.from_numpy(array.dtype)).numpy
     whole = np.ascontiguousarray(array).reshape(-1).view(part)
     return whole.reshape(*array.shape, 2)

@@ -18,8 +18,9 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.gradient_rules import with_gradient
+from tetragrad.tensor.joining import cat
 from tetragrad.tensor.losses import LossMethods
-from tetragrad.tensor.promotion import normal_dim
+from tetragrad.tensor.promotion import combine, normal_dim, to_node
 from tetragrad.tensor.reductions import ValuesAndIndices, drop_dims, positions
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ def _earlier(node: Node, dim: int) -> tuple[Node, Node]:
     here = broadcast_to(positions(size, dim, len(shape)), shape)
     there = broadcast_to(positions(size, dim + 1, len(shape)), shape)
     return broadcast_to(spread, shape), ops.Lt(here, there)
+
+
+def _running_product(tensor: Any, dim: int) -> Tensor:
+    """Each element times the product that ends before it, over distances 1, 2, 4, …"""
+    size = tensor.shape[dim] if tensor.ndim else 1
+    distance = 1
+    while distance < size:
+        head, tail = tensor.cut(dim, 0, distance), tensor.cut(dim, distance, size)
+        earlier = tensor.cut(dim, 0, size - distance)
+        tensor = cat([head, tail * earlier], dim)
+        distance *= 2
+    return tensor  # type: ignore[no-any-return]
 
 
 def _last_extreme(node: Node, extreme: Node, dim: int) -> Node:
@@ -85,8 +98,13 @@ class CumulativeMethods(LossMethods):
 
     def _running(self, op: type[reduce.Reduce], dim: int, dtype: Any) -> Tensor:
         dim = normal_dim(dim, self.ndim)
-        node = ops.Cast(self.node, self._sum_dtype(dtype))
-        return self.result(running(op, node, dim) if node.ndim else node)
+        wanted = self._sum_dtype(dtype)
+        if wanted.is_complex and op is reduce.Prod:
+            return _running_product(self.type(wanted), dim)
+        node = to_node(self, wanted)
+        return combine(
+            running(op, node, dim) if self.ndim else node, self, dtype=wanted
+        )
 
     def cummax(self, dim: int) -> ValuesAndIndices:
         """The largest element so far, and the last place at which it stood.

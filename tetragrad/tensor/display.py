@@ -44,7 +44,7 @@ def _suffixes(tensor: TensorBase, array: np.ndarray) -> list[str]:
     suffixes = []
     if array.size == 0 and array.ndim != 1:
         suffixes.append(f"size={tuple(array.shape)}")
-    if tensor.dtype.name not in ("float32", "int64", "bool") or (
+    if tensor.dtype.name not in ("float32", "int64", "bool", "complex64") or (
         array.size == 0 and tensor.dtype.name != "float32"
     ):
         suffixes.append(f"dtype=tetragrad.{tensor.dtype}")
@@ -91,7 +91,27 @@ class _Formatter:
         )
 
 
-def _formatter(array: np.ndarray) -> _Formatter:
+class _ComplexFormatter:
+    """Writes both parts of complex numbers, each with a format of its own."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.real, self.imag = _formatter(array.real), _formatter(array.imag)
+        self.summarises = self.real.summarises
+
+    def __call__(self, value: Any) -> str:
+        return self._joined(self.real(value.real), self.imag(value.imag))
+
+    def text(self, value: Any) -> str:
+        return self._joined(self.real.text(value.real), self.imag.text(value.imag))
+
+    def _joined(self, real: str, imag: str) -> str:
+        imag = imag.lstrip()
+        return f"{real}{'' if imag.startswith('-') else '+'}{imag}j"
+
+
+def _formatter(array: np.ndarray) -> Any:
+    if array.dtype.kind == "c":
+        return _ComplexFormatter(array)
     shown = _shown(array)
     pattern = "str"
     if shown.dtype.kind not in "biu":
@@ -118,7 +138,7 @@ def _float_pattern(finite: np.ndarray) -> str:
     return f".{PRECISION}f"
 
 
-def _block(array: np.ndarray, write: _Formatter, indent: int) -> str:
+def _block(array: np.ndarray, write: Any, indent: int) -> str:
     """Nested brackets, one line for each row that fits."""
     if array.ndim == 0:
         return write.text(array.item() if array.dtype.kind in "biu" else array[()])

@@ -6,6 +6,7 @@ tensor([[11]])
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from tetragrad.graph.movement import Permute, Reshape, broadcast_to
 from tetragrad.graph.node import Node, size_of
 from tetragrad.graph.reduce import Sum
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.contraction import promoted
+from tetragrad.tensor.complex_numbers import multilinear
+from tetragrad.tensor.contraction import has_complex, promoted
 from tetragrad.tensor.promotion import broadcast_nodes, combine, normal_dim
 from tetragrad.tensor.reductions import drop_dims, positions
 
@@ -66,6 +68,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         ShapeError: the equation does not fit the operands.
     """
     tensors = list(operands[0]) if _is_list(operands) else list(operands)
+    if has_complex(*tensors):
+        return multilinear(functools.partial(einsum, equation), *tensors)
     inputs, output = parse(equation, [tensor.ndim for tensor in tensors])
     nodes = promoted("einsum()", *tensors)
     terms = [_term(node, labels) for node, labels in zip(nodes, inputs, strict=True)]
@@ -226,6 +230,8 @@ def tensordot(a: TensorBase, b: TensorBase, dims: Any = 2) -> Tensor:
     >>> tetragrad.tensordot(Tensor.ones(2, 3), Tensor.ones(3, 4), dims=1).shape
     (2, 4)
     """
+    if has_complex(a, b):
+        return multilinear(functools.partial(tensordot, dims=dims), a, b)
     if isinstance(dims, int):
         lhs_dims = list(range(a.ndim - dims, a.ndim))
         rhs_dims = list(range(dims))

@@ -324,7 +324,8 @@ def atan2(sine: Node, cosine: Node) -> Node:
     low, high = ops.Where(is_steep, wide, tall), ops.Where(is_steep, tall, wide)
     one = full_like(high, 1.0)
     # Two zeros, or two infinities: the angle is that of (0, 1), or of (1, 1).
-    both_zero, both_infinite = equals(high, 0.0), equals(low, math.inf)
+    both_zero = equals(high, 0.0)
+    both_infinite = ops.And(equals(low, math.inf), equals(high, math.inf))
     ratio = ops.Div(low, ops.Where(both_zero, one, high))
     angle = atan(ops.Where(both_infinite, one, ratio))
     angle = ops.Where(is_steep, ops.Sub(full_like(angle, math.pi / 2), angle), angle)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
@@ -17,6 +18,7 @@ from tetragrad.tensor.arithmetic import (
     in_place,
     multiply_nodes,
 )
+from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.pairs import form_of, split
 from tetragrad.tensor.powers import power_nodes
@@ -399,10 +401,23 @@ def power(base: Any, exponent: Any) -> Tensor:
     lhs, rhs = to_operand(base), to_operand(exponent)
     dtype = common_dtype(lhs, rhs)
     if dtype.is_complex:
-        return binary(ops.Pow, lhs, rhs, dtype)
+        return _complex_power(lhs, rhs, dtype)
     number = None if not isinstance(rhs, bool | int | float) else rhs
     left, right = broadcast_nodes(to_node(lhs, dtype), to_node(rhs, dtype))
     return combine(power_nodes(left, right, number), lhs, rhs)
+
+
+def _complex_power(base: Any, exponent: Any, dtype: DType) -> Tensor:
+    """A product or a root, where that is more accurate than exp(w log z)."""
+    if isinstance(exponent, TensorBase):
+        return binary(ops.Pow, base, exponent, dtype)
+    if exponent == 0.5:
+        return base.to(dtype).sqrt()  # type: ignore[no-any-return]
+    if exponent == -1:
+        return base.to(dtype).reciprocal()  # type: ignore[no-any-return]
+    if exponent == 2:
+        return binary(multiply_nodes, base, base, dtype)
+    return binary(ops.Pow, base, exponent, dtype)
 
 
 def _times(operand: Any, factor: float) -> Any:

@@ -31,6 +31,7 @@ from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape
 from tetragrad.tensor.arithmetic import in_place, minimum_nodes
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.complex_numbers import by_parts
 from tetragrad.tensor.joining import JoiningMethods, pad_dim
 from tetragrad.tensor.promotion import (
     Operand,
@@ -195,6 +196,7 @@ class GatheringMethods(JoiningMethods):
 
     __slots__ = ()
 
+    @by_parts
     def gather(self, dim: int, index: TensorBase) -> Tensor:
         """For each element of the index, the element at that place along ``dim``.
 
@@ -221,6 +223,7 @@ class GatheringMethods(JoiningMethods):
         spread[dim] = self.shape[dim]
         return self.expand(spread).gather(dim, indices.expand(shape))
 
+    @by_parts
     def index_select(self, dim: int, index: TensorBase) -> Tensor:
         """The slices of a dimension that a vector of indices names.
 
@@ -235,6 +238,7 @@ class GatheringMethods(JoiningMethods):
         places = wrap_negative(flat, self.shape[dim], dim)
         return self.result(take_rows(self.node, places, dim))
 
+    @by_parts
     def take(self, index: TensorBase) -> Tensor:
         """Elements by their place in row-major order.
 
@@ -244,6 +248,7 @@ class GatheringMethods(JoiningMethods):
         places = wrap_negative(index.node, self.numel())
         return self.result(take_rows(self.ravel().node, places, 0))
 
+    @by_parts
     def scatter_add(self, dim: int, index: TensorBase, src: TensorBase) -> Tensor:
         """self with each element of ``src`` added at its index along ``dim``.
 
@@ -308,6 +313,7 @@ class GatheringMethods(JoiningMethods):
         summed = self._scatter("scatter", dim, index, src, "sum", include_self)
         return summed / count.clamp(min=1)
 
+    @by_parts
     def scatter(
         self, dim: int, index: TensorBase, src: Any = None, *, value: Any = None
     ) -> Tensor:

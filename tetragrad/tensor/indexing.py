@@ -26,6 +26,7 @@ from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape, size_of
 from tetragrad.graph.sizes import Size, forms_in
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.complex_numbers import complex as join_parts
 from tetragrad.tensor.gathering import (
     GatheringMethods,
     check_known_indices,
@@ -320,6 +321,8 @@ class IndexingMethods(GatheringMethods):
         if not found.arrays:
             # Even x[...] is another handle, so that writing to it says "in place".
             return found.view if found.view is not self else self.alias()
+        if self.dtype.is_complex:
+            return join_parts(self.real[key], self.imag[key])
         rows = take_rows(found.together(), found.flat_index(), found.place)
         return self.result(rows)
 
@@ -338,6 +341,11 @@ class IndexingMethods(GatheringMethods):
         found = select(self, key)
         if not found.arrays:
             found.view.copy_(_without_leading_ones(given, found.view.shape))
+            return
+        if self.dtype.is_complex:
+            # The parts are views, so that writing to them writes to the whole.
+            whole = self.tensor_class(given).to(self.dtype)
+            self.real[key], self.imag[key] = whole.real, whole.imag
             return
         self._put(found, given, accumulate=False)
 

@@ -18,10 +18,17 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.arithmetic import in_place
-from tetragrad.tensor.base import TensorBase, wrap
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.complex_numbers import by_parts
 from tetragrad.tensor.contraction import ContractionMethods
 from tetragrad.tensor.movement import sizes_of
-from tetragrad.tensor.promotion import common_dtype, normal_dim, normal_dims
+from tetragrad.tensor.promotion import (
+    combine,
+    common_dtype,
+    normal_dim,
+    normal_dims,
+    to_node,
+)
 from tetragrad.tensor.reductions import positions
 
 if TYPE_CHECKING:
@@ -83,8 +90,8 @@ def cat(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
                 hint="all other sizes must agree; use stack() for a new dimension",
             )
     dtype = common_dtype(*pieces)
-    nodes = [ops.Cast(entry.node, dtype) for entry in shaped]
-    return wrap(concatenate_nodes(nodes, dim), *pieces)
+    nodes = [to_node(entry, dtype) for entry in shaped]
+    return combine(concatenate_nodes(nodes, dim), *pieces, dtype=dtype)
 
 
 def _checked(name: str, tensors: Sequence[TensorBase]) -> list[TensorBase]:
@@ -112,11 +119,11 @@ def stack(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
                 f"stack() of shapes {first} and {entry.shape}",
                 hint="all shapes must be equal; use cat() to join along a dimension",
             )
-    dim = normal_dim(dim, len(first) + 1)
-    shape = (*first[:dim], 1, *first[dim:])
-    dtype = common_dtype(*pieces)
-    nodes = [graph.Reshape(ops.Cast(entry.node, dtype), shape) for entry in pieces]
-    return wrap(concatenate_nodes(nodes, dim), *pieces)
+    return cat([_with_dim(entry, dim) for entry in pieces], dim)
+
+
+def _with_dim(tensor: Any, dim: int) -> Tensor:
+    return tensor.unsqueeze(dim)  # type: ignore[no-any-return]
 
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -171,6 +178,7 @@ class JoiningMethods(ContractionMethods):
 
     __slots__ = ()
 
+    @by_parts
     def repeat(self, *sizes: Any) -> Tensor:
         """The whole tensor repeated along each dimension.
 
@@ -201,6 +209,7 @@ class JoiningMethods(ContractionMethods):
         counts = sizes_of(dims)
         return self.repeat((1,) * (self.ndim - len(counts)) + counts)
 
+    @by_parts
     def repeat_interleave(
         self, repeats: Any, dim: int | None = None, *, output_size: int | None = None
     ) -> Tensor:
@@ -225,6 +234,7 @@ class JoiningMethods(ContractionMethods):
         whole: Any = self
         return whole.index_select(dim, self.tensor_class(listed, dtypes.int64))
 
+    @by_parts
     def roll(self, shifts: Any, dims: Any = None) -> Tensor:
         """Elements moved along dimensions; those that leave come in at the start.
 
@@ -264,6 +274,7 @@ class JoiningMethods(ContractionMethods):
             return self.flip(second).transpose(first, second)
         return self.transpose(first, second).flip(second)
 
+    @by_parts
     def pad(
         self, pad: Sequence[int], mode: str = "constant", value: float | None = None
     ) -> Tensor:
@@ -304,6 +315,7 @@ class JoiningMethods(ContractionMethods):
         """The upper triangle of the last two dimensions; zeros below."""
         return self._triangle(diagonal, lower=False)
 
+    @by_parts
     def _triangle(self, diagonal: int, lower: bool) -> Tensor:
         if self.ndim < 2:
             raise ShapeError(
@@ -335,6 +347,7 @@ class JoiningMethods(ContractionMethods):
             f"diag() of shape {self.shape}: it takes one or two dimensions"
         )
 
+    @by_parts
     def diag_embed(self, offset: int = 0) -> Tensor:
         """Matrices with the last dimension as their diagonals."""
         size = self.shape[-1] + abs(offset)

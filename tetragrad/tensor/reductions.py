@@ -18,7 +18,7 @@ from tetragrad.graph.node import Node
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.gradient_rules import with_gradient
 from tetragrad.tensor.limits import LimitMethods
-from tetragrad.tensor.promotion import normal_dim, normal_dims
+from tetragrad.tensor.promotion import combine, normal_dim, normal_dims, to_node
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -51,11 +51,18 @@ class ReductionMethods(LimitMethods):
     __slots__ = ()
 
     def _reduced(
-        self, op: type[graph.Reduce], node: Node, dim: Dims, keepdim: bool
+        self,
+        op: type[graph.Reduce],
+        node: Node,
+        dim: Dims,
+        keepdim: bool,
+        dtype: DType | None = None,
     ) -> Tensor:
+        """Reduce a node of this tensor's shape; of pairs, if ``dtype`` is complex."""
         dims = normal_dims(dim, self.ndim)
         reduced = op(node, dims) if dims else node
-        return self.result(reduced if keepdim else drop_dims(reduced, dims))
+        kept = reduced if keepdim else drop_dims(reduced, dims)
+        return combine(kept, self, dtype=dtype)
 
     def sum(
         self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
@@ -65,13 +72,14 @@ class ReductionMethods(LimitMethods):
         >>> Tensor([[1, 2], [3, 4]]).sum(dim=0)
         tensor([4, 6])
         """
-        node = ops.Cast(self.node, self._sum_dtype(dtype))
-        return self._reduced(graph.Sum, node, dim, keepdim)
+        wanted = self._sum_dtype(dtype)
+        return self._reduced(graph.Sum, to_node(self, wanted), dim, keepdim, wanted)
 
     def _sum_dtype(self, dtype: Any) -> DType:
         if dtype is not None:
             return to_dtype(dtype)
-        return self.dtype if self.dtype.is_floating_point else dtypes.int64
+        is_whole = self.dtype.is_integer or self.dtype.is_bool
+        return dtypes.int64 if is_whole else self.dtype
 
     def prod(
         self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
@@ -81,8 +89,29 @@ class ReductionMethods(LimitMethods):
         >>> Tensor([2, 3, 4]).prod()
         tensor(24)
         """
-        node = ops.Cast(self.node, self._sum_dtype(dtype))
-        return self._reduced(graph.Prod, node, dim, keepdim)
+        wanted = self._sum_dtype(dtype)
+        if wanted.is_complex:
+            return self.type(wanted)._complex_product(dim, keepdim)
+        return self._reduced(graph.Prod, to_node(self, wanted), dim, keepdim)
+
+    def _complex_product(self, dim: Dims, keepdim: bool) -> Tensor:
+        """Products of neighbouring halves, until one number is left."""
+        dims = normal_dims(dim, self.ndim)
+        kept = [entry for entry in range(self.ndim) if entry not in dims]
+        shape = [self.shape[entry] for entry in kept]
+        found: Any = self.permute(*kept, *dims).reshape(*shape, self._count(dim))
+        last = len(shape)
+        rest = found.cut(last, 0, 0).sum(-1) + 1
+        while (count := found.shape[-1]) > 1:
+            if count % 2:
+                rest = rest * found.select(last, count - 1)
+            half = count // 2
+            found = found.cut(last, 0, half) * found.cut(last, half, 2 * half)
+        product = found.select(last, 0) * rest if found.shape[-1] else rest
+        if not keepdim:
+            return product  # type: ignore[no-any-return]
+        ones = [1 if entry in dims else size for entry, size in enumerate(self.shape)]
+        return product.reshape(ones)  # type: ignore[no-any-return]
 
     def mean(
         self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
@@ -96,6 +125,8 @@ class ReductionMethods(LimitMethods):
             DTypeError: the tensor holds integers or bools.
         """
         dtype = self.dtype if dtype is None else to_dtype(dtype)
+        if dtype.is_complex:
+            return self.sum(dim, keepdim, dtype=dtype) / self._count(dim)
         if not dtype.is_floating_point:
             raise DTypeError(
                 f"mean() of {dtype}: the result would not be a whole number",
@@ -226,12 +257,12 @@ class ReductionMethods(LimitMethods):
         >>> Tensor([1, 0]).all()
         tensor(False)
         """
-        node = ops.Cast(self.node, dtypes.bool_)
+        node = to_node(self, dtypes.bool_)
         return self._truth(graph.Min, node, dim, keepdim, empty=True)
 
     def any(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """Whether any element is nonzero."""
-        node = ops.Cast(self.node, dtypes.bool_)
+        node = to_node(self, dtypes.bool_)
         return self._truth(graph.Max, node, dim, keepdim, empty=False)
 
     def _truth(
@@ -258,7 +289,7 @@ class ReductionMethods(LimitMethods):
         >>> Tensor([1, 0, 2]).count_nonzero()
         tensor(2)
         """
-        return self.result(ops.Cast(self.node, dtypes.bool_)).sum(dim)
+        return self.result(to_node(self, dtypes.bool_)).sum(dim)
 
     # --- statistics -------------------------------------------------------------------
 
@@ -281,7 +312,8 @@ class ReductionMethods(LimitMethods):
             correction = 0 if unbiased is False else 1
         deviation = self - self.mean(dim, keepdim=True)
         count = max(0, self._count(dim) - correction)
-        squares = (deviation * deviation).sum(dim, keepdim)
+        distance = deviation.abs() if self.dtype.is_complex else deviation
+        squares = (distance * distance).sum(dim, keepdim)
         return squares / count
 
     def std(
@@ -321,16 +353,17 @@ class ReductionMethods(LimitMethods):
         if p == float("-inf"):
             return size.amin(dim, keepdim)
         if p == 0:
-            return self._as_own_dtype(size != 0).sum(dim, keepdim)
+            return (size != 0).type(size.dtype).sum(dim, keepdim)
         if p == 1:
             return size.sum(dim, keepdim)
         if p == 2:
-            return _root_of_squares(self.result((self * self).node), dim, keepdim)
+            parts: Any = self
+            squares = parts * parts
+            if self.dtype.is_complex:
+                squares = parts.real.square() + parts.imag.square()
+            return _root_of_squares(squares, dim, keepdim)
         degree = float(p)
         return size.pow(degree).sum(dim, keepdim).pow(1.0 / degree)
-
-    def _as_own_dtype(self, other: Tensor) -> Tensor:
-        return other.result(ops.Cast(other.node, self.dtype))
 
     def logsumexp(self, dim: Dims, keepdim: bool = False) -> Tensor:
         """log(Σ exp(x)), without overflow.
