@@ -74,7 +74,9 @@ class _Template:
         )
 
 
-def pattern_of(group: Group, in_memory: Set[Node], extents: Extents) -> Pattern:
+def pattern_of(
+    group: Group, in_memory: Set[Node], extents: Extents = NO_EXTENTS
+) -> Pattern:
     """Describe the nodes from the roots down to what is in memory."""
     roots = set(group.roots)
     number: dict[Node, int] = {}
