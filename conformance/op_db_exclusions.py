@@ -71,6 +71,10 @@ DRAWN = frozenset(
 #: Values are whatever was in memory: shape and dtype are compared.
 UNDEFINED = frozenset(["empty", "empty_like", "new_empty"])
 
+#: The second result says where the first was found, and PyTorch leaves open which of
+#: several equal elements that is. The place of ``dim`` among the arguments.
+ANY_OF_EQUAL = {"kthvalue": 1, "median": 0, "mode": 0, "nanmedian": 0, "topk": 1}
+
 
 def is_determined(name: str, sample: Any) -> bool:
     """Whether PyTorch says what the values of a sample's result are."""

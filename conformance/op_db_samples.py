@@ -1,10 +1,11 @@
 """Run the samples of one of PyTorch's operators through tetragrad, and compare.
 
 PyTorch's own tests call an operator as ``op(sample.input, *sample.args, **kwargs)``.
-The same call is made with tetragrad's tensors in place of PyTorch's: a function of
-``torch`` that is given one looks up the function of the same dotted name here (NumPy's
-and PyTorch's protocol for foreign arrays, ``__torch_function__``). So a sample uses
-PyTorch's spelling to the letter, and there is no table of translated calls.
+The same call is made here, by the function's dotted name, or the method's where there
+is no such function: there is no table of translated calls. Where an operator is a
+small program, it is run as it is with tetragrad's tensors: a function of ``torch`` that
+is given one looks up the function of the same name (PyTorch's protocol for foreign
+arrays, ``__torch_function__``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch.overrides import resolve_name
 from torch.testing._internal.common_methods_invocations import op_db
 
 import tetragrad
-from conformance.op_db_exclusions import is_determined
+from conformance.op_db_exclusions import ANY_OF_EQUAL, is_determined
 
 DTYPES = (torch.float32, torch.int64, torch.bool)
 
@@ -100,18 +101,20 @@ NAMESPACES = {
 
 
 def counterpart(dotted: str) -> Callable[..., Any]:
-    """The function of tetragrad that has the name of PyTorch's."""
+    """The function of tetragrad, or else the method, that has PyTorch's name."""
     place, _, name = dotted.rpartition(".")
-    if place in ("torch.Tensor", "torch._C.TensorBase"):
+    if place not in NAMESPACES:
         return getattr(tetragrad.Tensor, name)
-    namespace = NAMESPACES.get(place)
-    if namespace is None:
-        raise AttributeError(f"{dotted} has no counterpart")
     try:
-        module = importlib.import_module(namespace)
+        module = importlib.import_module(NAMESPACES[place])
     except ImportError as error:
-        raise AttributeError(f"there is no module {namespace}") from error
-    return getattr(module, name)
+        raise AttributeError(
+            f"there is no {dotted.replace('torch', 'tetragrad')}"
+        ) from (error)
+    found = getattr(module, name, None) or getattr(tetragrad.Tensor, name, None)
+    if found is None:
+        raise AttributeError(f"there is no {dotted.replace('torch', 'tetragrad')}")
+    return found
 
 
 def redirect(
@@ -121,11 +124,48 @@ def redirect(
     kwargs: dict[str, Any] | None = None,
 ) -> Any:
     """``__torch_function__`` of tetragrad's tensors: call the one of the same name."""
-    name = resolve_name(function) or getattr(function, "__name__", repr(function))
-    if name.endswith(".__get__"):
-        return getattr(args[0], name.split(".")[-2])
+    name = resolve_name(function) or f"torch.{getattr(function, '__name__', '?')}"
     here = translated(kwargs or {})
     return counterpart(name)(*map(translated, args), **here)
+
+
+def spelled(entry: Any) -> tuple[str | None, tuple[Any, ...], dict[str, Any]]:
+    """The name of the function that an operator calls, and what it adds to the call.
+
+    None for a small program of several calls.
+    """
+    function, args, kwargs = entry.op, (), {}
+    if isinstance(function, functools.partial):
+        function, args, kwargs = function.func, function.args, function.keywords
+    own: Any = torch
+    for part in entry.name.split("."):
+        own = getattr(own, part, None)
+    if own is function:
+        return f"torch.{entry.name}", args, kwargs
+    return resolve_name(function), args, kwargs
+
+
+def call_here(entry: Any, sample: Any) -> tuple[Any, list[tetragrad.Tensor]]:
+    """The sample's call on tetragrad's tensors, and the tensors with gradients."""
+    given = translated((sample.input, list(sample.args), sample.kwargs))
+    leaves = [one for one in tensors_in(given, tetragrad.Tensor) if one.requires_grad]
+    first, args, kwargs = given
+    name, before, options = spelled(entry)
+    if name is not None:
+        function = counterpart(name)
+        options = translated(options)
+        return function(*before, first, *args, **options, **kwargs), leaves
+    # The program calls methods, and functions of PyTorch that find ``redirect``.
+    try:
+        return entry.op(first, *args, **kwargs), leaves
+    except TypeError as error:
+        message = str(error)
+    if "descriptor" in message:
+        # A method of PyTorch's tensors alone, such as ``Tensor.uniform_``.
+        return getattr(first, f"{entry.name}_")(*args, **kwargs), leaves
+    # PyTorch's functions take PyTorch's dtypes only.
+    dtypes = {key: sample.kwargs[key] for key in kwargs if "dtype" in key}
+    return entry.op(first, *args, **{**kwargs, **dtypes}), leaves
 
 
 def translated(value: Any) -> Any:
@@ -150,18 +190,12 @@ def translated(value: Any) -> Any:
 
 def tensor_of(value: torch.Tensor) -> tetragrad.Tensor:
     """A copy of PyTorch's tensor."""
-    made = tetragrad.Tensor(value.detach().resolve_conj().resolve_neg().numpy())
+    dtype = str(value.dtype).removeprefix("torch.")
+    plain = value.detach().resolve_conj().resolve_neg().clone()
+    if value.dtype is torch.bfloat16:
+        plain = plain.float()
+    made = tetragrad.Tensor(plain.numpy(), dtype=dtype)
     return made.requires_grad_() if value.requires_grad else made
-
-
-def call_here(entry: Any, sample: Any) -> tuple[Any, list[tetragrad.Tensor]]:
-    """The sample's call on tetragrad's tensors, and the tensors with gradients."""
-    given = translated((sample.input, list(sample.args), sample.kwargs))
-    leaves = [one for one in tensors_in(given, tetragrad.Tensor) if one.requires_grad]
-    first, args, kwargs = given
-    if any(True for _ in tensors_in(given, tetragrad.Tensor)):
-        return entry.op(first, *args, **kwargs), leaves
-    return counterpart(f"torch.{entry.name}")(first, *args, **kwargs), leaves
 
 
 def tensors_in(value: Any, kind: type) -> Iterator[Any]:
@@ -273,9 +307,35 @@ def run_sample(entry: Any, sample: Any) -> None:
         raise Mismatch(f"the result has {len(parts)} parts, not {len(wanted)}")
     for number, (have, want) in enumerate(zip(parts, wanted, strict=True)):
         what = "the result" if len(wanted) == 1 else f"result {number}"
+        if number == 1 and entry.name in ANY_OF_EQUAL:
+            check_places(sample, have, parts[0], dimension_of(entry, sample))
+            continue
         check_same(what, have, want, functools.partial(exact.result, number))
     if their_leaves:
         check_gradients(parts, wanted, leaves, their_leaves, exact)
+
+
+def check_places(sample: Any, places: Any, values: Any, dim: int) -> None:
+    """Whether indices lead to the values; PyTorch leaves open which of equal ones."""
+    source = as_array(sample.input)
+    index, found = as_array(places), as_array(values)
+    if index.dtype != np.int64 or index.shape != found.shape:
+        raise Mismatch(f"the indices are {index.dtype} of shape {index.shape}")
+    if source.ndim == 0:
+        source, index, found = source[None], index[None], found[None]
+    if index.ndim < source.ndim:
+        index, found = np.expand_dims(index, dim), np.expand_dims(found, dim)
+    if not np.array_equal(
+        np.take_along_axis(source, index, dim), found, equal_nan=found.dtype.kind == "f"
+    ):
+        raise Mismatch("the indices do not lead to the values")
+
+
+def dimension_of(entry: Any, sample: Any) -> int:
+    """The ``dim`` of a sample, the last one where it is left out."""
+    place = ANY_OF_EQUAL[entry.name]
+    given = sample.args[place] if len(sample.args) > place else -1
+    return sample.kwargs.get("dim", given)
 
 
 def copied(value: Any) -> Any:
