@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
+# The package ``tetragrad.tile`` is bound before the function of that name, which then
+# stays when parts of the package are imported later.
+from tetragrad import tile
 from tetragrad.core.dtypes import (
     DType as dtype,
 )
@@ -46,7 +49,6 @@ from tetragrad.core.errors import (
 )
 from tetragrad.jit import jit
 from tetragrad.tensor import operations
-from tetragrad.tensor.linalg import operations as _matrix_operations
 from tetragrad.tensor.arithmetic import where
 from tetragrad.tensor.autograd import Function, checkpoint, grad
 from tetragrad.tensor.complex_numbers import (
@@ -57,16 +59,8 @@ from tetragrad.tensor.complex_numbers import (
 )
 from tetragrad.tensor.creation import as_tensor, from_numpy, tensor
 from tetragrad.tensor.devices import get_num_threads, set_num_threads
-from tetragrad.tensor.einsum import einsum, kron, tensordot
-from tetragrad.tensor.functions import power as pow
-from tetragrad.tensor.joining import (
-    block_diag,
-    cat,
-    hstack,
-    meshgrid,
-    stack,
-    vstack,
-)
+from tetragrad.tensor.linalg import operations as _matrix_operations
+from tetragrad.tensor.linalg.operations import *  # noqa: F403 (a list, see there)
 from tetragrad.tensor.modes import (
     enable_grad,
     inference_mode,
@@ -74,11 +68,9 @@ from tetragrad.tensor.modes import (
     no_grad,
     set_grad_enabled,
 )
-from tetragrad.tensor.linalg.operations import *  # noqa: F403 (a list, see there)
-from tetragrad.tensor.movement import broadcast_tensors
-from tetragrad.tensor.operations import *  # noqa: F403 (an explicit list, see there)
-from tetragrad.tensor.promotion import broadcast_shapes
+from tetragrad.tensor.operations import *  # noqa: F403 (a list of names, see there)
 from tetragrad.tensor.randomness import Generator, manual_seed
+from tetragrad.tensor.sharing import from_dlpack
 from tetragrad.tensor.suggestions import missing
 from tetragrad.tensor.tensor import Tensor
 
@@ -92,10 +84,13 @@ cdouble = complex128
 int = int32
 long = int64
 short = int16
-concat = concatenate = cat
 
 #: Packages that are imported when they are first used.
-_PACKAGES = frozenset(["data", "linalg", "nn", "onnx", "optim", "random", "state"])
+_PACKAGES = frozenset(
+    """
+    data linalg nn onnx optim random special state
+    """.split()
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -121,22 +116,15 @@ __all__ = [
     "TetragradError",
     "as_tensor",
     "bfloat16",
-    "block_diag",
     "bool",
-    "broadcast_shapes",
-    "broadcast_tensors",
-    "cat",
     "cdouble",
     "cfloat",
     "checkpoint",
     "complex",
     "complex64",
     "complex128",
-    "concat",
-    "concatenate",
     "double",
     "dtype",
-    "einsum",
     "enable_grad",
     "float",
     "float16",
@@ -144,11 +132,11 @@ __all__ = [
     "float64",
     "float8_e4m3fn",
     "float8_e5m2",
+    "from_dlpack",
     "from_numpy",
     "get_num_threads",
     "grad",
     "half",
-    "hstack",
     "inference_mode",
     "int",
     "int16",
@@ -157,25 +145,18 @@ __all__ = [
     "int8",
     "is_grad_enabled",
     "jit",
-    "kron",
     "long",
     "manual_seed",
-    "meshgrid",
     "no_grad",
     "polar",
-    "pow",
     "set_grad_enabled",
     "set_num_threads",
     "short",
-    "stack",
     "tensor",
-    "tensordot",
     "uint16",
     "uint32",
     "uint64",
     "uint8",
     "view_as_complex",
     "view_as_real",
-    "vstack",
-    "where",
 ]

@@ -28,6 +28,7 @@ MODULES = (
     "tetragrad.optim",
     "tetragrad.optim.lr_scheduler",
     "tetragrad.random",
+    "tetragrad.special",
     "tetragrad.state",
 )
 

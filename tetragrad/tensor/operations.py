@@ -1,12 +1,44 @@
-"""Every method that PyTorch has as a function too, by assignment.
+"""Every function that PyTorch has, most of them methods by assignment.
 
 ``tetragrad.exp(x)`` is ``Tensor.exp(x)``; what differs as a function (its first
-argument may be a number, say) is written out in the module of its family.
+argument may be a number, or a list of tensors) is written out in the module of its
+family, and gathered here.
 """
 
 from __future__ import annotations
 
+from tetragrad.tensor.arithmetic import where
+from tetragrad.tensor.einsum import einsum, kron, tensordot
+from tetragrad.tensor.functions import power as pow
+from tetragrad.tensor.grids import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    cartesian_prod,
+    column_stack,
+    combinations,
+    dstack,
+    result_type,
+    row_stack,
+    scalar_tensor,
+    tril_indices,
+    triu_indices,
+    unravel_index,
+)
+from tetragrad.tensor.joining import (
+    block_diag,
+    cat,
+    hstack,
+    meshgrid,
+    stack,
+    vstack,
+)
+from tetragrad.tensor.movement import broadcast_tensors
+from tetragrad.tensor.promotion import broadcast_shapes
+from tetragrad.tensor.special import polygamma
 from tetragrad.tensor.tensor import Tensor
+
+concat = concatenate = cat
 
 abs = Tensor.abs
 absolute = Tensor.absolute
@@ -19,11 +51,14 @@ adaptive_max_pool1d = Tensor.adaptive_max_pool1d
 adaptive_max_pool2d = Tensor.adaptive_max_pool2d
 adaptive_max_pool3d = Tensor.adaptive_max_pool3d
 add = Tensor.add
+addbmm = Tensor.addbmm
 addcdiv = Tensor.addcdiv
 addcmul = Tensor.addcmul
 addmm = Tensor.addmm
 addmv = Tensor.addmv
+addr = Tensor.addr
 adjoint = Tensor.adjoint
+alias_copy = Tensor.alias_copy
 all = Tensor.all
 allclose = Tensor.allclose
 amax = Tensor.amax
@@ -77,6 +112,7 @@ clip = Tensor.clip
 clone = Tensor.clone
 conj = Tensor.conj
 conj_physical = Tensor.conj_physical
+constant_pad_nd = Tensor.constant_pad_nd
 conv1d = Tensor.conv1d
 conv2d = Tensor.conv2d
 conv3d = Tensor.conv3d
@@ -84,25 +120,34 @@ conv_transpose1d = Tensor.conv_transpose1d
 conv_transpose2d = Tensor.conv_transpose2d
 conv_transpose3d = Tensor.conv_transpose3d
 copysign = Tensor.copysign
+corrcoef = Tensor.corrcoef
 cos = Tensor.cos
 cosh = Tensor.cosh
 cosine_embedding_loss = Tensor.cosine_embedding_loss
 cosine_similarity = Tensor.cosine_similarity
 count_nonzero = Tensor.count_nonzero
+cov = Tensor.cov
 cross_entropy = Tensor.cross_entropy
 cummax = Tensor.cummax
 cummin = Tensor.cummin
 cumprod = Tensor.cumprod
 cumsum = Tensor.cumsum
+cumulative_trapezoid = Tensor.cumulative_trapezoid
 deg2rad = Tensor.deg2rad
 diag = Tensor.diag
 diag_embed = Tensor.diag_embed
+diagflat = Tensor.diagflat
 diagonal = Tensor.diagonal
+diagonal_copy = Tensor.diagonal_copy
+diagonal_scatter = Tensor.diagonal_scatter
 diff = Tensor.diff
+digamma = Tensor.digamma
+dist = Tensor.dist
 div = Tensor.div
 divide = Tensor.divide
 dot = Tensor.dot
 dropout = Tensor.dropout
+dsplit = Tensor.dsplit
 elu = Tensor.elu
 embedding = Tensor.embedding
 empty = Tensor.empty
@@ -114,8 +159,10 @@ erfc = Tensor.erfc
 erfinv = Tensor.erfinv
 exp = Tensor.exp
 exp2 = Tensor.exp2
+expand_copy = Tensor.expand_copy
 expm1 = Tensor.expm1
 eye = Tensor.eye
+fill = Tensor.fill
 fix = Tensor.fix
 flatten = Tensor.flatten
 flip = Tensor.flip
@@ -128,14 +175,17 @@ fmax = Tensor.fmax
 fmin = Tensor.fmin
 fmod = Tensor.fmod
 frac = Tensor.frac
+frexp = Tensor.frexp
 full = Tensor.full
 full_like = Tensor.full_like
 gather = Tensor.gather
 gaussian_nll_loss = Tensor.gaussian_nll_loss
+gcd = Tensor.gcd
 ge = Tensor.ge
 gelu = Tensor.gelu
 ger = Tensor.ger
 glu = Tensor.glu
+gradient = Tensor.gradient
 greater = Tensor.greater
 greater_equal = Tensor.greater_equal
 group_norm = Tensor.group_norm
@@ -147,12 +197,19 @@ hardtanh = Tensor.hardtanh
 heaviside = Tensor.heaviside
 hinge_embedding_loss = Tensor.hinge_embedding_loss
 histc = Tensor.histc
+histogram = Tensor.histogram
+histogramdd = Tensor.histogramdd
+hsplit = Tensor.hsplit
 huber_loss = Tensor.huber_loss
 hypot = Tensor.hypot
+i0 = Tensor.i0
+igamma = Tensor.igamma
+igammac = Tensor.igammac
 index_add = Tensor.index_add
 index_copy = Tensor.index_copy
 index_fill = Tensor.index_fill
 index_select = Tensor.index_select
+inner = Tensor.inner
 inner_product = Tensor.inner_product
 instance_norm = Tensor.instance_norm
 interpolate = Tensor.interpolate
@@ -172,11 +229,14 @@ kl_div = Tensor.kl_div
 kthvalue = Tensor.kthvalue
 l1_loss = Tensor.l1_loss
 layer_norm = Tensor.layer_norm
+lcm = Tensor.lcm
+ldexp = Tensor.ldexp
 le = Tensor.le
 leaky_relu = Tensor.leaky_relu
 lerp = Tensor.lerp
 less = Tensor.less
 less_equal = Tensor.less_equal
+lgamma = Tensor.lgamma
 linear = Tensor.linear
 linspace = Tensor.linspace
 local_response_norm = Tensor.local_response_norm
@@ -214,6 +274,7 @@ min = Tensor.min
 minimum = Tensor.minimum
 mish = Tensor.mish
 mm = Tensor.mm
+mode = Tensor.mode
 moveaxis = Tensor.moveaxis
 movedim = Tensor.movedim
 mse_loss = Tensor.mse_loss
@@ -222,13 +283,17 @@ mul = Tensor.mul
 multinomial = Tensor.multinomial
 multiply = Tensor.multiply
 mv = Tensor.mv
+mvlgamma = Tensor.mvlgamma
 nan_to_num = Tensor.nan_to_num
 nanmean = Tensor.nanmean
+nanmedian = Tensor.nanmedian
 nansum = Tensor.nansum
 narrow = Tensor.narrow
+narrow_copy = Tensor.narrow_copy
 ne = Tensor.ne
 neg = Tensor.neg
 negative = Tensor.negative
+nextafter = Tensor.nextafter
 nll_loss = Tensor.nll_loss
 nonzero = Tensor.nonzero
 norm = Tensor.norm
@@ -243,9 +308,11 @@ outer = Tensor.outer
 pad = Tensor.pad
 pairwise_distance = Tensor.pairwise_distance
 permute = Tensor.permute
+permute_copy = Tensor.permute_copy
 pixel_shuffle = Tensor.pixel_shuffle
 pixel_unshuffle = Tensor.pixel_unshuffle
 poisson_nll_loss = Tensor.poisson_nll_loss
+positive = Tensor.positive
 prelu = Tensor.prelu
 prod = Tensor.prod
 quantile = Tensor.quantile
@@ -262,6 +329,7 @@ reciprocal = Tensor.reciprocal
 relu = Tensor.relu
 relu6 = Tensor.relu6
 remainder = Tensor.remainder
+renorm = Tensor.renorm
 repeat_interleave = Tensor.repeat_interleave
 reshape = Tensor.reshape
 resolve_conj = Tensor.resolve_conj
@@ -270,12 +338,14 @@ roll = Tensor.roll
 rot90 = Tensor.rot90
 round = Tensor.round
 rsqrt = Tensor.rsqrt
+rsub = Tensor.rsub
 scaled_dot_product_attention = Tensor.scaled_dot_product_attention
 scatter = Tensor.scatter
 scatter_add = Tensor.scatter_add
 scatter_reduce = Tensor.scatter_reduce
 searchsorted = Tensor.searchsorted
 select = Tensor.select
+select_scatter = Tensor.select_scatter
 selu = Tensor.selu
 sgn = Tensor.sgn
 sigmoid = Tensor.sigmoid
@@ -285,6 +355,7 @@ silu = Tensor.silu
 sin = Tensor.sin
 sinc = Tensor.sinc
 sinh = Tensor.sinh
+slice_scatter = Tensor.slice_scatter
 smooth_l1_loss = Tensor.smooth_l1_loss
 soft_margin_loss = Tensor.soft_margin_loss
 softmax = Tensor.softmax
@@ -294,9 +365,12 @@ softshrink = Tensor.softshrink
 softsign = Tensor.softsign
 sort = Tensor.sort
 split = Tensor.split
+split_with_sizes = Tensor.split_with_sizes
+split_with_sizes_copy = Tensor.split_with_sizes_copy
 sqrt = Tensor.sqrt
 square = Tensor.square
 squeeze = Tensor.squeeze
+squeeze_copy = Tensor.squeeze_copy
 std = Tensor.std
 std_mean = Tensor.std_mean
 sub = Tensor.sub
@@ -306,6 +380,7 @@ swapaxes = Tensor.swapaxes
 swapdims = Tensor.swapdims
 swish = Tensor.swish
 t = Tensor.t
+t_copy = Tensor.t_copy
 take = Tensor.take
 take_along_dim = Tensor.take_along_dim
 tan = Tensor.tan
@@ -317,343 +392,34 @@ tile = Tensor.tile
 topk = Tensor.topk
 trace = Tensor.trace
 transpose = Tensor.transpose
+transpose_copy = Tensor.transpose_copy
+trapezoid = Tensor.trapezoid
+trapz = Tensor.trapz
 tril = Tensor.tril
 triplet_margin_loss = Tensor.triplet_margin_loss
 triu = Tensor.triu
 true_divide = Tensor.true_divide
 trunc = Tensor.trunc
 unbind = Tensor.unbind
+unbind_copy = Tensor.unbind_copy
 unflatten = Tensor.unflatten
+unfold_copy = Tensor.unfold_copy
 unique = Tensor.unique
+unsafe_chunk = Tensor.unsafe_chunk
+unsafe_split = Tensor.unsafe_split
 unsqueeze = Tensor.unsqueeze
+unsqueeze_copy = Tensor.unsqueeze_copy
 var = Tensor.var
 var_mean = Tensor.var_mean
+vdot = Tensor.vdot
+view_copy = Tensor.view_copy
+vsplit = Tensor.vsplit
 xlogy = Tensor.xlogy
 zeros = Tensor.zeros
 zeros_like = Tensor.zeros_like
 
-__all__ = [
-    "abs",
-    "absolute",
-    "acos",
-    "acosh",
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "adaptive_max_pool1d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
-    "add",
-    "addcdiv",
-    "addcmul",
-    "addmm",
-    "addmv",
-    "adjoint",
-    "all",
-    "allclose",
-    "amax",
-    "amin",
-    "aminmax",
-    "angle",
-    "any",
-    "arange",
-    "arccos",
-    "arccosh",
-    "arcsin",
-    "arcsinh",
-    "arctan",
-    "arctan2",
-    "arctanh",
-    "argmax",
-    "argmin",
-    "argsort",
-    "argwhere",
-    "asin",
-    "asinh",
-    "atan",
-    "atan2",
-    "atanh",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "baddbmm",
-    "batch_norm",
-    "bernoulli",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "bincount",
-    "bitwise_and",
-    "bitwise_left_shift",
-    "bitwise_not",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "bmm",
-    "broadcast_to",
-    "bucketize",
-    "cdist",
-    "ceil",
-    "celu",
-    "chunk",
-    "clamp",
-    "clamp_max",
-    "clamp_min",
-    "clip",
-    "clone",
-    "conj",
-    "conj_physical",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "copysign",
-    "cos",
-    "cosh",
-    "cosine_embedding_loss",
-    "cosine_similarity",
-    "count_nonzero",
-    "cross_entropy",
-    "cummax",
-    "cummin",
-    "cumprod",
-    "cumsum",
-    "deg2rad",
-    "diag",
-    "diag_embed",
-    "diagonal",
-    "diff",
-    "div",
-    "divide",
-    "dot",
-    "dropout",
-    "elu",
-    "embedding",
-    "empty",
-    "empty_like",
-    "eq",
-    "equal",
-    "erf",
-    "erfc",
-    "erfinv",
-    "exp",
-    "exp2",
-    "expm1",
-    "eye",
-    "fix",
-    "flatten",
-    "flip",
-    "fliplr",
-    "flipud",
-    "float_power",
-    "floor",
-    "floor_divide",
-    "fmax",
-    "fmin",
-    "fmod",
-    "frac",
-    "full",
-    "full_like",
-    "gather",
-    "gaussian_nll_loss",
-    "ge",
-    "gelu",
-    "ger",
-    "glu",
-    "greater",
-    "greater_equal",
-    "group_norm",
-    "gt",
-    "hardshrink",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "heaviside",
-    "hinge_embedding_loss",
-    "histc",
-    "huber_loss",
-    "hypot",
-    "index_add",
-    "index_copy",
-    "index_fill",
-    "index_select",
-    "inner_product",
-    "instance_norm",
-    "interpolate",
-    "is_complex",
-    "is_conj",
-    "is_floating_point",
-    "is_signed",
-    "isclose",
-    "isfinite",
-    "isin",
-    "isinf",
-    "isnan",
-    "isneginf",
-    "isposinf",
-    "isreal",
-    "kl_div",
-    "kthvalue",
-    "l1_loss",
-    "layer_norm",
-    "le",
-    "leaky_relu",
-    "lerp",
-    "less",
-    "less_equal",
-    "linear",
-    "linspace",
-    "local_response_norm",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "log_sigmoid",
-    "log_softmax",
-    "logaddexp",
-    "logaddexp2",
-    "logcumsumexp",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "logit",
-    "logsigmoid",
-    "logspace",
-    "logsumexp",
-    "lt",
-    "margin_ranking_loss",
-    "masked_fill",
-    "masked_scatter",
-    "masked_select",
-    "matmul",
-    "max",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "maximum",
-    "mean",
-    "median",
-    "min",
-    "minimum",
-    "mish",
-    "mm",
-    "moveaxis",
-    "movedim",
-    "mse_loss",
-    "msort",
-    "mul",
-    "multinomial",
-    "multiply",
-    "mv",
-    "nan_to_num",
-    "nanmean",
-    "nansum",
-    "narrow",
-    "ne",
-    "neg",
-    "negative",
-    "nll_loss",
-    "nonzero",
-    "norm",
-    "normal",
-    "normalize",
-    "not_equal",
-    "numel",
-    "one_hot",
-    "ones",
-    "ones_like",
-    "outer",
-    "pad",
-    "pairwise_distance",
-    "permute",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "poisson_nll_loss",
-    "prelu",
-    "prod",
-    "quantile",
-    "rad2deg",
-    "rand",
-    "rand_like",
-    "randint",
-    "randint_like",
-    "randn",
-    "randn_like",
-    "randperm",
-    "ravel",
-    "reciprocal",
-    "relu",
-    "relu6",
-    "remainder",
-    "repeat_interleave",
-    "reshape",
-    "resolve_conj",
-    "rms_norm",
-    "roll",
-    "rot90",
-    "round",
-    "rsqrt",
-    "scaled_dot_product_attention",
-    "scatter",
-    "scatter_add",
-    "scatter_reduce",
-    "searchsorted",
-    "select",
-    "selu",
-    "sgn",
-    "sigmoid",
-    "sign",
-    "signbit",
-    "silu",
-    "sin",
-    "sinc",
-    "sinh",
-    "smooth_l1_loss",
-    "soft_margin_loss",
-    "softmax",
-    "softmin",
-    "softplus",
-    "softshrink",
-    "softsign",
-    "sort",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "std",
-    "std_mean",
-    "sub",
-    "subtract",
-    "sum",
-    "swapaxes",
-    "swapdims",
-    "swish",
-    "t",
-    "take",
-    "take_along_dim",
-    "tan",
-    "tanh",
-    "tanhshrink",
-    "tensor_split",
-    "threshold",
-    "tile",
-    "topk",
-    "trace",
-    "transpose",
-    "tril",
-    "triplet_margin_loss",
-    "triu",
-    "true_divide",
-    "trunc",
-    "unbind",
-    "unflatten",
-    "unique",
-    "unsqueeze",
-    "var",
-    "var_mean",
-    "xlogy",
-    "zeros",
-    "zeros_like",
-]
+__all__ = sorted(
+    name
+    for name in globals()
+    if not name.startswith("_") and name not in ("Tensor", "annotations")
+)

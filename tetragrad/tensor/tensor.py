@@ -8,18 +8,18 @@ from tetragrad.core.dtypes import from_numpy, to_dtype
 from tetragrad.engine import realize as engine
 from tetragrad.graph.node import Node
 from tetragrad.tensor import complex_angles
-from tetragrad.tensor.attention import AttentionMethods
 from tetragrad.tensor.autograd import backward, register_hook
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import array_of, as_pairs
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.linalg.methods import LinearAlgebraMethods
 from tetragrad.tensor.promotion import to_node
+from tetragrad.tensor.special import SpecialMethods
 from tetragrad.tensor.storage import AS_COMPLEX, Storage, View
 from tetragrad.tensor.suggestions import missing
 
 
-class Tensor(AttentionMethods, LinearAlgebraMethods):
+class Tensor(SpecialMethods, LinearAlgebraMethods):
     """An array of one dtype on one device, computed when it is first needed.
 
     Args:

@@ -1,0 +1,176 @@
+"""Divisors of integers, and the parts and neighbours of floating-point numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import ml_dtypes
+
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import DTypeError
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.node import Node
+from tetragrad.tensor import function_nodes as nodes
+from tetragrad.tensor.arithmetic import absolute_node, binary, in_place
+from tetragrad.tensor.gradient_rules import with_slope, with_zero_gradient
+from tetragrad.tensor.parts import PartMethods
+from tetragrad.tensor.promotion import Operand
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+_SAME_SIZE = {16: dtypes.int16, 32: dtypes.int32, 64: dtypes.int64}
+
+
+class MantissaAndExponent(NamedTuple):
+    """A number as mantissa * 2**exponent, with a mantissa between 0.5 and 1."""
+
+    mantissa: Tensor
+    exponent: Tensor
+
+
+class IntegerMethods(PartMethods):
+    """Methods about divisors and about the bits of numbers."""
+
+    __slots__ = ()
+
+    def gcd(self, other: Operand) -> Tensor:
+        """The greatest common divisor of integers, never negative; of zeros, 0.
+
+        >>> Tensor([12, -8]).gcd(Tensor([18, 12]))
+        tensor([6, 4])
+        """
+        return binary(_greatest_divisor, self, other)
+
+    def lcm(self, other: Operand) -> Tensor:
+        """The least common multiple of integers, never negative; with a zero, 0.
+
+        >>> Tensor([4, 0]).lcm(Tensor([6, 5]))
+        tensor([12,  0])
+        """
+        return binary(_least_multiple, self, other)
+
+    def nextafter(self, other: Operand) -> Tensor:
+        """The next representable number on the way to another one.
+
+        >>> Tensor([1.0]).nextafter(Tensor([2.0])) > 1
+        tensor([True])
+        """
+        return binary(_next_after, self, other)
+
+    def ldexp(self, other: Operand) -> Tensor:
+        """self * 2**other.
+
+        >>> Tensor([1.5]).ldexp(Tensor([3]))
+        tensor([12.])
+        """
+        exponent = other if isinstance(other, int | float) else other.float()
+        power = self.tensor_class(2.0).pow(exponent)
+        return self * power
+
+    def frexp(self) -> MantissaAndExponent:
+        """A mantissa between 0.5 and 1 (with a sign), and the exponent as int32.
+
+        >>> Tensor([6.0]).frexp().mantissa
+        tensor([0.7500])
+        """
+        if not self.dtype.is_floating_point:
+            raise DTypeError(f"frexp() of {self.dtype}", hint="write x.float()")
+        exponent = _exponent(self.node)
+        mantissa = _scaled_by_power(self.node, ops.Neg(exponent))
+
+        def slope(node: Node) -> Node:
+            return _scaled_by_power(full_like(node, 1.0), ops.Neg(_exponent(node)))
+
+        return MantissaAndExponent(
+            self.result(with_slope(mantissa, self.node, slope)),
+            self.tensor_class.from_node(ops.Cast(exponent, dtypes.int32)),
+        )
+
+    gcd_ = in_place(gcd)
+    lcm_ = in_place(lcm)
+    nextafter_ = in_place(nextafter)
+    ldexp_ = in_place(ldexp)
+
+
+# --- divisors -------------------------------------------------------------------------
+
+
+def _rounds(dtype: DType) -> int:
+    """How many divisions Euclid's algorithm may take.
+
+    G. Lamé (1844): the worst case are neighbouring Fibonacci numbers, which grow by
+    the golden ratio.
+    """
+    golden = (1 + math.sqrt(5)) / 2
+    return math.ceil(dtype.bits * math.log(2) / math.log(golden)) + 1
+
+
+def _greatest_divisor(lhs: Node, rhs: Node) -> Node:
+    """Euclid's algorithm, with as many rounds as the widest numbers need."""
+    high, low = absolute_node(lhs), absolute_node(rhs)
+    one = full_like(low, 1)
+    for _ in range(_rounds(lhs.dtype)):
+        is_done = nodes.equals(low, 0)
+        rest = ops.Mod(high, ops.Where(is_done, one, low))
+        high, low = (
+            ops.Where(is_done, high, low),
+            ops.Where(is_done, low, rest),
+        )
+    return high
+
+
+def _least_multiple(lhs: Node, rhs: Node) -> Node:
+    divisor = _greatest_divisor(lhs, rhs)
+    safe = ops.Where(nodes.equals(divisor, 0), full_like(divisor, 1), divisor)
+    return absolute_node(ops.Mul(ops.IDiv(lhs, safe), rhs))
+
+
+# --- bits of floating-point numbers ---------------------------------------------------
+
+
+def _next_after(start: Node, towards: Node) -> Node:
+    """The bits of a float, read as an integer, count its magnitude."""
+    whole = _SAME_SIZE[start.dtype.bits]
+    bits = ops.Bitcast(start, whole)
+    is_up = ops.Lt(start, towards)
+    grows = ops.Eq(is_up, nodes.greater(start, 0))
+    one = full_like(bits, 1)
+    stepped = ops.Where(grows, ops.Add(bits, one), ops.Sub(bits, one))
+    # From zero, the smallest number with the sign of the direction.
+    smallest = ops.Bitcast(one, start.dtype)
+    first = ops.Where(is_up, smallest, ops.Neg(smallest))
+    moved = ops.Where(nodes.equals(start, 0), first, ops.Bitcast(stepped, start.dtype))
+    same = ops.Eq(start, towards)
+    either_nan = ops.Or(nodes.is_nan(start), nodes.is_nan(towards))
+    value = ops.Where(same, towards, moved)
+    value = ops.Where(either_nan, ops.Add(start, towards), value)
+    return with_zero_gradient(value, start, towards)
+
+
+def _exponent(node: Node) -> Node:
+    """e with |x| = m * 2**e and 0.5 <= m < 1, as an integer; 0 for 0 and infinity."""
+    facts = ml_dtypes.finfo(node.dtype.numpy)  # type: ignore[no-untyped-call]
+    whole = _SAME_SIZE[node.dtype.bits]
+    size = absolute_node(node)
+    # Numbers below the normal ones get an exponent of their own by scaling.
+    is_small = nodes.less(size, float(facts.smallest_normal))
+    lifted = ops.Where(is_small, nodes.scale(size, 2.0 ** (facts.nmant + 1)), size)
+    bits = ops.Bitcast(lifted, whole)
+    biased = ops.Shr(bits, full_like(bits, facts.nmant))
+    exponent = ops.Add(biased, full_like(bits, facts.minexp - 1 + 1))
+    lowered = ops.Sub(exponent, full_like(bits, facts.nmant + 1))
+    exponent = ops.Where(is_small, lowered, exponent)
+    is_plain = ops.And(nodes.greater(size, 0), nodes.less(size, math.inf))
+    return ops.Where(is_plain, exponent, full_like(exponent, 0))
+
+
+def _scaled_by_power(node: Node, exponent: Node) -> Node:
+    """x * 2**e in two steps, as the power itself may not be representable."""
+    half = ops.Shr(exponent, full_like(exponent, 1))
+    rest = ops.Sub(exponent, half)
+    scaled = ops.Mul(node, ops.Exp2(ops.Cast(half, node.dtype)))
+    return ops.Mul(scaled, ops.Exp2(ops.Cast(rest, node.dtype)))

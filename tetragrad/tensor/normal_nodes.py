@@ -1,0 +1,123 @@
+"""The normal distribution's functions, relatives of the error function.
+
+They are computed in float64, so that far tails keep all digits of float32.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.node import Node
+from tetragrad.tensor import function_nodes as nodes
+from tetragrad.tensor.function_nodes import add, scale, square
+from tetragrad.tensor.gradient_rules import with_slope
+from tetragrad.tensor.quadrature import in_float64, polynomial
+
+_ROOT_HALF = math.sqrt(0.5)
+
+
+@in_float64
+def _erfcx(node: Node) -> Node:
+    """exp(x²) erfc(x); beyond 8 the first terms of its continued fraction."""
+    is_far = nodes.greater(node, 8.0)
+    edge = full_like(node, 8.0)
+    close = ops.Where(is_far, edge, node)
+    near = ops.Mul(ops.Exp(square(close)), nodes.erfc(close))
+    far = ops.Where(is_far, node, edge)
+    fraction = far
+    for term in range(20, 0, -1):
+        fraction = ops.Add(far, ops.Div(full_like(far, term / 2), fraction))
+    tail = scale(ops.Reciprocal(fraction), 1 / math.sqrt(math.pi))
+    return ops.Where(is_far, tail, near)
+
+
+def erfcx(node: Node) -> Node:
+    """exp(x²) erfc(x), which falls off slowly."""
+    return with_slope(_erfcx(node), node, _erfcx_slope)
+
+
+def _erfcx_slope(node: Node) -> Node:
+    return add(scale(ops.Mul(node, _erfcx(node)), 2.0), -2 / math.sqrt(math.pi))
+
+
+@in_float64
+def _density(node: Node) -> Node:
+    return scale(ops.Exp(scale(square(node), -0.5)), 1 / math.sqrt(2 * math.pi))
+
+
+@in_float64
+def _ndtr(node: Node) -> Node:
+    return scale(nodes.erfc(scale(node, -_ROOT_HALF)), 0.5)
+
+
+def ndtr(node: Node) -> Node:
+    """The probability that a standard normal number is below x."""
+    return with_slope(_ndtr(node), node, _density)
+
+
+@in_float64
+def _log_ndtr(node: Node) -> Node:
+    """In the lower tail from the scaled function, whose logarithm is small."""
+    is_low = nodes.less(node, -1.0)
+    edge = full_like(node, -1.0)
+    low = ops.Where(is_low, node, edge)
+    scaled = scale(_erfcx(scale(low, -_ROOT_HALF)), 0.5)
+    tail = ops.Sub(ops.Log(scaled), scale(square(low), 0.5))
+    high = ops.Where(is_low, edge, node)
+    body = nodes.log1p(scale(nodes.erfc(scale(high, _ROOT_HALF)), -0.5))
+    return ops.Where(is_low, tail, body)
+
+
+def log_ndtr(node: Node) -> Node:
+    """The logarithm of ``ndtr``, exact in the lower tail too."""
+    return with_slope(_log_ndtr(node), node, _log_ndtr_slope)
+
+
+@in_float64
+def _log_ndtr_slope(node: Node) -> Node:
+    """The density over the probability."""
+    is_low = nodes.less(node, -1.0)
+    edge = full_like(node, -1.0)
+    scaled = _erfcx(scale(ops.Where(is_low, node, edge), -_ROOT_HALF))
+    tail = ops.Div(full_like(node, math.sqrt(2 / math.pi)), scaled)
+    high = ops.Where(is_low, edge, node)
+    return ops.Where(is_low, tail, ops.Div(_density(high), _ndtr(high)))
+
+
+# M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 26.2.23.
+_TAIL_ABOVE = (0.010328, 0.802853, 2.515517)
+_TAIL_BELOW = (0.001308, 0.189269, 1.432788, 1.0)
+
+
+@in_float64
+def _ndtri(node: Node) -> Node:
+    """A rational start, improved by Newton's steps on the logarithm."""
+    one = full_like(node, 1.0)
+    is_high = nodes.greater(node, 0.5)
+    share = ops.Where(is_high, ops.Sub(one, node), node)
+    is_inside = ops.And(nodes.greater(share, 0.0), nodes.less(share, 1.0))
+    safe = ops.Where(is_inside, share, full_like(node, 0.25))
+    log = ops.Log(safe)
+    depth = ops.Sqrt(scale(log, -2.0))
+    ratio = ops.Div(polynomial(_TAIL_ABOVE, depth), polynomial(_TAIL_BELOW, depth))
+    value = ops.Sub(ratio, depth)
+    for _ in range(4):
+        error = ops.Sub(_log_ndtr(value), log)
+        value = ops.Sub(value, ops.Div(error, _log_ndtr_slope(value)))
+    value = ops.Where(is_high, ops.Neg(value), value)
+    value = ops.Where(nodes.equals(node, 0.0), full_like(node, -math.inf), value)
+    value = ops.Where(nodes.equals(node, 1.0), full_like(node, math.inf), value)
+    is_outside = ops.Or(nodes.less(node, 0.0), nodes.greater(node, 1.0))
+    is_outside = ops.Or(is_outside, nodes.is_nan(node))
+    return ops.Where(is_outside, full_like(node, math.nan), value)
+
+
+def ndtri(node: Node) -> Node:
+    """The number below which a standard normal one is with this probability."""
+    return with_slope(_ndtri(node), node, _ndtri_slope)
+
+
+def _ndtri_slope(node: Node) -> Node:
+    return ops.Reciprocal(_density(_ndtri(node)))
