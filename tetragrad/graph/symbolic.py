@@ -26,6 +26,7 @@ from tetragrad.graph.elementwise import (
     Elementwise,
     Eq,
     Lt,
+    Mul,
     Not,
     Where,
     constant_of,
@@ -193,7 +194,7 @@ def _(node: Reduce, sources: tuple[Node, ...]) -> Node:
     for dim in node.dims:
         size = node.source.shape[dim]
         if isinstance(size, Size):
-            source = _where_inside(source, dim, 0, size, identity)
+            source = _reduced_part(source, dim, size, identity)
     return type(node)(source, node.dims)
 
 
@@ -342,6 +343,17 @@ def _positions(shape: Shape, dim: int) -> Node:
     """The index along a dimension, at every element of the shape."""
     alone = tuple(size if axis == dim else 1 for axis, size in enumerate(shape))
     return Expand(Reshape(Iota(shape[dim], dtypes.int64), alone), shape)
+
+
+def _reduced_part(source: Node, dim: int, size: Size, identity: Constant) -> Node:
+    """The source with the identity beyond the size.
+
+    Of a product that is summed, both factors are masked, so that it stays one.
+    """
+    if isinstance(source, Mul) and not any(identity.bits):
+        lhs = _where_inside(source.lhs, dim, 0, size, identity)
+        return Mul(lhs, _where_inside(source.rhs, dim, 0, size, identity))
+    return _where_inside(source, dim, 0, size, identity)
 
 
 def _where_inside(

@@ -6,6 +6,7 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
+    Given,
     Indexed,
     Load,
     Reduction,
@@ -40,6 +41,8 @@ def _word(expression: Expression) -> str:
             return "contract" if is_product(expression) else _lower_name(expression.op)
         case Scan():
             return "scan"
+        case Given():
+            return ""
         case Indexed():
             return "gather"
         case Compute():

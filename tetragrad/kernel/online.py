@@ -25,6 +25,7 @@ from enum import Enum
 from tetragrad.core.dtypes import DType
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import reduce as reduces
+from tetragrad.kernel.affine import ZERO
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
@@ -36,6 +37,7 @@ from tetragrad.kernel.expression import (
     walk,
 )
 from tetragrad.kernel.ir import Kernel
+from tetragrad.kernel.recognise import is_identity
 
 
 class Carried(Expression):
@@ -174,13 +176,29 @@ class _Analysis:
             return body, None
         for position in (0, 1):
             inner, other = body.inputs[position], body.inputs[1 - position]
+            masked = inner if isinstance(inner, Select) else None
+            if masked is not None and self._keeps_first(masked):
+                inner = masked.inside
             if not isinstance(inner, Compute) or inner.op not in (ops.Div, ops.Mul):
                 continue
             top, factor = inner.inputs
             if self._is_invariant(factor) and self._depends(factor):
+                if masked is not None:
+                    top = Select(masked.guard, top, masked.outside)
                 pair = (top, other) if position == 0 else (other, top)
                 return Compute(ops.Mul, body.dtype, pair), (inner.op, factor)
         return body, None
+
+    def _keeps_first(self, masked: Select) -> bool:
+        """Whether a mask with zeros keeps the first element of every row.
+
+        Then a row's sum is not that of an empty one, 0, which 0 / l need not be.
+        """
+        if not is_identity(masked.outside, reduces.Sum):
+            return False
+        first = dict.fromkeys(self.axes, ZERO)
+        forms = [form.substitute(first) for form in masked.guard]
+        return all(not form.axes() and form.range(())[0] >= 0 for form in forms)
 
     def _is_invariant(self, expression: Expression) -> bool:
         return not expression.free_axes & self.axes

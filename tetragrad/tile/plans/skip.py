@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from tetragrad.kernel.absence import absence
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Given, Guard, Select
-from tetragrad.kernel.recognise import is_identity
+from tetragrad.kernel.expression import Given, Guard
 from tetragrad.tile.ir import (
     Alloc,
     Copy,
@@ -52,17 +52,17 @@ def _conditions(body: tuple[Statement, ...]) -> list[Affine]:
     """Forms that are >= 0 wherever the body has an effect outside of itself."""
     common: dict[Affine, None] | None = None
     for guard, inner in _effects(body):
-        forms = {
-            _highest(form, inner): None
-            for form in guard
-            if any(isinstance(atom, Given) for atom, _ in form.terms)
-        }
+        forms = {_highest(form, inner): None for form in guard if _is_of_a_size(form)}
         if common is not None:
             forms = {form: None for form in common if form in forms}
         common = forms
         if not common:
             return []
-    return list(common or ())
+    return [form for form in common or () if form.axes() or form.range(())[0] < 0]
+
+
+def _is_of_a_size(form: Affine) -> bool:
+    return any(isinstance(atom, Given) for atom, _ in form.terms)
 
 
 def _effects(body: tuple[Statement, ...]) -> Iterator[tuple[Guard, tuple[Extent, ...]]]:
@@ -84,7 +84,9 @@ def _effects(body: tuple[Statement, ...]) -> Iterator[tuple[Guard, tuple[Extent,
             case Map() | Fold() if statement.tile in local:
                 continue
             case Store() | Map() | Fold():
-                needed = (*guard, *statement.guard, *_identity_guard(statement))
+                needed = (*guard, *statement.guard)
+                if isinstance(statement, Fold):
+                    needed += absence(statement.value, statement.op)
                 yield needed, (*inner, *statement.axes)
             case Copy() if statement.tile in local:
                 continue
@@ -92,15 +94,6 @@ def _effects(body: tuple[Statement, ...]) -> Iterator[tuple[Guard, tuple[Extent,
                 continue
             case _:
                 yield (), inner
-
-
-def _identity_guard(statement: Statement) -> Guard:
-    """Where what is folded in is more than the identity."""
-    if not isinstance(statement, Fold) or not isinstance(statement.value, Select):
-        return ()
-    if not is_identity(statement.value.outside, statement.op):
-        return ()
-    return statement.value.guard
 
 
 def _inside(body: Iterable[Statement]) -> Iterator[Statement]:
