@@ -54,6 +54,19 @@ class Device(ABC):
     name: str
     target: Target
 
+    #: Device type and number by which DLPack knows where the memory is.
+    dlpack_device: tuple[int, int] = (1, 0)
+
+    @property
+    def dlpack_stream(self) -> int | None:
+        """The stream that other libraries should order their work on, if any."""
+        return None
+
+    @property
+    def has_host_memory(self) -> bool:
+        """Whether NumPy can read a block of memory where it lies."""
+        return self.dlpack_device[0] == 1
+
     def interpret(self, kernel: Kernel) -> Executable | None:
         """An executable without any code; only the reference backend has one."""
         return None

@@ -39,6 +39,10 @@ class GradientError(TetragradError, RuntimeError):
     """A gradient that was asked for and does not exist."""
 
 
+class ExchangeError(TetragradError, BufferError):
+    """Memory that cannot be handed to, or taken from, another library as it is."""
+
+
 class LinAlgError(TetragradError, RuntimeError):
     """A matrix for which what was asked does not exist: singular, not definite."""
 

@@ -14,9 +14,11 @@ from tetragrad.core.errors import (
     ShapeError,
     TetragradError,
 )
+from tetragrad.engine import realize as engine
 from tetragrad.graph.elementwise import Bitcast
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.transfer import Transfer
+from tetragrad.tensor import sharing
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import CreationMethods
 from tetragrad.tensor.devices import device_name
@@ -216,8 +218,29 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         return explain(self.real_node, level)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        array = self.numpy()
-        return array if dtype is None else array.astype(dtype)
+        if copy or self.requires_grad:
+            array = self.numpy()
+            return array if dtype is None else array.astype(dtype, copy=False)
+        return sharing.as_array(self, dtype, never_copy=copy is False)
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return sharing.array_interface(self)
+
+    def __buffer__(self, flags: Any) -> memoryview:
+        return np.asarray(self).data
+
+    def __array_function__(
+        self, function: Any, types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        # NumPy would call a method of the same name, with options of its own.
+        return function(*sharing.with_arrays(args), **sharing.with_arrays(kwargs))
+
+    def __dlpack__(self, **options: Any) -> object:
+        return sharing.dlpack(self, **options)
+
+    def __dlpack_device__(self) -> tuple[Any, Any]:
+        return engine.device(self.device).dlpack_device
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers; a plain number for a single element."""

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from tetragrad.core.dtypes import bool_, from_numpy
-from tetragrad.core.errors import ShapeError
+from tetragrad.core.errors import ExchangeError, ShapeError
 from tetragrad.engine import realize as engine
 from tetragrad.engine.memory import Memory
 from tetragrad.graph.elementwise import Where
@@ -191,8 +191,15 @@ class SharedStorage(Storage):
     @value.setter
     def value(self, node: Node) -> None:
         elements = engine.read_buffer(engine.realize([node])[0])
-        if not np.shares_memory(elements, self.array):
-            self.array[...] = elements
+        if np.may_share_memory(elements, self.array):
+            return
+        if not self.array.flags.writeable:
+            raise ExchangeError(
+                "an in-place operation on memory that another library lent for "
+                "reading only",
+                hint="write to x.clone()",
+            )
+        self.array[...] = elements
 
 
 def _write(old: Node, view: View, new: Node) -> Node:

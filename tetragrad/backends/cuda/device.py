@@ -147,6 +147,7 @@ class CudaDevice(Device):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.dlpack_device = (2, _number_of(name))
         self.context = driver.Context(_number_of(name))
         facts = self.context.facts()
         target = target_for(*facts.capability, facts.units)
@@ -162,6 +163,10 @@ class CudaDevice(Device):
         self._copies = Copies(self.context)
         # Names of the kernels launched last: one of them is to blame for a fault.
         self.recent: deque[str] = deque(maxlen=4)
+
+    @property
+    def dlpack_stream(self) -> int | None:
+        return self.context.stream.value
 
     # --- code --------------------------------------------------------------------
 
