@@ -148,9 +148,11 @@ def call_operator(
         for entry in operator.inputs
         if (name := entry.name) in step.named_inputs
     }
-    special = {}
+    special: dict[str, Any] = {}
     if "node" in operator.special:
         special["node"] = step.node
+    if "find" in operator.special:
+        special["find"] = scope.find
     return operator.function(*arguments, **named, **attributes, **special)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import tetragrad.onnx.operators  # noqa: F401 (fills the registry)
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.onnx import schemas
 from tetragrad.onnx.graph import Graph, ModelFile, Node

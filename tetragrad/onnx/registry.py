@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Keyword parameters that are no attributes: what the evaluator knows of the call.
-SPECIAL: Final = frozenset(("node", "run"))
+SPECIAL: Final = frozenset(("node", "find"))
 
 
 @dataclass(frozen=True)
