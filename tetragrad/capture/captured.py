@@ -332,6 +332,7 @@ class _Maker:
             made.steps = source.steps
             made.grad = None
             made._origin = source.origin
+            made._seen = None
         return made
 
     def _storage(self, where: int | FixedStorage | StorageOf) -> Storage:

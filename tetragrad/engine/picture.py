@@ -15,9 +15,8 @@ import tempfile
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
-from tetragrad.graph.elementwise import constant_of
 from tetragrad.graph.leaves import Buffer, Constant
-from tetragrad.graph.movement import Movement
+from tetragrad.graph.movement import Movement, constant_of
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.reduce import Reduce
 from tetragrad.graph.text import type_text

@@ -17,7 +17,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.graph.leaves import Constant, constant, number
-from tetragrad.graph.movement import Expand, Reshape, broadcast_to
+from tetragrad.graph.movement import broadcast_to, constant_of
 from tetragrad.graph.node import Node, Shape
 
 
@@ -111,16 +111,6 @@ def check_alike(op: type[Node], lhs: Node, rhs: Node) -> None:
         raise ShapeError(f"{name} of shapes {lhs.shape} and {rhs.shape}")
     if lhs.dtype is not rhs.dtype:
         raise DTypeError(f"{name} of {lhs.dtype} and {rhs.dtype}")
-
-
-_SPREADS = (Expand, Reshape)
-
-
-def constant_of(node: Node) -> Constant | None:
-    """The constant that a node is a broadcast of, if it is one."""
-    while isinstance(node, _SPREADS):
-        node = node.source
-    return node if isinstance(node, Constant) else None
 
 
 def is_constant(node: Node, value: float) -> bool:

@@ -30,11 +30,24 @@ class Movement(Node):
         raise NotImplementedError
 
 
-def broadcast_constant(source: Node, shape: Shape) -> Node | None:
+def constant_of(node: Node) -> Constant | None:
+    """The constant that a node is a broadcast of, if it is one."""
+    if node.device is not None:
+        return None  # It is made of what a device holds.
+    while isinstance(node, Expand | Reshape):
+        node = node.sources[0]
+    return node if isinstance(node, Constant) else None
+
+
+def moved_constant(
+    movement: type[Movement], source: Node, *arguments: Any
+) -> Node | None:
     """Moving a constant around leaves the constant, in another shape."""
-    inner = source.source if isinstance(source, Expand) else source
-    inner = inner.source if isinstance(inner, Reshape) else inner
-    return broadcast_to(inner, shape) if isinstance(inner, Constant) else None
+    found = constant_of(source)
+    if found is None:
+        return None
+    shape, _ = movement.infer(source, *arguments)
+    return broadcast_to(found, shape)
 
 
 class Reshape(Movement):
@@ -50,8 +63,7 @@ class Reshape(Movement):
             return source
         if isinstance(source, Reshape):
             return Reshape(source.source, new_shape)
-        cls.infer(source, new_shape)
-        return broadcast_constant(source, new_shape) if source.shape else None
+        return moved_constant(cls, source, new_shape) if source.shape else None
 
     @classmethod
     def infer(cls, source: Node, new_shape: Shape) -> tuple[Shape, DType]:
@@ -80,10 +92,10 @@ class Permute(Movement):
         """In order -> x; permute(permute(x)) -> permute(x)."""
         if order == tuple(range(len(order))):
             return source
-        cls.infer(source, order)
         if isinstance(source, Permute):
+            cls.infer(source, order)
             return Permute(source.source, tuple(source.order[dim] for dim in order))
-        return broadcast_constant(source, tuple(source.shape[dim] for dim in order))
+        return moved_constant(cls, source, order)
 
     @classmethod
     def infer(cls, source: Node, order: tuple[int, ...]) -> tuple[Shape, DType]:
@@ -168,8 +180,7 @@ class Shrink(Movement):
                 for (first, _), (start, stop) in zip(source.bounds, bounds, strict=True)
             )
             return Shrink(source.source, moved)
-        shape, _ = cls.infer(source, bounds)
-        return broadcast_constant(source, shape)
+        return moved_constant(cls, source, bounds)
 
     @classmethod
     def infer(cls, source: Node, bounds: Bounds) -> tuple[Shape, DType]:
@@ -257,7 +268,7 @@ class Flip(Movement):
         if isinstance(source, Flip):
             once = set(source.dims) ^ set(dims)
             return Flip(source.source, tuple(sorted(once)))
-        return broadcast_constant(source, source.shape)
+        return moved_constant(cls, source, dims)
 
     @classmethod
     def infer(cls, source: Node, dims: tuple[int, ...]) -> tuple[Shape, DType]:
@@ -281,8 +292,7 @@ class Stride(Movement):
         """Steps of 1 -> x."""
         if all(step == 1 for step in steps):
             return source
-        shape, _ = cls.infer(source, steps)
-        return broadcast_constant(source, shape)
+        return moved_constant(cls, source, steps)
 
     @classmethod
     def infer(cls, source: Node, steps: tuple[int, ...]) -> tuple[Shape, DType]:
@@ -318,8 +328,7 @@ class Window(Movement):
         cls, source: Node, dim: int, size: int, stride: int, dilation: int
     ) -> Node | None:
         """Windows onto a constant are the constant."""
-        shape, _ = cls.infer(source, dim, size, stride, dilation)
-        return broadcast_constant(source, shape)
+        return moved_constant(cls, source, dim, size, stride, dilation)
 
     @classmethod
     def infer(
@@ -391,8 +400,9 @@ def broadcast_to(source: Node, shape: Shape) -> Node:
     missing = len(shape) - source.ndim
     if missing < 0:
         raise ShapeError(f"cannot broadcast shape {source.shape} to {shape}")
-    aligned = Reshape(source, (1,) * missing + source.shape)
-    return Expand(aligned, shape)
+    if missing:
+        source = Reshape(source, (1,) * missing + source.shape)
+    return Expand(source, shape)
 
 
 def pad(source: Node, padding: Bounds, value: Any) -> Node:

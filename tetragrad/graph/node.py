@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
 from tetragrad.core.dtypes import DType
@@ -20,6 +20,11 @@ Shape = tuple[int, ...]
 
 _interned: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()
 _lock = threading.RLock()
+
+
+def argument(position: int) -> property:
+    """The constructor's argument at a position, as a field with a name."""
+    return property(lambda node: node.arguments[position])
 
 
 class Node:
@@ -38,6 +43,10 @@ class Node:
     shape: Shape
     dtype: DType
     device: str | None
+
+    def __init_subclass__(cls) -> None:
+        for position, name in enumerate(cls.fields):
+            setattr(cls, name, argument(position))
 
     def __new__(cls, *arguments: Any) -> Self:
         simpler = cls.simplify(*arguments)
@@ -112,14 +121,9 @@ class Node:
         """Number of elements."""
         return size_of(self.shape)
 
-    def __getattr__(self, name: str) -> Any:
-        # Only reached for names that are not slots: a field of this class.
-        try:
-            position = type(self).fields.index(name)
-        except ValueError:
-            message = f"{type(self).__name__} has no field {name!r}"
-            raise AttributeError(message) from None
-        return self.arguments[position]
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __repr__(self) -> str:
         sizes = "×".join(map(str, self.shape)) or "scalar"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.graph.elementwise import Elementwise
+from tetragrad.graph.node import argument
 from tetragrad.graph.reduce import Reduce as GraphReduce
 from tetragrad.kernel.affine import Affine
 
@@ -41,6 +42,10 @@ class Expression:
     dtype: DType
     free_axes: frozenset[int]
 
+    def __init_subclass__(cls) -> None:
+        for position, name in enumerate(cls.fields):
+            setattr(cls, name, argument(position))
+
     def __new__(cls, *arguments: Any) -> Self:
         key = (cls, *arguments)
         found = _interned.get(key)
@@ -58,13 +63,9 @@ class Expression:
         """Fill in dtype, operands and free axes."""
         raise NotImplementedError
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            position = type(self).fields.index(name)
-        except ValueError:
-            message = f"{type(self).__name__} has no field {name!r}"
-            raise AttributeError(message) from None
-        return self.arguments[position]
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), self.arguments)

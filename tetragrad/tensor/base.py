@@ -95,7 +95,7 @@ ended_graphs: WeakSet[Storage] = WeakSet()
 class TensorBase:
     """A handle on a value: which storage, which view of it, which gradient."""
 
-    __slots__ = ("__weakref__", "_origin", "grad", "steps", "storage")
+    __slots__ = ("__weakref__", "_origin", "_seen", "grad", "steps", "storage")
 
     #: The class of every operation's result, also on instances of subclasses.
     tensor_class: ClassVar[type[Tensor]]
@@ -105,6 +105,9 @@ class TensorBase:
     storage: Storage
     steps: View
     _origin: tuple[CodeType, int] | None
+
+    #: A storage, a view of it and that view's shape, which no write can change.
+    _seen: tuple[Storage, View, Shape] | None
 
     @classmethod
     def from_node(cls, node: Node, *, tracked: bool = False) -> Self:
@@ -118,6 +121,7 @@ class TensorBase:
         tensor.steps = steps
         tensor.grad = None
         tensor._origin = _user_code()
+        tensor._seen = None
         return tensor
 
     # --- the value --------------------------------------------------------------------
@@ -147,8 +151,15 @@ class TensorBase:
         >>> Tensor([[1, 2, 3]]).shape
         (1, 3)
         """
-        shape = self.real_node.shape
-        return shape[:-1] if self.steps and shows_complex(self.steps) else shape
+        storage, steps = self.storage, self.steps
+        if not steps:
+            return storage.value.shape
+        seen = self._seen
+        if seen is None or seen[0] is not storage or seen[1] is not steps:
+            shape = storage.read(steps).shape
+            shape = shape[:-1] if shows_complex(steps) else shape
+            seen = self._seen = (storage, steps, shape)
+        return seen[2]
 
     @property
     def dtype(self) -> DType:
@@ -196,11 +207,14 @@ class TensorBase:
             arguments = beside_pairs(movement, arguments, self.shape)
         step = Moved(movement, arguments)
         # Raises here, at the user's line, if it does not fit.
-        step.apply(self.real_node)
+        shape = step.apply(self.real_node).shape
         steps: View = (*self.steps, step)
         if self.requires_grad and not is_grad_enabled():
             steps = (*steps, Stopped())
-        return self.tensor_class._handle(self.storage, steps)
+        tensor = self.tensor_class._handle(self.storage, steps)
+        shape = shape[:-1] if shows_complex(steps) else shape
+        tensor._seen = (self.storage, steps, shape)
+        return tensor
 
     def copied(self, movement: type[Movement], *arguments: Any) -> Tensor:
         """The elements moved, in a storage of their own."""
