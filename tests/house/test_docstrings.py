@@ -28,7 +28,7 @@ def modules_with_examples() -> list[str]:
 
 def namespace() -> dict[str, Any]:
     """What an example may use without importing it."""
-    from tetragrad import Tensor, nn, optim
+    from tetragrad import Tensor, nn, optim, xp
 
     return {
         "Tensor": Tensor,
@@ -36,6 +36,7 @@ def namespace() -> dict[str, Any]:
         "np": np,
         "optim": optim,
         "tetragrad": tetragrad,
+        "xp": xp,
     }
 
 

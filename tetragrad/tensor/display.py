@@ -21,15 +21,15 @@ THRESHOLD = 1000
 EDGE = 3
 
 
-def describe(tensor: TensorBase) -> str:
-    """The text of ``repr(tensor)``."""
+def describe(tensor: TensorBase, name: str = "tensor") -> str:
+    """The text of ``repr(tensor)``, or of what else shows it under its own name."""
     array = tensor.read()
-    indent = len("tensor(")
+    indent = len(name) + 1
     body = "[]" if array.size == 0 else _block(array, _formatter(array), indent)
     suffixes = _suffixes(tensor, array)
     last_line = body.rsplit("\n", 1)[-1]
     used = len(last_line) + (indent if "\n" not in body else 0)
-    text = f"tensor({body}"
+    text = f"{name}({body}"
     for suffix in suffixes:
         if used + len(suffix) + 3 > LINE_WIDTH:
             text += f",\n{' ' * indent}{suffix}"
