@@ -47,6 +47,7 @@ from tetragrad.core.errors import (
     ShapeError,
     TetragradError,
 )
+from tetragrad.graph.sizes import Symbol
 from tetragrad.jit import jit
 from tetragrad.tensor import operations
 from tetragrad.tensor.arithmetic import where
@@ -112,6 +113,7 @@ __all__ = [
     "GradientError",
     "IndexingError",
     "ShapeError",
+    "Symbol",
     "Tensor",
     "TetragradError",
     "as_tensor",

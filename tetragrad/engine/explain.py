@@ -26,6 +26,7 @@ from tetragrad.engine.schedule import Argument, Schedule, Source
 from tetragrad.engine.structure import results_of, structure_of
 from tetragrad.graph.host_call import HostCall
 from tetragrad.graph.node import Node, walk
+from tetragrad.graph.symbolic import NO_EXTENTS, general_form, has_symbols
 from tetragrad.graph.text import graph_text
 from tetragrad.graph.transfer import Transfer
 from tetragrad.kernel.groups import Group
@@ -148,10 +149,16 @@ def explain_on(
 ) -> Explanation:
     """The same for one device, which need not be of this machine."""
     _check_level(level)
-    groups, lowered = kernels_of(pending, device.target, active)
+    extents = NO_EXTENTS
+    if has_symbols(pending):
+        general = general_form(pending)
+        pending, extents = general.nodes, general.extents
+    groups, lowered = kernels_of(pending, device.target, active, extents)
     stories = _stories(groups, lowered, device, active)
     programs = [_NeverLoaded() for _ in lowered]
-    schedule = place(lowered, groups, programs, pending, structure_of(pending))
+    schedule = place(
+        lowered, groups, programs, pending, structure_of(pending, (), extents)
+    )
     return Explanation(
         graph=graph_text(pending),
         kernels=tuple(stories),

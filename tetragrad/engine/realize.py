@@ -27,11 +27,9 @@ from tetragrad.graph.node import Node, walk
 from tetragrad.graph.symbolic import (
     NO_EXTENTS,
     Extents,
-    FixedSize,
-    at_maximum,
+    general_form,
     has_symbols,
     layout_shape,
-    specialised,
 )
 from tetragrad.graph.transfer import Transfer
 
@@ -174,17 +172,13 @@ def _run_all(
 
 def _run_symbolic(nodes: list[Node]) -> None:
     """Run a graph with symbolic sizes as the one that serves all of their values."""
-    try:
-        found = at_maximum(nodes)
-        general, extents = found.nodes, found.extents
-        shapes = [node.shape for node in nodes]
-    except FixedSize as reason:
+    general = general_form(nodes)
+    if general.reason:
         message = f"{capture.user_line()}: compiled for this value of a size only"
-        warnings.warn(f"{message}: {reason}", stacklevel=2)
-        general, extents = specialised(nodes), NO_EXTENTS
-        shapes = [node.shape for node in general]
-    _run_all(results_of(general), [], extents)
-    for node, computed, shape in zip(nodes, general, shapes, strict=True):
+        warnings.warn(f"{message}: {general.reason}", stacklevel=2)
+    _run_all(results_of(general.nodes), [], general.extents)
+    for node, computed in zip(nodes, general.nodes, strict=True):
+        shape = computed.shape if general.reason else node.shape
         buffer = computed if isinstance(computed, Buffer) else known_values()[computed]
         known_values()[node] = Buffer(
             buffer.memory, shape, buffer.dtype, buffer.buffer_device

@@ -79,10 +79,22 @@ def layout_shape(shape: Shape) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class General:
-    """The outputs of a graph for all values of its symbols, and what of it counts."""
+    """The outputs of a graph for all values of its symbols, and what of it counts.
+
+    With a ``reason`` it is for the values that they have now only.
+    """
 
     nodes: list[Node]
     extents: Extents
+    reason: str = ""
+
+
+def general_form(nodes: Sequence[Node]) -> General:
+    """The graph for all values of its symbols, if there is one."""
+    try:
+        return at_maximum(nodes)
+    except FixedSize as reason:
+        return General(specialised(nodes), NO_EXTENTS, str(reason))
 
 
 def at_maximum(nodes: Sequence[Node]) -> General:

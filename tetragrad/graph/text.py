@@ -142,13 +142,13 @@ class _Writer:
     def value(self, value: Any) -> str:
         if isinstance(value, Node):
             return self.reference(value)
+        if _is_opaque(value):
+            return f"@{self.names[id(value)]}"
         if isinstance(value, tuple):
             entries = ", ".join(self.value(entry) for entry in value)
             return f"({entries},)" if len(value) == 1 else f"({entries})"
         if isinstance(value, bytes):
             return f"0x{value.hex()}"
-        if _is_opaque(value):
-            return f"@{self.names[id(value)]}"
         return str(value) if isinstance(value, DType) else repr(value)
 
 
