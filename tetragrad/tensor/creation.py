@@ -15,6 +15,7 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType, to_dtype
 from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.engine import realize as engine
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like as node_like
 from tetragrad.graph.leaves import Iota, constant
@@ -158,8 +159,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor that shares the array's memory; what reads it is computed at once.
 
-    An array that cannot be shared (its elements have gaps, or it may not be written
-    to) is copied.
+    An array that cannot be shared (its elements have gaps, it may not be written to,
+    or the default device has memory of its own) is copied.
 
     >>> array = np.zeros(2)
     >>> shared = tetragrad.from_numpy(array)
@@ -173,7 +174,8 @@ def from_numpy(array: np.ndarray) -> Tensor:
         )
     dtype = dtypes.from_numpy(array.dtype)
     can_share = array.flags.c_contiguous and array.flags.writeable and array.size
-    if not (can_share and array.dtype.isnative):
+    on_host = engine.device(device_name(None)).has_host_memory
+    if not (can_share and array.dtype.isnative and on_host):
         return TensorBase.tensor_class(array)
     elements, steps = (
         (as_pairs(array), (AS_COMPLEX,)) if dtype.is_complex else (array, ())
