@@ -97,11 +97,14 @@ class Grid(Statement):
     """Run the body for every point of the axes, in any order, at the same time.
 
     Tiles allocated inside belong to one iteration. A program's top level holds one
-    or more grids; each starts when the one before has finished.
+    or more grids; each starts when the one before has finished. ``cluster`` is the
+    last axis, if its iterations should be neighbours: what they all copy alike is
+    then brought once.
     """
 
     axes: tuple[Extent, ...]
     body: tuple[Statement, ...]
+    cluster: int | None = None
 
 
 @dataclass(frozen=True)

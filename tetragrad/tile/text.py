@@ -81,7 +81,9 @@ def _values(statement: Statement) -> NamedValues:
 def _statement_text(statement: Statement, text_of: TextOf) -> str:
     match statement:
         case Grid():
-            return f"Grid({axes_text(statement.axes)})"
+            cluster = statement.cluster
+            together = "" if cluster is None else f", i{cluster} together"
+            return f"Grid({axes_text(statement.axes)}{together})"
         case For():
             unrolled = ", unrolled" if statement.unroll else ""
             return f"For(i{statement.axis} over {statement.extent}{unrolled})"

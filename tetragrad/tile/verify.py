@@ -93,6 +93,11 @@ class _Checker:
     def statement(self, statement: Statement) -> None:
         match statement:
             case Grid():
+                if statement.cluster not in (
+                    None,
+                    *(a for a, _ in statement.axes[-1:]),
+                ):
+                    raise VerifyError("a cluster is not the last axis of its grid")
                 self.within(statement.axes).body(statement.body)
             case For():
                 extent = ((statement.axis, statement.extent),)

@@ -217,6 +217,11 @@ class Memory:
             return [self._plain(value) for value in values]
         if dtype.itemsize == 1:
             return self._pack_bytes(values, dtype)
+        if width > 1 and dtype.is_floating_point:
+            return [
+                formats.halved_pair(self.ops, low, high)
+                for low, high in zip(values[::2], values[1::2], strict=True)
+            ]
         halves = [self._to_half(value) for value in values]
         if width == 1:
             return halves

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tetragrad.backends.cuda.access import Storage
 from tetragrad.backends.cuda.operations import Operations
-from tetragrad.backends.cuda.ptx import Value, constant, register_class
+from tetragrad.backends.cuda.ptx import Builder, Value, constant, register_class
 from tetragrad.backends.cuda.spread import Threads
 from tetragrad.core import dtypes
 from tetragrad.graph.reduce import Reduce
 from tetragrad.tile.ir import Tile
+from tetragrad.tile.layout import tile_elements
 
 WARP = 32
 _ALIGNMENT = 16
@@ -20,14 +22,54 @@ SHARED = "dynamic_shared"
 State = tuple[frozenset[str], frozenset[str], tuple[str, ...]]
 
 
-class Block:
-    """The threads of one grid iteration."""
+class SharedMemory:
+    """The dynamic shared memory of a kernel, handed out from its start."""
 
-    def __init__(self, ops: Operations, threads: Threads) -> None:
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+        self.nbytes = 0
+        self.alignment = _ALIGNMENT
+
+    def room(self, nbytes: int, alignment: int = _ALIGNMENT) -> str:
+        """A register with the address of so many bytes."""
+        start = -(-self.nbytes // alignment) * alignment
+        self.nbytes = start + -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        self.alignment = max(self.alignment, alignment)
+        # Written at the top of the kernel: the place is needed everywhere.
+        register = self.builder.register("b32")
+        self.builder.first_line(f"add.s32 {register}, {register}, {start}")
+        self.builder.first_line(f"mov.b32 {register}, {SHARED}")
+        return register
+
+
+@dataclass(frozen=True)
+class Member:
+    """Which of several equal groups of threads this is: a register, and their number.
+
+    ``barrier`` is a register with the number of the barrier that the group has to
+    itself.
+    """
+
+    index: str
+    count: int
+    barrier: str
+
+
+class Block:
+    """The threads that run one body: a grid iteration's, or one member of a role."""
+
+    def __init__(
+        self,
+        ops: Operations,
+        threads: Threads,
+        shared: SharedMemory,
+        member: Member | None = None,
+    ) -> None:
         self.ops = ops
         self.builder = ops.builder
         self.threads = threads
-        self.shared_bytes = 0
+        self.shared = shared
+        self.member = member
         # Shared tiles that were written and read since the last barrier.
         self._written: frozenset[str] = frozenset()
         self._read: frozenset[str] = frozenset()
@@ -40,19 +82,17 @@ class Block:
 
     def storage(self, tile: Tile) -> Storage:
         """Room for a tile in shared memory."""
-        strides = zip(tile.shape, tile.layout.strides, strict=True)
-        elements = 1 + sum((size - 1) * stride for size, stride in strides)
-        base = self._room(elements * tile.dtype.itemsize)
+        base = self.room(tile_elements(tile) * tile.dtype.itemsize)
         return Storage(base, tile.dtype, "shared")
 
-    def _room(self, nbytes: int) -> str:
-        start = self.shared_bytes
-        self.shared_bytes += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
-        # Written at the top of the kernel: the place is needed everywhere.
-        register = self.builder.register("b32")
-        self.builder.first_line(f"add.s32 {register}, {register}, {start}")
-        self.builder.first_line(f"mov.b32 {register}, {SHARED}")
-        return register
+    def room(self, nbytes: int) -> str:
+        """A register with the address of so many bytes of this member's own."""
+        if self.member is None:
+            return self.shared.room(nbytes)
+        each = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        first = self.shared.room(each * self.member.count)
+        operands = f"{self.member.index}, {each}, {first}"
+        return self.builder.assign("b32", "mad.lo.s32", operands)
 
     # --- barriers ----------------------------------------------------------------
 
@@ -75,7 +115,9 @@ class Block:
                 left = len(self._copies) - 1 - last
                 self.builder.line(f"cp.async.wait_group {left}")
                 self._copies = self._copies[last + 1 :]
-        if self.threads.count > WARP:
+        if self.member is not None:
+            self.builder.line(f"bar.sync {self.member.barrier}, {self.threads.count}")
+        elif self.threads.count > WARP:
             self.builder.line("bar.sync 0")
         else:
             self.builder.line("bar.warp.sync 0xffffffff")
@@ -181,7 +223,7 @@ class Block:
 
     def _room_for_partials(self, nbytes: int) -> str:
         if self._partials is None or nbytes > self._partial_bytes:
-            self._partials = self._room(nbytes)
+            self._partials = self.room(nbytes)
             self._partial_bytes = nbytes
         return self._partials
 

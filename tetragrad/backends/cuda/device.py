@@ -7,11 +7,13 @@ import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cuda import driver
+from tetragrad.backends.cuda.bulk import TensorMap
 from tetragrad.backends.cuda.emit import GridLaunch, emit_program
 from tetragrad.backends.cuda.memory import Copies, DeviceMemory, Pool
 from tetragrad.backends.cuda.target import target_for
@@ -23,6 +25,8 @@ from tetragrad.tile.ir import Program
 
 #: The first line of a program's text; it says how the kernels are launched.
 _HEADER = "// launches: "
+#: Encoded tensor maps that a program keeps for the next launch.
+MAPS_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,29 @@ class Facts:
 def facts_of(text: str, program: Program) -> Facts:
     """The facts that are kept beside a program's machine code."""
     first = text.partition("\n")[0].removeprefix(_HEADER)
-    launches = tuple(GridLaunch(**entry) for entry in json.loads(first))
+    launches = launches_from(json.loads(first))
     scratch = tuple(
         max(1, tile.shape[0] * tile.dtype.itemsize) for tile in program.scratch
     )
     return Facts(
         program.name, len(program.slots), len(program.scalars), launches, scratch
+    )
+
+
+def launches_from(entries: Sequence[dict[str, Any]]) -> tuple[GridLaunch, ...]:
+    """Launches as they were before they were written down."""
+    return tuple(
+        GridLaunch(**{**entry, "maps": tuple(map(_map_from, entry["maps"]))})
+        for entry in entries
+    )
+
+
+def _map_from(entry: dict[str, Any]) -> TensorMap:
+    return TensorMap(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in entry.items()
+        }
     )
 
 
@@ -66,6 +87,7 @@ class CudaProgram(Executable):
             (self._module.function(entry.name, entry.shared_bytes), entry)
             for entry in facts.launches
         ]
+        self._maps: dict[tuple[TensorMap, int], driver.EncodedMap] = {}
 
     @property
     def scratch_sizes(self) -> tuple[int, ...]:
@@ -90,9 +112,11 @@ class CudaProgram(Executable):
         last = first + self.facts.scalars
         # A scalar is not an address for the kernel: the driver reads the cell itself.
         places[first:last] = addresses[first:last]
-        parameters = (ctypes.c_void_p * max(1, len(places)))(*places)
         for function, grid in self._functions:
             device.recent.append(grid.name)
+            maps = [self._encoded(entry, cells[entry.parameter]) for entry in grid.maps]
+            every = [*places, *(entry.address for entry in maps)]
+            parameters = (ctypes.c_void_p * max(1, len(every)))(*every)
             driver.call(
                 "cuLaunchKernel",
                 function,
@@ -108,6 +132,16 @@ class CudaProgram(Executable):
                 None,
                 doing=f"launching {grid.name}",
             )
+
+    def _encoded(self, description: TensorMap, base: int) -> driver.EncodedMap:
+        """A tensor map for a buffer at an address; the last few are kept."""
+        key = (description, base)
+        found = self._maps.get(key)
+        if found is None:
+            if len(self._maps) >= MAPS_KEPT:
+                self._maps.clear()
+            found = self._maps[key] = driver.EncodedMap(description, base)
+        return found
 
 
 class LaunchSequence:
@@ -181,7 +215,7 @@ class CudaDevice(Device):
     def load(self, code: bytes) -> CudaProgram:
         line, _, machine_code = code.partition(b"\n")
         read = json.loads(line)
-        launches = tuple(GridLaunch(**entry) for entry in read.pop("launches"))
+        launches = launches_from(read.pop("launches"))
         scratch = tuple(read.pop("scratch_bytes"))
         facts = Facts(launches=launches, scratch_bytes=scratch, **read)
         return CudaProgram(self, facts, machine_code)

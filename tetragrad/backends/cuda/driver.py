@@ -11,10 +11,23 @@ import ctypes
 import functools
 import threading
 from collections.abc import Callable
-from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint64, c_void_p
+from ctypes import (
+    byref,
+    c_char_p,
+    c_float,
+    c_int,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tetragrad.core.errors import CompileError, DeviceError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    from tetragrad.backends.cuda.bulk import TensorMap
 
 _LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _OUT_OF_MEMORY = 2
@@ -28,6 +41,12 @@ _INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES = 3, 4, 5, 6
 _INPUT_PTX = 1
 _CAPTURE_RELAXED = 2
 _LOG_BYTES = 16384
+# Tensor maps: element types by their bytes, the swizzle of 128 bytes, and how much of a
+# line that is read is also brought to the second-level cache.
+_ELEMENTS = {1: 0, 2: 1, 4: 2}
+_SWIZZLES = {0: 0, 32: 1, 64: 2, 128: 3}
+_PROMOTE_256 = 3
+_MAP_BYTES, _MAP_ALIGNMENT = 128, 64
 #: Static shared memory ends here; more must be asked for by function attribute.
 _PLAIN_SHARED_BYTES = 48 * 1024
 
@@ -216,6 +235,35 @@ class Module:
                     doing=f"giving {name} {shared_bytes:,} bytes of shared memory",
                 )
         return handle
+
+
+# --- tensor maps ---------------------------------------------------------------------
+
+
+class EncodedMap:
+    """A tensor map for a tensor at an address, as a kernel's parameter."""
+
+    def __init__(self, description: TensorMap, base: int) -> None:
+        self._room = ctypes.create_string_buffer(_MAP_BYTES + _MAP_ALIGNMENT)
+        start = ctypes.addressof(self._room)
+        self.address = -(-start // _MAP_ALIGNMENT) * _MAP_ALIGNMENT
+        rank = len(description.sizes)
+        call(
+            "cuTensorMapEncodeTiled",
+            c_void_p(self.address),
+            _ELEMENTS[description.itemsize],
+            rank,
+            c_void_p(base + description.origin),
+            (c_uint64 * rank)(*description.sizes),
+            (c_uint64 * max(1, rank - 1))(*description.strides),
+            (c_uint32 * rank)(*description.box),
+            (c_uint32 * rank)(*[1] * rank),
+            0,
+            _SWIZZLES[description.swizzle],
+            _PROMOTE_256,
+            0,
+            doing=f"describing a tensor of {description.sizes} for bulk copies",
+        )
 
 
 # --- time ----------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.access import Storage
-from tetragrad.backends.cuda.blocks import SHARED, WARP, Block
+from tetragrad.backends.cuda.blocks import SHARED, WARP, Block, SharedMemory
+from tetragrad.backends.cuda.bulk import TensorMap
 from tetragrad.backends.cuda.operations import Operations
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, register_class
+from tetragrad.backends.cuda.roles import RoleGrid, map_name, role_threads
 from tetragrad.backends.cuda.spread import (
     Coordinate,
     Threads,
@@ -40,7 +42,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
-from tetragrad.tile.ir import Grid, Mma, Program, Statement, Store
+from tetragrad.tile.ir import Extent, Grid, Mma, Program, Role, Statement, Store
 
 #: Threads of a block: at most for products, for what is dealt out freely, and at all.
 PRODUCT_THREADS = 512
@@ -48,16 +50,22 @@ FLAT_THREADS = 256
 MOST_THREADS = 1024
 #: The bytes that a thread moves at once.
 RUN_BYTES = 16
+#: What the driver's encoding of a tensor map takes.
+TENSOR_MAP_BYTES = 128
 
 
 @dataclass(frozen=True)
 class GridLaunch:
-    """One kernel of a program: its name, and the size of its grid."""
+    """One kernel of a program: its name, and the size of its grid.
+
+    ``maps`` are the tensor maps that it takes behind all other parameters.
+    """
 
     name: str
     blocks: int
     threads: int
     shared_bytes: int
+    maps: tuple[TensorMap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,24 +79,18 @@ class Emitted:
 def emit_program(program: Program, target: Target, settings: Settings) -> Emitted:
     """The whole program as one module of PTX text."""
     _refuse(program, target)
-    kernels, launches = [], []
+    kernels, launches, alignment = [], [], 16
     for number, grid in enumerate(_grids_of(program)):
         emitter = _GridEmitter(program, grid, target, settings)
         name = f"{program.name}_{number}"
         kernels.append(emitter.kernel(name))
-        launches.append(
-            GridLaunch(
-                name,
-                math.prod(extent for _, extent in grid.axes),
-                emitter.threads.count,
-                emitter.block.shared_bytes,
-            )
-        )
+        launches.append(emitter.launch(name))
+        alignment = max(alignment, emitter.shared.alignment)
     header = [
         f".version {PTX_VERSIONS[target.architecture]}",
         f".target {target.architecture}",
         ".address_size 64",
-        f".extern .shared .align 16 .b8 {SHARED}[];",
+        f".extern .shared .align {alignment} .b8 {SHARED}[];",
     ]
     return Emitted("\n".join([*header, *kernels, ""]), tuple(launches))
 
@@ -186,17 +188,20 @@ class _GridEmitter:
     ) -> None:
         self.program = program
         self.grid = grid
+        self.contract = settings.fma
         self.builder = Builder()
+        self.shared = SharedMemory(self.builder)
+        self.maps: list[TensorMap] = []
         ops = Operations(self.builder, target.features)
-        homes = find_homes(grid.body)
-        width = run_width(program, grid)
-        self.threads = Threads(
-            self.builder,
-            thread_count(grid, homes, width),
-            width,
-            Value(self.builder.assign("b32", "mov.u32", "%tid.x"), INDEX),
-        )
-        self.block = Block(ops, self.threads)
+        self.roles = tuple(entry for entry in grid.body if isinstance(entry, Role))
+        self.thread_count = role_threads(self.roles)
+        if not self.roles:
+            homes = find_homes(grid.body)
+            width = run_width(program, grid)
+            self.thread_count = thread_count(grid, homes, width)
+            index = Value(self.builder.assign("b32", "mov.u32", "%tid.x"), INDEX)
+            threads = Threads(self.builder, self.thread_count, width, index)
+            block = Block(ops, threads, self.shared)
         written = frozenset(stored_slots(grid.body))
         self.values = Values(
             ops,
@@ -205,9 +210,10 @@ class _GridEmitter:
             written,
         )
         self._find_scratch()
-        self.statements = Statements(
-            self.values, homes, self.block, contract=settings.fma
-        )
+        if not self.roles:
+            self.statements = Statements(
+                self.values, homes, block, contract=self.contract
+            )
 
     # --- parameters --------------------------------------------------------------
 
@@ -246,23 +252,68 @@ class _GridEmitter:
     def kernel(self, name: str) -> str:
         """The whole text of the kernel."""
         self._find_block()
-        self.statements.emit(self.grid.body)
+        self._body()
         count = (
             len(self.program.slots)
             + len(self.program.scalars)
             + len(self.program.scratch)
         )
-        parameters = ",\n".join(f"\t.param .b64 p{place}" for place in range(count))
+        parameters = [f"\t.param .b64 p{place}" for place in range(count)]
+        parameters += [
+            f"\t.param .align 64 .b8 {map_name(number)}[{TENSOR_MAP_BYTES}]"
+            for number in range(len(self.maps))
+        ]
+        limits = [f".maxntid {self.thread_count}, 1, 1"]
+        if self.roles:
+            # So that the assembler gives each role what it asks for.
+            limits.append(".minnctapersm 1")
+        if self.cluster is not None:
+            limits.append(f".reqnctapercluster {self.cluster[1]}, 1, 1")
         return "\n".join(
             [
-                f".visible .entry {name}(\n{parameters}\n)",
-                f".maxntid {self.threads.count}, 1, 1",
+                f".visible .entry {name}(",
+                ",\n".join(parameters),
+                ")",
+                *limits,
                 "{",
                 *self.builder.declarations(),
                 *self.builder.lines,
                 "\tret;",
                 "}",
             ]
+        )
+
+    def _body(self) -> None:
+        if not self.roles:
+            self.statements.emit(self.grid.body)
+            return
+        if len(self.roles) != len(self.grid.body):
+            raise UnsupportedError(
+                "statements beside roles on CUDA", hint="put them into a role"
+            )
+        RoleGrid(
+            self.values,
+            self.shared,
+            self.program,
+            self.roles,
+            self.contract,
+            self.maps,
+            self.cluster,
+        ).emit()
+
+    @property
+    def cluster(self) -> Extent | None:
+        """The axis of blocks that are neighbours, which is the last one."""
+        return None if self.grid.cluster is None else self.grid.axes[-1]
+
+    def launch(self, name: str) -> GridLaunch:
+        """How the kernel is launched, once its text is written."""
+        return GridLaunch(
+            name,
+            math.prod(extent for _, extent in self.grid.axes),
+            self.thread_count,
+            self.shared.nbytes,
+            tuple(self.maps),
         )
 
     def _find_block(self) -> None:

@@ -39,23 +39,45 @@ def rounded(ops: Operations, value: Value) -> Value:
     """A float32 register rounded to nearest even in the format it stands for."""
     if value.dtype.bits >= 32 or not value.dtype.is_floating_point:
         return value
-    return widened(ops, halved(ops, value), value.dtype)
+    result = widened(ops, halved(ops, value), value.dtype)
+    ops.builder.remember(("rounded from", result.text), (value.text,))
+    return result
 
 
 def halved(ops: Operations, value: Value) -> str:
     """The 16-bit register with a half-width float."""
     check_half(value.dtype)
+    known = ops.builder.known(("half of", value.text))
+    if known is not None:
+        return known[0]
     instruction = f"cvt.rn.{HALVES[value.dtype]}.f32"
     return ops.builder.assign("b16", instruction, value.text)
+
+
+def halved_pair(ops: Operations, low: Value, high: Value) -> str:
+    """The 32-bit register with two half-width floats.
+
+    Two that were only just rounded are rounded again together, by one instruction.
+    """
+    builder = ops.builder
+    sources = [builder.known(("rounded from", entry.text)) for entry in (high, low)]
+    if None not in sources:
+        operands = ", ".join(source[0] for source in sources if source)
+        return builder.assign("b32", f"cvt.rn.{HALVES[low.dtype]}x2.f32", operands)
+    halves = f"{{{halved(ops, low)}, {halved(ops, high)}}}"
+    return builder.assign("b32", "mov.b32", halves)
 
 
 def widened(ops: Operations, half: str, dtype: DType) -> Value:
     """The float32 register of a half-width float's 16 bits."""
     check_half(dtype)
     if dtype is dtypes.float16:
-        return Value(ops.builder.assign("f32", "cvt.f32.f16", half), dtype)
-    bits = ops.builder.assign("b32", "mov.b32", f"{{0, {half}}}")
-    return Value(ops.builder.assign("f32", "mov.b32", bits), dtype)
+        result = ops.builder.assign("f32", "cvt.f32.f16", half)
+    else:
+        bits = ops.builder.assign("b32", "mov.b32", f"{{0, {half}}}")
+        result = ops.builder.assign("f32", "mov.b32", bits)
+    ops.builder.remember(("half of", result), (half,))
+    return Value(result, dtype)
 
 
 def check_half(dtype: DType) -> None:

@@ -21,6 +21,9 @@ from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, constant
 from tetragrad.core.dtypes import bool_ as _BOOL
 from tetragrad.tile.ir import Extent
 
+WARP = 32
+#: Rows of a product that a warpgroup computes at once.
+WARPGROUP_ROWS = 64
 #: Statements whose points need more runs than this a thread become a loop.
 MOST_RUNS = 16
 
@@ -56,6 +59,14 @@ class Threads:
     count: int
     width: int
     index: Value
+    #: Whether products are computed by a warpgroup, which divides them in its own way.
+    is_warpgroup: bool = False
+
+    def part(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of a product that one warp has the results of."""
+        if self.is_warpgroup:
+            return rows // (self.count // WARP), columns
+        return warp_part(rows, columns)
 
     def run_width(self, lanes: int) -> int:
         """Neighbours that a thread takes of so many lanes."""
@@ -130,9 +141,9 @@ class Threads:
         *others, (row, rows), (column, columns) = axes
         assert not others, "the axes of a product's results"
         first_row, first_column = self.fragment_start(rows, columns)
-        warp_rows, warp_columns = warp_part(rows, columns)
+        _, warp_columns = self.part(rows, columns)
         number = 0
-        for down in range(0, warp_rows, 8):
+        for down in self._fragment_rows(rows, columns):
             for across in range(0, warp_columns, 8):
                 places = {
                     row: Coordinate(first_row, down),
@@ -140,6 +151,16 @@ class Threads:
                 }
                 yield Run(places, column, 2, None, number)
                 number += 1
+
+    def _fragment_rows(self, rows: int, columns: int) -> list[int]:
+        """Where a warp's pieces of eight rows are, from its first one."""
+        if self.is_warpgroup:
+            return [
+                first + down
+                for first in range(0, rows, WARPGROUP_ROWS)
+                for down in (0, 8)
+            ]
+        return list(range(0, self.part(rows, columns)[0], 8))
 
     def fragment_start(self, rows: int, columns: int) -> tuple[str, str]:
         """The first row and column of a thread's own results."""
@@ -156,7 +177,9 @@ class Threads:
     def warp_start(self, rows: int, columns: int) -> tuple[str, str]:
         """The first row and column of the part that a warp computes."""
         assign = self.builder.assign
-        warp_rows, warp_columns = warp_part(rows, columns)
+        warp_rows, warp_columns = self.part(rows, columns)
+        if self.is_warpgroup:
+            warp_rows = WARPGROUP_ROWS // (self.count // WARP)
         beside = columns // warp_columns
         warp = assign("b32", "shr.u32", f"{self.index.text}, 5")
         down = assign("b32", "div.u32", f"{warp}, {beside}")

@@ -162,7 +162,7 @@ class Statements:
     def _unroll_factor(self, loop: For) -> int:
         """Iterations to write out together, where they do not wait for threads."""
         for statement in statements_in(loop.body):
-            if isinstance(statement, For | When | Mma):
+            if not isinstance(statement, Alloc | Collective):
                 return 1
             if isinstance(statement, Map | Fold) and (
                 self.homes.in_memory(statement.tile) or self._crosses(statement)
@@ -180,7 +180,7 @@ class Statements:
         return all(lane not in form.axes() for form in statement.indices)
 
     def _carried(self, body: Sequence[Statement]) -> _Carriers:
-        return _Carriers(self.values, tiles_written(body))
+        return _Carriers(self.values, tiles_written(body) - self.homes.fixed)
 
     def _carry(self, carriers: Carried) -> None:
         """Move what a body made of the carried elements to where they are kept."""

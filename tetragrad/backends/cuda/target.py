@@ -37,11 +37,11 @@ SM_90A = replace(
     _COMMON,
     architecture="sm_90a",
     units=132,
-    shared_bytes=224 * 1024,
+    shared_bytes=227 * 1024,
     cache_bytes=50 * 1024 * 1024,
     memory_bandwidth=4.3e12,
     arithmetic_rate=60e12,
-    features=frozenset({"mma"}),
+    features=frozenset({"mma", "wgmma"}),
 )
 
 TARGETS = {"sm_80": SM_80, "sm_90a": SM_90A}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tetragrad.backends.cuda import formats
+from tetragrad.backends.cuda.warpgroup import is_for_warpgroup
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, Load
@@ -87,6 +88,8 @@ class TileHomes:
 
     lanes: set[str] = field(default_factory=set)
     fragments: dict[str, Tile] = field(default_factory=dict)
+    #: Fragments whose registers stay the same while a warpgroup's products go on.
+    fixed: set[str] = field(default_factory=set)
     everywhere: set[str] = field(default_factory=set)
     shared: dict[str, Tile] = field(default_factory=dict)
 
@@ -137,6 +140,8 @@ def find_homes(body: Sequence[Statement]) -> TileHomes:
         product = multiplied.get(name)
         if product is not None and is_for_matrix_unit(product):
             homes.fragments[name] = product.accumulator
+            if is_for_warpgroup(product):
+                homes.fixed.add(name)
         else:
             _settle(homes, name, uses, unrolled)
     _settle_conflicts(homes, accesses, together)
@@ -198,7 +203,7 @@ def _is_indexed_freely(access: Access, unrolled: set[int]) -> bool:
 def is_for_matrix_unit(product: Mma) -> bool:
     """Whether the operands are half-width floats in pieces that the unit multiplies."""
     dtype = product.lhs.dtype
-    return (
+    return is_for_warpgroup(product) or (
         dtype in formats.HALVES
         and product.rhs.dtype is dtype
         and product.rows % MATRIX_SIDE == 0

@@ -10,12 +10,14 @@ from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel, Slot
 from tetragrad.tile.ir import (
+    Copy,
     Fold,
     For,
     Grid,
     Layout,
     Map,
     Program,
+    Role,
     Space,
     Statement,
     Store,
@@ -31,11 +33,14 @@ from tetragrad.tile.plans.nest import NestPlan, build_nest
 from tetragrad.tile.plans.online import OnlinePlan, build_online
 from tetragrad.tile.plans.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
+from tetragrad.tile.plans.roles import RolePlan, build_roles
 from tetragrad.tile.plans.scope import Builder
 from tetragrad.tile.plans.skip import skip_empty
 from tetragrad.tile.plans.transpose import TransposePlan, build_transpose
 
-GridPlan = NestPlan | ContractionPlan | TransposePlan | FillPlan | OnlinePlan
+GridPlan = (
+    NestPlan | ContractionPlan | RolePlan | TransposePlan | FillPlan | OnlinePlan
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Plan:
     def kind(self) -> str:
         """One word for what dominates, used in the program's name."""
         grids = [grid for stage in self.stages for grid in stage]
-        if any(isinstance(grid, ContractionPlan) for grid in grids):
+        if any(isinstance(grid, ContractionPlan | RolePlan) for grid in grids):
             return "contraction"
         if any(isinstance(grid, OnlinePlan) for grid in grids):
             return "online"
@@ -103,6 +108,8 @@ def build_grid(builder: Builder, grid: GridPlan) -> list[Statement]:
             return build_nest(builder, grid)
         case ContractionPlan():
             return build_contraction(builder, grid)
+        case RolePlan():
+            return build_roles(builder, grid)
         case OnlinePlan():
             return build_online(builder, grid)
         case TransposePlan():
@@ -146,7 +153,7 @@ class Scratch:
         if not self.tiles:
             return statement
         match statement:
-            case Grid() | For():
+            case Grid() | For() | Role():
                 body = tuple(self.statement(entry) for entry in statement.body)
                 return replace(statement, body=body)
             case When():
@@ -157,6 +164,8 @@ class Scratch:
                 return self._store(statement)
             case Map() | Fold():
                 return replace(statement, value=self._value(statement.value))
+            case Copy():
+                return replace(statement, source=self.tiles.get(statement.slot))
         return statement
 
     def _store(self, store: Store) -> Statement:

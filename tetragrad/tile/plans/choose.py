@@ -21,6 +21,7 @@ from tetragrad.tile.plans.choose_nest import (
     choose_nest,
     grid_axes,
 )
+from tetragrad.tile.plans.choose_roles import choose_roles
 from tetragrad.tile.plans.contraction import (
     Contraction,
     find_contraction,
@@ -225,7 +226,8 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
     grids += fills(kernel.outputs, lanes, CHUNK_ELEMENTS)
     contraction = hosted_contraction(kernel)
     if contraction is not None and is_worth_packing(kernel, contraction):
-        return (choose_contraction(kernel, contraction, target),)
+        by_roles = choose_roles(kernel, contraction, target)
+        return (by_roles or choose_contraction(kernel, contraction, target),)
     for group in group_outputs(kernel):
         transpose = choose_transpose(kernel, group, target)
         grids.append(transpose or choose_nest(kernel, group, target))

@@ -1,0 +1,426 @@
+"""Check and time products on the CUDA backend against PyTorch, case by case.
+
+    python benchmarks/h200_products.py --output results.json [--only 4096] [--variants]
+
+Each case is one kernel. It runs on the very memory that PyTorch's product reads, first
+on poisoned results, which are compared with a product in float64. Then both are timed
+in turns: several launches recorded as one CUDA graph, over so many sets of operands
+that they do not fit into the second-level cache, seven times each; the medians count.
+PyTorch writes into a given result where it can. ``--variants`` also times other plans
+than the one chosen. The process ends when nothing has happened for a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import tetragrad
+import tetragrad.nn.functional as ours
+from tetragrad.backends.cuda.device import CudaDevice
+from tetragrad.backends.cuda.driver import Event, Graph
+from tetragrad.core.settings import override, settings
+from tetragrad.engine.pipeline import kernels_of
+from tetragrad.engine.realize import scalar_cells, without_markers
+from tetragrad.graph.leaves import Buffer
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.plans import build, choose_plan
+from tetragrad.tile.plans.build import Plan, cut_kernel
+from tetragrad.tile.plans.choose_roles import role_plans
+from tetragrad.tile.plans.contraction import hosted_contraction
+from tetragrad.tile.plans.roles import RolePlan
+
+theirs = torch.nn.functional
+
+ROUNDS = 7
+SECONDS = 0.02
+#: Operands are rotated through so many bytes: several times the second-level cache.
+ROTATED_BYTES = 256 << 20
+PATIENCE_SECONDS = 60
+FINISHES: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
+    "": (0, lambda p: p, lambda p: p),
+    "bias": (1, lambda p, b: p + b, lambda p, b: p + b),
+    "bias gelu": (1, lambda p, b: ours.gelu(p + b), lambda p, b: theirs.gelu(p + b)),
+    "residual": (2, lambda p, r: p + r, lambda p, r: p + r),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A product of (m, k) by (k, n): how each operand lies, and what follows."""
+
+    m: int
+    n: int
+    k: int
+    order: str = "nn"
+    dtype: str = "bfloat16"
+    finish: str = ""
+    batch: int = 0
+
+    @property
+    def name(self) -> str:
+        batch = f"{self.batch}x" if self.batch else ""
+        finish = f" {self.finish}" if self.finish else ""
+        return f"{batch}{self.m}x{self.n}x{self.k} {self.order} {self.dtype}{finish}"
+
+    @property
+    def operations(self) -> float:
+        return 2.0 * self.m * self.n * self.k * max(1, self.batch)
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """How the operands lie in memory, then what the finish reads."""
+        lead = (self.batch,) if self.batch else ()
+        lhs = (self.m, self.k) if self.order[0] == "n" else (self.k, self.m)
+        rhs = (self.k, self.n) if self.order[1] == "n" else (self.n, self.k)
+        more = [(), (self.n,), (*lead, self.m, self.n)][FINISHES[self.finish][0]]
+        return [(*lead, *lhs), (*lead, *rhs)] + ([more] if more else [])
+
+    def operands(self, lhs: Any, rhs: Any) -> tuple[Any, Any]:
+        """The operands as (m, k) and (k, n), in either library."""
+        lhs = lhs if self.order[0] == "n" else lhs.transpose(-2, -1)
+        return lhs, rhs if self.order[1] == "n" else rhs.transpose(-2, -1)
+
+    def our_result(self, lhs: Any, rhs: Any, *more: Any) -> Any:
+        lhs, rhs = self.operands(lhs, rhs)
+        return FINISHES[self.finish][1](lhs @ rhs, *more)
+
+    def their_result(self, lhs: Any, rhs: Any, *more: Any) -> Any:
+        lhs, rhs = self.operands(lhs, rhs)
+        if self.finish.startswith("bias") and not self.batch:
+            # The library's own way: the bias is part of the product.
+            return FINISHES[self.finish][2](theirs.linear(lhs, rhs.T, more[0]), 0)
+        return FINISHES[self.finish][2](lhs @ rhs, *more)
+
+
+def cases() -> Iterator[Case]:
+    """What the targets name; transpositions, ragged, skinny, deep and batched."""
+    for dtype in ("bfloat16", "float16"):
+        for order in ("nn", "nt", "tn", "tt"):
+            yield Case(4096, 4096, 4096, order, dtype)
+        yield Case(8192, 8192, 8192, "nt", dtype)
+        yield Case(2048, 2048, 2048, "nt", dtype)
+    yield Case(8192, 8192, 1024, "nt")
+    yield Case(8192, 8192, 8192, "nn")
+    yield Case(6144, 4096, 8192, "nt")
+    yield Case(8192, 14336, 4096, "nt", finish="bias gelu")
+    yield Case(4096, 4096, 4096, "nt", finish="bias")
+    yield Case(4096, 4096, 4096, "nt", finish="residual")
+    yield Case(4000, 4104, 1000, "nn")
+    yield Case(1000, 3000, 520, "nt")
+    yield Case(5000, 5000, 5000, "nn")
+    yield Case(333, 1111, 777, "nn")
+    yield Case(1024, 1024, 64, "nt")
+    yield Case(512, 512, 65536, "nt")
+    yield Case(1024, 1024, 1024, "nn")
+    for rows in (4, 16, 64):
+        yield Case(rows, 14336, 4096, "nt")
+    yield Case(512, 512, 256, "nn", batch=64)
+    yield Case(4096, 128, 4096, "nn", batch=16)
+
+
+# --- our kernels ---------------------------------------------------------------------
+
+
+@dataclass
+class Ready:
+    """A case as one loaded program: its plan, and which argument fills each slot."""
+
+    plan: Plan
+    executable: Any
+    inputs: list[int]
+    scalars: Any
+
+    def launch(self, operands: list[Any], result: Any) -> None:
+        addresses = [operands[number].data_ptr() for number in self.inputs]
+        addresses.append(result.data_ptr())
+        count = self.executable.facts.scalars
+        addresses += [self.scalars.ctypes.data + 8 * slot for slot in range(count)]
+        self.executable.launch(addresses)
+
+
+def lowered(case: Case, device: CudaDevice) -> tuple[Any, list[int], Any]:
+    """The case's kernel, the argument that each input is, and the scalars."""
+    dtype = getattr(tetragrad, case.dtype)
+    leaves = [Buffer(object(), shape, dtype, "cuda") for shape in case.shapes()]
+    tensors = [tetragrad.Tensor.from_node(leaf) for leaf in leaves]
+    result = case.our_result(*tensors)
+    _, kernels = kernels_of(without_markers([result.node]), device.target, settings())
+    (entry,) = kernels
+    inputs = [leaves.index(node) for node in entry.inputs]
+    return entry.kernel, inputs, scalar_cells(entry.scalars)
+
+
+def prepare(case: Case, device: CudaDevice, change: dict[str, int]) -> Ready:
+    """Plan, emit, assemble and load; ``change`` replaces parts of the plan."""
+    kernel, inputs, scalars = lowered(case, device)
+    plan = choose_plan(kernel, device.target, settings())
+    if change:
+        plan = changed_plan(plan, kernel, device, change)
+    program = build(kernel, plan, device.target)
+    code = device.assemble(device.emit(program, settings()), program)
+    return Ready(plan, device.load(code), inputs, scalars)
+
+
+def changed_plan(
+    plan: Plan, kernel: Kernel, device: CudaDevice, change: dict[str, int]
+) -> Plan:
+    """The model's best plan with these sizes; a group needs none to agree with it."""
+    last = cut_kernel(kernel, plan.cuts)[len(plan.cuts)]
+    contraction = hosted_contraction(last)
+    fixed = {name: size for name, size in change.items() if name != "group"}
+    candidates = [
+        entry
+        for entry in role_plans(last, contraction, device.target)
+        if all(getattr(entry[1], name) == size for name, size in fixed.items())
+    ]
+    _, grid = min(candidates, key=lambda entry: entry[0])
+    if "group" in change:
+        grid = replace(grid, group=change["group"])
+    return replace(plan, stages=(*plan.stages[:-1], (grid,)))
+
+
+def shown(plan: Plan) -> str:
+    """The sizes of a plan."""
+    (grid,) = plan.stages[-1]
+    if not isinstance(grid, RolePlan):
+        return type(grid).__name__
+    parts = f" parts {plan.cuts[-1].parts}" if plan.cuts else ""
+    swap = " swap" if grid.swap else ""
+    return (
+        f"{grid.rows}x{grid.columns} m{grid.members} s{grid.stages} g{grid.group} "
+        f"p{grid.piece} w{grid.workers}x{grid.cluster}{swap}{parts}"
+    )
+
+
+# --- measuring -----------------------------------------------------------------------
+
+
+class Watchdog:
+    """Ends the process when nothing has happened for a while."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def progress(self) -> None:
+        self.last = time.monotonic()
+
+    def _watch(self) -> None:
+        while time.monotonic() - self.last < PATIENCE_SECONDS:
+            time.sleep(1)
+        print("nothing has happened for a minute", flush=True)
+        os._exit(3)
+
+
+def repeated(record: Callable[[], None], device: CudaDevice) -> Callable[[], float]:
+    """Our launches as one graph; a call gives the seconds of a replay."""
+    graph = Graph(device.context, record)
+    start, stop = Event(device.context), Event(device.context)
+
+    def measure() -> float:
+        start.record()
+        graph.launch()
+        stop.record()
+        return stop.seconds_since(start)
+
+    return measure
+
+
+def repeated_by_torch(record: Callable[[], None]) -> Callable[[], float]:
+    """The same for PyTorch."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        record()
+    side.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        record()
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def measure() -> float:
+        start.record()
+        graph.replay()
+        stop.record()
+        stop.synchronize()
+        return start.elapsed_time(stop) / 1e3
+
+    return measure
+
+
+@dataclass
+class Data:
+    """Sets of operands and results, the same for both libraries."""
+
+    operands: list[list[Any]]
+    results: list[Any]
+
+    @classmethod
+    def of(cls, case: Case) -> Data:
+        dtype = getattr(torch, case.dtype)
+        lead = (case.batch,) if case.batch else ()
+        shapes = [*case.shapes(), (*lead, case.m, case.n)]
+        nbytes = 2 * sum(torch.Size(shape).numel() for shape in shapes)
+        count = max(1, min(16, ROTATED_BYTES // nbytes))
+        sets = [
+            [torch.randn(shape, device="cuda", dtype=dtype) for shape in shapes[:-1]]
+            for _ in range(count)
+        ]
+        results = [torch.empty(shapes[-1], device="cuda", dtype=dtype) for _ in sets]
+        return cls(sets, results)
+
+
+def relative_error(found: Any, exact: Any) -> float:
+    return float((found.double() - exact).norm() / exact.norm())
+
+
+def check(case: Case, data: Data, ready: Ready, device: CudaDevice) -> float:
+    """Our error against float64, on results that were poisoned before."""
+    data.results[0].fill_(float("nan"))
+    torch.cuda.synchronize()
+    ready.launch(data.operands[0], data.results[0])
+    device.synchronize()
+    wide = [operand.double() for operand in data.operands[0]]
+    return relative_error(data.results[0], case.their_result(*wide))
+
+
+def their_record(case: Case, data: Data) -> Callable[[], None]:
+    def record() -> None:
+        for operands, result in zip(data.operands, data.results, strict=True):
+            if case.finish:
+                case.their_result(*operands)
+            else:
+                torch.matmul(*case.operands(*operands), out=result)
+
+    return record
+
+
+def our_record(data: Data, ready: Ready) -> Callable[[], None]:
+    def record() -> None:
+        for operands, result in zip(data.operands, data.results, strict=True):
+            ready.launch(operands, result)
+
+    return record
+
+
+def measure_case(
+    case: Case, changes: list[dict[str, int]], device: CudaDevice, dog: Watchdog
+) -> list[dict[str, Any]]:
+    """Every plan of a case, timed in turns with PyTorch."""
+    data = Data.of(case)
+    rows, timers = [], []
+    for change in changes:
+        try:
+            ready = prepare(case, device, change)
+            error = check(case, data, ready, device)
+        except tetragrad.core.errors.TetragradError as problem:
+            print(f"{case.name} {change}: {str(problem)[:300]}", flush=True)
+            continue
+        dog.progress()
+        rows.append({"case": case.name, "plan": shown(ready.plan), "error": error})
+        timers.append(repeated(our_record(data, ready), device))
+    peer = repeated_by_torch(their_record(case, data))
+    exact = case.their_result(*(operand.double() for operand in data.operands[0]))
+    their_error = relative_error(case.their_result(*data.operands[0]), exact)
+    for timer in (*timers, peer):
+        timer()
+    rounds = max(1, min(20, int(SECONDS / max(peer(), 1e-6))))
+    times: list[list[float]] = [[] for _ in range(len(timers) + 1)]
+    for _ in range(ROUNDS):
+        for number, timer in enumerate((*timers, peer)):
+            # The first replay of a turn finds the caches as the other left them.
+            timer()
+            found = statistics.fmean(timer() for _ in range(rounds))
+            times[number].append(found / len(data.operands))
+        dog.progress()
+    base = statistics.median(times[-1])
+    for row, found in zip(rows, times, strict=False):
+        seconds = statistics.median(found)
+        ratios = sorted(
+            peer / mine for peer, mine in zip(times[-1], found, strict=True)
+        )
+        row |= {
+            "microseconds": seconds * 1e6,
+            "torch": base * 1e6,
+            "ratio": base / seconds,
+            "ratios": [ratios[0], ratios[-1]],
+            "teraflops": case.operations / seconds / 1e12,
+            "torch_error": their_error,
+        }
+        print(line(row), flush=True)
+    return rows
+
+
+def line(row: dict[str, Any]) -> str:
+    low, high = row["ratios"]
+    return (
+        f"{row['case']:<40} {row['plan']:<34} {row['microseconds']:9.1f} us "
+        f"{row['teraflops']:6.1f} TFLOP/s  {row['ratio']:5.3f} "
+        f"({low:.3f} to {high:.3f})  {row['error']:.1e} {row['torch_error']:.1e}"
+    )
+
+
+def variants(case: Case) -> list[dict[str, int]]:
+    """Other plans that are worth a look; the first is the one chosen."""
+    if min(case.m, case.n) < 2048:
+        return [{}]
+    wide = {"rows": 128, "columns": 256}
+    return [
+        {},
+        *({**wide, "cluster": cluster} for cluster in (1, 2)),
+        *({**wide, "cluster": 2, "group": group} for group in (4, 8)),
+        *({**wide, "cluster": 2, "swap": swap} for swap in (True,)),
+        {"rows": 128, "columns": 192, "cluster": 2},
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", default="")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--variants", action="store_true")
+    arguments = parser.parse_args()
+    torch.cuda.init()
+    torch.manual_seed(0)
+    device, dog = CudaDevice("cuda"), Watchdog()
+    results: list[dict[str, Any]] = []
+    with override(device="cuda"):
+        for case in cases():
+            if arguments.only not in case.name:
+                continue
+            changes = variants(case) if arguments.variants else [{}]
+            try:
+                results += measure_case(case, changes, device, dog)
+            except Exception as problem:
+                print(f"{case.name}: {type(problem).__name__}: {problem}"[:600])
+                if "cu" in str(problem) and "gave" in str(problem):
+                    break
+            write(arguments.output, results)
+            torch.cuda.empty_cache()
+
+
+def write(output: str, results: list[dict[str, Any]]) -> None:
+    if output:
+        record = {
+            "date": time.strftime("%Y-%m-%d"),
+            "gpu": torch.cuda.get_device_name(),
+            "torch": torch.__version__,
+            "rows": results,
+        }
+        Path(output).write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

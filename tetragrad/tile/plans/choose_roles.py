@@ -1,0 +1,170 @@
+"""Choose the blocks of a product by roles from sizes, and prove that they fit.
+
+Times are in cycles of one multiprocessor. The figures are those of NVIDIA's Hopper
+architecture; for another one they belong into its ``Target``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tetragrad.core import dtypes
+from tetragrad.core.target import Target
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.plans.contraction import Contraction, narrow_operands
+from tetragrad.tile.plans.roles import (
+    MEMBER_ROWS,
+    Raster,
+    RolePlan,
+    RoleProduct,
+    is_along_rows,
+    role_product,
+    staged_pitch,
+)
+
+COLUMNS = (256, 192, 128, 96, 64, 32, 16, 8)
+MEMBERS = (2, 1)
+STEP_BYTES = 128
+MOST_STAGES = 8
+#: Shared memory that is left for staged results when stages are counted, and what the
+#: channel's barriers take.
+STAGING_BYTES = 20 * 1024
+BARRIER_BYTES = 1024
+CLUSTERS = (1, 2)
+#: Bytes of row operands that a group reads again for every column block: so many stay
+#: in the second-level cache beside the columns, or twice that if these are all rows.
+GROUP_BYTES = 16 << 20
+
+MULTIPLICATIONS_PER_CYCLE = 2048
+BYTES_PER_CYCLE = 48
+STORED_PER_CYCLE = 24
+BLOCK_CYCLES = 600
+
+
+def choose_roles(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> RolePlan | None:
+    """The cheapest plan by roles, or None where the product is not made for them."""
+    plans = role_plans(kernel, contraction, target)
+    if not plans:
+        return None
+    return min(plans, key=lambda entry: entry[0])[1]
+
+
+def role_plans(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> list[tuple[float, RolePlan]]:
+    """All plans by roles, with the cycles that the busiest worker takes."""
+    if "wgmma" not in target.features or narrow_operands(contraction) is None:
+        return []
+    found = []
+    for swap in (False, True):
+        chosen = contraction.swapped() if swap else contraction
+        product = role_product(kernel, chosen)
+        if product is None:
+            return []
+        for plan in _plans(kernel, product, target, swap=swap):
+            found.append((_cycles(kernel, product, plan), plan))
+    return found
+
+
+def _plans(
+    kernel: Kernel, product: RoleProduct, target: Target, *, swap: bool
+) -> Iterator[RolePlan]:
+    """Every block size that fits, with its stages and its order of blocks."""
+    itemsize = product.lhs.dtype.itemsize
+    depth = STEP_BYTES // itemsize
+    steps = -(-kernel.axes[product.depth] // depth)
+    for members in MEMBERS:
+        rows = members * MEMBER_ROWS
+        for columns in COLUMNS:
+            if rows % product.lhs.side_step or columns % product.rhs.side_step:
+                continue
+            if columns >= 2 * max(8, kernel.axes[product.column]):
+                continue
+            slot = (rows + columns) * STEP_BYTES
+            free = target.shared_bytes - BARRIER_BYTES
+            stages = min(MOST_STAGES, (free - STAGING_BYTES) // slot, max(2, steps))
+            plan = RolePlan(swap, rows, columns, depth, members, stages, 0, 1, 1)
+            piece = _piece(kernel, product, plan, free - stages * slot)
+            for cluster in CLUSTERS if piece else ():
+                if columns % (cluster * product.rhs.side_step):
+                    continue
+                sized = replace(plan, piece=piece, cluster=cluster)
+                yield _in_order(kernel, product, sized, target)
+
+
+def _piece(kernel: Kernel, product: RoleProduct, plan: RolePlan, free: int) -> int:
+    """The most columns of results that can be staged at once."""
+    for count in range(1, plan.columns // 8 + 1):
+        piece, rest = divmod(plan.columns, count)
+        if rest or piece % 8:
+            continue
+        sized = replace(plan, piece=piece)
+        needed = sum(
+            _staged_bytes(
+                sized,
+                kernel.slots[output.slot].dtype,
+                along_rows=is_along_rows(output, product),
+            )
+            for output in kernel.outputs
+        )
+        if needed <= free:
+            return piece
+    return 0
+
+
+def _staged_bytes(plan: RolePlan, dtype: dtypes.DType, *, along_rows: bool) -> int:
+    pitch = staged_pitch(plan, dtype.itemsize, along_rows=along_rows)
+    runs = plan.piece if along_rows else plan.member_rows
+    return plan.members * runs * pitch * dtype.itemsize
+
+
+def _in_order(
+    kernel: Kernel, product: RoleProduct, plan: RolePlan, target: Target
+) -> RolePlan:
+    """The plan with groups of rows and as many workers as there is work for."""
+    depth = kernel.axes[product.depth] * product.lhs.dtype.itemsize
+    raster = _raster(kernel, product, plan)
+    group = group_of(raster.rows, plan.rows * plan.cluster * depth)
+    raster = replace(raster, group=group)
+    workers = min(target.units // plan.cluster, raster.blocks)
+    return replace(plan, group=group, workers=workers)
+
+
+def _raster(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> Raster:
+    return Raster(
+        -(-kernel.axes[product.row] // (plan.rows * plan.cluster)),
+        -(-kernel.axes[product.column] // plan.columns),
+        plan.group,
+        tuple(kernel.axes[axis] for axis in product.contraction.batch),
+    )
+
+
+def group_of(rows: int, nbytes: int) -> int:
+    """Row blocks of a group, of so many bytes each: all of them, or what stays near.
+
+    The last group should overhang by few.
+    """
+    if rows * nbytes <= 2 * GROUP_BYTES:
+        return rows
+    most = min(rows, max(2, GROUP_BYTES // nbytes))
+    least = max(1, most // 2)
+    return min(range(most, least - 1, -1), key=lambda group: -(-rows // group) * group)
+
+
+def _cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
+    """How long the busiest worker takes."""
+    raster = _raster(kernel, product, plan)
+    turns = -(-raster.blocks // plan.workers)
+    steps = -(-kernel.axes[product.depth] // plan.depth)
+    multiplying = plan.rows * max(plan.columns, 32) * plan.depth
+    multiplying /= MULTIPLICATIONS_PER_CYCLE * 2 / product.lhs.dtype.itemsize
+    brought = plan.rows + plan.columns / plan.cluster
+    bringing = brought * STEP_BYTES / BYTES_PER_CYCLE
+    storing = plan.rows * plan.columns / STORED_PER_CYCLE
+    if any(is_along_rows(output, product) for output in kernel.outputs):
+        storing *= 1.25
+    block = steps * max(multiplying, bringing) + storing + BLOCK_CYCLES
+    return turns * block
