@@ -130,7 +130,8 @@ def _neumann_weight(angle: Node) -> Node:
     """Σ (-1)^k cos(2kθ) / k over the orders that matter for arguments up to FAR.
 
     Neumann's series Y0 = (2/π)(ln(x/2) + γ) J0 - (4/π) Σ (-1)^k J_2k / k
-    (DLMF 10.8.3) has in each J_2k the same integrand but for cos(2kθ).
+    (DLMF 10.8.3) has in each J_2k the same integrand but for cos(2kθ), which needs
+    twice as many points.
     """
     double = scale(ops.Cos(scale(angle, 2.0)), 2.0)
     # Chebyshev's recurrence cos((k+1)φ) = 2 cos(φ) cos(kφ) - cos((k-1)φ).
@@ -151,7 +152,7 @@ def _y0_near(node: Node) -> Node:
     def integrand(x: Node, angle: Node) -> Node:
         return ops.Mul(_neumann_weight(angle), ops.Cos(ops.Mul(x, ops.Sin(angle))))
 
-    rest = scale(mean_over_half_circle(node, POINTS, integrand), -4 / math.pi)
+    rest = scale(mean_over_half_circle(node, 2 * POINTS, integrand), -4 / math.pi)
     return ops.Add(ops.Mul(_logarithm(node), _j0_near(node)), rest)
 
 
@@ -163,7 +164,7 @@ def _y1_near(node: Node) -> Node:
         wave = ops.Mul(sine, ops.Sin(ops.Mul(x, sine)))
         return ops.Mul(_neumann_weight(angle), wave)
 
-    rest = scale(mean_over_half_circle(node, POINTS, integrand), -4 / math.pi)
+    rest = scale(mean_over_half_circle(node, 2 * POINTS, integrand), -4 / math.pi)
     pole = scale(ops.Div(_j0_near(node), node), -2 / math.pi)
     return ops.Add(pole, ops.Add(ops.Mul(_logarithm(node), _j1_near(node)), rest))
 
@@ -297,6 +298,9 @@ def _i1e_slope(node: Node) -> Node:
 #: Below, the power series; above, the integral.
 _K_LIMIT = 2.0
 
+#: The distance of the integral's points times sqrt(x).
+_K_GAP = 0.35
+
 
 def _k_series(order: int) -> Callable[[Node], Node]:
     """DLMF 10.31.1 and 10.31.2: a logarithm times I, and a power series."""
@@ -327,12 +331,12 @@ def _k_series(order: int) -> Callable[[Node], Node]:
 def _k_scaled(order: float, node: Node) -> Node:
     """exp(x) K(x) = ∫ exp(-x (cosh t - 1)) cosh(νt) dt (DLMF 10.32.9).
 
-    Points are 0.7/sqrt(x) apart, so that the bell has as many for every x.
+    Points are closer for a larger x, so that the bell has as many for every x.
     """
-    step = scale(ops.Reciprocal(ops.Sqrt(node)), 0.7)
+    step = scale(ops.Reciprocal(ops.Sqrt(node)), _K_GAP)
 
     def term(both: Node, number: Node) -> Node:
-        gap = scale(ops.Reciprocal(ops.Sqrt(both)), 0.7)
+        gap = scale(ops.Reciprocal(ops.Sqrt(both)), _K_GAP)
         point = ops.Mul(number, gap)
         # cosh t - 1 = 2 sinh²(t/2), without cancellation.
         sine = nodes.sinh(scale(point, 0.5))
@@ -341,7 +345,7 @@ def _k_scaled(order: float, node: Node) -> Node:
         is_first = nodes.equals(number, 0)
         return ops.Where(is_first, scale(value, 0.5), value)
 
-    return ops.Mul(step, sum_over(node, 14, term))
+    return ops.Mul(step, sum_over(node, 27, term))
 
 
 def _k(order: int, scaled: bool) -> Callable[[Node], Node]:
@@ -363,10 +367,24 @@ def _k(order: int, scaled: bool) -> Callable[[Node], Node]:
     return value
 
 
-modified_bessel_k0 = _k(0, False)
-modified_bessel_k1 = _k(1, False)
-scaled_modified_bessel_k0 = _k(0, True)
-scaled_modified_bessel_k1 = _k(1, True)
+def modified_bessel_k0(node: Node) -> Node:
+    """K0; infinite at zero, NaN below."""
+    return _k(0, False)(node)
+
+
+def modified_bessel_k1(node: Node) -> Node:
+    """K1; infinite at zero, NaN below."""
+    return _k(1, False)(node)
+
+
+def scaled_modified_bessel_k0(node: Node) -> Node:
+    """exp(x) K0, which falls off slowly."""
+    return _k(0, True)(node)
+
+
+def scaled_modified_bessel_k1(node: Node) -> Node:
+    """exp(x) K1, which falls off slowly."""
+    return _k(1, True)(node)
 
 
 # --- others ---------------------------------------------------------------------------

@@ -84,8 +84,10 @@ def _log_gamma_positive(node: Node) -> Node:
     one = full_like(node, 1.0)
     steps = ops.Log(ops.Where(is_low, product, one))
     value = ops.Sub(stirling, steps)
-    is_infinite = nodes.equals(node, math.inf)
-    return ops.Where(is_infinite, node, value)
+    # The two zeros are exact, though the terms that cancel there are not.
+    is_zero = ops.Or(nodes.equals(node, 1.0), nodes.equals(node, 2.0))
+    value = ops.Where(is_zero, full_like(node, 0.0), value)
+    return ops.Where(nodes.equals(node, math.inf), node, value)
 
 
 @in_float64

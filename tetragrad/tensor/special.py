@@ -143,8 +143,8 @@ spherical_bessel_j0 = _of_one(bessel.spherical_bessel_j0)
 def entr(input: Tensor) -> Tensor:
     """-x ln x; 0 at 0 and -inf below.
 
-    >>> tetragrad.special.entr(Tensor([0.0, 1.0]))
-    tensor([0., 0.])
+    >>> tetragrad.special.entr(Tensor([0.0, 2.0]))
+    tensor([ 0.0000, -1.3863])
     """
     return input.apply_float(_entropy)
 

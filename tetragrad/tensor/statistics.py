@@ -193,7 +193,7 @@ class StatisticsMethods(ProductMethods):
         """The integral along a dimension, by the trapezoidal rule.
 
         >>> Tensor([1.0, 3.0, 5.0]).trapezoid()
-        tensor(8.)
+        tensor(6.)
         """
         return self._trapezoids(x, dx, dim).sum(dim)
 
