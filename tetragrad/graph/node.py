@@ -8,7 +8,7 @@ and a node that local algebra can simplify is never built: ``Mul(x, one) is x``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
@@ -144,27 +144,31 @@ def size_of(shape: Iterable[int]) -> int:
     return product
 
 
-def walk(outputs: Iterable[Node], stop: Any = None) -> Iterator[Node]:
+def walk(
+    outputs: Iterable[Node], stop: Callable[[Node], object] | None = None
+) -> list[Node]:
     """Every reachable node once, sources before users; iterative, never recursive.
 
     ``stop(node)`` being true keeps the walk from entering that node's sources.
     """
-    finished: set[Node] = set()
-    stack = [(node, False) for node in reversed(list(outputs))]
-    while stack:
-        node, expanded = stack.pop()
-        if node in finished:
-            continue
-        if expanded or not node.sources or (stop is not None and stop(node)):
-            finished.add(node)
-            yield node
-            continue
-        stack.append((node, True))
-        stack.extend(
-            (source, False)
-            for source in reversed(node.sources)
-            if source not in finished
-        )
+    entered: set[Node] = set()
+    order: list[Node] = []
+    # The path to where the walk is, with the sources that are still to be entered.
+    path: list[tuple[Node, Iterator[Node]]] = []
+    ahead: Iterator[Node] = iter(outputs)
+    while True:
+        for node in ahead:
+            if node not in entered:
+                entered.add(node)
+                is_end = stop is not None and stop(node)
+                path.append((node, ahead))
+                ahead = iter(() if is_end else node.sources)
+                break
+        else:
+            if not path:
+                return order
+            node, ahead = path.pop()
+            order.append(node)
 
 
 def interned_count() -> int:

@@ -33,12 +33,20 @@ _lock = threading.RLock()
 class Expression:
     """One value of a kernel, as a function of the loop axes."""
 
-    __slots__ = ("__weakref__", "arguments", "dtype", "free_axes", "operands")
+    __slots__ = (
+        "__weakref__",
+        "arguments",
+        "children",
+        "dtype",
+        "free_axes",
+        "operands",
+    )
 
     fields: ClassVar[tuple[str, ...]] = ()
 
     arguments: tuple[Any, ...]
     operands: tuple[Expression, ...]
+    children: tuple[Expression, ...]
     dtype: DType
     free_axes: frozenset[int]
 
@@ -56,6 +64,7 @@ class Expression:
                     found = object.__new__(cls)
                     found.arguments = arguments
                     found._describe(*arguments)
+                    found.children = tuple(children_of(found))
                     _interned[key] = found
         return found  # type: ignore[return-value]
 
@@ -305,7 +314,7 @@ def forms_of(expression: Expression) -> tuple[Affine, ...]:
     return ()
 
 
-def children(expression: Expression) -> Iterator[Expression]:
+def children_of(expression: Expression) -> Iterator[Expression]:
     """Operands, and the expressions inside addresses and guards."""
     yield from expression.operands
     for form in forms_of(expression):
@@ -314,22 +323,25 @@ def children(expression: Expression) -> Iterator[Expression]:
                 yield atom
 
 
-def walk(*roots: Expression) -> Iterator[Expression]:
+def walk(*roots: Expression) -> list[Expression]:
     """Every expression below the roots once, operands before users."""
-    finished: set[Expression] = set()
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        expression, expanded = stack.pop()
-        if expression in finished:
-            continue
-        if expanded:
-            finished.add(expression)
-            yield expression
-            continue
-        stack.append((expression, True))
-        stack.extend(
-            (child, False) for child in children(expression) if child not in finished
-        )
+    entered: set[Expression] = set()
+    order: list[Expression] = []
+    # The path to where the walk is, with the children that are still to be entered.
+    path: list[tuple[Expression, Iterator[Expression]]] = []
+    ahead: Iterator[Expression] = iter(roots)
+    while True:
+        for expression in ahead:
+            if expression not in entered:
+                entered.add(expression)
+                path.append((expression, ahead))
+                ahead = reversed(expression.children)
+                break
+        else:
+            if not path:
+                return order
+            expression, ahead = path.pop()
+            order.append(expression)
 
 
 def simplify_guard(guard: Guard, sizes: Sequence[int]) -> Guard | None:

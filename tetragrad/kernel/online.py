@@ -32,7 +32,6 @@ from tetragrad.kernel.expression import (
     Literal,
     Reduction,
     Select,
-    children,
     literal,
     walk,
 )
@@ -221,7 +220,7 @@ class _Analysis:
             after = _cast(self.after[expression], dtype)
             before = _cast(self.before[expression], dtype)
             return Change(Way.SHIFTED, Compute(ops.Sub, dtype, (after, before)))
-        parts = [self.changes[entry] for entry in children(expression)]
+        parts = [self.changes[entry] for entry in expression.children]
         if any(part is None for part in parts):
             return None
         if all(part is UNCHANGED for part in parts):

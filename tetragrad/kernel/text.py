@@ -29,7 +29,6 @@ from tetragrad.kernel.expression import (
     Scalar,
     Scan,
     Select,
-    children,
     walk,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output
@@ -84,7 +83,7 @@ class NamedValues:
         self.format = format_expression if format is None else format
         roots = list(roots)
         order = list(walk(*roots))
-        uses = Counter(child for entry in order for child in children(entry))
+        uses = Counter(child for entry in order for child in entry.children)
         for expression in order:
             text = self.format(expression, self.text_of)
             limit = SHORT if uses[expression] > 1 else LONG

@@ -29,7 +29,6 @@ from tetragrad.kernel.expression import (
     Scalar,
     Scan,
     Select,
-    children,
     forms_of,
     walk,
 )
@@ -161,7 +160,7 @@ def _verify_divisions(domain: Domain, atoms: Iterable[Expression]) -> None:
             last = atom.limit * atom.divisor - 1
             if not domain.proves(atom.form.scale(-1).shift(last)):
                 raise VerifyError(f"nothing proves that {atom} is < {atom.limit}")
-        _verify_divisions(domain, children(atom))
+        _verify_divisions(domain, atom.children)
 
 
 def _listed(axes: Iterable[int]) -> str:

@@ -17,7 +17,6 @@ from tetragrad.kernel.expression import (
     Remainder,
     Scan,
     Select,
-    forms_of,
 )
 from tetragrad.tile.ir import TileLoad
 
@@ -43,9 +42,9 @@ def walk_until(stop: Replacements, *roots: Expression) -> Iterator[Expression]:
 
 def below(expression: Expression) -> Sequence[Expression]:
     """Operands, and the atoms inside all affine forms, also a tile's indices."""
-    is_tile = isinstance(expression, TileLoad)
-    forms = expression.indices if is_tile else forms_of(expression)
-    return [*expression.operands, *atoms_of(forms)] if forms else expression.operands
+    if isinstance(expression, TileLoad):
+        return atoms_of(expression.indices)
+    return expression.children
 
 
 def atoms_of(forms: tuple[Affine, ...]) -> list[Expression]:
