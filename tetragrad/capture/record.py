@@ -334,6 +334,7 @@ class _Finish:
             [buffer for _, buffer in volatile],
             self.recorder.host_data,
             self._buffers,
+            self.recorder.checks,
         )
         pinned, hidden = self._sharing()
         return Captured(

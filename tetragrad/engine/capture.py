@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from tetragrad.core.errors import CaptureError
 from tetragrad.engine.schedule import Schedule
 from tetragrad.graph.leaves import Buffer, LaunchValue
+from tetragrad.graph.markers import InRange
 from tetragrad.graph.node import Node
 
 
@@ -39,6 +40,8 @@ class Recorder:
         self.runs: list[Run] = []
         #: Buffers made from values of the host; a replay finds them unchanged.
         self.host_data: list[Buffer] = []
+        #: Indices that must be in range, with the buffers of their worst elements.
+        self.checks: list[tuple[InRange, Buffer]] = []
         #: Replaces the engine's memory of what has run.
         self.realized: WeakKeyDictionary[Node, Buffer] = WeakKeyDictionary()
         #: Whether the call is left to run as it would uncaptured.

@@ -22,7 +22,7 @@ from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
 from tetragrad.graph.host_call import Call, HostCall
 from tetragrad.graph.leaves import Buffer, LaunchValue
-from tetragrad.graph.markers import Marker
+from tetragrad.graph.markers import InRange, Marker
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.symbolic import (
     NO_EXTENTS,
@@ -39,6 +39,9 @@ _realized: WeakKeyDictionary[Node, Buffer] = WeakKeyDictionary()
 #: Schedules by graph structure, device and settings; the oldest is forgotten.
 _schedules: dict[tuple[Any, ...], Schedule] = {}
 MAXIMUM_SCHEDULES = 512
+
+#: Worst elements of indices on devices that nobody has waited for since.
+_unchecked: dict[Buffer, InRange] = {}
 
 _devices: dict[str, Device] = {}
 _lock = threading.RLock()
@@ -64,8 +67,10 @@ def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
     with _lock, capture.unobserved():
         realized = known_values()
         _run_boundaries(nodes)
-        plain, inner = _plain_graph(nodes, held)
-        _run_all(results_of(plain), list(inner))
+        plain, inner, checks = _plain_graph(nodes, held)
+        _run_all(results_of([*plain, *checks]), list(inner))
+        for worst, indices in checks.items():
+            _check(indices, worst if isinstance(worst, Buffer) else realized[worst])
         for node, holders in inner.items():
             for holder in holders if node in realized else ():
                 realized[holder] = realized[node]
@@ -76,6 +81,38 @@ def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
                 realized[node] = buffer
             buffers.append(buffer)
         return buffers
+
+
+def _check(indices: list[InRange], worst: Buffer) -> None:
+    """Raise if an index was out of range, which reads as zero; replays do the same."""
+    recorder = capture.active()
+    if recorder is not None:
+        recorder.checks += [(index, worst) for index in indices]
+    check_indices([(index, worst) for index in indices])
+
+
+def check_indices(checks: Sequence[tuple[InRange, Buffer]]) -> None:
+    """Raise IndexingError for the first index that was out of range.
+
+    Waiting for a device whose memory is its own would cost more than the check: what
+    ran there is checked when the host next reads from it.
+    """
+    for index, worst in checks:
+        if device(worst.buffer_device).has_host_memory:
+            index.check(_number(worst))
+        else:
+            _unchecked[worst] = index
+
+
+def _number(scalar: Buffer) -> int:
+    where = device(scalar.buffer_device)
+    return int(where.copy_out(scalar.memory, (), scalar.dtype))
+
+
+def _check_all() -> None:
+    while _unchecked:
+        worst, index = _unchecked.popitem()
+        index.check(_number(worst))
 
 
 def _run_boundaries(nodes: Sequence[Node]) -> None:
@@ -118,10 +155,17 @@ def without_markers(nodes: Sequence[Node]) -> list[Node]:
     return _plain_graph(nodes, ())[0]
 
 
+#: Inner nodes of a plain graph, with the held nodes that they stand for.
+Inner = dict[Node, list[Node]]
+
+#: Worst elements in a plain graph, with the indices that they are from.
+Checks = dict[Node, list[InRange]]
+
+
 def _plain_graph(
     nodes: Sequence[Node], held: Sequence[Node]
-) -> tuple[list[Node], dict[Node, list[Node]]]:
-    """The graph without markers; and which held nodes its inner nodes stand for."""
+) -> tuple[list[Node], Inner, Checks]:
+    """The graph without markers; the held nodes in it; what the markers check."""
     realized = known_values()
     replacements: dict[Node, Node] = {}
     order = list(walk(nodes, stop=realized.__contains__))
@@ -140,13 +184,18 @@ def _plain_graph(
             if sources != node.sources:
                 changed = node.replace_sources(sources)
                 replacements[node] = realized.get(changed, changed)
-    inner: dict[Node, list[Node]] = {}
+    checks: Checks = {}
+    for node in order:
+        if isinstance(node, InRange):
+            worst = replacements.get(node.worst, node.worst)
+            checks.setdefault(worst, []).append(node)
+    inner: Inner = {}
     reached = set(order) if held else set()
     for node in held:
         plain = replacements.get(node, node)
         if node in reached and not isinstance(plain, Buffer):
             inner.setdefault(plain, []).append(node)
-    return [replacements.get(node, node) for node in nodes], inner
+    return [replacements.get(node, node) for node in nodes], inner, checks
 
 
 def _run_all(
@@ -292,6 +341,7 @@ def device(name: str) -> Device:
 def read_buffer(buffer: Buffer) -> np.ndarray:
     """The elements of a buffer, sharing its memory; do not write to it."""
     capture.refuse_reading()
+    _check_all()
     where = device(buffer.buffer_device)
     shape = layout_shape(buffer.shape)
     array = where.copy_out(buffer.memory, shape, buffer.dtype)

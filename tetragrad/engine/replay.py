@@ -17,9 +17,10 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
 from tetragrad.engine.capture import Run
-from tetragrad.engine.realize import device, scalar_cells
+from tetragrad.engine.realize import check_indices, device, scalar_cells
 from tetragrad.engine.schedule import Launch, Source
 from tetragrad.graph.leaves import Buffer
+from tetragrad.graph.markers import InRange
 from tetragrad.graph.node import Shape, size_of
 
 #: How many frames take turns.
@@ -122,6 +123,7 @@ class Program:
         volatile: inputs that usually are other buffers every time.
         host_data: buffers whose content is part of the record.
         outputs: what a replay gives; each is a result, an input, or host data.
+        checks: results that say whether an index was out of range.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Program:
         volatile: Sequence[Buffer],
         host_data: Sequence[Buffer],
         outputs: Sequence[Buffer],
+        checks: Sequence[tuple[InRange, Buffer]] = (),
     ) -> None:
         results = {buffer for run in runs for buffer in run.results}
         fresh = [entry for entry in dict.fromkeys(outputs) if entry in results]
@@ -149,6 +152,7 @@ class Program:
         self.volatile_places = places[len(sticky) : len(places) - len(fresh)]
         self.output_places = places[len(places) - len(fresh) :]
         self._host_data = list(host_data)
+        self._checks = list(checks)
         order = [*sticky, *volatile, *host_data, *fresh]
         position = {entry: place for place, entry in enumerate(order)}
         self._picks = [position[entry] for entry in outputs]
@@ -167,6 +171,8 @@ class Program:
             self._run_timed(frame)
         else:
             frame.run()
+        if self._checks:
+            check_indices(self._checks)
         if self._all_fresh:
             return frame.outputs.copy()
         pool = [*sticky, *volatile, *self._host_data, *frame.outputs]

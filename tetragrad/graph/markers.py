@@ -1,6 +1,7 @@
-"""Identity nodes that say something about gradients. They compute nothing.
+"""Identity nodes that say something about a value: its gradient, or what must hold.
 
-The engine removes them before anything is lowered, so they cost nothing either.
+The engine removes them before anything is lowered. They cost nothing, but for the
+value that an :class:`InRange` wants to see.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import IndexingError
 from tetragrad.graph.node import Node, Shape
 
 
@@ -71,3 +73,33 @@ class CustomGradient(Marker):
 
     def gradient(self, upstream: Node) -> tuple[Node | None, ...]:
         return None, *self.rule(upstream)
+
+
+class InRange(Marker):
+    """An index, which is an error to use if it does not lie in -size … size-1.
+
+    ``worst`` is the element, of shape (), that is out of range if any is: the engine
+    computes it with the rest and raises. ``where`` names what is indexed, and
+    ``line`` the user's line.
+    """
+
+    __slots__ = ()
+    fields = ("source", "worst", "size", "where", "line")
+
+    def gradient(self, upstream: Node) -> tuple[Node, None]:
+        return upstream, None
+
+    def check(self, worst: int) -> None:
+        """Raise IndexingError if the worst element is out of range."""
+        if not -self.size <= worst < self.size:
+            error = out_of_range(worst, self.size, self.where)
+            error.add_note(f"indexed at {self.line}")
+            raise error
+
+
+def out_of_range(index: int, size: int, where: str) -> IndexingError:
+    """The error of an index beyond what ``where`` names."""
+    return IndexingError(
+        f"index {index} is out of range: {where} has {size} elements",
+        hint=f"use {-size} to {size - 1}" if size else "the dimension is empty",
+    )

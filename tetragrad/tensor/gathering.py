@@ -21,12 +21,14 @@ from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, IndexingError, ShapeError, TetragradError
 from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
+from tetragrad.engine.capture import user_line
 from tetragrad.engine.memory import Memory
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph import reduce as reductions
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import Buffer, constant
+from tetragrad.graph.markers import InRange, out_of_range
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape
 from tetragrad.tensor.arithmetic import in_place, minimum_nodes
@@ -64,8 +66,23 @@ def wrap_negative(index: Node, size: int, dim: int | None = None) -> Node:
     if known is not None:
         check_known_indices(known, size, dim)
     index = index if index.dtype in _WIDE else ops.Cast(index, dtypes.int64)
+    if known is None and index.numel:
+        index = InRange(index, _worst(index, size), size, _place(dim), user_line())
     is_negative = ops.Lt(index, full_like(index, 0))
     return ops.Where(is_negative, ops.Add(index, full_like(index, size)), index)
+
+
+def _worst(index: Node, size: int) -> Node:
+    """The element that is out of range if any is."""
+    everywhere = tuple(range(index.ndim))
+    highest = graph.Reshape(reductions.Max(index, everywhere), ())
+    lowest = graph.Reshape(reductions.Min(index, everywhere), ())
+    is_inside = ops.Lt(highest, full_like(highest, size))
+    return ops.Where(is_inside, lowest, highest)
+
+
+def _place(dim: int | None) -> str:
+    return "the tensor" if dim is None else f"dimension {dim}"
 
 
 def total(op: type[reductions.Reduce], node: Node, dim: int) -> Node:
@@ -491,8 +508,4 @@ def check_known_indices(array: np.ndarray, size: int, dim: int | None) -> None:
     wrong = (array < -size) | (array >= size)
     if wrong.any():
         value = int(np.asarray(array)[wrong].flat[0])
-        place = "the tensor" if dim is None else f"dimension {dim}"
-        raise IndexingError(
-            f"index {value} is out of range: {place} has {size} elements",
-            hint=f"use {-size} to {size - 1}" if size else "the dimension is empty",
-        )
+        raise out_of_range(value, size, _place(dim))
