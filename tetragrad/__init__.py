@@ -58,7 +58,7 @@ from tetragrad.tensor.complex_numbers import (
     view_as_complex,
     view_as_real,
 )
-from tetragrad.tensor.creation import as_tensor, from_numpy, tensor
+from tetragrad.tensor.creation import as_tensor, from_dlpack, from_numpy, tensor
 from tetragrad.tensor.devices import get_num_threads, set_num_threads
 from tetragrad.tensor.linalg import operations as _matrix_operations
 from tetragrad.tensor.linalg.operations import *  # noqa: F403 (a list, see there)
@@ -71,7 +71,6 @@ from tetragrad.tensor.modes import (
 )
 from tetragrad.tensor.operations import *  # noqa: F403 (a list of names, see there)
 from tetragrad.tensor.randomness import Generator, manual_seed
-from tetragrad.tensor.sharing import from_dlpack
 from tetragrad.tensor.suggestions import missing
 from tetragrad.tensor.tensor import Tensor
 
@@ -89,7 +88,7 @@ short = int16
 #: Packages that are imported when they are first used.
 _PACKAGES = frozenset(
     """
-    data linalg nn onnx optim random special state
+    data fft linalg nn onnx optim random special state
     """.split()
 )
 

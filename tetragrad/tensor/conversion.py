@@ -18,7 +18,6 @@ from tetragrad.engine import realize as engine
 from tetragrad.graph.elementwise import Bitcast
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.transfer import Transfer
-from tetragrad.tensor import sharing
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import CreationMethods
 from tetragrad.tensor.devices import device_name
@@ -218,6 +217,8 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         return explain(self.real_node, level)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        from tetragrad.tensor import sharing
+
         if copy or self.requires_grad:
             array = self.numpy()
             return array if dtype is None else array.astype(dtype, copy=False)
@@ -225,6 +226,8 @@ class ConversionMethods(ReductionMethods, CreationMethods):
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
+        from tetragrad.tensor import sharing
+
         return sharing.array_interface(self)
 
     def __buffer__(self, flags: Any) -> memoryview:
@@ -233,10 +236,14 @@ class ConversionMethods(ReductionMethods, CreationMethods):
     def __array_function__(
         self, function: Any, types: Any, args: Any, kwargs: Any
     ) -> Any:
+        from tetragrad.tensor import sharing
+
         # NumPy would call a method of the same name, with options of its own.
         return function(*sharing.with_arrays(args), **sharing.with_arrays(kwargs))
 
     def __dlpack__(self, **options: Any) -> object:
+        from tetragrad.tensor import sharing
+
         return sharing.dlpack(self, **options)
 
     def __dlpack_device__(self) -> tuple[Any, Any]:

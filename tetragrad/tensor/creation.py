@@ -184,6 +184,33 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return TensorBase.tensor_class._handle(storage, steps)
 
 
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor on the memory of another library's array, which keeps it alive.
+
+    Both sides see what either writes. What reads such a tensor is computed at once,
+    as for ``from_numpy``. Elements with gaps between them are copied.
+
+    Args:
+        x: an object with ``__dlpack__``, or a capsule.
+        device: where the tensor shall be; the array's own device if left out.
+        copy: True copies always, False never.
+
+    Raises:
+        ExchangeError: the dtype has no equivalent, or ``copy=False`` and it cannot be
+            shared.
+
+    >>> array = np.zeros(2, np.float32)
+    >>> shared = tetragrad.from_dlpack(array)
+    >>> array[0] = 5
+    >>> shared
+    tensor([5., 0.])
+    """
+    # Few programs need what speaks the protocol, so it is imported here.
+    from tetragrad.tensor.sharing import take
+
+    return take(x, device, copy)
+
+
 class CreationMethods(TensorBase):
     """Functions that make tensors, as static methods of the class."""
 

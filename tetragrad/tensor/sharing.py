@@ -288,27 +288,8 @@ def _device_block(tensor: TensorBase, *, copy: bool) -> tuple[Block, object]:
 # --- taking in ------------------------------------------------------------------------
 
 
-def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor on the memory of another library's array, which keeps it alive.
-
-    Both sides see what either writes. What reads such a tensor is computed at once,
-    as for ``from_numpy``. Elements with gaps between them are copied.
-
-    Args:
-        x: an object with ``__dlpack__``, or a capsule.
-        device: where the tensor shall be; the array's own device if left out.
-        copy: True copies always, False never.
-
-    Raises:
-        ExchangeError: the dtype has no equivalent, or ``copy=False`` and it cannot be
-            shared.
-
-    >>> array = np.zeros(2, np.float32)
-    >>> shared = tetragrad.from_dlpack(array)
-    >>> array[0] = 5
-    >>> shared
-    tensor([5., 0.])
-    """
+def take(x: Any, device: Any, copy: bool | None) -> Tensor:
+    """A tensor on the memory of another library's array: ``from_dlpack``."""
     target = None if device is None else device_name(device)
     taken = Taken(_capsule_from(x))
     if taken.block.device[0] in HOST_DEVICES:

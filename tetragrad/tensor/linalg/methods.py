@@ -1,15 +1,37 @@
-"""Linear algebra that PyTorch also has as methods of tensors and as plain functions."""
+"""Linear algebra that PyTorch also has as methods of tensors and as plain functions.
+
+The modules that compute it are imported when they are first needed.
+"""
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.linalg import factorisations, products, solving
-from tetragrad.tensor.linalg.factorisations import QRResult
 
 if TYPE_CHECKING:
+    from tetragrad.tensor.linalg.factorisations import LUResult, QRResult
+    from tetragrad.tensor.linalg.solving import SlogdetResult
     from tetragrad.tensor.tensor import Tensor
+
+
+def _factorisations() -> ModuleType:
+    from tetragrad.tensor.linalg import factorisations
+
+    return factorisations
+
+
+def _products() -> ModuleType:
+    from tetragrad.tensor.linalg import products
+
+    return products
+
+
+def _solving() -> ModuleType:
+    from tetragrad.tensor.linalg import solving
+
+    return solving
 
 
 class LinearAlgebraMethods(TensorBase):
@@ -17,17 +39,7 @@ class LinearAlgebraMethods(TensorBase):
 
     __slots__ = ()
 
-    cholesky_inverse = solving.cholesky_inverse
-    cholesky_solve = solving.cholesky_solve
-    det = solving.det
-    geqrf = factorisations.geqrf
-    inverse = solving.inv
-    logdet = solving.logdet
-    matrix_exp = products.matrix_exp
-    matrix_power = products.matrix_power
-    orgqr = products.householder_product
-    slogdet = solving.slogdet
-    triangular_solve = solving.triangular_solve
+    # --- factorisations ---------------------------------------------------------------
 
     def cholesky(self: Any, upper: bool = False) -> Tensor:
         """The lower triangular factor; see ``linalg.cholesky``.
@@ -35,11 +47,18 @@ class LinearAlgebraMethods(TensorBase):
         >>> Tensor([[4.0]]).cholesky()
         tensor([[2.]])
         """
-        return factorisations.cholesky(self, upper=upper)
+        return _factorisations().cholesky(self, upper=upper)
 
     def qr(self: Any, some: bool = True) -> QRResult:
         """Q and R, reduced if ``some``; see ``linalg.qr``."""
-        return factorisations.qr(self, "reduced" if some else "complete")
+        return _factorisations().qr(self, "reduced" if some else "complete")
+
+    def geqrf(self: Any) -> tuple[Tensor, Tensor]:
+        """R with the reflectors of QR below its diagonal, and their factors (LAPACK).
+
+        ``orgqr`` makes Q of them.
+        """
+        return _factorisations().geqrf(self)
 
     def svd(
         self: Any, some: bool = True, compute_uv: bool = True
@@ -48,19 +67,96 @@ class LinearAlgebraMethods(TensorBase):
 
         Without ``compute_uv`` U and V are zeros.
         """
-        U, S, Vh = factorisations.svd(self, full_matrices=not some)
-        if not compute_uv:
-            rows, columns = self.shape[-2:]
-            batch = self.shape[:-2]
-            left = self.tensor_class.zeros(*batch, rows, rows, dtype=self.dtype)
-            right = self.tensor_class.zeros(*batch, columns, columns, dtype=self.dtype)
-            return left, S, right
-        V = Vh.mT.conj() if Vh.is_complex() else Vh.mT
-        return U, S, V
+        U, S, Vh = _factorisations().svd(self, full_matrices=not some)
+        if compute_uv:
+            return U, S, Vh.mH
+        rows, columns = self.shape[-2:]
+        batch = self.shape[:-2]
+        left = self.tensor_class.zeros(*batch, rows, rows, dtype=self.dtype)
+        right = self.tensor_class.zeros(*batch, columns, columns, dtype=self.dtype)
+        return left, S, right
+
+    # --- systems and inverses ---------------------------------------------------------
+
+    def inverse(self: Any) -> Tensor:
+        """The inverse of square matrices; see ``linalg.inv``.
+
+        >>> Tensor([[2.0, 0.0], [0.0, 4.0]]).inverse()
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.2500]])
+        """
+        return _solving().inv(self)
 
     def pinverse(self: Any, rcond: float = 1e-15) -> Tensor:
         """Moore and Penrose's inverse; see ``linalg.pinv``."""
-        return solving.pinv(self, rcond=rcond)
+        return _solving().pinv(self, rcond=rcond)
+
+    def cholesky_solve(self: Any, L: Tensor, upper: bool = False) -> Tensor:
+        """The X with A X = self, from the Cholesky factor of A.
+
+        >>> Tensor([[4.0]]).cholesky_solve(Tensor([[2.0]]))
+        tensor([[1.]])
+        """
+        return _solving().cholesky_solve(self, L, upper)
+
+    def cholesky_inverse(self: Any, upper: bool = False) -> Tensor:
+        """The inverse of A, from its Cholesky factor, which this tensor is."""
+        return _solving().cholesky_inverse(self, upper)
+
+    def triangular_solve(
+        self: Any,
+        A: Tensor,
+        upper: bool = True,
+        transpose: bool = False,
+        unitriangular: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The X with A X = self for triangular A, and A; see also ``linalg``."""
+        return _solving().triangular_solve(self, A, upper, transpose, unitriangular)
+
+    def lu_solve(self: Any, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
+        """The X with A X = self, from what ``linalg.lu_factor`` gave for A."""
+        return _solving().lu_solve(LU_data, LU_pivots, self)
+
+    # --- determinants -----------------------------------------------------------------
+
+    def det(self: Any) -> Tensor:
+        """The determinant of square matrices; see ``linalg.det``.
+
+        >>> Tensor([[2.0, 0.0], [0.0, 4.0]]).det()
+        tensor(8.)
+        """
+        return _solving().det(self)
+
+    def logdet(self: Any) -> Tensor:
+        """The logarithm of the determinant; NaN where that is negative.
+
+        >>> Tensor([[1.0, 0.0], [0.0, 1.0]]).logdet()
+        tensor(0.)
+        """
+        return _solving().logdet(self)
+
+    def slogdet(self: Any) -> SlogdetResult:
+        """Sign and logarithm of the determinant; see ``linalg.slogdet``."""
+        return _solving().slogdet(self)
+
+    # --- products ---------------------------------------------------------------------
+
+    def matrix_power(self: Any, n: int) -> Tensor:
+        """Square matrices multiplied n times; see ``linalg.matrix_power``.
+
+        >>> Tensor([[1.0, 1.0], [0.0, 1.0]]).matrix_power(3)
+        tensor([[1., 3.],
+                [0., 1.]])
+        """
+        return _products().matrix_power(self, n)
+
+    def matrix_exp(self: Any) -> Tensor:
+        """The exponential function of square matrices; see ``linalg.matrix_exp``."""
+        return _products().matrix_exp(self)
+
+    def orgqr(self: Any, tau: Tensor) -> Tensor:
+        """The product of reflectors; see ``linalg.householder_product``."""
+        return _products().householder_product(self, tau)
 
     def cross(self: Any, other: Tensor, dim: int | None = None) -> Tensor:
         """The vector product along ``dim``, or the first dimension of 3 elements.
@@ -71,8 +167,19 @@ class LinearAlgebraMethods(TensorBase):
         if dim is None:
             threes = [axis for axis, size in enumerate(self.shape) if size == 3]
             dim = threes[0] if threes else -1
-        return products.cross(self, other, dim=dim)
+        return _products().cross(self, other, dim=dim)
 
-    def lu_solve(self: Any, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
-        """The X with A X = self, from what ``linalg.lu_factor`` gave for A."""
-        return solving.lu_solve(LU_data, LU_pivots, self)
+
+def chain_matmul(*matrices: Tensor) -> Tensor:
+    """The product of several matrices in the best order; see ``linalg.multi_dot``.
+
+    >>> tetragrad.chain_matmul(Tensor.ones(2, 3), Tensor.ones(3, 4)).shape
+    (2, 4)
+    """
+    first, *others = matrices
+    return _products().multi_dot(matrices) if others else first
+
+
+def lu_unpack(LU_data: Tensor, LU_pivots: Tensor) -> LUResult:
+    """P, L and U with A = P L U, from what ``linalg.lu_factor`` gave for A."""
+    return _factorisations().lu_unpack(LU_data, LU_pivots)

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from tetragrad.tensor.linalg.factorisations import geqrf, lu_unpack
-from tetragrad.tensor.linalg.methods import LinearAlgebraMethods
-from tetragrad.tensor.linalg.products import (
+from tetragrad.tensor.linalg.methods import (
+    LinearAlgebraMethods,
     chain_matmul,
-    matrix_exp,
-    matrix_power,
+    lu_unpack,
 )
-from tetragrad.tensor.linalg.products import householder_product as orgqr
-from tetragrad.tensor.linalg.solving import (
-    cholesky_inverse,
-    cholesky_solve,
-    det,
-    logdet,
-    slogdet,
-    triangular_solve,
-)
-from tetragrad.tensor.linalg.solving import inv as inverse
 
 cholesky = LinearAlgebraMethods.cholesky
+cholesky_inverse = LinearAlgebraMethods.cholesky_inverse
+cholesky_solve = LinearAlgebraMethods.cholesky_solve
 cross = LinearAlgebraMethods.cross
+det = LinearAlgebraMethods.det
+geqrf = LinearAlgebraMethods.geqrf
+inverse = LinearAlgebraMethods.inverse
+logdet = LinearAlgebraMethods.logdet
 lu_solve = LinearAlgebraMethods.lu_solve
+matrix_exp = LinearAlgebraMethods.matrix_exp
+matrix_power = LinearAlgebraMethods.matrix_power
+orgqr = LinearAlgebraMethods.orgqr
 pinverse = LinearAlgebraMethods.pinverse
 qr = LinearAlgebraMethods.qr
+slogdet = LinearAlgebraMethods.slogdet
 svd = LinearAlgebraMethods.svd
+triangular_solve = LinearAlgebraMethods.triangular_solve
 
 __all__ = [
     "chain_matmul",

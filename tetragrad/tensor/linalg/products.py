@@ -283,8 +283,3 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     tensor([1, 4])
     """
     return A.diagonal(offset, dim1, dim2)
-
-
-def chain_matmul(*matrices: Tensor) -> Tensor:
-    """The product of several matrices in the best order; see ``linalg.multi_dot``."""
-    return matrices[0] if len(matrices) == 1 else multi_dot(matrices)

@@ -1,0 +1,1 @@
+"""Fourier transforms as contractions: they compile like every product of matrices."""
