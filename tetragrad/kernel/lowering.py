@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tetragrad.graph.elementwise import Elementwise
+from tetragrad.graph.elementwise import Elementwise, Eq, Where
 from tetragrad.graph.leaves import (
     Buffer,
     Constant,
@@ -391,7 +391,9 @@ class _Lowering:
                 continue
             axes = covering_axes(coordinates[dim], shape[dim], self.sizes)
             inner[dim] = coordinates[dim]
-            if not axes or used & set(axes) or set(axes) & set(bound):
+            is_taken = used & set(axes) or set(axes) & set(bound)
+            # A gather is recognised by the one axis that is compared with an index.
+            if not axes or is_taken or (len(axes) > 1 and _is_one_hot(node)):
                 key = (shape, node.dims, tuple(kept), dim)
                 inner[dim] = self.axis(key, shape[dim])
                 axes = covering_axes(inner[dim], shape[dim], self.sizes)
@@ -402,6 +404,12 @@ class _Lowering:
             needs,
             lambda values: recognise.reduction(op, axes, values[0], self.sizes),
         )
+
+
+def _is_one_hot(node: Reduce) -> bool:
+    """Whether the reduction chooses an element: where(n == index, x_n, identity)."""
+    source = node.source
+    return isinstance(source, Where) and isinstance(source.condition, Eq)
 
 
 def _without_shadows(

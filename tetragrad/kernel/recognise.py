@@ -149,6 +149,8 @@ def _gather_affine(
                 continue
             # form == 0 says axis == target.
             target = axis_form(axis) - form.scale(coefficient)
+            if _captures(body.inside, target):
+                continue
             rest = tuple(
                 entry for entry in body.guard if entry not in (form, form.scale(-1))
             )
@@ -169,8 +171,10 @@ def _gather(
         return None
     for axis in axes:
         index = match.index_of(axis)
-        if index is not None and not _binds(match.chosen, axis):
-            target = of_atom(anything(index))
+        if index is None or _binds(match.chosen, axis):
+            continue
+        target = of_atom(anything(index))
+        if not _captures(match.chosen, target):
             return _take(op, axes, axis, target, match.chosen, sizes)
     return None
 
@@ -208,6 +212,14 @@ def _binds(expression: Expression, axis: int) -> bool:
         isinstance(entry, Reduction) and axis in entry.axes
         for entry in walk(expression)
     )
+
+
+def _captures(expression: Expression, target: Affine) -> bool:
+    """Whether a reduction inside would bind an axis that the target means outside.
+
+    A reduction may bind the axis that its result is repeated along, its shadow.
+    """
+    return any(_binds(expression, axis) for axis in target.axes())
 
 
 # --- one-hot selections ------------------------------------------------------------
