@@ -42,8 +42,12 @@ def _kept(
 
 def roots(size: int, count: np.ndarray, *, inverse: bool) -> np.ndarray:
     """exp(∓2πi count / size), with the angle reduced exactly before it is rounded."""
-    angle = 2 * np.pi * (count % size) / size
-    return np.exp(1j * angle if inverse else -1j * angle)
+    turns = count % size
+    angle = 2 * np.pi * turns / size
+    values = np.exp(1j * angle if inverse else -1j * angle)
+    # Quarter turns are exact, so that a constant has no noise in its spectrum.
+    quarters = np.array([1, 1j, -1, -1j] if inverse else [1, -1j, -1, 1j])
+    return np.where(4 * turns % size == 0, quarters[4 * turns // size], values)
 
 
 def dense(
