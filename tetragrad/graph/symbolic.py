@@ -29,7 +29,6 @@ from tetragrad.graph.elementwise import (
     Mul,
     Not,
     Where,
-    constant_of,
     full_like,
 )
 from tetragrad.graph.leaves import (
@@ -51,6 +50,7 @@ from tetragrad.graph.movement import (
     Stride,
     Window,
     broadcast_to,
+    constant_of,
 )
 from tetragrad.graph.node import Node, Shape, size_of, walk
 from tetragrad.graph.reduce import Reduce, Sum
@@ -374,14 +374,14 @@ def _where_inside(
     """The source from start to stop along a dimension, the fill elsewhere."""
     shape = source.shape
     position = _positions(shape, dim)
-    inside = Lt(position, broadcast_to(_value(stop), shape))
+    inside: Node = Lt(position, broadcast_to(_value(stop), shape))
     if isinstance(start, Size) or start:
         before = Lt(position, broadcast_to(_value(start), shape))
         inside = And(Not(before), inside)
     return Where(inside, source, broadcast_to(fill, shape))
 
 
-def _shifted(source: Node, dim: int, start: Size, length: int) -> Node:
+def _shifted(source: Node, dim: int, start: int, length: int) -> Node:
     """Element i is the source's start + i, or 0 outside: a gather, four ops wide.
 
     Σ_j where(j == start + i, source_j, 0) has one term, and lowering looks it up.
