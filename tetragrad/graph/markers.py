@@ -32,8 +32,14 @@ class Detached(Marker):
 
     @classmethod
     def simplify(cls, source: Node) -> Node | None:
-        """detach(detach(x)) -> detach(x); leaves have no gradient to stop."""
-        return source if isinstance(source, Detached) or not source.sources else None
+        """Where nothing is a variable, there is no gradient to stop."""
+        return None if source.has_variables else source
+
+    @classmethod
+    def build(cls, arguments: tuple[Any, ...]) -> Node:
+        node = super().build(arguments)
+        node.has_variables = False
+        return node
 
 
 class Variable(Marker):
@@ -45,6 +51,12 @@ class Variable(Marker):
 
     __slots__ = ()
     fields = ("source", "key")
+
+    @classmethod
+    def build(cls, arguments: tuple[Any, ...]) -> Node:
+        node = super().build(arguments)
+        node.has_variables = True
+        return node
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (upstream,)
@@ -62,10 +74,17 @@ class CustomGradient(Marker):
     rule: Callable[[Node], tuple[Node | None, ...]]
 
     @classmethod
+    def simplify(cls, source: Node, rule: Any, inputs: tuple[Node, ...]) -> Node | None:
+        """Where nothing is a variable, nobody asks for the gradient."""
+        is_asked = any(node.has_variables for node in (source, *inputs))
+        return None if is_asked else source
+
+    @classmethod
     def build(cls, arguments: tuple[Any, ...]) -> Node:
         node = super().build(arguments)
         # The inputs are sources too, so that the gradient's walk reaches them.
         node.sources = (arguments[0], *arguments[2])
+        node.has_variables = any(source.has_variables for source in node.sources)
         return node
 
     def replace_sources(self, sources: tuple[Node, ...]) -> Node:

@@ -34,7 +34,15 @@ class Node:
     are its sources. ``infer`` checks the arguments and gives shape and dtype.
     """
 
-    __slots__ = ("__weakref__", "arguments", "device", "dtype", "shape", "sources")
+    __slots__ = (
+        "__weakref__",
+        "arguments",
+        "device",
+        "dtype",
+        "has_variables",
+        "shape",
+        "sources",
+    )
 
     fields: ClassVar[tuple[str, ...]] = ()
 
@@ -43,6 +51,8 @@ class Node:
     shape: Shape
     dtype: DType
     device: str | None
+    #: Whether gradients may be taken with respect to something that this is made of.
+    has_variables: bool
 
     def __init_subclass__(cls) -> None:
         for position, name in enumerate(cls.fields):
@@ -71,6 +81,7 @@ class Node:
         node.sources = tuple(entry for entry in arguments if isinstance(entry, Node))
         node.shape, node.dtype = cls.infer(*arguments)
         node.device = cls.place(*arguments)
+        node.has_variables = any(source.has_variables for source in node.sources)
         return node
 
     @classmethod
