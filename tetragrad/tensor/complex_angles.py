@@ -15,6 +15,7 @@ from tetragrad.graph.node import Node
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.complex_functions import (
     add,
+    choose,
     number,
     over_i,
     reciprocal,
@@ -82,8 +83,12 @@ def tanh(pair: Pair) -> Pair:
     rest = ops.Mul(nodes.scale(ops.Sin(nodes.scale(y, 2)), 2), decay)
     is_infinite = nodes.equals(nodes.absolute(x), math.inf)
     rest = ops.Where(is_infinite, nodes.copy_sign(full_like(y, 0), y), rest)
+    # Of a finite size, but without an angle, nothing is known.
+    is_known = ops.Or(is_infinite, nodes.less(nodes.absolute(y), math.inf))
+    end = nodes.copy_sign(full_like(x, 1), x)
+    end = ops.Where(is_known, end, full_like(x, math.nan))
     value = Pair(
-        ops.Where(is_far, nodes.copy_sign(full_like(x, 1), x), real),
+        ops.Where(is_far, end, real),
         ops.Where(is_far, rest, imag),
     )
     # A part of 0 stays 0, whatever the other is.
@@ -120,12 +125,27 @@ def _roots_around_one(pair: Pair) -> tuple[Pair, Pair]:
     return sqrt(below), sqrt(Pair(ops.Add(one, pair.real), pair.imag))
 
 
+def _at_infinity(pair: Pair, near: Pair, far: Pair) -> Pair:
+    """``far`` where a part is infinite: the limit in the direction of z."""
+    is_wide = nodes.equals(nodes.absolute(pair.real), math.inf)
+    is_tall = nodes.equals(nodes.absolute(pair.imag), math.inf)
+    return choose(ops.Or(is_wide, is_tall), far, near)
+
+
+def _infinite(sign: Node) -> Node:
+    """Infinity with the sign of a number."""
+    return nodes.copy_sign(full_like(sign, math.inf), sign)
+
+
 def asin(pair: Pair) -> Pair:
     """Kahan's formula, with a = sqrt(1 - z) and b = sqrt(1 + z)."""
+    x, y = pair.real, pair.imag
     a, b = _roots_around_one(pair)
     across = ops.Sub(ops.Mul(a.real, b.real), ops.Mul(a.imag, b.imag))
     along = ops.Sub(ops.Mul(a.real, b.imag), ops.Mul(a.imag, b.real))
-    value = Pair(nodes.atan2(pair.real, across), nodes.asinh(along))
+    turn = ops.Where(nodes.equals(x, 0), x, nodes.atan2(x, across))
+    far = Pair(nodes.atan2(x, nodes.absolute(y)), _infinite(y))
+    value = _at_infinity(pair, Pair(turn, nodes.asinh(along)), far)
     return with_derivatives(value, lambda z: (_asin_slope(z),), pair)
 
 
@@ -136,10 +156,20 @@ def _asin_slope(pair: Pair) -> Pair:
 def acos(pair: Pair) -> Pair:
     """Kahan's formula, with a = sqrt(1 - z) and b = sqrt(1 + z)."""
     a, b = _roots_around_one(pair)
+    x, y = pair.real, pair.imag
     along = ops.Sub(ops.Mul(b.real, a.imag), ops.Mul(b.imag, a.real))
     turn = nodes.scale(nodes.atan2(a.real, b.real), 2)
-    value = Pair(turn, nodes.asinh(along))
+    turn = _upright(pair, turn, math.pi / 2)
+    far = Pair(nodes.absolute(nodes.atan2(y, x)), _infinite(ops.Neg(y)))
+    value = _at_infinity(pair, Pair(turn, nodes.asinh(along)), far)
     return with_derivatives(value, lambda z: (scale(_asin_slope(z), -1),), pair)
+
+
+def _upright(pair: Pair, turn: Node, angle: float) -> Node:
+    """An angle that is known on the imaginary axis, wherever on it z may be."""
+    is_unknown = nodes.is_nan(pair.imag)
+    is_upright = ops.And(nodes.equals(pair.real, 0), is_unknown)
+    return ops.Where(is_upright, full_like(turn, angle), turn)
 
 
 def acosh(pair: Pair) -> Pair:
@@ -148,7 +178,10 @@ def acosh(pair: Pair) -> Pair:
     b = sqrt(Pair(nodes.add(pair.real, 1), pair.imag))
     along = ops.Add(ops.Mul(a.real, b.real), ops.Mul(a.imag, b.imag))
     turn = nodes.scale(nodes.atan2(a.imag, b.real), 2)
-    value = Pair(nodes.asinh(along), turn)
+    turn = _upright(pair, turn, math.pi / 2)
+    angle = nodes.atan2(pair.imag, pair.real)
+    far = Pair(full_like(angle, math.inf), angle)
+    value = _at_infinity(pair, Pair(nodes.asinh(along), turn), far)
     return with_derivatives(value, lambda z: (_acosh_slope(z),), pair)
 
 
@@ -172,7 +205,12 @@ def atanh(pair: Pair) -> Pair:
     real = nodes.copy_sign(nodes.scale(growth, 0.25), x)
     width = ops.Sub(ops.Mul(below, nodes.add(size, 1)), nodes.square(y))
     turn = nodes.scale(nodes.atan2(nodes.scale(y, 2), width), 0.5)
-    return with_derivatives(Pair(real, turn), lambda z: (_atanh_slope(z),), pair)
+    real = ops.Where(nodes.equals(x, 0), x, real)
+    upright = nodes.copy_sign(full_like(y, math.pi / 2), y)
+    upright = ops.Where(nodes.is_nan(y), y, upright)
+    far = Pair(nodes.copy_sign(full_like(x, 0), x), upright)
+    value = _at_infinity(pair, Pair(real, turn), far)
+    return with_derivatives(value, lambda z: (_atanh_slope(z),), pair)
 
 
 def _atanh_slope(pair: Pair) -> Pair:

@@ -190,8 +190,10 @@ def sign(pair: Pair) -> Pair:
     # Divided by its larger part first, the size neither overflows nor vanishes.
     near = Pair(ops.Div(pair.real, divisor), ops.Div(pair.imag, divisor))
     length = absolute(near)
-    length = ops.Where(nodes.equals(length, 0), full_like(length, 1), length)
-    return Pair(ops.Div(near.real, length), ops.Div(near.imag, length))
+    is_zero = nodes.equals(length, 0)
+    length = ops.Where(is_zero, full_like(length, 1), length)
+    found = Pair(ops.Div(near.real, length), ops.Div(near.imag, length))
+    return choose(is_zero, number(pair, 0), found)
 
 
 def round_half_even(pair: Pair) -> Pair:
@@ -235,7 +237,8 @@ def expm1(pair: Pair) -> Pair:
     x, y = pair.real, pair.imag
     half = ops.Sin(nodes.scale(y, 0.5))
     grown = ops.Mul(nodes.expm1(x), ops.Cos(y))
-    real = ops.Sub(grown, nodes.scale(nodes.square(half), 2))
+    # The last sum makes 0 of -0.
+    real = nodes.add(ops.Sub(grown, nodes.scale(nodes.square(half), 2)), 0.0)
     near = Pair(real, exp(pair).imag)
     far = subtract(exp(pair), number(pair, 1))
     is_near = nodes.less(nodes.absolute(x), 1.0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tetragrad.core.errors import DTypeError
 from tetragrad.tensor import Tensor
-from tetragrad.xp import kinds, operations
+from tetragrad.xp import kinds, operations, special
 from tetragrad.xp.base import tensor_of, wrap
 from tetragrad.xp.operations import binary, unary
 
@@ -148,7 +148,7 @@ def sign(x: Array, /) -> Array:
     >>> xp.sign(xp.asarray([-2, 0, 3]))
     Array([-1,  0,  1])
     """
-    return unary("sign", x, Tensor.sign, kinds.NUMERIC)
+    return unary("sign", x, special.sign, kinds.NUMERIC)
 
 
 def maximum(x1: Array | int | float, x2: Array | int | float, /) -> Array:

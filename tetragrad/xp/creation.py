@@ -133,9 +133,7 @@ def from_dlpack(
     Raises:
         TetragradError: ``copy=False``, and the elements cannot be shared.
     """
-    from tetragrad.tensor.dlpack import from_dlpack as exchange
-
-    return wrap(exchange(x, device=device, copy=copy))
+    return wrap(creation.from_dlpack(x, device=device, copy=copy))
 
 
 def full(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.tensor import Tensor
-from tetragrad.xp import kinds
+from tetragrad.xp import kinds, special
 from tetragrad.xp.base import tensor_of, wrap
 from tetragrad.xp.kinds import Kinds
 
@@ -67,8 +67,8 @@ ADD = Binary("add", Tensor.add, kinds.NUMERIC)
 SUBTRACT = Binary("subtract", Tensor.sub, kinds.NUMERIC)
 MULTIPLY = Binary("multiply", Tensor.mul, kinds.NUMERIC)
 DIVIDE = Binary("divide", Tensor.div, kinds.FLOATING)
-FLOOR_DIVIDE = Binary("floor_divide", Tensor.floor_divide, kinds.REAL)
-REMAINDER = Binary("remainder", Tensor.remainder, kinds.REAL)
+FLOOR_DIVIDE = Binary("floor_divide", special.floor_divide, kinds.REAL)
+REMAINDER = Binary("remainder", special.remainder, kinds.REAL)
 POWER = Binary("pow", Tensor.pow, kinds.NUMERIC)
 AND = Binary("bitwise_and", Tensor.bitwise_and, kinds.INTEGER_OR_BOOLEAN)
 OR = Binary("bitwise_or", Tensor.bitwise_or, kinds.INTEGER_OR_BOOLEAN)
