@@ -31,6 +31,7 @@ from tetragrad.core.dtypes import (
     uint32,
     uint64,
 )
+from tetragrad.xp import fft, linalg
 from tetragrad.xp.arithmetic import (
     abs,
     add,
@@ -258,6 +259,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "fft",
     "finfo",
     "flip",
     "float32",
@@ -284,6 +286,7 @@ __all__ = [
     "isnan",
     "less",
     "less_equal",
+    "linalg",
     "linspace",
     "log",
     "log1p",
