@@ -82,10 +82,10 @@ class HostCall(Node):
     fields = ("function", "options", "output", "home", "dtypes", "inputs")
 
     @classmethod
-    def build(cls, arguments: tuple[Any, ...]) -> Node:
-        node = super().build(arguments)
-        node.sources = arguments[-1]
-        return node
+    def sources_of(cls, arguments: tuple[Any, ...]) -> tuple[Node, ...]:
+        """The inputs, which are one argument."""
+        inputs: tuple[Node, ...] = arguments[-1]
+        return inputs
 
     @classmethod
     def infer(

@@ -80,12 +80,10 @@ class CustomGradient(Marker):
         return None if is_asked else source
 
     @classmethod
-    def build(cls, arguments: tuple[Any, ...]) -> Node:
-        node = super().build(arguments)
-        # The inputs are sources too, so that the gradient's walk reaches them.
-        node.sources = (arguments[0], *arguments[2])
-        node.has_variables = any(source.has_variables for source in node.sources)
-        return node
+    def sources_of(cls, arguments: tuple[Any, ...]) -> tuple[Node, ...]:
+        """The inputs too, so that the gradient's walk reaches them."""
+        source, _, inputs = arguments
+        return (source, *inputs)
 
     def replace_sources(self, sources: tuple[Node, ...]) -> Node:
         return CustomGradient(sources[0], self.rule, sources[1:])

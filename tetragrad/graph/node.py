@@ -78,11 +78,16 @@ class Node:
         """A node exactly as written: neither simplified nor interned."""
         node = object.__new__(cls)
         node.arguments = arguments
-        node.sources = tuple(entry for entry in arguments if isinstance(entry, Node))
+        node.sources = cls.sources_of(arguments)
         node.shape, node.dtype = cls.infer(*arguments)
         node.device = cls.place(*arguments)
         node.has_variables = any(source.has_variables for source in node.sources)
         return node
+
+    @classmethod
+    def sources_of(cls, arguments: tuple[Any, ...]) -> tuple[Node, ...]:
+        """The nodes that the value is computed from."""
+        return tuple([entry for entry in arguments if isinstance(entry, Node)])
 
     @classmethod
     def simplify(cls, *arguments: Any) -> Node | None:
