@@ -17,18 +17,19 @@ from tetragrad.tile.plans.contraction import (
     narrow_operands,
     strides_of,
 )
+from tetragrad.tile.plans.packing import runs_of
 from tetragrad.tile.plans.traffic import points_in, register_bytes
 
 # Multiplications below which loops without packing are as fast.
 SMALLEST_PRODUCT = 1 << 13
 # Rows or columns below which an operand is used too rarely to be packed.
 FEWEST_ROWS = 4
-# Bytes of one panel's depth: a column of the packed operand that stays in L1.
-DEPTH_BYTES = 1024
-# Columns of results in one block: so many, if their packed operand is not larger than
-# what stays in a cache.
-MOST_COLUMNS = 1024
-PACKED_BYTES = 512 * 1024
+# Bytes of one row of a panel, so deep: the panel stays in the first-level cache.
+DEPTH_BYTES = 2048
+# Rows or columns of a block, from which on packing them is little beside the products.
+NARROWEST_BLOCK = 64
+# Results of a block that are gathered over several blocks of the depth.
+GATHERED_BYTES = 4 << 20
 MAXIMUM_MICRO_ROWS = 12
 # Rows and columns that grid iterations of a GPU compute, the best first, and the depth
 # that is packed at once.
@@ -130,46 +131,64 @@ def _plan(
     vectors = min(2, -(-columns_size // lanes))
     depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
     depth = block_of(kernel, depth_axes, _depth_limit(kernel, depth_axes, itemsize))
-    rows, columns = _grid_blocks(
-        kernel, contraction, target, depth.size(kernel) * itemsize
-    )
     # Accumulators, a row of vectors, and two registers for broadcast elements.
     most = min(MAXIMUM_MICRO_ROWS, (target.registers - vectors - 2) // vectors)
-    panels = -(-rows.size(kernel) // max(1, most))
+    micro = (_micro_rows(kernel, contraction, max(1, most)), lanes * vectors)
+    rows, columns = _grid_blocks(kernel, contraction, target, depth, micro)
     return ContractionPlan(
         swap=swap,
         batch=contraction.batch,
         rows=rows,
         columns=columns,
         depth=depth,
-        micro_rows=-(-rows.size(kernel) // panels),
+        micro_rows=min(micro[0], rows.size(kernel)),
         micro_columns=lanes * vectors,
         lanes=target.vector_lanes(itemsize),
     )
 
 
+def _micro_rows(kernel: Kernel, contraction: Contraction, most: int) -> int:
+    """Rows of a micro-tile: as many as registers hold, or fewer if they fit better."""
+    rows = points_in(kernel, contraction.rows)
+
+    def steps(count: int) -> int:
+        # Loading the columns takes a micro-tile about as long as one row does.
+        return -(-rows // count) * (count + 1)
+
+    return min(range(most, (most - 1) // 2, -1), key=steps)
+
+
 def _depth_limit(kernel: Kernel, axes: Sequence[int], itemsize: int) -> int:
-    """How deep a block is: all of it if two blocks would do.
+    """How deep a block is: all of it, if that is not much more than a block.
 
     Results of several blocks are gathered in memory, which costs more than a panel
     that overflows the first-level cache.
     """
     limit = DEPTH_BYTES // itemsize
     depth = points_in(kernel, axes)
-    return depth if depth <= 2 * limit else limit
+    return depth if 2 * depth <= 3 * limit else limit
 
 
 def _grid_blocks(
-    kernel: Kernel, contraction: Contraction, target: Target, depth_bytes: int
+    kernel: Kernel,
+    contraction: Contraction,
+    target: Target,
+    depth: Block,
+    micro: tuple[int, int],
 ) -> tuple[Block, Block]:
     """Blocks of rows and columns: as large as caches allow, enough for all units."""
     row_axes = in_output_order(kernel, contraction.rows)
     column_axes = in_output_order(kernel, contraction.columns)
     itemsize = register_bytes(contraction.reduction.accumulator)
-    row_limit = max(64, target.cache_bytes // 2 // depth_bytes)
-    column_limit = min(MOST_COLUMNS, max(64, PACKED_BYTES // depth_bytes))
-    row_limit = min(row_limit, points_in(kernel, row_axes))
+    depth_bytes = depth.size(kernel) * itemsize
+    column_limit = max(NARROWEST_BLOCK, target.cache_bytes // 2 // depth_bytes)
     column_limit = min(column_limit, points_in(kernel, column_axes))
+    row_limit = GATHERED_BYTES // itemsize // column_limit
+    all_rows = Block(row_axes, 0, kernel.axes[row_axes[0]])
+    if len(runs_of(kernel, all_rows, contraction.lhs)) > 1:
+        # Rows that are several runs of addresses are packed all at once.
+        row_limit = max(NARROWEST_BLOCK, target.cache_bytes // 2 // depth_bytes)
+    row_limit = min(row_limit, points_in(kernel, row_axes))
     lanes = target.vector_lanes(itemsize)
     even = even_axes(kernel, contraction, column_axes, lanes)
     batches = points_in(kernel, contraction.batch)
@@ -177,17 +196,24 @@ def _grid_blocks(
     while True:
         rows = block_of(kernel, row_axes, row_limit)
         columns = block_of(kernel, column_axes, column_limit, even)
-        rows, columns = (
-            equal_parts(kernel, contraction, block) for block in (rows, columns)
-        )
+        rows = whole_panels(kernel, equal_parts(kernel, contraction, rows), micro[0])
+        columns = equal_parts(kernel, contraction, columns)
+        columns = whole_panels(kernel, columns, micro[1])
         if batches * blocks_in(kernel, rows) * blocks_in(kernel, columns) >= wanted:
             return rows, columns
-        if row_limit <= 64 and column_limit <= 64:
+        if row_limit <= NARROWEST_BLOCK and column_limit <= NARROWEST_BLOCK:
             return rows, columns
-        if row_limit >= column_limit:
+        if row_limit >= 2 * column_limit or column_limit <= NARROWEST_BLOCK:
             row_limit = -(-row_limit // 2)
         else:
             column_limit = -(-column_limit // 2)
+
+
+def whole_panels(kernel: Kernel, block: Block, width: int) -> Block:
+    """A block along one axis that only overhangs its last micro-tile at the end."""
+    if block.inner or block.chunks(kernel) == 1:
+        return block
+    return replace(block, chunk=-(-block.chunk // width) * width)
 
 
 def block_of(

@@ -7,13 +7,13 @@ computed here, once for each block.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Expression, Guard, Select, forms_of, literal
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.ir import Layout, Map, Space, Statement, Tile
+from tetragrad.tile.ir import Layout, Map, Space, Statement, Tile, When, row_major
 from tetragrad.tile.layout import CACHE_LINE_BYTES, odd_lines
 from tetragrad.tile.plans.contraction import Block, strides_of
 from tetragrad.tile.plans.rewrite import walk_until
@@ -79,7 +79,7 @@ def _continues(forms: Sequence[Affine], axis: int, run: Run) -> bool:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a block that is packed: flat positions from ``start`` on."""
+    """The part of a side that is packed: flat positions from ``start`` on."""
 
     start: Affine
     count: int
@@ -106,6 +106,10 @@ class Operand:
     side; otherwise it reads single elements, and either order will do. ``at_once``
     packs the block in one collective step. With ``padding``, which is so many elements
     between neighbouring rows, the tile has the order that memory has.
+
+    With ``panel`` the side is cut into panels of so many positions, which the tile
+    holds one after the other, each in one piece: [panel · depth size + depth, side].
+    That takes a side whose positions are one run.
     """
 
     name: str
@@ -117,6 +121,7 @@ class Operand:
     lanes_along_side: bool
     at_once: bool = False
     padding: int = 0
+    panel: int = 0
 
     @cached_property
     def depth_runs(self) -> list[Run]:
@@ -138,26 +143,27 @@ class Operand:
         contiguous = [run for run in runs if 1 in strides_of(self.value, run.axes[-1])]
         return max(contiguous or runs, key=lambda run: min(run.extent, self.lanes))
 
-    def panel(self, builder: Builder, side_size: int) -> Tile:
-        """A tile for a few columns, one whole row of them after the other."""
-        shape = (self.depth.size(self.kernel), side_size)
-        return builder.tile(self.name, shape, self.value.dtype, Space.SHARED)
+    @property
+    def is_by_depth(self) -> bool:
+        """Whether the tile has the order of the depth, as memory has."""
+        return self.vector_run in self.depth_runs and not self.lanes_along_side
 
     def tile(self, builder: Builder, side_size: int) -> Tile:
-        """The tile for a packed block, indexed [depth, side]."""
+        """The tile for so many packed positions, indexed [depth, side]."""
         depth_size = self.depth.size(self.kernel)
         dtype = self.value.dtype
         line = CACHE_LINE_BYTES // dtype.itemsize
-        by_depth = self.vector_run in self.depth_runs
-        if self.padding and by_depth:
+        shape = (depth_size, side_size)
+        layout = Layout((odd_lines(side_size, line), 1))
+        if self.padding and self.vector_run in self.depth_runs:
             layout = Layout((1, depth_size + self.padding))
         elif self.padding:
             layout = Layout((side_size + self.padding, 1))
-        elif by_depth and not self.lanes_along_side:
+        elif self.is_by_depth:
             layout = Layout((1, odd_lines(depth_size, line)))
-        else:
-            layout = Layout((odd_lines(side_size, line), 1))
-        shape = (depth_size, side_size)
+        elif self.panel:
+            shape = (depth_size * (side_size // self.panel), self.panel)
+            layout = row_major(shape)
         return builder.tile(self.name, shape, dtype, Space.SHARED, layout)
 
 
@@ -170,11 +176,17 @@ def pack(
 
 @dataclass(frozen=True)
 class _Position:
-    """Where the loops of a packing stand: flat indices, and a guard for the depth."""
+    """Where the loops of a packing stand.
+
+    Flat indices into the tile, the guards that a value depends on beyond which the
+    tile holds zeros, and the panel. Inside a ``whole`` panel all positions exist.
+    """
 
     depth: Affine = ZERO
     side: Affine = ZERO
-    depth_guard: Guard = ()
+    guard: Guard = ()
+    panel: Affine | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,25 +215,52 @@ class _Packing:
     def _loops(
         self, runs: Sequence[Run], scope: Scope, position: _Position
     ) -> list[Statement]:
-        if not runs:
+        run, *others = [*runs, self.operand.vector_run]
+        if self._is_cut(run) and position.panel is None:
+            return self._panels(runs, scope, position)
+        if not others:
             return self._strips(scope, position)
-        run, *others = runs
 
         def step(offset: Affine) -> list[Statement]:
-            return self._loops(others, *self._bind(run, offset, scope, position))
+            return self._loops(others[:-1], *self._bind(run, offset, scope, position))
 
-        count = self._window(run).count
+        count = self._window(run, position).count
         if not self.operand.at_once:
             return loop(scope.builder, count, step, unroll=True)
         axis = scope.builder.axis(count)
         wider = scope.with_collective((axis, count))
-        return self._loops(others, *self._bind(run, axis_form(axis), wider, position))
+        return self._loops(
+            others[:-1], *self._bind(run, axis_form(axis), wider, position)
+        )
+
+    def _is_cut(self, run: Run) -> bool:
+        """Whether a run is walked in panels."""
+        return bool(self.operand.panel) and self._placed(run) is self.side
+
+    def _panels(
+        self, runs: Sequence[Run], scope: Scope, position: _Position
+    ) -> list[Statement]:
+        """A loop over panels; one that overhangs the end has guards of its own."""
+        (run,) = self.operand.side_runs
+        width, count = self.operand.panel, self._window(run, position).count
+
+        def panel(number: Affine) -> list[Statement]:
+            here = replace(position, panel=number)
+            last = self._flat(run, Affine(width - 1), here)
+            whole = last.scale(-1).shift(run.size - 1)
+            unguarded = self._loops(runs, scope, replace(here, whole=True))
+            if scope.builder.always(whole):
+                return unguarded
+            edge = tuple(self._loops(runs, scope, here))
+            return [When((whole,), tuple(unguarded), edge)]
+
+        return loop(scope.builder, -(-count // width), panel)
 
     def _strips(self, scope: Scope, position: _Position) -> list[Statement]:
         """Vectors along one run: a strip gives the offset, then the run is bound."""
         run = self.operand.vector_run
         axis = run.axes[-1]
-        count = self._window(run).count
+        count = self._window(run, position).count
         strip = fitting_strip(axis, count, self.operand.lanes, PACKED_VECTORS)
 
         def body(inner: Scope) -> list[Statement]:
@@ -230,43 +269,59 @@ class _Packing:
 
         return strips(scope, strip, ZERO, count, body)
 
-    def _window(self, run: Run) -> Window:
+    def _window(self, run: Run, position: _Position) -> Window:
         """The positions of a run to visit."""
-        placed = self._placed(run)
-        return placed.window or Window(ZERO, run.extent)
+        window = self._placed(run).window or Window(ZERO, run.extent)
+        if not self._is_cut(run) or position.panel is None:
+            return window
+        width = self.operand.panel
+        return Window(window.start + position.panel.scale(width), width)
 
     def _placed(self, run: Run) -> Placed:
         along_depth = run.axes[-1] in self.operand.depth.axes
         return self.depth if along_depth else self.side
 
+    def _flat(self, run: Run, offset: Affine, position: _Position) -> Affine:
+        """The position in the kernel of an offset into what is visited of a run."""
+        placed = self._placed(run)
+        flat = offset + self._window(run, position).start
+        if run.is_chunked:
+            flat = flat + placed.start.scale(run.extent // placed.block.chunk)
+        return flat
+
     def _bind(
         self, run: Run, offset: Affine, scope: Scope, position: _Position
     ) -> tuple[Scope, _Position]:
         """Move along a run: the form of its axes, its place in the tile, its guard."""
-        placed = self._placed(run)
-        flat = offset + self._window(run).start
-        if run.is_chunked:
-            flat = flat + placed.start.scale(run.extent // placed.block.chunk)
+        flat = self._flat(run, offset, position)
         for axis in run.axes[:-1]:
             scope = scope.bind(axis, ZERO)
         scope = scope.bind(run.axes[-1], flat)
         exists = flat.scale(-1).shift(run.size - 1)
-        depth, side, guard = position.depth, position.side, position.depth_guard
-        if placed is self.side:
-            side = side + offset.scale(run.stride)
-            return scope.with_guard(exists), _Position(depth, side, guard)
-        if not scope.builder.always(exists):
-            guard = (*guard, exists)
-        return scope, _Position(depth + offset.scale(run.stride), side, guard)
+        step = offset.scale(run.stride)
+        guard = position.guard
+        if self._placed(run) is self.side:
+            position = replace(position, side=position.side + step)
+            if not self.operand.panel:
+                return scope.with_guard(exists), position
+            needed = not position.whole
+        else:
+            position = replace(position, depth=position.depth + step)
+            needed = not scope.builder.always(exists)
+        return scope, replace(position, guard=(*guard, exists) if needed else guard)
 
     def _store(self, scope: Scope, position: _Position) -> Statement:
         """One vector into the tile; beyond the end of the depth it is zero."""
-        needed = position.depth_guard
+        needed = position.guard
         value = scope.with_guard(*needed).value(self.operand.value)
         value = cast(value, self.tile.dtype)
         if needed:
             value = Select(needed, value, literal(0, self.tile.dtype))
-        indices = (position.depth, position.side)
+        depth = position.depth
+        if position.panel is not None and not self.operand.is_by_depth:
+            size = self.operand.depth.size(self.operand.kernel)
+            depth = depth + position.panel.scale(size)
+        indices = (depth, position.side)
         return Map(scope.collective, self.tile, indices, value, scope.guard)
 
 

@@ -1,0 +1,278 @@
+"""What every blocked contraction does: its grid, its sums in registers, its results.
+
+    Grid(batch, row block, column block)
+      block                                        pack, multiply: squares.py, panels.py
+        Store(epilogue of the accumulator)
+
+How a block's operands are packed and in which order its products are taken is what the
+plans differ in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
+from tetragrad.kernel.expression import Quotient, Remainder, literal
+from tetragrad.kernel.ir import Kernel, Output
+from tetragrad.tile.ir import (
+    Alloc,
+    Extent,
+    Grid,
+    Map,
+    Mma,
+    Statement,
+    Store,
+    Tile,
+    TileLoad,
+    When,
+)
+from tetragrad.tile.plans.contraction import (
+    Block,
+    Contraction,
+    ContractionPlan,
+    hosted_contraction,
+    moves_evenly,
+)
+from tetragrad.tile.plans.packing import Placed, flat_stride
+from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
+
+
+@dataclass(frozen=True)
+class Places:
+    """The blocks of one grid iteration."""
+
+    scope: Scope
+    rows: Placed
+    columns: Placed
+
+
+@dataclass(frozen=True)
+class Corner:
+    """Where a micro-tile begins: its row and its column."""
+
+    row: Affine = ZERO
+    column: Affine = ZERO
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where a micro-tile's part of a packed operand begins."""
+
+    tile: Tile
+    depth: Affine = ZERO
+    side: Affine = ZERO
+
+
+@dataclass(frozen=True)
+class Product(ABC):
+    """A contraction that is being written as a tile program."""
+
+    builder: Builder
+    plan: ContractionPlan
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.builder.kernel
+
+    @cached_property
+    def contraction(self) -> Contraction:
+        """The kernel's contraction, its operands as the plan wants them."""
+        found = hosted_contraction(self.kernel)
+        assert found is not None
+        return found.swapped() if self.plan.swap else found
+
+    @property
+    def row_panels(self) -> int:
+        return -(-self.plan.rows.size(self.kernel) // self.plan.micro_rows)
+
+    @property
+    def column_panels(self) -> int:
+        return -(-self.plan.columns.size(self.kernel) // self.plan.micro_columns)
+
+    @property
+    def depth_steps(self) -> int:
+        """Depth blocks that one result is summed over."""
+        steps = self.plan.depth.chunks(self.kernel)
+        for axis in self.plan.depth.outer:
+            steps *= self.kernel.axes[axis]
+        return steps
+
+    # --- loops -------------------------------------------------------------------
+
+    def grid(self) -> list[Statement]:
+        """Every batch, row block and column block at once."""
+        scope = Scope(self.builder)
+        extents: list[Extent] = []
+        plan = self.plan
+        for axis in (*plan.batch, *plan.rows.outer, *plan.columns.outer):
+            position = self.builder.axis(self.kernel.axes[axis])
+            extents.append((position, self.kernel.axes[axis]))
+            scope = scope.bind(axis, axis_form(position))
+        placed = []
+        for block in (plan.rows, plan.columns):
+            index = self.builder.axis(block.chunks(self.kernel))
+            extents.append((index, block.chunks(self.kernel)))
+            placed.append(Placed(block, axis_form(index).scale(block.chunk)))
+        body = self.block(Places(scope, *placed))
+        return [Grid(tuple(extents), tuple(body))]
+
+    @abstractmethod
+    def block(self, places: Places) -> list[Statement]:
+        """One block of rows by one of columns."""
+
+    def depth_loops(
+        self,
+        scope: Scope,
+        outer: tuple[int, ...],
+        body: Callable[[Scope, Placed], list[Statement]],
+    ) -> list[Statement]:
+        """Loops over the depth blocks."""
+        if outer:
+            axis, *others = outer
+            return loop(
+                self.builder,
+                self.kernel.axes[axis],
+                lambda form: self.depth_loops(
+                    scope.bind(axis, form), tuple(others), body
+                ),
+            )
+        depth = self.plan.depth
+        return loop(
+            self.builder,
+            depth.chunks(self.kernel),
+            lambda form: body(scope, Placed(depth, form.scale(depth.chunk))),
+        )
+
+    # --- micro-tiles -------------------------------------------------------------
+
+    def micro_axes(
+        self, corner: Corner
+    ) -> tuple[tuple[Extent, Extent], tuple[Affine, Affine]]:
+        """Collective axes over a micro-tile, and the indices that they stand for."""
+        rows, columns = self.plan.micro_rows, self.plan.micro_columns
+        first = (self.builder.axis(rows), rows)
+        second = (self.builder.axis(columns), columns)
+        row = corner.row + axis_form(first[0])
+        column = corner.column + axis_form(second[0])
+        return (first, second), (row, column)
+
+    def accumulator(self) -> tuple[Tile, list[Statement]]:
+        """A micro-tile of registers, holding zero."""
+        dtype = self.contraction.reduction.accumulator
+        shape = (self.plan.micro_rows, self.plan.micro_columns)
+        tile = self.builder.tile("accumulator", shape, dtype)
+        extents, _ = self.micro_axes(Corner())
+        zero = literal(0, dtype)
+        return tile, [Alloc(tile), Map(extents, tile, indices_of(extents), zero)]
+
+    def product(self, total: Tile, lhs: Region, rhs: Region) -> Statement:
+        """One depth block's contribution to a micro-tile."""
+        plan = self.plan
+        return Mma(
+            total,
+            lhs.tile,
+            rhs.tile,
+            plan.micro_rows,
+            plan.micro_columns,
+            plan.depth.size(self.kernel),
+            (lhs.depth, lhs.side),
+            (rhs.depth, rhs.side),
+        )
+
+    def epilogue(
+        self, places: Places, tile: Tile, corner: Corner, within: Corner
+    ) -> list[Statement]:
+        """Store what the outputs make of a micro-tile of sums.
+
+        ``corner`` is its place in the block, ``within`` its place in the tile.
+        Micro-tiles that overhang the block's edge take a path of their own, with
+        guards.
+        """
+        extents, indices = self.micro_axes(corner)
+        in_tile = (
+            within.row + axis_form(extents[0][0]),
+            within.column + axis_form(extents[1][0]),
+        )
+        total = cast(TileLoad(tile, in_tile), self.contraction.reduction.dtype)
+        scope = places.scope.with_collective(*extents)
+        scope = self.unflatten(scope, places.rows, indices[0])
+        scope = self.unflatten(scope, places.columns, indices[1])
+        scope = scope.with_values({self.contraction.reduction: total})
+        guards = [
+            *self.inside(places.rows, indices[0]),
+            *self.inside(places.columns, indices[1]),
+        ]
+        guarded = scope.with_guard(*guards)
+        unguarded = [self.store(output, scope) for output in self.kernel.outputs]
+        if not guarded.guard:
+            return list(unguarded)
+        last = {axis: Affine(extent - 1) for axis, extent in extents}
+        whole = tuple(form.substitute(last) for form in guarded.guard)
+        edge = tuple(self.store(output, guarded) for output in self.kernel.outputs)
+        if any(form.range(self.builder.extents)[1] < 0 for form in whole):
+            return list(edge)
+        return [When(whole, tuple(unguarded), edge)]
+
+    def inside(self, placed: Placed, index: Affine) -> list[Affine]:
+        """Conditions for a flat index to be in the block and in the kernel."""
+        block = placed.block
+        inner = block.inner_size(self.kernel)
+        size = self.kernel.axes[block.chunked]
+        conditions = [index.scale(-1).shift(block.size(self.kernel) - 1)]
+        if block.is_ragged(self.kernel):
+            beyond = (placed.start.scale(inner) + index).scale(-1)
+            conditions.append(beyond.shift(size * inner - 1))
+        return conditions
+
+    def store(self, output: Output, scope: Scope) -> Statement:
+        """Store one output at the points of a micro-tile."""
+        rewriter = scope.rewriter()
+        address = rewriter.form(output.address)
+        guard = scope.guard + rewriter.guards(output.guard)
+        value = rewriter(output.value)
+        return Store(scope.collective, output.slot, address, value, guard)
+
+    # --- flat indices ------------------------------------------------------------
+
+    def unflatten(self, scope: Scope, placed: Placed, index: Affine) -> Scope:
+        """Bind the axes of a block from a flat index.
+
+        Where the outputs' addresses move evenly along the flat index the innermost
+        axis takes it all; else the axes are quotients and remainders of it.
+        """
+        block = placed.block
+        axes = block.moving
+        if axes == block.inner:
+            scope = scope.bind(block.chunked, placed.start)
+            start = ZERO
+        else:
+            start = placed.start.scale(block.inner_size(self.kernel))
+        if moves_evenly(self.kernel, self.contraction, axes):
+            for axis in axes[:-1]:
+                scope = scope.bind(axis, ZERO)
+            return scope.bind(axes[-1], start + index)
+        for axis in axes:
+            scope = scope.bind(axis, self.coordinate(placed, axis, index))
+        return scope
+
+    def coordinate(self, placed: Placed, axis: int, index: Affine) -> Affine:
+        """One axis of a block from a flat index, by division."""
+        block = placed.block
+        stride = flat_stride(self.kernel, block, axis)
+        if axis == block.chunked:
+            # Beyond the block's edge it is more, but there a guard fails.
+            return placed.start + of_atom(Quotient(index, stride, block.chunk))
+        limit = self.padded(block) // stride + 1
+        form = index if stride == 1 else of_atom(Quotient(index, stride, limit))
+        size = self.kernel.axes[axis]
+        return form if limit <= size else of_atom(Remainder(form, size))
+
+    def padded(self, block: Block) -> int:
+        """Flat positions of a block, with those that overhang its edge."""
+        if block is self.plan.rows:
+            return self.row_panels * self.plan.micro_rows
+        return self.column_panels * self.plan.micro_columns

@@ -1,0 +1,276 @@
+"""Build a contraction blocked for caches (Goto and van de Geijn 2008; Van Zee 2015).
+
+    Grid(batch, row block, column block)
+      For(depth block)
+        pack rhs[k, n]                    panels of columns: second-level cache
+        For(group of row panels)
+          pack lhs[k, m]                  panels of rows: first-level cache
+          For(row panel of the group)
+            For(column panel)
+              accumulator[m, n] += Σ_k lhs[k, m] * rhs[k, n]           registers
+              Store(epilogue of the accumulator)
+
+A column is packed once for all rows of its block, so blocks are tall; a row is packed
+again for each block of columns, while it is about to be used. With more than one depth
+block the results are gathered in a shared tile between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tetragrad.graph.elementwise import Cast
+from tetragrad.graph.reduce import Sum
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Compute, Expression, Guard
+from tetragrad.tile.ir import (
+    Alloc,
+    Fold,
+    Map,
+    Space,
+    Statement,
+    Tile,
+    TileLoad,
+    When,
+)
+from tetragrad.tile.plans.contraction import Block, ContractionPlan
+from tetragrad.tile.plans.micro_tiles import Corner, Places, Product, Region
+from tetragrad.tile.plans.packing import Operand, Placed, Window, pack
+from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
+
+# Row panels packed together, where memory runs along the rows: whole cache lines.
+LARGEST_GROUP = 8
+
+# The numbers of a row panel and of a column panel.
+Place = tuple[Affine, Affine]
+
+
+def build_panels(builder: Builder, plan: ContractionPlan) -> list[Statement]:
+    """The grid of a contraction in panels."""
+    return _Panels(builder, plan).grid()
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """The operands of a grid iteration, and the tiles they are packed into."""
+
+    lhs: Operand
+    rhs: Operand
+    lhs_tile: Tile
+    rhs_tile: Tile
+    gathered: Tile | None
+
+
+@dataclass(frozen=True)
+class _DepthBlock:
+    """A block of the depth: where it is, and when it is the first or last of all."""
+
+    scope: Scope
+    placed: Placed
+    is_first: Guard
+    is_last: Guard
+
+
+@dataclass(frozen=True)
+class _Panels(Product):
+    """Micro-tiles over packed panels."""
+
+    def block(self, places: Places) -> list[Statement]:
+        """One block of rows by one of columns."""
+        packed = self.packed()
+        tiles = (packed.lhs_tile, packed.rhs_tile, packed.gathered)
+        allocs = [Alloc(tile) for tile in tiles if tile is not None]
+
+        def depth_block(scope: Scope, depth: Placed) -> list[Statement]:
+            return self.depth_block(places, packed, self.located(scope, depth))
+
+        loops = self.depth_loops(places.scope, self.plan.depth.outer, depth_block)
+        return [*allocs, *loops]
+
+    def located(self, scope: Scope, depth: Placed) -> _DepthBlock:
+        """A depth block, with conditions for it to be the first and the last."""
+        block = self.plan.depth
+        starts = [scope.forms[axis] for axis in block.outer]
+        ends = [self.kernel.axes[axis] - 1 for axis in block.outer]
+        starts.append(depth.start)
+        ends.append((block.chunks(self.kernel) - 1) * block.chunk)
+        return _DepthBlock(
+            scope,
+            depth,
+            tuple(start.scale(-1) for start in starts),
+            tuple(start.shift(-end) for start, end in zip(starts, ends, strict=True)),
+        )
+
+    # --- operands ----------------------------------------------------------------
+
+    def packed(self) -> _Packed:
+        """How both operands are packed, and where to."""
+        plan, contraction = self.plan, self.contraction
+        lhs = self.operand("lhs", contraction.lhs, plan.rows, plan.micro_rows)
+        rhs = self.operand("rhs", contraction.rhs, plan.columns, plan.micro_columns)
+        return _Packed(
+            lhs,
+            rhs,
+            lhs.tile(self.builder, self.group_of(lhs) * plan.micro_rows),
+            rhs.tile(self.builder, self.column_panels * plan.micro_columns),
+            self.gathering_tile(),
+        )
+
+    def operand(self, name: str, value: Expression, side: Block, width: int) -> Operand:
+        """How one operand is packed: in panels, if its positions are one run."""
+        plan = self.plan
+        whole = Operand(
+            name,
+            self.kernel,
+            value,
+            plan.depth,
+            side,
+            plan.lanes,
+            lanes_along_side=name == "rhs",
+        )
+        return replace(whole, panel=width) if len(whole.side_runs) == 1 else whole
+
+    def group_of(self, lhs: Operand) -> int:
+        """Row panels that are packed together.
+
+        Where memory runs along the depth one panel is enough; where it runs along
+        the rows, some at once use whole cache lines.
+        """
+        if not lhs.panel:
+            return self.row_panels
+        if lhs.is_by_depth:
+            return 1
+        counts = range(1, LARGEST_GROUP + 1)
+        return max(count for count in counts if self.row_panels % count == 0)
+
+    def gathering_tile(self) -> Tile | None:
+        """A tile for a block of results, one micro-tile after the other."""
+        if self.depth_steps == 1:
+            return None
+        rows = self.row_panels * self.column_panels * self.plan.micro_rows
+        dtype = self.contraction.reduction.accumulator
+        shape = (rows, self.plan.micro_columns)
+        return self.builder.tile("gathered", shape, dtype, Space.SHARED)
+
+    # --- loops -------------------------------------------------------------------
+
+    def depth_block(
+        self, places: Places, packed: _Packed, depth: _DepthBlock
+    ) -> list[Statement]:
+        """Pack the columns, then each group of rows, and multiply."""
+        size = self.group_of(packed.lhs)
+        packing = pack(
+            packed.rhs, depth.scope, depth.placed, places.columns, packed.rhs_tile
+        )
+
+        def group(number: Affine) -> list[Statement]:
+            first = number.scale(size)
+            rows = places.rows
+            if packed.lhs.panel:
+                start = first.scale(self.plan.micro_rows)
+                rows = replace(rows, window=Window(start, size * self.plan.micro_rows))
+            steps = pack(packed.lhs, depth.scope, depth.placed, rows, packed.lhs_tile)
+
+            def micro(panel: Affine, column: Affine) -> list[Statement]:
+                regions = (
+                    self.region(packed.lhs, packed.lhs_tile, panel),
+                    self.region(packed.rhs, packed.rhs_tile, column),
+                )
+                tile, product = self.sums(*regions)
+                place = (first + panel, column)
+                if packed.gathered is None:
+                    return product + self.finish(places, tile, place)
+                return product + self.gather(
+                    places, packed.gathered, depth, tile, place
+                )
+
+            return steps + self.panels(size, micro)
+
+        return packing + loop(self.builder, self.row_panels // size, group)
+
+    def panels(
+        self, rows: int, body: Callable[[Affine, Affine], list[Statement]]
+    ) -> list[Statement]:
+        """Loops over micro-tiles: a panel of rows stays near, columns stream."""
+        return loop(
+            self.builder,
+            rows,
+            lambda row: loop(
+                self.builder, self.column_panels, lambda column: body(row, column)
+            ),
+        )
+
+    # --- micro-tiles -------------------------------------------------------------
+
+    def region(self, operand: Operand, tile: Tile, panel: Affine) -> Region:
+        """Where a panel of an operand is in its tile."""
+        if operand.panel:
+            return Region(tile, depth=panel.scale(self.plan.depth.size(self.kernel)))
+        is_lhs = operand.side is self.plan.rows
+        width = self.plan.micro_rows if is_lhs else self.plan.micro_columns
+        return Region(tile, side=panel.scale(width))
+
+    def sums(self, lhs: Region, rhs: Region) -> tuple[Tile, list[Statement]]:
+        """The product of two panels, in registers."""
+        tile, statements = self.accumulator()
+        return tile, [*statements, self.product(tile, lhs, rhs)]
+
+    def corner(self, place: Place) -> Corner:
+        """Where the micro-tile at a row panel and a column panel begins."""
+        row, column = place
+        return Corner(
+            row.scale(self.plan.micro_rows), column.scale(self.plan.micro_columns)
+        )
+
+    def finish(self, places: Places, tile: Tile, place: Place) -> list[Statement]:
+        """Make the results of finished sums."""
+        statements: list[Statement] = []
+        if self.is_staged():
+            shape, dtype = tile.shape, tile.dtype
+            staged = self.builder.tile("sums", shape, dtype, Space.SHARED)
+            statements += [Alloc(staged), self.moved(tile, staged, Corner())]
+            tile = staged
+        return statements + self.epilogue(places, tile, self.corner(place), Corner())
+
+    def gather(
+        self,
+        places: Places,
+        gathered: Tile,
+        depth: _DepthBlock,
+        tile: Tile,
+        place: Place,
+    ) -> list[Statement]:
+        """Add a micro-tile to what the depth blocks before gave; finish the last."""
+        row, column = place
+        number = row.scale(self.column_panels) + column
+        within = Corner(number.scale(self.plan.micro_rows))
+        extents, indices = self.micro_axes(within)
+        before = TileLoad(gathered, indices)
+        add = Fold(extents, tile, indices_of(extents), Sum, before)
+        keep = self.moved(tile, gathered, within)
+        resume = When(depth.is_first, (), (add,))
+        if self.is_staged():
+            results = self.epilogue(places, gathered, self.corner(place), within)
+            return [resume, keep, When(depth.is_last, tuple(results))]
+        results = self.epilogue(places, tile, self.corner(place), Corner())
+        return [resume, When(depth.is_last, tuple(results), (keep,))]
+
+    def moved(self, source: Tile, target: Tile, corner: Corner) -> Statement:
+        """Write a micro-tile of registers to its place in a tile."""
+        extents, indices = self.micro_axes(corner)
+        return Map(extents, target, indices, TileLoad(source, indices_of(extents)))
+
+    def is_staged(self) -> bool:
+        """Whether sums leave the registers before something is made of them.
+
+        What is made of registers is written out for each of them, and again for the
+        edge: long text, unless it is no more than a store.
+        """
+        reduction = self.contraction.reduction
+        return any(
+            isinstance(entry, Compute) and entry.op is not Cast
+            for output in self.kernel.outputs
+            for entry in walk_until({reduction: reduction}, output.value)
+        )
