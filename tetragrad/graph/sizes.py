@@ -176,12 +176,20 @@ def forms_in(value: Any) -> Any:
 
     A size equals the int of its value, so keys that must tell them apart add this.
     """
-    if isinstance(value, Size):
+    if type(value) is Size:
         return value.form
-    if not isinstance(value, tuple):
+    if type(value) is not tuple or not _holds_size(value):
         return None
-    forms = tuple(map(forms_in, value))
-    return None if all(form is None for form in forms) else forms
+    return tuple(map(forms_in, value))
+
+
+def _holds_size(values: tuple[Any, ...]) -> bool:
+    # Asked for the arguments of every node that is made.
+    for value in values:
+        kind = type(value)
+        if kind is Size or (kind is tuple and _holds_size(value)):
+            return True
+    return False
 
 
 def same_sizes(first: Any, second: Any) -> bool:
