@@ -178,23 +178,24 @@ def changed_plan(
     plan: Plan, kernel: Kernel, device: CudaDevice, change: dict[str, int]
 ) -> Plan:
     """The model's best plan with these sizes; a group needs none to agree with it."""
-    last = cut_kernel(kernel, plan.cuts)[len(plan.cuts)]
-    contraction = hosted_contraction(last)
+    first = cut_kernel(kernel, plan.cuts)[0]
+    contraction = hosted_contraction(first)
     fixed = {name: size for name, size in change.items() if name != "group"}
     candidates = [
         entry
-        for entry in role_plans(last, contraction, device.target)
+        for entry in role_plans(first, contraction, device.target)
         if all(getattr(entry[1], name) == size for name, size in fixed.items())
     ]
     _, grid = min(candidates, key=lambda entry: entry[0])
     if "group" in change:
         grid = replace(grid, group=change["group"])
-    return replace(plan, stages=(*plan.stages[:-1], (grid,)))
+    return replace(plan, stages=((grid,), *plan.stages[1:]))
 
 
 def shown(plan: Plan) -> str:
     """The sizes of a plan."""
-    (grid,) = plan.stages[-1]
+    grids = [grid for stage in plan.stages for grid in stage]
+    grid = next((entry for entry in grids if isinstance(entry, RolePlan)), grids[-1])
     if not isinstance(grid, RolePlan):
         return type(grid).__name__
     parts = f" parts {plan.cuts[-1].parts}" if plan.cuts else ""
@@ -325,7 +326,7 @@ def measure_case(
         try:
             ready = prepare(case, device, change)
             error = check(case, data, ready, device)
-        except tetragrad.core.errors.TetragradError as problem:
+        except (tetragrad.core.errors.TetragradError, ValueError) as problem:
             print(f"{case.name} {change}: {str(problem)[:300]}", flush=True)
             continue
         dog.progress()
@@ -375,13 +376,12 @@ def line(row: dict[str, Any]) -> str:
 def variants(case: Case) -> list[dict[str, int]]:
     """Other plans that are worth a look; the first is the one chosen."""
     if min(case.m, case.n) < 2048:
-        return [{}]
+        return [{}, {"cluster": 1}, {"cluster": 2}, {"cluster": 1, "members": 2}]
     wide = {"rows": 128, "columns": 256}
     return [
         {},
         *({**wide, "cluster": cluster} for cluster in (1, 2)),
         *({**wide, "cluster": 2, "group": group} for group in (4, 8)),
-        *({**wide, "cluster": 2, "swap": swap} for swap in (True,)),
         {"rows": 128, "columns": 192, "cluster": 2},
     ]
 

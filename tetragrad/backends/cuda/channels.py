@@ -185,13 +185,16 @@ class RingEnd:
         lane = builder.assign("b32", "mov.u32", "%laneid")
         speaks = builder.assign("pred", "setp.lt.u32", f"{lane}, {count}")
         if count == 1:
-            barrier, scope = self._released, "shared::cta"
+            barrier, space = self._released, "shared::cta"
         else:
-            barrier, scope = builder.register("b32"), "release.cluster.shared::cluster"
+            # Nothing was written that a neighbour should see, so that the arrival
+            # need not release anything to the cluster: that would cost a fence.
+            barrier, space = builder.register("b32"), "shared::cluster"
             builder.line(
-                f"mapa.shared::cluster.u32 {barrier}, {self._released}, {lane}"
+                f"@{speaks} mapa.shared::cluster.u32 {barrier}, {self._released}, "
+                f"{lane}"
             )
-        builder.line(f"@{speaks} mbarrier.arrive.{scope}.b64 _, [{barrier}]")
+        builder.line(f"@{speaks} mbarrier.arrive.{space}.b64 _, [{barrier}]")
 
 
 def wait_for(builder: Builder, barrier: str, parity: str) -> None:

@@ -199,8 +199,8 @@ class RoleGrid:
         if self.cluster is None:
             self.builder.line("bar.sync 0")
         else:
-            self.builder.line("barrier.cluster.arrive.aligned")
-            self.builder.line("barrier.cluster.wait.aligned")
+            self.builder.line("barrier.cluster.arrive")
+            self.builder.line("barrier.cluster.wait")
 
     def _warpgroup(self) -> str:
         """The number of the warpgroup, in a way that says it is one for all lanes."""

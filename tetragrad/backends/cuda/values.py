@@ -213,7 +213,8 @@ class Point:
         for atom, part in form.terms:
             if atom == lane:
                 continue
-            if not isinstance(atom, int) or part * self._step(atom) % width:
+            varies = not isinstance(atom, int) and lane in atom.free_axes
+            if varies or part * self._step(atom) % width:
                 return False
         # c + lane changes sign at a multiple of the width, c - lane just before one.
         return rest % width == (0 if factor == 1 else width - 1)

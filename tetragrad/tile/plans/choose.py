@@ -21,7 +21,7 @@ from tetragrad.tile.plans.choose_nest import (
     choose_nest,
     grid_axes,
 )
-from tetragrad.tile.plans.choose_roles import choose_roles
+from tetragrad.tile.plans.choose_roles import choose_roles, role_parts
 from tetragrad.tile.plans.contraction import (
     Contraction,
     find_contraction,
@@ -130,7 +130,7 @@ def _cut_reduction(
         return None
     contraction = find_contraction(value)
     if contraction is not None and is_worth_packing(kernel, contraction):
-        return _cut_contraction(kernel, number, contraction)
+        return _cut_contraction(kernel, number, contraction, target)
     pieces = _pieces(kernel, value, target)
     if pieces < _enough_pieces(kernel, value, target):
         longest = max(value.axes, key=lambda axis: kernel.axes[axis])
@@ -143,9 +143,14 @@ def _cut_reduction(
 
 
 def _cut_contraction(
-    kernel: Kernel, number: int, contraction: Contraction
+    kernel: Kernel, number: int, contraction: Contraction, target: Target
 ) -> Cut | None:
     """Divide a product that is deep but has few blocks; set it apart from the rest."""
+    parts = role_parts(kernel, number, contraction, target)
+    if parts > 1:
+        return Cut(number, contraction.depth[0], parts)
+    if parts == 1:
+        return None if hosted_contraction(kernel) is not None else Cut(number)
     batches = points_in(kernel, contraction.batch)
     rows = -(-points_in(kernel, contraction.rows) // BLOCK_SIDE)
     columns = -(-points_in(kernel, contraction.columns) // BLOCK_SIDE)

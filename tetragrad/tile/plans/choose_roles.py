@@ -6,13 +6,20 @@ architecture; for another one they belong into its ``Target``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
 from tetragrad.core import dtypes
 from tetragrad.core.target import Target
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.plans.contraction import Contraction, narrow_operands
+from tetragrad.tile.plans.bulk import BulkOperand
+from tetragrad.tile.plans.contraction import (
+    Contraction,
+    hosted_contraction,
+    narrow_operands,
+)
+from tetragrad.tile.plans.cuts import Cut, apply_cut
 from tetragrad.tile.plans.roles import (
     MEMBER_ROWS,
     Raster,
@@ -22,8 +29,9 @@ from tetragrad.tile.plans.roles import (
     role_product,
     staged_pitch,
 )
+from tetragrad.tile.plans.traffic import points_in
 
-COLUMNS = (256, 192, 128, 96, 64, 32, 16, 8)
+COLUMNS = (256, 224, 192, 160, 128, 96, 64, 48, 32, 24, 16, 8)
 MEMBERS = (2, 1)
 STEP_BYTES = 128
 MOST_STAGES = 8
@@ -36,10 +44,25 @@ CLUSTERS = (1, 2)
 #: in the second-level cache beside the columns, or twice that if these are all rows.
 GROUP_BYTES = 16 << 20
 
+#: Results for each multiprocessor that are work enough without cutting the depth.
+ENOUGH_RESULTS = 128 * 128
+#: Parts that a depth is cut into at most, what a second launch takes, and what moves
+#: through memory in a cycle, on the whole device.
+MOST_PARTS = 64
+LAUNCH_CYCLES = 4000
+MEMORY_BYTES_PER_CYCLE = 2400
+
 MULTIPLICATIONS_PER_CYCLE = 2048
-BYTES_PER_CYCLE = 48
+#: Bytes in a cycle, of one multiprocessor: to and from its shared memory, and from the
+#: second-level cache; so much longer where rows begin in the middle of its lines.
+SHARED_BYTES_PER_CYCLE = 128
+CACHE_BYTES_PER_CYCLE = 48
+LINE_BYTES = 128
+UNALIGNED = 1.75
 STORED_PER_CYCLE = 24
+#: What every block takes to begin, and what neighbours take to find one another.
 BLOCK_CYCLES = 600
+CLUSTER_CYCLES = 2500
 
 
 def choose_roles(
@@ -52,21 +75,54 @@ def choose_roles(
     return min(plans, key=lambda entry: entry[0])[1]
 
 
+def role_parts(
+    kernel: Kernel, number: int, contraction: Contraction, target: Target
+) -> int:
+    """Into how many parts to cut the depth, so that all multiprocessors have work.
+
+    0 where the product is not made for roles.
+    """
+    plans = role_plans(kernel, contraction, target)
+    if not plans:
+        return 0
+    (depth,) = contraction.depth
+    size = kernel.axes[depth]
+    results = points_in(kernel, contraction.reduction.free_axes)
+    if results >= target.units * ENOUGH_RESULTS:
+        return 1
+    step = STEP_BYTES // contraction.lhs.inputs[0].dtype.itemsize
+    best, fewest = 1, min(cycles for cycles, _ in plans)
+    parts = 2
+    while size % parts == 0 and size // parts % step == 0 and parts <= MOST_PARTS:
+        first, _ = apply_cut(kernel, Cut(number, depth, parts))
+        inner = hosted_contraction(first)
+        assert inner is not None, "a part of a product is a product"
+        plans = role_plans(first, inner, target)
+        moved = 2 * parts * results * inner.reduction.dtype.itemsize
+        cycles = min((cycles for cycles, _ in plans), default=fewest)
+        cycles += moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
+        if cycles < fewest:
+            best, fewest = parts, cycles
+        parts *= 2
+    return best
+
+
+@functools.lru_cache(maxsize=64)
 def role_plans(
     kernel: Kernel, contraction: Contraction, target: Target
-) -> list[tuple[float, RolePlan]]:
+) -> tuple[tuple[float, RolePlan], ...]:
     """All plans by roles, with the cycles that the busiest worker takes."""
     if "wgmma" not in target.features or narrow_operands(contraction) is None:
-        return []
+        return ()
     found = []
     for swap in (False, True):
         chosen = contraction.swapped() if swap else contraction
         product = role_product(kernel, chosen)
         if product is None:
-            return []
+            return ()
         for plan in _plans(kernel, product, target, swap=swap):
             found.append((_cycles(kernel, product, plan), plan))
-    return found
+    return tuple(found)
 
 
 def _plans(
@@ -127,7 +183,7 @@ def _in_order(
     """The plan with groups of rows and as many workers as there is work for."""
     depth = kernel.axes[product.depth] * product.lhs.dtype.itemsize
     raster = _raster(kernel, product, plan)
-    group = group_of(raster.rows, plan.rows * plan.cluster * depth)
+    group = group_of(raster.rows, plan.rows * depth)
     raster = replace(raster, group=group)
     workers = min(target.units // plan.cluster, raster.blocks)
     return replace(plan, group=group, workers=workers)
@@ -159,12 +215,27 @@ def _cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
     raster = _raster(kernel, product, plan)
     turns = -(-raster.blocks // plan.workers)
     steps = -(-kernel.axes[product.depth] // plan.depth)
-    multiplying = plan.rows * max(plan.columns, 32) * plan.depth
-    multiplying /= MULTIPLICATIONS_PER_CYCLE * 2 / product.lhs.dtype.itemsize
-    brought = plan.rows + plan.columns / plan.cluster
-    bringing = brought * STEP_BYTES / BYTES_PER_CYCLE
     storing = plan.rows * plan.columns / STORED_PER_CYCLE
     if any(is_along_rows(output, product) for output in kernel.outputs):
         storing *= 1.25
-    block = steps * max(multiplying, bringing) + storing + BLOCK_CYCLES
-    return turns * block
+    block = steps * _step_cycles(product, plan) + storing + BLOCK_CYCLES
+    return turns * block + (CLUSTER_CYCLES if plan.cluster > 1 else 0)
+
+
+def _step_cycles(product: RoleProduct, plan: RolePlan) -> float:
+    """The slowest part of a step: products, shared memory, or the cache."""
+    rate = MULTIPLICATIONS_PER_CYCLE * 2 / product.lhs.dtype.itemsize
+    multiplying = plan.rows * max(plan.columns, 32) * plan.depth / rate
+    # Every 64 rows read the columns again; all that is read was written before.
+    parts = plan.rows // MEMBER_ROWS
+    touched = parts * (MEMBER_ROWS + plan.columns) + plan.rows + plan.columns
+    sharing = touched * STEP_BYTES / SHARED_BYTES_PER_CYCLE
+    brought = plan.rows * _line_cost(product.lhs)
+    brought += plan.columns / plan.cluster * _line_cost(product.rhs)
+    return max(multiplying, sharing, brought * STEP_BYTES / CACHE_BYTES_PER_CYCLE)
+
+
+def _line_cost(operand: BulkOperand) -> float:
+    """How much longer an operand takes than one whose rows begin with a line."""
+    pitch = operand.stride(operand.axes_in_order()[1]) * operand.dtype.itemsize
+    return 1.0 if pitch % LINE_BYTES == 0 else UNALIGNED
