@@ -14,12 +14,12 @@ from tetragrad.tensor.creation import array_of, as_pairs
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.linalg.methods import LinearAlgebraMethods
 from tetragrad.tensor.promotion import to_node
-from tetragrad.tensor.special import SpecialMethods
+from tetragrad.tensor.replacing import ReplacingMethods
 from tetragrad.tensor.storage import AS_COMPLEX, Storage, View
 from tetragrad.tensor.suggestions import missing
 
 
-class Tensor(SpecialMethods, LinearAlgebraMethods):
+class Tensor(ReplacingMethods, LinearAlgebraMethods):
     """An array of one dtype on one device, computed when it is first needed.
 
     Args:

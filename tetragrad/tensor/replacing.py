@@ -1,0 +1,108 @@
+"""The in-place forms of functions of each element: ``x.acos_()`` and its like.
+
+The result is converted to the tensor's own dtype, or refused where it does not fit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from tetragrad.core.errors import TetragradError
+from tetragrad.tensor.arithmetic import ArithmeticMethods, in_place
+from tetragrad.tensor.cumulative import CumulativeMethods
+from tetragrad.tensor.functions import FunctionMethods
+from tetragrad.tensor.limits import LimitMethods
+from tetragrad.tensor.special import SpecialMethods
+from tetragrad.tensor.statistics import StatisticsMethods
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.tensor import Tensor
+
+
+def _truth_in_place(method: Any) -> Any:
+    """A comparison whose result is written as 0 and 1 of the tensor's dtype."""
+
+    def compared(self: Any, other: Any) -> Any:
+        return method(self, other).to(self.dtype)
+
+    compared.__name__ = method.__name__
+    compared.__qualname__ = method.__qualname__
+    return in_place(compared)
+
+
+class ReplacingMethods(SpecialMethods):
+    """Methods that write their result over the tensor."""
+
+    __slots__ = ()
+
+    # --- functions --------------------------------------------------------------------
+
+    acos_ = arccos_ = in_place(FunctionMethods.acos)
+    acosh_ = arccosh_ = in_place(FunctionMethods.acosh)
+    asin_ = arcsin_ = in_place(FunctionMethods.asin)
+    asinh_ = arcsinh_ = in_place(FunctionMethods.asinh)
+    atan_ = arctan_ = in_place(FunctionMethods.atan)
+    atan2_ = arctan2_ = in_place(FunctionMethods.atan2)
+    atanh_ = arctanh_ = in_place(FunctionMethods.atanh)
+    copysign_ = in_place(FunctionMethods.copysign)
+    cosh_ = in_place(FunctionMethods.cosh)
+    deg2rad_ = in_place(FunctionMethods.deg2rad)
+    erfc_ = in_place(FunctionMethods.erfc)
+    float_power_ = in_place(FunctionMethods.float_power)
+    heaviside_ = in_place(LimitMethods.heaviside)
+    hypot_ = in_place(FunctionMethods.hypot)
+    logit_ = in_place(LimitMethods.logit)
+    rad2deg_ = in_place(FunctionMethods.rad2deg)
+    renorm_ = in_place(StatisticsMethods.renorm)
+    sgn_ = in_place(FunctionMethods.sgn)
+    sinc_ = in_place(FunctionMethods.sinc)
+    sinh_ = in_place(FunctionMethods.sinh)
+    xlogy_ = in_place(FunctionMethods.xlogy)
+
+    # --- arithmetic -------------------------------------------------------------------
+
+    bitwise_not_ = in_place(ArithmeticMethods.bitwise_not)
+    cumprod_ = in_place(CumulativeMethods.cumprod)
+    cumsum_ = in_place(CumulativeMethods.cumsum)
+    divide_ = true_divide_ = in_place(ArithmeticMethods.div)
+    fmod_ = in_place(ArithmeticMethods.fmod)
+    logical_xor_ = in_place(ArithmeticMethods.logical_xor)
+    multiply_ = in_place(ArithmeticMethods.mul)
+    negative_ = in_place(ArithmeticMethods.neg)
+    subtract_ = in_place(ArithmeticMethods.sub)
+
+    # --- comparisons ------------------------------------------------------------------
+
+    eq_ = _truth_in_place(ArithmeticMethods.eq)
+    ge_ = greater_equal_ = _truth_in_place(ArithmeticMethods.ge)
+    gt_ = greater_ = _truth_in_place(ArithmeticMethods.gt)
+    le_ = less_equal_ = _truth_in_place(ArithmeticMethods.le)
+    lt_ = less_ = _truth_in_place(ArithmeticMethods.lt)
+    ne_ = not_equal_ = _truth_in_place(ArithmeticMethods.ne)
+
+    # --- random numbers ---------------------------------------------------------------
+
+    def cauchy_(
+        self, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None
+    ) -> Tensor:
+        """Fill with numbers of a Cauchy distribution: a tangent of random angles."""
+        turn = self.rand_like(generator=generator) - 0.5
+        return self.copy_(median + sigma * (turn * math.pi).tan())
+
+    def geometric_(self, p: float, *, generator: Any = None) -> Tensor:
+        """Fill with the number of trials until the first success of probability p."""
+        if not 0 < p <= 1:
+            raise TetragradError(f"geometric_({p})", hint="p is above 0, at most 1")
+        if p == 1:
+            return self.fill_(1)
+        share = 1 - self.float().rand_like(generator=generator)
+        trials = (share.log() / math.log1p(-p)).floor() + 1
+        return self.copy_(trials.clamp(min=1))
+
+    def log_normal_(
+        self, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
+    ) -> Tensor:
+        """Fill with numbers whose logarithms are normal with this mean and std."""
+        normal = self.randn_like(generator=generator)
+        return self.copy_((normal * std + mean).exp())
