@@ -50,6 +50,7 @@ from tetragrad.capture.places import (
     is_constant,
     is_same,
 )
+from tetragrad.core.collector import collector_paused
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError
 from tetragrad.engine import capture
@@ -100,21 +101,18 @@ class PythonState:
         The garbage collector pauses: what others have it call, now or some other
         time, is no part of the function.
         """
-        is_collecting = gc.isenabled()
-        gc.disable()
-        previous = sys.getprofile()
-        self.recorder.observer = self._observe
-        sys.setprofile(self._observe)
-        try:
-            yield
-        finally:
-            self.recorder.observer = None
-            restart = getattr(previous, "enable", None)
-            sys.setprofile(None if restart else previous)
-            if restart:
-                restart()
-            if is_collecting:
-                gc.enable()
+        with collector_paused():
+            previous = sys.getprofile()
+            self.recorder.observer = self._observe
+            sys.setprofile(self._observe)
+            try:
+                yield
+            finally:
+                self.recorder.observer = None
+                restart = getattr(previous, "enable", None)
+                sys.setprofile(None if restart else previous)
+                if restart:
+                    restart()
 
     def _observe(self, frame: FrameType, event: str, argument: Any) -> None:
         if capture.active() is None:

@@ -6,10 +6,8 @@ lock alone, so a kernel is assembled while the next one is being emitted.
 
 from __future__ import annotations
 
-import gc
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
@@ -36,7 +34,7 @@ def executables(
 ) -> list[Executable]:
     """An executable for each kernel: from memory, from disk, or compiled now."""
     found: dict[Kernel, Executable] = {}
-    with _lock, _collector_paused(), _Assembler() as assembler:
+    with _lock, _Assembler() as assembler:
         pending: dict[Kernel, Code] = {}
         for kernel in track(dict.fromkeys(kernels), "planning kernels"):
             known = _loaded.get(_key(kernel, device, settings))
@@ -116,15 +114,3 @@ def compile_kernel(
     if settings.verify:
         verify_program(program)
     return program, device.emit(program, settings)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Compiling makes many small objects; collecting them all the while is slow."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tetragrad.backends.backend import Device
+from tetragrad.core.collector import collector_paused
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.engine.assembly import executables
@@ -27,6 +28,7 @@ from tetragrad.kernel.verify import verify_kernel
 watchers: list[Callable[[Sequence[Node], Device, Settings], None]] = []
 
 
+@collector_paused()  # The many small objects of a compilation are no garbage yet.
 def compile_graph(
     outputs: Sequence[Node], structure: Structure, device: Device, settings: Settings
 ) -> Schedule:
