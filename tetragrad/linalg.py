@@ -6,20 +6,18 @@ tensor([1.0000, 0.5000])
 """
 
 from tetragrad.core.errors import LinAlgError
+from tetragrad.tensor.linalg.determinants import det, slogdet
 from tetragrad.tensor.linalg.factorisations import (
     cholesky,
     cholesky_ex,
-    eigh,
-    eigvalsh,
     ldl_factor,
     ldl_factor_ex,
     lu,
     lu_factor,
     lu_factor_ex,
     qr,
-    svd,
-    svdvals,
 )
+from tetragrad.tensor.linalg.least_squares import lstsq, pinv
 from tetragrad.tensor.linalg.norms import (
     cond,
     matrix_norm,
@@ -41,17 +39,21 @@ from tetragrad.tensor.linalg.products import (
     vecdot,
 )
 from tetragrad.tensor.linalg.solving import (
-    det,
     inv,
     inv_ex,
     ldl_solve,
-    lstsq,
     lu_solve,
-    pinv,
-    slogdet,
     solve,
     solve_ex,
     solve_triangular,
+)
+from tetragrad.tensor.linalg.spectra import (
+    eig,
+    eigh,
+    eigvals,
+    eigvalsh,
+    svd,
+    svdvals,
 )
 
 __all__ = [
@@ -62,7 +64,9 @@ __all__ = [
     "cross",
     "det",
     "diagonal",
+    "eig",
     "eigh",
+    "eigvals",
     "eigvalsh",
     "householder_product",
     "inv",

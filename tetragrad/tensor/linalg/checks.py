@@ -9,6 +9,7 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, LinAlgError, ShapeError
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.promotion import broadcast_shapes
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -77,3 +78,33 @@ def epsilon(tensor: TensorBase) -> float:
 def identity(size: int, like: Tensor) -> Tensor:
     """The unit matrix in the dtype and on the device of another tensor."""
     return like.tensor_class.eye(size, dtype=like.dtype, device=like.device)
+
+
+def check_same_dtype(name: str, A: Tensor, B: Tensor) -> None:
+    """Raise unless both are of one dtype, which the host computes in."""
+    check_dtype(name, B)
+    if A.dtype is not B.dtype:
+        raise DTypeError(
+            f"linalg.{name}() of A in {A.dtype} and B in {B.dtype}",
+            hint="convert one of them: B.to(A.dtype)",
+        )
+
+
+def check_rows(name: str, A: Tensor, right: Tensor) -> None:
+    """Raise unless the right-hand side has a row for each row of A."""
+    if right.ndim < 2 or right.shape[-2] != A.shape[-2]:
+        raise ShapeError(
+            f"linalg.{name}() of A {A.shape} and B {right.shape}: B needs as many rows "
+            f"as A, {A.shape[-2]}"
+        )
+
+
+def broadcast_batch(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with all dimensions of the batch."""
+    batch = broadcast_shapes(A.shape[:-2], B.shape[:-2])
+    return A.expand(*batch, *A.shape[-2:]), B.expand(*batch, *B.shape[-2:])
+
+
+def is_vector_beside(A: Tensor, B: Tensor) -> bool:
+    """Whether B is a vector, or a batch of them, rather than columns."""
+    return B.ndim == 1 or (A.ndim - 1 == B.ndim and B.shape == A.shape[:-1])

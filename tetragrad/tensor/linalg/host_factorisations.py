@@ -122,6 +122,15 @@ def eigh(matrix: np.ndarray, triangle: str) -> Arrays:
     return values, vectors
 
 
+def eig(matrix: np.ndarray) -> Arrays:
+    """Eigenvalues and eigenvectors of length 1, as complex numbers."""
+    dtype = np.result_type(matrix.dtype, np.complex64)
+    if not matrix.size:
+        return np.zeros(matrix.shape[:-1], dtype), matrix.astype(dtype)
+    values, vectors = np.linalg.eig(matrix)
+    return values.astype(dtype), vectors.astype(dtype)
+
+
 # --- LU -----------------------------------------------------------------------------
 
 
@@ -169,7 +178,10 @@ def _eliminate(matrix: np.ndarray, pivots: np.ndarray, pivot: bool) -> int:
 
 
 def _swap_pivot(matrix: np.ndarray, pivots: np.ndarray, column: int) -> None:
-    best = column + int(np.argmax(np.abs(matrix[column:, column])))
+    candidates = matrix[column:, column]
+    # Of a complex number LAPACK takes this as the size, so that we choose as it does.
+    sizes = np.abs(candidates.real) + np.abs(candidates.imag)
+    best = column + int(np.argmax(sizes))
     pivots[column] = best + 1
     if best != column:
         matrix[[column, best]] = matrix[[best, column]]

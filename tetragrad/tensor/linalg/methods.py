@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tetragrad.tensor.base import TensorBase
 
 if TYPE_CHECKING:
+    from tetragrad.tensor.linalg.determinants import SlogdetResult
     from tetragrad.tensor.linalg.factorisations import LUResult, QRResult
-    from tetragrad.tensor.linalg.solving import SlogdetResult
     from tetragrad.tensor.tensor import Tensor
 
 
@@ -26,6 +26,18 @@ def _products() -> ModuleType:
     from tetragrad.tensor.linalg import products
 
     return products
+
+
+def _spectra() -> ModuleType:
+    from tetragrad.tensor.linalg import spectra
+
+    return spectra
+
+
+def _determinants() -> ModuleType:
+    from tetragrad.tensor.linalg import determinants
+
+    return determinants
 
 
 def _solving() -> ModuleType:
@@ -67,7 +79,7 @@ class LinearAlgebraMethods(TensorBase):
 
         Without ``compute_uv`` U and V are zeros.
         """
-        U, S, Vh = _factorisations().svd(self, full_matrices=not some)
+        U, S, Vh = _spectra().svd(self, full_matrices=not some)
         if compute_uv:
             return U, S, Vh.mH
         rows, columns = self.shape[-2:]
@@ -89,7 +101,9 @@ class LinearAlgebraMethods(TensorBase):
 
     def pinverse(self: Any, rcond: float = 1e-15) -> Tensor:
         """Moore and Penrose's inverse; see ``linalg.pinv``."""
-        return _solving().pinv(self, rcond=rcond)
+        from tetragrad.tensor.linalg.least_squares import pinv
+
+        return pinv(self, rcond=rcond)
 
     def cholesky_solve(self: Any, L: Tensor, upper: bool = False) -> Tensor:
         """The X with A X = self, from the Cholesky factor of A.
@@ -125,7 +139,7 @@ class LinearAlgebraMethods(TensorBase):
         >>> Tensor([[2.0, 0.0], [0.0, 4.0]]).det()
         tensor(8.)
         """
-        return _solving().det(self)
+        return _determinants().det(self)
 
     def logdet(self: Any) -> Tensor:
         """The logarithm of the determinant; NaN where that is negative.
@@ -133,11 +147,11 @@ class LinearAlgebraMethods(TensorBase):
         >>> Tensor([[1.0, 0.0], [0.0, 1.0]]).logdet()
         tensor(0.)
         """
-        return _solving().logdet(self)
+        return _determinants().logdet(self)
 
     def slogdet(self: Any) -> SlogdetResult:
         """Sign and logarithm of the determinant; see ``linalg.slogdet``."""
-        return _solving().slogdet(self)
+        return _determinants().slogdet(self)
 
     # --- products ---------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tetragrad.core.dtypes import to_dtype
 from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.tensor.linalg.checks import check_matrix, check_square
-from tetragrad.tensor.linalg.factorisations import eigvalsh, svdvals
-from tetragrad.tensor.linalg.solving import inv_ex, tolerances_of
+from tetragrad.tensor.linalg.least_squares import tolerances_of
+from tetragrad.tensor.linalg.solving import inv_ex
+from tetragrad.tensor.linalg.spectra import eigvalsh, svdvals
 from tetragrad.tensor.promotion import normal_dim, normal_dims
 
 if TYPE_CHECKING:
