@@ -11,7 +11,7 @@ from tests.tensor.comparison import Case, check
 torch = pytest.importorskip("torch")
 
 SQUARE = ((4, 4),)
-BATCH = ((2, 3, 4, 4),)
+BATCH = ((2, 4, 4),)
 TALL = ((2, 5, 3),)
 WIDE = ((2, 3, 5),)
 
@@ -22,11 +22,6 @@ def _definite(library: Any, A: Any) -> Any:
 
 def _symmetric(A: Any) -> Any:
     return A + A.mT
-
-
-def _same_sign(library: Any, U: Any, S: Any, Vh: Any) -> Any:
-    """What does not depend on the signs that a factorisation may choose."""
-    return U.abs(), S, Vh.abs()
 
 
 CASES = [
@@ -41,11 +36,8 @@ CASES = [
     Case("qr square", lambda t, A: tuple(t.linalg.qr(A, mode="complete")), BATCH),
     Case("svd tall", lambda t, A: tuple(map(abs, t.linalg.svd(A, False))), TALL),
     Case("svd wide", lambda t, A: tuple(map(abs, t.linalg.svd(A, False))), WIDE),
-    Case("svd full", lambda t, A: t.linalg.svd(A).S, TALL),
-    Case("svd product", lambda t, A: t.linalg.svd(A, False).U.mT @ A, TALL[:1]),
     Case("svdvals", lambda t, A: t.linalg.svdvals(A), TALL),
     Case("eigh", lambda t, A: tuple(map(abs, t.linalg.eigh(_symmetric(A)))), BATCH),
-    Case("eigvalsh", lambda t, A: t.linalg.eigvalsh(_symmetric(A)), BATCH),
     Case("eigvalsh upper", lambda t, A: t.linalg.eigvalsh(A, "U"), SQUARE),
     Case("lu", lambda t, A: tuple(t.linalg.lu(A)), BATCH),
     Case("lu tall", lambda t, A: tuple(t.linalg.lu(A)), TALL),
@@ -135,7 +127,7 @@ CASES = [
             ((3, 5),),
             low=0.5,
         )
-        for order in (2, 1, 3.5, float("inf"), float("-inf"), -1, 0.5)
+        for order in (2, 3.5, float("inf"), -1)
     ],
     *[
         Case(
@@ -143,14 +135,13 @@ CASES = [
             lambda t, A, order=order: t.linalg.matrix_norm(A, order),
             TALL,
         )
-        for order in ("fro", "nuc", 1, -1, 2, -2, float("inf"), float("-inf"))
+        for order in ("fro", "nuc", 1, -2, float("inf"))
     ],
     Case(
         "matrix_norm dims",
         lambda t, A: t.linalg.matrix_norm(A, 2, dim=(0, 2), keepdim=True),
         ((3, 2, 4),),
     ),
-    Case("norm", lambda t, A: t.linalg.norm(A), TALL),
     Case("norm of matrix", lambda t, A: t.linalg.norm(A, 1), ((3, 4),)),
     Case("norm of vector", lambda t, A: t.linalg.norm(A, 1), ((4,),)),
     *[
@@ -204,7 +195,6 @@ CASES = [
         scale=20,
     ),
     Case("vecdot", lambda t, x, y: t.linalg.vecdot(x, y, dim=0), ((3, 4), (3, 1))),
-    Case("diagonal", lambda t, A: t.linalg.diagonal(A), BATCH),
 ]
 
 
