@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import TetragradError
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.linalg import factorisations, norms, products, solving
+from tetragrad.tensor.linalg import (
+    determinants,
+    factorisations,
+    least_squares,
+    norms,
+    products,
+    solving,
+    spectra,
+)
+from tetragrad.tensor.movement import broadcast_tensors
 from tetragrad.xp.array import Array
 from tetragrad.xp.base import tensor_of, wrap
 from tetragrad.xp.kinds import FLOATING, NUMERIC, operands
@@ -27,7 +36,9 @@ __all__ = [
     "cross",
     "det",
     "diagonal",
+    "eig",
     "eigh",
+    "eigvals",
     "eigvalsh",
     "inv",
     "matmul",
@@ -47,6 +58,13 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+
+class EigResult(NamedTuple):
+    """Eigenvalues in no order, and eigenvectors as columns."""
+
+    eigenvalues: Array
+    eigenvectors: Array
 
 
 class EighResult(NamedTuple):
@@ -120,7 +138,7 @@ def svd(x: Array, /, *, full_matrices: bool = True) -> SVDResult:
     >>> xp.linalg.svd(xp.asarray([[3.0, 0.0], [0.0, 4.0]])).S
     Array([4., 3.])
     """
-    found = factorisations.svd(_matrices("svd", x), full_matrices)
+    found = spectra.svd(_matrices("svd", x), full_matrices)
     return SVDResult(*map(wrap, found))
 
 
@@ -130,7 +148,7 @@ def svdvals(x: Array, /) -> Array:
     >>> xp.linalg.svdvals(xp.asarray([[3.0, 0.0], [0.0, 4.0]]))
     Array([4., 3.])
     """
-    return wrap(factorisations.svdvals(_matrices("svdvals", x)))
+    return wrap(spectra.svdvals(_matrices("svdvals", x)))
 
 
 def eigh(x: Array, /) -> EighResult:
@@ -139,7 +157,7 @@ def eigh(x: Array, /) -> EighResult:
     >>> xp.linalg.eigh(xp.asarray([[2.0, 0.0], [0.0, 1.0]])).eigenvalues
     Array([1., 2.])
     """
-    found = factorisations.eigh(_matrices("eigh", x))
+    found = spectra.eigh(_matrices("eigh", x))
     return EighResult(*map(wrap, found))
 
 
@@ -149,7 +167,26 @@ def eigvalsh(x: Array, /) -> Array:
     >>> xp.linalg.eigvalsh(xp.asarray([[2.0, 0.0], [0.0, 1.0]]))
     Array([1., 2.])
     """
-    return wrap(factorisations.eigvalsh(_matrices("eigvalsh", x)))
+    return wrap(spectra.eigvalsh(_matrices("eigvalsh", x)))
+
+
+def eig(x: Array, /) -> EigResult:
+    """Eigenvalues and eigenvectors of any square matrices; both complex.
+
+    >>> xp.linalg.eig(xp.asarray([[0.0, -1.0], [1.0, 0.0]])).eigenvalues
+    Array([0.+1.j, 0.-1.j])
+    """
+    found = spectra.eig(_matrices("eig", x))
+    return EigResult(*map(wrap, found))
+
+
+def eigvals(x: Array, /) -> Array:
+    """The eigenvalues of any square matrices; complex.
+
+    >>> xp.linalg.eigvals(xp.asarray([[0.0, -1.0], [1.0, 0.0]]))
+    Array([0.+1.j, 0.-1.j])
+    """
+    return wrap(spectra.eigvals(_matrices("eigvals", x)))
 
 
 # --- equations and determinants -------------------------------------------------------
@@ -198,7 +235,7 @@ def pinv(x: Array, /, *, rtol: float | Array | None = None) -> Array:
     >>> xp.linalg.pinv(xp.asarray([[2.0], [0.0]]))
     Array([[0.5000, 0.0000]])
     """
-    return wrap(solving.pinv(_matrices("pinv", x), rtol=_plain(rtol)))
+    return wrap(least_squares.pinv(_matrices("pinv", x), rtol=_plain(rtol)))
 
 
 def _plain(value: Any) -> Any:
@@ -211,7 +248,7 @@ def det(x: Array, /) -> Array:
     >>> xp.linalg.det(xp.asarray([[2.0, 0.0], [0.0, 4.0]]))
     Array(8.)
     """
-    return wrap(solving.det(_matrices("det", x)))
+    return wrap(determinants.det(_matrices("det", x)))
 
 
 def slogdet(x: Array, /) -> SlogdetResult:
@@ -220,7 +257,7 @@ def slogdet(x: Array, /) -> SlogdetResult:
     >>> xp.linalg.slogdet(xp.asarray([[2.0, 0.0], [0.0, -4.0]])).sign
     Array(-1.)
     """
-    found = solving.slogdet(_matrices("slogdet", x))
+    found = determinants.slogdet(_matrices("slogdet", x))
     return SlogdetResult(*map(wrap, found))
 
 
@@ -281,7 +318,9 @@ def vector_norm(
 
 
 def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
-    """The cross product of vectors of three elements; numeric dtypes.
+    """The cross product of vectors of three elements; the other axes broadcast.
+
+    Numeric dtypes. ``axis`` is negative: it counts from the end.
 
     >>> xp.linalg.cross(xp.asarray([1, 0, 0]), xp.asarray([0, 1, 0]))
     Array([0, 0, 1])
@@ -289,7 +328,7 @@ def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     Raises:
         ShapeError: the axis has not three elements.
     """
-    lhs, rhs = operands(x1, x2)
+    lhs, rhs = broadcast_tensors(*operands(x1, x2))
     NUMERIC.check(lhs.dtype, "cross")
     return wrap(products.cross(lhs, rhs, dim=axis))
 
