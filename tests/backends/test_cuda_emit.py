@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from tests.engine.random_graphs import GraphBuilder
 from tetragrad import Tensor
 from tetragrad.backends.cuda import driver
 from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.memory import DeviceMemory
 from tetragrad.backends.cuda.target import SM_80, SM_90A, target_for
 from tetragrad.backends.reference.kernel import run_kernel
 from tetragrad.core.errors import DeviceError, UnsupportedError
@@ -209,6 +211,22 @@ def test_targets_by_capability() -> None:
     assert newest is not None and newest.architecture == "sm_90a"
     assert older is not None and (older.architecture, older.units) == ("sm_80", 84)
     assert target_for(7, 5, 40) is None
+
+
+def test_an_alias_keeps_the_memory_that_it_names() -> None:
+    class Pool:
+        given_back: ClassVar[list[int]] = []
+
+        def give_back(self, nbytes: int, address: int) -> None:
+            self.given_back.append(address)
+
+    memory = DeviceMemory(Pool(), 256, 4096)
+    alias = memory.alias(memory)
+    del memory
+    assert (alias.address, alias.nbytes) == (4096, 256)
+    assert not Pool.given_back
+    del alias
+    assert Pool.given_back == [4096]
 
 
 @pytest.mark.skipif(driver.count_devices() > 0, reason="there is a GPU here")

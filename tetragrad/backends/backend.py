@@ -89,7 +89,10 @@ class Device(ABC):
     # --- memory: the host's, unless a backend has its own ----------------------------
 
     def allocate(self, nbytes: int) -> Any:
-        """Uninitialised memory: an object with ``address`` and ``nbytes``."""
+        """Uninitialised memory: an object with ``address`` and ``nbytes``.
+
+        Its ``alias(owner)`` gives the same memory another handle.
+        """
         return host_memory.allocate(nbytes)
 
     def check_fits(self, nbytes: int, purpose: str) -> None:

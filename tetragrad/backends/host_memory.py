@@ -47,6 +47,10 @@ class Memory:
         flat = self.data[: count * dtype.itemsize].view(dtype.numpy)
         return flat.reshape(shape)
 
+    def alias(self, owner: object) -> Memory:
+        """The same memory under another handle, which keeps its owner alive."""
+        return Memory(self.data, owner)
+
     def __del__(self) -> None:
         if self.pooled:
             _pool.give_back(self.data)

@@ -17,7 +17,6 @@ from tetragrad.capture.captured import kind_of_grad
 from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
 from tetragrad.engine.capture import Recorder
-from tetragrad.engine.memory import Memory
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.markers import CustomGradient, Variable
 from tetragrad.graph.node import Node
@@ -222,7 +221,7 @@ def _alias(buffer: Buffer) -> Buffer:
     tell them apart when their values differ. The alias holds the node, not only its
     memory, so that nothing takes the node for unused.
     """
-    memory = Memory(buffer.memory.data, owner=buffer)
+    memory = buffer.memory.alias(buffer)
     return Buffer(memory, buffer.shape, buffer.dtype, buffer.device)
 
 

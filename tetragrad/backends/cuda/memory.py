@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from ctypes import byref, c_size_t, c_uint64, c_void_p
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,8 +27,25 @@ class DeviceMemory:
         self.nbytes = nbytes
         self.address = address
 
+    def alias(self, owner: object) -> MemoryAlias:
+        """The same memory under another handle, which keeps its owner alive."""
+        return MemoryAlias(self.nbytes, self.address, owner)
+
     def __del__(self) -> None:
         self.pool.give_back(self.nbytes, self.address)
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryAlias:
+    """A block of a GPU's memory that somebody else gives back."""
+
+    nbytes: int
+    address: int
+    owner: object
+
+    def alias(self, owner: object) -> MemoryAlias:
+        """The same memory under another handle."""
+        return MemoryAlias(self.nbytes, self.address, owner)
 
 
 class Pool:
