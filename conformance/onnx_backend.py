@@ -33,8 +33,26 @@ SUITE = "onnx.backend.test"
 KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted")
 SECONDS = 60
 
-#: Tests that are left out, with the reason: none so far.
-EXCLUDED: dict[str, str] = {}
+_ANY_DRAW = (
+    "the expected values are one draw of NumPy's generator; the test's source says "
+    "that the operator may give other values even where a seed is specified"
+)
+
+_ROUNDING_NOISE = (
+    "expects 1.9e-7, an error of NumPy's FFT in float32, where the exact value is 0 "
+    "(here 3e-15), and allows a difference of 1e-7"
+)
+
+#: Tests that are left out, with the reason.
+EXCLUDED: dict[str, str] = {
+    **{
+        f"test_bernoulli{variant}{expanded}": _ANY_DRAW
+        for variant in ("", "_double", "_seed")
+        for expanded in ("", "_expanded")
+    },
+    "test_dft_inverse": _ROUNDING_NOISE,
+    "test_dft_inverse_opset19": _ROUNDING_NOISE,
+}
 
 
 @dataclass(frozen=True)
@@ -112,21 +130,33 @@ def _plain(value: Any) -> Any:
 
 def run_case(case: Any) -> None:
     """Run one case and compare; raises what is wrong with it."""
-    from onnx.backend.test.runner import Runner
-
     from tetragrad import onnx
 
     model = onnx.load(model_of(case))
     for inputs, expected in data_of(case):
         results = model(*inputs)
         outputs = results if isinstance(results, tuple) else (results,)
-        found = [_as_array(entry) for entry in outputs]
-        Runner.assert_similar_outputs(expected, found, case.rtol, case.atol)
+        assert len(outputs) == len(expected), f"{len(outputs)} outputs"
+        for wanted, found in zip(expected, outputs, strict=True):
+            compare(wanted, found, case.rtol, case.atol)
+
+
+def compare(wanted: Any, found: Any, rtol: float, atol: float) -> None:
+    """Compare as the package's runner does, which cannot look into sequences of 0-d."""
+    from onnx.backend.test.runner import Runner
+
+    if isinstance(wanted, list):
+        assert isinstance(found, list), f"a {type(found).__name__}, not a sequence"
+        assert len(found) == len(wanted), f"a sequence of {len(found)} elements"
+        for one, other in zip(wanted, found, strict=True):
+            compare(one, other, rtol, atol)
+    elif wanted is None:
+        assert found is None, f"a {type(found).__name__}, not an empty optional"
+    else:
+        Runner.assert_similar_outputs([wanted], [_as_array(found)], rtol, atol)
 
 
 def _as_array(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_as_array(entry) for entry in value]
     return value.numpy(force=True) if hasattr(value, "numpy") else value
 
 

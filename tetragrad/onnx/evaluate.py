@@ -86,12 +86,23 @@ def run(
     values.update(dict.fromkeys(names[len(inputs) :]))
     values.update(zip(names, inputs, strict=False))
     scope = Scope(values, outer, on_device)
+    for name in program.differentiated & values.keys():
+        values[name] = _with_gradient(values[name])
     for step in program.steps:
         results = _step_results(step, scope)
         for name, value in zip(step.node.outputs, results, strict=False):
+            if name in program.differentiated:
+                value = _with_gradient(value)
             if name:
                 values[name] = value
     return [scope.find(name) for name in program.output_names]
+
+
+def _with_gradient(value: Value) -> Value:
+    """A value that a node of the graph asks the gradient of."""
+    if value is None or (isinstance(value, Tensor) and value.requires_grad):
+        return value
+    return to_tensor(value).detach().requires_grad_()
 
 
 def _step_results(step: Step, scope: Scope) -> Sequence[Value]:

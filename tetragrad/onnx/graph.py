@@ -45,6 +45,8 @@ class Node:
     outputs: tuple[str, ...]
     #: Numbers, strings, arrays, graphs, and tuples of them.
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    #: The message of the file, for the standard's own definitions of operators.
+    message: Any = field(default=None, compare=False, repr=False)
 
     @property
     def title(self) -> str:

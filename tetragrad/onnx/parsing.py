@@ -115,6 +115,7 @@ class _Parser:
             tuple(proto.input),
             tuple(proto.output),
             {entry.name: self.attribute(entry, visible) for entry in proto.attribute},
+            proto,
         )
 
     def attribute(self, proto: Any, visible: frozenset[str]) -> Any:

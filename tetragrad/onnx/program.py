@@ -40,6 +40,8 @@ class Program:
 
     graph: Graph
     steps: tuple[Step, ...]
+    #: Names that a Gradient node differentiates by.
+    differentiated: frozenset[str] = frozenset()
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -60,7 +62,8 @@ class Binder:
         self.problems: dict[str, None] = {}
 
     def bind(self, graph: Graph) -> Program:
-        return Program(graph, tuple(self._step(node) for node in graph.nodes))
+        steps = tuple(self._step(node) for node in graph.nodes)
+        return Program(graph, steps, _differentiated(graph))
 
     def _step(self, node: Node) -> Step:
         key = (node.domain, node.operator)
@@ -117,6 +120,12 @@ class Binder:
         if definition is None:
             self.problems[f"{node.title} of operator set {version}"] = None
         return Step(node, None, definition, {}, {})
+
+
+def _differentiated(graph: Graph) -> frozenset[str]:
+    """What the gradients in a graph are with respect to."""
+    nodes = (node for node in graph.nodes if node.operator == "Gradient")
+    return frozenset(name for node in nodes for name in node.attributes.get("xs", ()))
 
 
 def function_graph(function: Any, nodes: tuple[Node, ...]) -> Graph:

@@ -110,6 +110,9 @@ def _node_proto(onnx: Any, node: Node) -> Any:
     proto = onnx.NodeProto(op_type=node.operator, domain=node.domain, name=node.name)
     proto.input.extend(node.inputs)
     proto.output.extend(node.outputs)
+    for entry in node.message.attribute:
+        if entry.HasField("g"):
+            proto.attribute.append(entry)
     for name, value in node.attributes.items():
         if isinstance(value, Graph | AttributeReference):
             continue

@@ -108,7 +108,11 @@ def shrink(x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
 
 @operator("Softmax", since=13)
 def softmax(x: Tensor, *, axis: int = -1) -> Tensor:
-    return x.softmax(axis)
+    """In 16 bits each step is rounded, as the standard's definition has it."""
+    if x.dtype.bits > 16:
+        return x.softmax(axis)
+    powers = (x - x.amax(axis, keepdim=True)).exp()
+    return powers / powers.sum(axis, keepdim=True)
 
 
 @operator("LogSoftmax", since=13)

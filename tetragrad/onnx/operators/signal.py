@@ -51,7 +51,11 @@ def _transformed(
             f"DFT of shape {x.shape} along dimension {axis}: the last one holds real "
             "and imaginary parts"
         )
-    length = x.shape[dim] if dft_length is None else int(dft_length.item())
+    length = x.shape[dim]
+    if inverse and onesided:
+        length = 2 * (length - 1)
+    if dft_length is not None:
+        length = int(dft_length.item())
     fitted = _fitted(x, dim, length).movedim(dim, -2)
     real = fitted[..., 0]
     imaginary = fitted[..., 1] if x.shape[-1] == 2 else None
