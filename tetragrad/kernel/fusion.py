@@ -37,6 +37,10 @@ from tetragrad.kernel.siblings import join_siblings
 MAXIMUM_INLINE_NODES = 600
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
+#: The longest reduction that is done at each step of a running value.
+LONGEST_STEP = 64
+#: Reductions that compute each element of what they run over once.
+READING_ONCE = frozenset([Kind.CONTRACTION, Kind.SCAN, Kind.SCATTER])
 
 #: Movement whose result has more or fewer elements, each read once.
 _RESIZING = (moves.Window, moves.Skew, moves.Shrink, moves.Stride)
@@ -269,18 +273,23 @@ class _Fusion:
         """How often the user computes one element of the node."""
         if isinstance(user, _RESIZING):
             return user.numel / max(node.numel, 1)
-        if not isinstance(user, moves.Expand) or self._feeds_contraction(user):
-            return 1.0  # A contraction's operands are packed once.
+        if not isinstance(user, moves.Expand) or self._is_read_once(user):
+            return 1.0
         return _outer_repetition(user)
 
-    def _feeds_contraction(self, node: Node) -> bool:
-        """Whether the node is (close to) an operand of a contraction's product."""
+    def _is_read_once(self, node: Node) -> bool:
+        """Whether the node is (close to) what a contraction, scan or scatter reads.
+
+        A contraction's operands are packed once; a running value takes in one element
+        at each step and a scatter goes over its elements once, although their sums
+        are written over all pairs.
+        """
         for _ in range(4):
             users = self.facts.users[node]
             if len(users) != 1:
                 return False
             node = users[0]
-            if node in self.facts.contractions:
+            if self.facts.kinds.get(node) in READING_ONCE:
                 return True
         return False
 
@@ -298,14 +307,17 @@ class _Fusion:
         if not readers:
             return False
         if isinstance(node, Reduce):
-            if self.facts.kinds[node] is Kind.GATHER:
+            kind = self.facts.kinds[node]
+            if kind is Kind.GATHER:
                 return self._storing_pays(node)
+            if kind in (Kind.SCAN, Kind.SCATTER):
+                return not self._leaves_in_place(node, kind)
             if node in self.facts.absorbed or self._is_in_epilogue(node):
                 return False
             return not self._joins_row(node)
         if any(self.inline_count[root] > MAXIMUM_INLINE_NODES for root in readers):
             return isinstance(node, ops.Elementwise)
-        if not isinstance(node, ops.Elementwise):
+        if not isinstance(node, ops.Elementwise) or _is_widening(node):
             return False
         if self._ends_a_row(node):
             return True
@@ -315,6 +327,42 @@ class _Fusion:
         """Whether the node's one reader is the end of its own epilogue."""
         readers = list(self.readers[node])
         return len(readers) == 1 and self.epilogues.get(readers[0]) is node
+
+    def _leaves_in_place(self, node: Reduce, kind: Kind) -> bool:
+        """Whether the one kernel that reads a running or scattered value may make it.
+
+        It must read each element where it stands. At each step of a running value
+        there may be elementwise work, and one short reduction over other dimensions.
+        """
+        if len(self.readers[node]) != 1:
+            return False
+        (root,) = self.readers[node]
+        reductions: set[Node] = set()
+        seen: set[Node] = set()
+        stack: list[Node] = [node]
+        while stack:
+            current = stack.pop()
+            if current in seen or current is root:
+                continue
+            seen.add(current)
+            for user in self.facts.users[current]:
+                if isinstance(user, moves.Reshape):
+                    old, new = current.shape, user.shape
+                    if _without_ones(old) != _without_ones(new):
+                        return False
+                elif kind is Kind.SCATTER:
+                    return False
+                elif isinstance(user, Reduce) and self._is_short(user):
+                    reductions.add(user)
+                elif not isinstance(user, ops.Elementwise):
+                    return False
+                stack.append(user)
+        return len(reductions) <= 1
+
+    def _is_short(self, node: Reduce) -> bool:
+        """Whether a plain reduction is over so few values that each step can do it."""
+        length = node.source.numel // max(node.numel, 1)
+        return self.facts.kinds[node] is Kind.ROW and length <= LONGEST_STEP
 
     # --- the row join ----------------------------------------
 
@@ -466,6 +514,13 @@ def _outer_repetition(expand: Node) -> float:
         if dim < last:
             repetition *= expand.shape[dim]
     return repetition
+
+
+def _is_widening(node: Node) -> bool:
+    """Whether a value is another one in a wider dtype: that one is stored instead."""
+    if not isinstance(node, ops.Cast):
+        return False
+    return node.operand.dtype.itemsize < node.dtype.itemsize
 
 
 def _is_free(node: Node) -> bool:

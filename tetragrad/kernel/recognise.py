@@ -147,6 +147,8 @@ def _gather_affine(
             coefficient = form.coefficient(axis)
             if coefficient not in (1, -1) or _binds(body.inside, axis):
                 continue
+            if _carries(body.inside, form.axes()):
+                continue
             # form == 0 says axis == target.
             target = axis_form(axis) - form.scale(coefficient)
             if _captures(body.inside, target):
@@ -172,6 +174,8 @@ def _gather(
     for axis in axes:
         index = match.index_of(axis)
         if index is None or _binds(match.chosen, axis):
+            continue
+        if _carries(match.chosen, {axis, *index.free_axes}):
             continue
         target = of_atom(anything(index))
         if not _captures(match.chosen, target):
@@ -220,6 +224,16 @@ def _captures(expression: Expression, target: Affine) -> bool:
     A reduction may bind the axis that its result is repeated along, its shadow.
     """
     return any(_binds(expression, axis) for axis in target.axes())
+
+
+def _carries(expression: Expression, axes: set[int]) -> bool:
+    """Whether a value is carried along one of the axes inside the expression.
+
+    Its body then stands for every step, where an index means one step's.
+    """
+    return any(
+        isinstance(entry, Scan) and entry.axis in axes for entry in walk(expression)
+    )
 
 
 # --- one-hot selections ------------------------------------------------------------

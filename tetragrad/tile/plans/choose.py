@@ -29,6 +29,7 @@ from tetragrad.tile.plans.contraction import (
 )
 from tetragrad.tile.plans.cuts import Cut, apply_cut, cuttable
 from tetragrad.tile.plans.fill import fills
+from tetragrad.tile.plans.nest import is_step_of
 from tetragrad.tile.plans.online import choose_online
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import (
@@ -77,7 +78,7 @@ def choose_cut(kernel: Kernel, target: Target) -> Cut | None:
     """What should be computed first, if anything."""
     values = cuttable(kernel)
     for number, value in enumerate(values):
-        if isinstance(value, Scan) and not _runs_alone(values, value):
+        if isinstance(value, Scan) and not _runs_alone(kernel, values, value):
             return Cut(number)
         if isinstance(value, Reduction):
             cut = _cut_reduction(kernel, number, value, target)
@@ -98,17 +99,27 @@ def _inner_cut(values: Sequence[Expression], value: Reduction) -> Cut | None:
     return None
 
 
-def _runs_alone(values: Sequence[Expression], scan: Scan) -> bool:
+def is_short_step(kernel: Kernel, value: Expression, scan: Scan) -> bool:
+    """Whether each step of a running value can do a reduction over a few of them."""
+    if not isinstance(value, Reduction) or not is_step_of(value, [scan]):
+        return False
+    return points_in(kernel, value.axes) <= SHORT_REDUCTION
+
+
+def _runs_alone(kernel: Kernel, values: Sequence[Expression], scan: Scan) -> bool:
     """Whether a running reduction can be carried along the loop that stores.
 
     Not where something reduces over it or along it, nor beside one that runs along
-    another axis or the other way: those need loops of their own.
+    another axis or the other way: those need loops of their own. A short reduction
+    over other axes is done at each step.
     """
     for other in values:
         if other is scan:
             continue
         if scan in walk_until({}, other):
-            return False
+            if not is_short_step(kernel, other, scan):
+                return False
+            continue
         if isinstance(other, Reduction) and other not in walk_until({}, scan):
             touched = other.free_axes | set(other.axes)
             if scan.axis in touched or scan.free_axes & set(other.axes):

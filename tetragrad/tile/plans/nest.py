@@ -14,12 +14,12 @@ its statistics in registers:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Expression, Scan, literal
+from tetragrad.kernel.expression import Expression, Reduction, Scan, literal
 from tetragrad.kernel.ir import Mode, Output
-from tetragrad.tile.ir import Alloc, Extent, Fold, Grid, Map, Statement, Store
+from tetragrad.tile.ir import Alloc, Extent, Fold, Grid, Map, Statement, Store, Tile
 from tetragrad.tile.plans.reductions import (
     VectorChoice,
     compute_reductions,
@@ -31,6 +31,7 @@ from tetragrad.tile.plans.scope import (
     Scope,
     cast,
     chunked,
+    fitting_strip,
     indices_of,
     iterations,
     load_of,
@@ -196,7 +197,7 @@ class _Nest:
 
         scans = [entry for entry in scans_of(outputs) if entry.axis == axis]
         if scans:
-            return self.running(scans, axis, scope, body)
+            return self.running(scans, axis, scope, outputs)
         strip = self.choice.strip(scope, (axis,))
         if strip is None:
             return iterations(scope, axis, body)
@@ -207,39 +208,43 @@ class _Nest:
         scans: Sequence[Expression],
         axis: int,
         scope: Scope,
-        body: Callable[[Scope], list[Statement]],
+        outputs: Sequence[Output],
     ) -> list[Statement]:
         """A loop along which running reductions are carried from step to step.
 
         The scans of one axis run in one direction; others need a loop of their own.
+        A reduction over running values is done at each step, over all of them side by
+        side.
         """
-        statements: list[Statement] = []
-        carries = []
-        for scan in scans:
-            extents = scope.collective_axes_of(scan.body.free_axes)
-            tile = scope.builder.tile("running", shape_of(extents), scan.accumulator)
-            start = literal(scan.op.identity(scan.dtype), tile.dtype)
-            fill = tuple((scope.builder.axis(size), size) for _, size in extents)
-            statements += [Alloc(tile), Map(fill, tile, indices_of(fill), start)]
-            carries.append((scan, tile, extents))
+        steps = [entry for entry in reductions_of(outputs) if is_step_of(entry, scans)]
+        beside = scope
+        for other in dict.fromkeys(entry.axes[0] for entry in steps):
+            size = scope.size(other)
+            strip = fitting_strip(other, size, self.choice.lanes, size)
+            beside = replace(strip, vectors=-(-size // strip.lanes)).bind(
+                beside, Affine(0), size
+            )
+        carried = [Carried.along(beside, scan) for scan in scans]
         reverse = scans[0].reverse
         last = scope.size(axis) - 1
 
         def step(form: Affine) -> list[Statement]:
-            inner = scope.bind(axis, form.scale(-1).shift(last) if reverse else form)
-            steps: list[Statement] = []
-            for scan, tile, extents in carries:
-                more, inner = compute_reductions([scan.body], inner, self.choice)
-                value = cast(inner.value(scan.body), tile.dtype)
-                guard = guard_of(inner, extents)
-                indices = indices_of(extents)
-                steps += more
-                steps.append(Fold(extents, tile, indices, scan.op, value, guard))
-                current = cast(load_of(tile, extents), scan.dtype)
-                inner = inner.with_values({scan: current})
-            return steps + body(inner)
+            form = form.scale(-1).shift(last) if reverse else form
+            inner, statements = beside.bind(axis, form), []
+            for entry in carried:
+                more, inner = entry.advance(inner, self.choice)
+                statements += more
+            here = scope.bind(axis, form)
+            known = {scan: inner.values[scan] for scan in scans}
+            for entry in steps:
+                more, value = reduce_beside(entry, inner, here, self.choice)
+                statements += more
+                known[entry] = value
+            here = here.with_values(known)
+            return statements + self.outputs(outputs, here)
 
-        return statements + loop(scope.builder, scope.size(axis), step)
+        starts = [statement for entry in carried for statement in entry.start(scope)]
+        return starts + loop(scope.builder, scope.size(axis), step)
 
     def store(self, output: Output, scope: Scope) -> list[Statement]:
         """Write one output at the points of this scope."""
@@ -255,6 +260,80 @@ class _Nest:
         used = address.axes() | {axis for form in guard for axis in form.axes()}
         extents = tuple(extent for extent in extents if extent[0] in used)
         return [Store(extents, output.slot, address, value, guard, mode)]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A running reduction and the tile that holds its value so far."""
+
+    scan: Expression
+    tile: Tile
+    extents: tuple[Extent, ...]
+
+    @classmethod
+    def along(cls, scope: Scope, scan: Expression) -> Carried:
+        """A register tile with a place for each collective point."""
+        extents = scope.collective_axes_of(scan.body.free_axes)
+        tile = scope.builder.tile("running", shape_of(extents), scan.accumulator)
+        return cls(scan, tile, extents)
+
+    def start(self, scope: Scope) -> list[Statement]:
+        """Bring the tile into being, holding the identity."""
+        identity = literal(self.scan.op.identity(self.scan.dtype), self.tile.dtype)
+        fill = tuple((scope.builder.axis(size), size) for _, size in self.extents)
+        return [Alloc(self.tile), Map(fill, self.tile, indices_of(fill), identity)]
+
+    def advance(
+        self, scope: Scope, choice: VectorChoice
+    ) -> tuple[list[Statement], Scope]:
+        """Take in this step's value; the scope in which the running one is known."""
+        scan, tile, extents = self.scan, self.tile, self.extents
+        statements, scope = compute_reductions([scan.body], scope, choice)
+        value = cast(scope.value(scan.body), tile.dtype)
+        guard = guard_of(scope, extents)
+        fold = Fold(extents, tile, indices_of(extents), scan.op, value, guard)
+        current = cast(load_of(tile, extents), scan.dtype)
+        return [*statements, fold], scope.with_values({scan: current})
+
+
+def reduce_beside(
+    reduction: Expression, inner: Scope, outer: Scope, choice: VectorChoice
+) -> tuple[list[Statement], Expression]:
+    """Reduce over axes that are collective in the inner scope and not in the outer."""
+    statements, inner = compute_reductions([reduction.body], inner, choice)
+    kept = outer.collective_axes_of(reduction.free_axes)
+    used = {*reduction.free_axes, *reduction.axes}
+    extents = inner.collective_axes_of(used)
+    tile = inner.builder.tile("step", shape_of(kept), reduction.accumulator)
+    identity = literal(reduction.op.identity(reduction.dtype), tile.dtype)
+    value = cast(inner.value(reduction.body), tile.dtype)
+    guard = guard_of(inner, extents)
+    statements += [
+        Alloc(tile),
+        Map(kept, tile, indices_of(kept), identity),
+        Fold(extents, tile, indices_of(kept), reduction.op, value, guard),
+    ]
+    return statements, cast(load_of(tile, kept), reduction.dtype)
+
+
+def is_step_of(reduction: Expression, scans: Sequence[Expression]) -> bool:
+    """Whether a reduction runs over one axis beside the one scans are carried along.
+
+    It is then done at each step, when all values that it combines are at hand.
+    """
+    inside = set(walk_until({}, reduction.body)).intersection(scans)
+    return (
+        bool(inside)
+        and len(reduction.axes) == 1
+        and reduction.axes[0] not in {scan.axis for scan in scans}
+        and all(scan.axis in reduction.free_axes for scan in inside)
+    )
+
+
+def reductions_of(outputs: Iterable[Output]) -> list[Expression]:
+    """The reductions that the outputs need, operands first."""
+    roots = roots_of(outputs)
+    return [entry for entry in walk_until({}, *roots) if isinstance(entry, Reduction)]
 
 
 def guard_of(scope: Scope, extents: Sequence[Extent]) -> tuple[Affine, ...]:
