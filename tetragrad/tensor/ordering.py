@@ -1,0 +1,215 @@
+"""How elements are put in order: by counting, digit by digit, block by block.
+
+All of it works on unsigned keys along the last dimension and gives places, not values.
+Equal keys keep their order. There is no primitive sort: counts, running sums and one
+scatter are sums over selections, which the compiler recognises.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tetragrad.core import dtypes
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import movement as graph
+from tetragrad.graph import reduce
+from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.leaves import constant
+from tetragrad.graph.movement import broadcast_to
+from tetragrad.graph.node import Node
+from tetragrad.tensor.cumulative import running
+from tetragrad.tensor.gathering import scatter_reduce_nodes, take_along
+from tetragrad.tensor.joining import pad_dim
+from tetragrad.tensor.reductions import drop_dims, positions
+
+#: Rows up to this length are sorted by counting, longer ones digit by digit.
+COUNTING_LIMIT = 128
+
+#: A digit has four bits, so that the counts of its values fill one vector.
+DIGIT_BITS = 4
+DIGIT_VALUES = 1 << DIGIT_BITS
+
+#: Longer rows are counted in blocks of this many elements, side by side.
+COUNTED_TOGETHER = 256
+
+#: The largest are looked for in blocks if there are so many elements for each.
+WORTH_BLOCKS = 64
+
+_SIGNED = {8: dtypes.int8, 16: dtypes.int16, 32: dtypes.int32, 64: dtypes.int64}
+_UNSIGNED = {8: dtypes.uint8, 16: dtypes.uint16, 32: dtypes.uint32, 64: dtypes.uint64}
+
+
+def unsigned_key(node: Node) -> Node:
+    """An unsigned integer for each value, in the same order; NaN is the largest."""
+    key = _signed_key(node)
+    if not key.dtype.is_signed:
+        return key
+    flipped = ops.Xor(key, full_like(key, dtypes.lowest(key.dtype)))
+    return ops.Bitcast(flipped, _UNSIGNED[key.dtype.bits])
+
+
+def _signed_key(node: Node) -> Node:
+    """An integer for each value, in the same order; -0 equals 0."""
+    if node.dtype.is_bool:
+        return ops.Cast(node, dtypes.uint8)
+    if not node.dtype.is_floating_point:
+        return node
+    # Without the sign, bits of floats count upwards; negative ones count backwards.
+    bits = ops.Bitcast(node, _SIGNED[node.dtype.bits])
+    zero = full_like(bits, 0)
+    largest = full_like(bits, dtypes.highest(bits.dtype))
+    key = ops.Where(ops.Lt(bits, zero), ops.Xor(bits, largest), bits)
+    key = ops.Where(ops.Eq(node, full_like(node, 0)), zero, key)
+    return ops.Where(ops.Eq(node, node), key, largest)
+
+
+def sorted_order(key: Node) -> Node:
+    """The places of the keys of the last dimension, smallest first; stable."""
+    if key.shape[-1] <= COUNTING_LIMIT:
+        return _order_by_counting(key)
+    if key.dtype.bits <= 32:
+        return _order_by_digits(key)
+    # First by the lower half; the upper half's order then keeps what is equal.
+    low = ops.Cast(ops.And(key, full_like(key, (1 << 32) - 1)), dtypes.uint32)
+    high = ops.Cast(ops.Shr(key, full_like(key, 32)), dtypes.uint32)
+    by_low = _order_by_digits(low)
+    dim = key.ndim - 1
+    by_high = _order_by_digits(take_along(high, by_low, dim))
+    return take_along(by_low, by_high, dim)
+
+
+# --- by counting ---------------------------------------------------------------------
+
+
+def _order_by_counting(key: Node) -> Node:
+    """An element's rank is the number of elements that go before it."""
+    size, dim = key.shape[-1], key.ndim - 1
+    shape = (*key.shape, size)
+    own = broadcast_to(graph.Reshape(key, (*key.shape, 1)), shape)
+    row = graph.Reshape(key, (*key.shape[:-1], 1, size))
+    other = broadcast_to(row, shape)
+    own_place = broadcast_to(positions(size, dim, dim + 2, dtypes.int32), shape)
+    other_place = broadcast_to(positions(size, dim + 1, dim + 2, dtypes.int32), shape)
+    is_tie = ops.And(ops.Eq(other, own), ops.Lt(other_place, own_place))
+    goes_before = ops.Or(ops.Lt(other, own), is_tie)
+    before = reduce.Sum(ops.Cast(goes_before, dtypes.int32), (dim + 1,))
+    rank = graph.Reshape(before, key.shape)
+    place = broadcast_to(positions(size, dim, key.ndim), key.shape)
+    return scatter_reduce_nodes(reduce.Sum, rank, place, size, dim)
+
+
+# --- digit by digit ------------------------------------------------------------------
+
+
+def _order_by_digits(key: Node) -> Node:
+    """A radix sort: stable passes, from the lowest digit to the highest.
+
+    H. H. Seward, "Information sorting in the application of electronic digital
+    computers to business operations", 1954. An element is its place above its key in
+    one number, from which each pass drops the digit that it has sorted by, so that
+    all passes are one kernel and the place is what remains.
+    """
+    *batch, size = key.shape
+    rows = math.prod(batch)
+    blocks = max(1, size // COUNTED_TOGETHER)
+    length = -(-size // blocks) * blocks
+    key = graph.Reshape(key, (rows, size))
+    key = pad_dim(key, 1, 0, length - size, dtypes.highest(key.dtype))
+    place = positions(length, 1, 2, dtypes.uint64)
+    above = ops.Shl(place, full_like(place, key.dtype.bits))
+    packed = ops.Or(ops.Cast(key, dtypes.uint64), broadcast_to(above, key.shape))
+    for _ in range(key.dtype.bits // DIGIT_BITS):
+        packed = _sorted_by_digit(packed, blocks)
+    order = ops.Cast(packed, dtypes.int64)
+    order = pad_dim(order, 1, 0, size - length)
+    return graph.Reshape(order, (*batch, size))
+
+
+def _sorted_by_digit(packed: Node, blocks: int) -> Node:
+    """Every row of numbers sorted by its lowest digit, which is dropped."""
+    rows, length = packed.shape
+    shape = (rows, blocks, length // blocks)
+    digit = ops.And(packed, full_like(packed, DIGIT_VALUES - 1))
+    digit = ops.Cast(graph.Reshape(digit, shape), dtypes.int32)
+    each = (*shape, DIGIT_VALUES)
+    values = broadcast_to(positions(DIGIT_VALUES, 3, 4, dtypes.int32), each)
+    digit = broadcast_to(graph.Reshape(digit, (*shape, 1)), each)
+    is_value = ops.Cast(ops.Eq(digit, values), dtypes.int32)
+    start = broadcast_to(_starts(reduce.Sum(is_value, (2,))), each)
+    before = ops.Sub(running(reduce.Sum, is_value, 2), is_value)
+    target = reduce.Sum(ops.Mul(is_value, ops.Add(start, before)), (3,))
+    rest = ops.Shr(packed, full_like(packed, DIGIT_BITS))
+    target = graph.Reshape(target, packed.shape)
+    return scatter_reduce_nodes(reduce.Sum, target, rest, length, 1)
+
+
+def _starts(counts: Node) -> Node:
+    """Where the elements of each block with each digit go; (rows, blocks, 1, digits).
+
+    After all with smaller digits, and those with the same digit in earlier blocks.
+    """
+    rows, blocks, _, values = counts.shape
+    each = graph.Reshape(counts, (rows, blocks, values))
+    in_earlier = ops.Sub(running(reduce.Sum, each, 1), each)
+    total = drop_dims(reduce.Sum(each, (1,)), (1,))
+    smaller = ops.Sub(running(reduce.Sum, total, 1), total)
+    smaller = broadcast_to(graph.Reshape(smaller, (rows, 1, values)), each.shape)
+    return graph.Reshape(ops.Add(smaller, in_earlier), counts.shape)
+
+
+# --- the largest ---------------------------------------------------------------------
+
+
+def largest_places(key: Node, k: int) -> Node:
+    """Where the k largest keys of the last dimension are, the largest first.
+
+    Of equal keys the first are taken. They all lie in the k blocks with the largest
+    maxima: any other block's elements come after the k maxima of those.
+    """
+    size, dim = key.shape[-1], key.ndim - 1
+    if k == 1:
+        return _largest_place(key)
+    if size < WORTH_BLOCKS * k:
+        return pad_dim(sorted_order(ops.Not(key)), dim, 0, k - size)
+    # As many blocks as candidates in the chosen ones.
+    length = 1 << round(math.log2(size / k) / 2)
+    blocks = -(-size // length)
+    batch = key.shape[:-1]
+    padded = pad_dim(key, dim, 0, blocks * length - size)
+    apart = graph.Reshape(padded, (*batch, blocks, length))
+    maxima = drop_dims(reduce.Max(apart, (dim + 1,)), (dim + 1,))
+    chosen = largest_places(maxima, k)
+    # In the order of places, so that of equal candidates the first is found first.
+    order = sorted_order(ops.Cast(chosen, dtypes.uint32))
+    chosen = take_along(chosen, order, dim)
+    spread = graph.Reshape(chosen, (*batch, k, 1))
+    rows = take_along(apart, broadcast_to(spread, (*batch, k, length)), dim)
+    found = largest_places(graph.Reshape(rows, (*batch, k * length)), k)
+    inside = full_like(found, length)
+    block = take_along(chosen, ops.IDiv(found, inside), dim)
+    return ops.Add(ops.Mul(block, inside), ops.Mod(found, inside))
+
+
+def _largest_place(key: Node) -> Node:
+    """The first place at which the largest key stands."""
+    size, dim = key.shape[-1], key.ndim - 1
+    largest = broadcast_to(reduce.Max(key, (dim,)), key.shape)
+    place = broadcast_to(positions(size, dim, key.ndim), key.shape)
+    is_largest = ops.Eq(key, largest)
+    return reduce.Min(ops.Where(is_largest, place, full_like(place, size)), (dim,))
+
+
+def kth_largest_key(key: Node, k: int) -> Node:
+    """The k-th largest of unsigned keys along the last dimension, bit by bit.
+
+    The largest threshold that at least k keys reach is built from its highest bit.
+    """
+    dim = key.ndim - 1
+    threshold = broadcast_to(constant(0, key.dtype), (*key.shape[:-1], 1))
+    for bit in reversed(range(key.dtype.bits)):
+        candidate = ops.Or(threshold, full_like(threshold, 1 << bit))
+        reaches = ops.Not(ops.Lt(key, broadcast_to(candidate, key.shape)))
+        count = reduce.Sum(ops.Cast(reaches, dtypes.int64), (dim,))
+        is_enough = ops.Not(ops.Lt(count, full_like(count, k)))
+        threshold = ops.Where(is_enough, candidate, threshold)
+    return threshold
