@@ -1,0 +1,135 @@
+"""Run the array API standard's own test suite, with tetragrad.xp as the namespace.
+
+    python -m conformance.array_api                      # 100 examples a test
+    python -m conformance.array_api --examples 5 --device reference
+    python -m conformance.array_api --match "linalg or fft" --suite ~/array-api-tests
+
+The suite is data-apis/array-api-tests with its submodule array-api; without ``--suite``
+both are cloned from GitHub at the revisions named here. It needs pytest, hypothesis,
+ndindex and pytest-json-report. A test that is skipped has failed, as one that raises
+has. ``conformance/results/array_api.json`` says what passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results" / "array_api.json"
+VERSION = "2025.12"
+SUITE = "https://github.com/data-apis/array-api-tests"
+SUITE_REVISION = "55fcc60179efa2680ddd6cd926ddf17b83530e2b"
+
+#: Tests of what the standard itself leaves open, with the citation.
+EXCLUDED: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one test; no message means that it passed."""
+
+    name: str
+    message: str
+
+
+def cloned_suite() -> Path:
+    """A clone of the suite at its revision, made at the first run."""
+    place = Path.home() / ".cache" / "tetragrad" / "array-api-tests"
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _git("clone", SUITE, str(place))
+    _git("-C", str(place), "checkout", "--quiet", SUITE_REVISION)
+    _git("-C", str(place), "submodule", "update", "--init")
+    return place
+
+
+def _git(*arguments: str) -> None:
+    subprocess.run(["git", *arguments], check=True)
+
+
+def run(suite: Path, options: argparse.Namespace, report: Path) -> None:
+    """Run the suite with pytest, which writes a report of every test."""
+    environment = os.environ | {
+        "ARRAY_API_TESTS_MODULE": "tetragrad.xp",
+        "ARRAY_API_TESTS_VERSION": VERSION,
+        "TETRAGRAD_DEVICE": options.device,
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "pytest", "array_api_tests", "--quiet"]
+    command += ["--disable-deadline", f"--max-examples={options.examples}"]
+    command += ["--tb=line", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    if options.match:
+        command += ["-k", options.match]
+    if options.workers > 1:
+        command += ["-n", str(options.workers)]
+    # Failing tests make pytest's exit status nonzero; the report says which.
+    subprocess.run(command, cwd=suite, env=environment, check=False)
+
+
+def outcomes(report: Path) -> Iterator[Outcome]:
+    """Every test in pytest's report."""
+    for case in ElementTree.parse(report).iter("testcase"):
+        module = case.get("classname", "").rpartition(".")[2]
+        name = f"{module}::{case.get('name')}"
+        found = [case.find(kind) for kind in ("failure", "error", "skipped")]
+        message = ""
+        for kind in found:
+            if kind is not None:
+                text = " ".join((kind.get("message") or "").split())
+                message = f"{kind.tag}: {text[:400]}"
+        yield Outcome(name, message)
+
+
+def summary(found: list[Outcome]) -> dict[str, object]:
+    """What the result file holds."""
+    counted = [entry for entry in found if entry.name not in EXCLUDED]
+    failures = [entry for entry in counted if entry.message]
+    return {
+        "suite": "data-apis/array-api-tests",
+        "version": f"{VERSION} ({SUITE_REVISION[:12]})",
+        "date": date.today().isoformat(),
+        "passed": len(counted) - len(failures),
+        "failed": len(failures),
+        "excluded": [
+            {"name": name, "reason": reason} for name, reason in EXCLUDED.items()
+        ],
+        "failures": [
+            {"name": entry.name, "message": entry.message} for entry in failures
+        ],
+    }
+
+
+def main() -> int:
+    """Run the suite, write the result file, and say how many passed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--suite", type=Path, help="a checkout of the suite")
+    parser.add_argument("--examples", type=int, default=100, help="for each test")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--match", default="", help="pytest's -k: only these tests")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    options = parser.parse_args()
+    suite = options.suite or cloned_suite()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        run(suite, options, report)
+        found = sorted(outcomes(report), key=lambda entry: entry.name)
+    result = summary(found)
+    result["settings"] = {"device": options.device, "examples": options.examples}
+    print(f"{result['passed']} passed, {result['failed']} failed")
+    if not options.match:
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    return 0 if not result["failed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
