@@ -162,7 +162,8 @@ def call_here(entry: Any, sample: Any) -> tuple[Any, list[tetragrad.Tensor]]:
         message = str(error)
     if "descriptor" in message:
         # A method of PyTorch's tensors alone, such as ``Tensor.uniform_``.
-        return getattr(first, f"{entry.name}_")(*args, **kwargs), leaves
+        method = getattr(first, entry.name, None) or getattr(first, f"{entry.name}_")
+        return method(*args, **kwargs), leaves
     # PyTorch's functions take PyTorch's dtypes only.
     dtypes = {key: sample.kwargs[key] for key in kwargs if "dtype" in key}
     return entry.op(first, *args, **{**kwargs, **dtypes}), leaves
@@ -215,9 +216,14 @@ def tensors_in(value: Any, kind: type) -> Iterator[Any]:
 
 def flat(value: Any) -> list[Any]:
     """The parts of a result, in order."""
-    if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
+    if isinstance(value, tuple | list) and not is_shape(value):
         return [part for entry in value for part in flat(entry)]
     return [value]
+
+
+def is_shape(value: Any) -> bool:
+    """A tuple of sizes is one part."""
+    return isinstance(value, tuple) and all(type(entry) is int for entry in value)
 
 
 def as_array(value: Any) -> np.ndarray:
@@ -246,7 +252,7 @@ def check_same(what: str, have: Any, want: Any, exact: Truth) -> None:
             raise Mismatch(
                 f"{what} has shape {tuple(have.shape)}, not {tuple(want.shape)}"
             )
-    elif want is None or isinstance(want, str | torch.dtype):
+    elif want is None or is_shape(want) or isinstance(want, str | torch.dtype):
         if translated(want) != have:
             raise Mismatch(f"{what} is {have!r}, not {want!r}")
         return

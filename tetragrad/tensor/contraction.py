@@ -7,7 +7,7 @@ recognises the form.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tetragrad.core.dtypes import accumulation
 from tetragrad.core.errors import DTypeError, ShapeError
@@ -114,7 +114,7 @@ class ContractionMethods(ConversionMethods):
     __matmul__ = operator(matmul)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return self.tensor_class(other).matmul(self)
+        return to_tensor(other).matmul(self)
 
     def mm(self, mat2: TensorBase) -> Tensor:
         """The product of two matrices."""
@@ -168,25 +168,19 @@ class ContractionMethods(ConversionMethods):
         self, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
     ) -> Tensor:
         """beta * self + alpha * (mat1 @ mat2)."""
-        product = mat1.mm(mat2)
-        scaled = product if alpha == 1 else product * alpha
-        return scaled + (self if beta == 1 else self * beta)
+        return mixed(self, mat1.mm(mat2), beta, alpha)
 
     def addmv(
         self, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1
     ) -> Tensor:
         """beta * self + alpha * (mat @ vec)."""
-        product = mat.mv(vec)
-        scaled = product if alpha == 1 else product * alpha
-        return scaled + (self if beta == 1 else self * beta)
+        return mixed(self, mat.mv(vec), beta, alpha)
 
     def baddbmm(
         self, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
     ) -> Tensor:
         """beta * self + alpha * bmm(batch1, batch2)."""
-        product = batch1.bmm(batch2)
-        scaled = product if alpha == 1 else product * alpha
-        return scaled + (self if beta == 1 else self * beta)
+        return mixed(self, batch1.bmm(batch2), beta, alpha)
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """self @ weight.T + bias, for a weight of shape (out, in).
@@ -202,6 +196,32 @@ class ContractionMethods(ConversionMethods):
             )
         product = self.matmul(weight.t())
         return product if bias is None else product + bias
+
+
+def to_tensor(value: Any) -> Tensor:
+    """A tensor as it is, or a new one of a number or an array."""
+    if isinstance(value, TensorBase):
+        return cast("Tensor", value)
+    return TensorBase.tensor_class(value)
+
+
+def mixed(own: Any, product: Tensor, beta: float, alpha: float) -> Tensor:
+    """beta * own + alpha * product, in whole numbers for integers.
+
+    With ``beta`` 0, NaNs of ``own`` do not count.
+    """
+    scaled = _times(product, alpha)
+    if beta == 0:
+        return scaled.expand(broadcast_shapes(own.shape, scaled.shape))
+    return scaled + _times(own, beta)
+
+
+def _times(tensor: Any, factor: float) -> Any:
+    if factor == 1:
+        return tensor
+    if tensor.dtype.is_bool:
+        return tensor & bool(factor)
+    return tensor * (int(factor) if tensor.dtype.is_integer else factor)
 
 
 def _need_ndim(name: str, tensor: TensorBase, ndim: int) -> None:

@@ -291,6 +291,8 @@ class CreationMethods(TensorBase):
                 hint="give a step that leads from start to end",
             )
         whole = all(isinstance(entry, int) for entry in (start, end, step))
+        if dtype is not None and to_dtype(dtype).is_integer:
+            start, end, step = int(start), int(end), int(step)
         wanted = to_dtype(dtype) if dtype else dtypes.int64 if whole else DEFAULT_FLOAT
         count = _count_steps(start, end, step)
         node = _count(count, start, step, wanted)
@@ -313,6 +315,8 @@ class CreationMethods(TensorBase):
         """
         wanted = DEFAULT_FLOAT if dtype is None else to_dtype(dtype)
         work = wanted if wanted.is_floating_point else dtypes.float64
+        if wanted.is_integer:
+            start, end = int(start), int(end)
         distance = (end - start) / max(steps - 1, 1)
         forward = _count(steps, start, distance, work)
         backward = _count(steps, end - distance * (steps - 1), distance, work)
@@ -333,6 +337,8 @@ class CreationMethods(TensorBase):
         tensor([  1.,  10., 100.])
         """
         dtype = options.pop("dtype", None)
+        if dtype is not None and to_dtype(dtype).is_integer:
+            start, end = int(start), int(end)
         exponents = CreationMethods.linspace(start, end, steps, dtype=dtypes.float64)
         node = ops.Pow(node_like(exponents.node, base), exponents.node)
         return new(node, DEFAULT_FLOAT if dtype is None else dtype, **options)

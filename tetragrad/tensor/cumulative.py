@@ -143,6 +143,8 @@ class CumulativeMethods(LossMethods):
     def logcumsumexp(self, dim: int) -> Tensor:
         """log(Σ exp(x)) of each element and all before it, without overflow."""
         dim = normal_dim(dim, self.ndim)
+        if not self.ndim:
+            return self.result(self.node)
         # Far below the maximum exp() would vanish, so each place has its own shift.
         own = self.cummax(dim).values.detach()
         own = own.where(own.abs() != float("inf"), 0.0)
@@ -155,8 +157,16 @@ class CumulativeMethods(LossMethods):
         total = drop_dims(reduce.Sum(masked, (dim + 1,)), (dim + 1,))
         return self.result(ops.Add(ops.Log(total), own.node))
 
-    def diff(self, n: int = 1, dim: int = -1) -> Tensor:
+    def diff(
+        self,
+        n: int = 1,
+        dim: int = -1,
+        prepend: Tensor | None = None,
+        append: Tensor | None = None,
+    ) -> Tensor:
         """Each element less the one before it, n times.
+
+        ``prepend`` and ``append`` are set before and after the elements first.
 
         >>> Tensor([1, 4, 9]).diff()
         tensor([3, 5])
@@ -164,7 +174,8 @@ class CumulativeMethods(LossMethods):
         dim = normal_dim(dim, self.ndim)
         if not self.ndim:
             raise ShapeError("diff() of a tensor without dimensions")
-        result: Any = self
+        pieces = [entry for entry in (prepend, self, append) if entry is not None]
+        result: Any = self if len(pieces) == 1 else cat(pieces, dim)
         for _ in range(n):
             size = result.shape[dim]
             later, earlier = (

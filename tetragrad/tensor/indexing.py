@@ -28,7 +28,6 @@ from tetragrad.graph.sizes import Size, forms_in
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import complex as join_parts
 from tetragrad.tensor.gathering import (
-    GatheringMethods,
     check_known_indices,
     take_rows,
     total,
@@ -41,6 +40,7 @@ from tetragrad.tensor.promotion import (
     to_operand,
 )
 from tetragrad.tensor.reductions import positions
+from tetragrad.tensor.scattering import ScatteringMethods
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -92,7 +92,7 @@ class Selection:
         return flat
 
 
-def select(tensor: GatheringMethods, key: Any) -> Selection:
+def select(tensor: ScatteringMethods, key: Any) -> Selection:
     """Take an index apart; raises IndexingError where it does not fit the tensor."""
     items = _complete(key, tensor)
     is_advanced = [_is_array(item) for item in items]
@@ -311,7 +311,7 @@ def _summed_rows(hits: Node, values: Node, dim: int) -> Node:
     return total(reduce.Sum, body, dim + 1)
 
 
-class IndexingMethods(GatheringMethods):
+class IndexingMethods(ScatteringMethods):
     """``x[...]`` and ``x[...] = value``."""
 
     __slots__ = ()

@@ -15,7 +15,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import absolute_node, binary, in_place
-from tetragrad.tensor.gradient_rules import with_slope, with_zero_gradient
+from tetragrad.tensor.gradient_rules import with_gradient, with_slope
 from tetragrad.tensor.parts import PartMethods
 from tetragrad.tensor.promotion import Operand
 
@@ -148,7 +148,13 @@ def _next_after(start: Node, towards: Node) -> Node:
     either_nan = ops.Or(nodes.is_nan(start), nodes.is_nan(towards))
     value = ops.Where(same, towards, moved)
     value = ops.Where(either_nan, ops.Add(start, towards), value)
-    return with_zero_gradient(value, start, towards)
+
+    def rule(upstream: Node) -> tuple[Node, Node]:
+        # A step of one unit changes nothing: the result follows where it starts.
+        zero = full_like(upstream, 0)
+        return ops.Where(same, zero, upstream), ops.Where(same, upstream, zero)
+
+    return with_gradient(value, (start, towards), rule)
 
 
 def _exponent(node: Node) -> Node:

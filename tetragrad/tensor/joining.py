@@ -144,7 +144,8 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     >>> rows.shape == columns.shape == (2, 3)
     True
     """
-    vectors = list(tensors[0]) if len(tensors) == 1 else list(tensors)
+    alone = len(tensors) == 1 and not isinstance(tensors[0], TensorBase)
+    vectors = list(tensors[0]) if alone else list(tensors)
     order = list(range(len(vectors)))
     if indexing == "xy":
         order[:2] = reversed(order[:2])
@@ -348,8 +349,14 @@ class JoiningMethods(ContractionMethods):
         )
 
     @by_parts
-    def diag_embed(self, offset: int = 0) -> Tensor:
-        """Matrices with the last dimension as their diagonals."""
+    def diag_embed(self, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+        """Matrices with the last dimension as their diagonals.
+
+        The matrices' rows are dimension ``dim1`` of the result, the columns ``dim2``.
+        """
+        first, second = normal_dim(dim1, self.ndim + 1), normal_dim(dim2, self.ndim + 1)
+        if (first, second) != (self.ndim - 1, self.ndim):
+            return self.diag_embed(offset).movedim((-2, -1), (first, second))
         size = self.shape[-1] + abs(offset)
         node = pad_dim(self.node, self.ndim - 1, max(-offset, 0), max(offset, 0))
         shape = (*self.shape[:-1], size, size)

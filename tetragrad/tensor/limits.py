@@ -143,6 +143,8 @@ class LimitMethods(ComplexMethods):
         equal_nan: bool = False,
     ) -> Tensor:
         """Where |self - other| <= atol + rtol * |other|, or both are equal."""
+        if not (self.dtype.is_floating_point or self.dtype.is_complex):
+            return self.double().isclose(other.double(), rtol, atol)
         near = (self - other).abs() <= other.abs() * rtol + atol
         close = (self == other) | (near & other.isfinite())
         return close | (self.isnan() & other.isnan()) if equal_nan else close

@@ -224,7 +224,8 @@ class MovementMethods(TensorBase):
         >>> Tensor.zeros(1, 3, 1).squeeze(0).shape
         (3, 1)
         """
-        named = normal_dims(dim, self.ndim)
+        # An empty list of dimensions names none of them.
+        named = () if dim == () or dim == [] else normal_dims(dim, self.ndim)
         kept = tuple(
             size
             for position, size in enumerate(self.shape)
@@ -356,6 +357,7 @@ class MovementMethods(TensorBase):
         """
         dim = normal_dim(dim, self.ndim)
         size = self.shape[dim]
+        start = int(start)
         first = start + size if start < 0 else start
         if not 0 <= first <= first + length <= size:
             raise ShapeError(
@@ -418,6 +420,9 @@ class MovementMethods(TensorBase):
         """
         dim = normal_dim(dim, self.ndim)
         length = self.shape[dim]
+        if isinstance(indices_or_sections, TensorBase):
+            # The host reads where to split.
+            indices_or_sections = indices_or_sections.read().tolist()
         if isinstance(indices_or_sections, int):
             whole, extra = divmod(length, indices_or_sections)
             parts = range(indices_or_sections)
@@ -462,16 +467,19 @@ class MovementMethods(TensorBase):
                 [3, 4]])
         """
         dim = normal_dim(dimension, self.ndim)
+        if not self.ndim:
+            return self.reshape(1).unfold(0, size, step).squeeze(0)
         windows = self.moved(graph.Window, dim, size, step, 1)
         return windows.movedim(dim + 1, -1)
 
-    def flip(self, *dims: Any) -> Tensor:
+    def flip(self, *places: Any, dims: Sizes | None = None) -> Tensor:
         """Reverse the order along dimensions (a copy, as in PyTorch).
 
         >>> Tensor([1, 2, 3]).flip(0)
         tensor([3, 2, 1])
         """
-        named = normal_dims(sizes_of(dims), self.ndim)
+        wanted = sizes_of(places) if dims is None else sizes_of([dims])
+        named = normal_dims(wanted, self.ndim) if wanted else ()
         return self.copied(graph.Flip, named)
 
     def fliplr(self) -> Tensor:

@@ -43,6 +43,7 @@ def _integer_power(base: Node, exponent: Node, number: float | None) -> Node:
             hint="convert the base first: x.float() ** ...",
         )
     one, zero = full_like(base, 1), full_like(base, 0)
+    given, is_negative = base, ops.Lt(exponent, full_like(exponent, 0))
     bits = base.dtype.bits if number is None else int(number).bit_length()
     result = one
     for bit in range(bits):
@@ -50,4 +51,16 @@ def _integer_power(base: Node, exponent: Node, number: float | None) -> Node:
         has_bit = ops.Not(ops.Eq(ops.And(exponent, place), zero))
         result = ops.Where(has_bit, ops.Mul(result, base), result)
         base = ops.Mul(base, base)
-    return result
+    if number is not None or not exponent.dtype.is_signed:
+        return result
+    return ops.Where(is_negative, _negative_power(given, exponent), result)
+
+
+def _negative_power(base: Node, exponent: Node) -> Node:
+    """1 / base**n without its fraction: only 1 and -1 have more than 0."""
+    one, zero = full_like(base, 1), full_like(base, 0)
+    minus_one = full_like(base, -1)
+    is_odd = ops.Eq(ops.And(exponent, one), one)
+    of_minus_one = ops.Where(is_odd, minus_one, one)
+    value = ops.Where(ops.Eq(base, minus_one), of_minus_one, zero)
+    return ops.Where(ops.Eq(base, one), one, value)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.errors import ShapeError
 from tetragrad.tensor.arithmetic import in_place
-from tetragrad.tensor.contraction import ContractionMethods
+from tetragrad.tensor.contraction import ContractionMethods, mixed
 from tetragrad.tensor.integers import IntegerMethods
-from tetragrad.tensor.promotion import broadcast_shapes
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -51,7 +50,7 @@ class ProductMethods(IntegerMethods):
     ) -> Tensor:
         """beta * self + alpha * (the sum of all products of the batch)."""
         total = batch1.bmm(batch2).sum(0, dtype=batch1.dtype)
-        return _mixed(self, total, beta, alpha)
+        return mixed(self, total, beta, alpha)
 
     def addr(
         self, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1
@@ -62,18 +61,10 @@ class ProductMethods(IntegerMethods):
         tensor([[3., 4.],
                 [6., 8.]])
         """
-        return _mixed(self, vec1.outer(vec2), beta, alpha)
+        return mixed(self, vec1.outer(vec2), beta, alpha)
 
     addbmm_ = in_place(addbmm)
     addr_ = in_place(addr)
     addmm_ = in_place(ContractionMethods.addmm)
     addmv_ = in_place(ContractionMethods.addmv)
     baddbmm_ = in_place(ContractionMethods.baddbmm)
-
-
-def _mixed(own: Any, product: Tensor, beta: float, alpha: float) -> Tensor:
-    """beta * own + alpha * product; with beta 0, NaNs of ``own`` do not count."""
-    scaled = product if alpha == 1 else product * alpha
-    if beta == 0:
-        return scaled.expand(broadcast_shapes(own.shape, scaled.shape))
-    return scaled + (own if beta == 1 else own * beta)

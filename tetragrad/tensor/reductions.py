@@ -330,12 +330,16 @@ class ReductionMethods(LimitMethods):
     def var_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
         """The variance and the mean."""
         keepdim = options.get("keepdim", False)
-        return self.var(dim, **options), self.mean(dim, keepdim)
+        # In place of dimensions there may be ``unbiased``, which the mean has not.
+        dims = None if isinstance(dim, bool) else dim
+        return self.var(dim, **options), self.mean(dims, keepdim)
 
     def std_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
         """The standard deviation and the mean."""
         keepdim = options.get("keepdim", False)
-        return self.std(dim, **options), self.mean(dim, keepdim)
+        # In place of dimensions there may be ``unbiased``, which the mean has not.
+        dims = None if isinstance(dim, bool) else dim
+        return self.std(dim, **options), self.mean(dims, keepdim)
 
     def norm(
         self, p: float | str = 2, dim: Dims = None, keepdim: bool = False
