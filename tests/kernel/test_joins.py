@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tetragrad.core.dtypes import bfloat16
 from tetragrad.core.settings import override
 from tetragrad.core.target import Target
 from tetragrad.engine.realize import without_markers
@@ -121,3 +122,22 @@ def test_joined_values_are_the_unjoined(program: Callable[[], list[Tensor]]) -> 
         alone = [entry.numpy() for entry in program()]
     for one, other in zip(joined, alone, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def halves(*shape: int) -> Tensor:
+    return values(*shape).to(bfloat16).realize()
+
+
+HALF_CHAINS: dict[str, Callable[[], Tensor]] = {
+    "epilogue": lambda: (halves(16, 32) @ halves(32, 24)).relu() @ halves(24, 8),
+    "row": lambda: (halves(64, 32) @ halves(32, 24)).softmax(-1) @ halves(24, 8),
+}
+
+
+@pytest.mark.parametrize("name", HALF_CHAINS)
+def test_nothing_is_stored_wider_than_it_is_known(name: str) -> None:
+    """A product widens its operands itself: between two, the narrow values lie."""
+    groups = fuse(without_markers([HALF_CHAINS[name]().node]), TARGET)
+    assert [root.dtype for group in groups for root in group.roots] == (
+        [bfloat16] * len(groups)
+    )

@@ -46,8 +46,9 @@ def epilogue_end(
     beyond = len(region)
     end, furthest = start, -1
     for place, node in enumerate(region):
-        # All earlier values must have their last reader here or before.
-        if furthest <= place and node.dtype.itemsize <= start.dtype.itemsize:
+        # All earlier values must have their last reader here or before. What is
+        # stored is never wider than what could have been.
+        if furthest <= place and node.dtype.itemsize <= end.dtype.itemsize:
             end = node
         last = max((position.get(user, beyond) for user in users[node]), default=beyond)
         furthest = max(furthest, beyond if node in wanted else last)
