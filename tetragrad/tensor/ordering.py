@@ -18,9 +18,10 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.cumulative import running
-from tetragrad.tensor.gathering import scatter_reduce_nodes, take_along
+from tetragrad.tensor.gathering import take_along
 from tetragrad.tensor.joining import pad_dim
 from tetragrad.tensor.reductions import drop_dims, positions
+from tetragrad.tensor.scattering import scatter_reduce_nodes
 
 #: Rows up to this length are sorted by counting, longer ones digit by digit.
 COUNTING_LIMIT = 128
