@@ -13,7 +13,8 @@ _OWN = tuple(
     f"tetragrad.{name}"
     for name in (
         "core", "graph", "kernel", "tile", "backends", "engine", "tensor", "capture",
-        "jit",
+        "jit", "onnx.evaluate", "onnx.operators", "onnx.program", "onnx.registry",
+        "onnx.schemas", "onnx.values",
     )
 )  # fmt: skip
 _LIBRARIES = frozenset(sys.stdlib_module_names) - {"__main__"} | {
