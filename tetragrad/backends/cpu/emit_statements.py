@@ -17,6 +17,7 @@ from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_moves import Moves
 from tetragrad.backends.cpu.emit_product import emit_product
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
+from tetragrad.backends.cpu.emit_turns import Turns
 from tetragrad.backends.cpu.vector import Value, scalar_type
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import reduce
@@ -67,6 +68,7 @@ class Statements:
         self.contract = contract
         self.folds = Folds(expressions)
         self.moves = Moves(expressions)
+        self.turns = Turns(expressions)
         self._methods: dict[type[Statement], Callable[..., None]] = {
             For: self._for,
             When: self._when,
@@ -140,7 +142,7 @@ class Statements:
     # --- collective statements ---------------------------------------------------
 
     def _map(self, statement: Map) -> None:
-        if self.moves.write(statement):
+        if self.moves.write(statement) or self.turns.write(statement):
             return
         tile = statement.tile
         storage = self.expressions.tiles[tile.name]

@@ -6,7 +6,7 @@ computed here, once for each block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,
+    Strip,
     cast,
     fitting_strip,
     loop,
@@ -27,7 +28,7 @@ from tetragrad.tile.plans.scope import (
 )
 
 # Vectors that one packing step moves.
-PACKED_VECTORS = 2
+MOST_MOVED = 2
 
 
 @dataclass(frozen=True)
@@ -178,15 +179,14 @@ def pack(
 class _Position:
     """Where the loops of a packing stand.
 
-    Flat indices into the tile, the guards that a value depends on beyond which the
-    tile holds zeros, and the panel. Inside a ``whole`` panel all positions exist.
+    Flat indices into the tile, the panel, and a guard for the operand's elements to
+    exist; where it fails the tile holds zeros.
     """
 
     depth: Affine = ZERO
     side: Affine = ZERO
     guard: Guard = ()
     panel: Affine | None = None
-    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,59 +215,68 @@ class _Packing:
     def _loops(
         self, runs: Sequence[Run], scope: Scope, position: _Position
     ) -> list[Statement]:
-        run, *others = [*runs, self.operand.vector_run]
+        vector = self.operand.vector_run
+        run, *others = runs or (vector,)
         if self._is_cut(run) and position.panel is None:
             return self._panels(runs, scope, position)
-        if not others:
-            return self._strips(scope, position)
+        if not runs:
+            return self._strips(vector, scope, position, self._store)
+        if self._is_turned and self._is_cut(run):
+            return self._strips(
+                run, scope, position, lambda *place: self._loops(others, *place)
+            )
 
         def step(offset: Affine) -> list[Statement]:
-            return self._loops(others[:-1], *self._bind(run, offset, scope, position))
+            return self._loops(others, *self._bind(run, offset, scope, position))
 
         count = self._window(run, position).count
         if not self.operand.at_once:
             return loop(scope.builder, count, step, unroll=True)
         axis = scope.builder.axis(count)
         wider = scope.with_collective((axis, count))
-        return self._loops(
-            others[:-1], *self._bind(run, axis_form(axis), wider, position)
-        )
+        return self._loops(others, *self._bind(run, axis_form(axis), wider, position))
 
     def _is_cut(self, run: Run) -> bool:
         """Whether a run is walked in panels."""
         return bool(self.operand.panel) and self._placed(run) is self.side
 
+    @property
+    def _is_turned(self) -> bool:
+        """Whether vectors of memory lie across the tile: squares of both are moved."""
+        along_depth = self.operand.vector_run in self.operand.depth_runs
+        return along_depth and not self.operand.is_by_depth
+
     def _panels(
         self, runs: Sequence[Run], scope: Scope, position: _Position
     ) -> list[Statement]:
-        """A loop over panels; one that overhangs the end has guards of its own."""
+        """A loop over the panels of the side."""
         (run,) = self.operand.side_runs
-        width, count = self.operand.panel, self._window(run, position).count
+        panels = -(-self._window(run, position).count // self.operand.panel)
+        return loop(
+            scope.builder,
+            panels,
+            lambda number: self._loops(runs, scope, replace(position, panel=number)),
+        )
 
-        def panel(number: Affine) -> list[Statement]:
-            here = replace(position, panel=number)
-            last = self._flat(run, Affine(width - 1), here)
-            whole = last.scale(-1).shift(run.size - 1)
-            unguarded = self._loops(runs, scope, replace(here, whole=True))
-            if scope.builder.always(whole):
-                return unguarded
-            edge = tuple(self._loops(runs, scope, here))
-            return [When((whole,), tuple(unguarded), edge)]
-
-        return loop(scope.builder, -(-count // width), panel)
-
-    def _strips(self, scope: Scope, position: _Position) -> list[Statement]:
+    def _strips(
+        self,
+        run: Run,
+        scope: Scope,
+        position: _Position,
+        body: Callable[[Scope, _Position], list[Statement]],
+    ) -> list[Statement]:
         """Vectors along one run: a strip gives the offset, then the run is bound."""
-        run = self.operand.vector_run
         axis = run.axes[-1]
         count = self._window(run, position).count
-        strip = fitting_strip(axis, count, self.operand.lanes, PACKED_VECTORS)
+        lanes = self.operand.lanes
+        strip = fitting_strip(axis, count, lanes, 1 if self._is_turned else MOST_MOVED)
+        if self._is_cut(run) and count < lanes:
+            strip = Strip(axis, count)
 
-        def body(inner: Scope) -> list[Statement]:
-            bound, moved = self._bind(run, inner.forms[axis], inner, position)
-            return [self._store(bound, moved)]
+        def one(inner: Scope) -> list[Statement]:
+            return body(*self._bind(run, inner.forms[axis], inner, position))
 
-        return strips(scope, strip, ZERO, count, body)
+        return strips(scope, strip, ZERO, count, one)
 
     def _window(self, run: Run, position: _Position) -> Window:
         """The positions of a run to visit."""
@@ -299,19 +308,27 @@ class _Packing:
         scope = scope.bind(run.axes[-1], flat)
         exists = flat.scale(-1).shift(run.size - 1)
         step = offset.scale(run.stride)
-        guard = position.guard
         if self._placed(run) is self.side:
             position = replace(position, side=position.side + step)
             if not self.operand.panel:
                 return scope.with_guard(exists), position
-            needed = not position.whole
         else:
             position = replace(position, depth=position.depth + step)
-            needed = not scope.builder.always(exists)
-        return scope, replace(position, guard=(*guard, exists) if needed else guard)
+        if not scope.builder.always(exists):
+            position = replace(position, guard=(*position.guard, exists))
+        return scope, position
 
-    def _store(self, scope: Scope, position: _Position) -> Statement:
-        """One vector into the tile; beyond the end of the depth it is zero."""
+    def _store(self, scope: Scope, position: _Position) -> list[Statement]:
+        """Move some vectors; where elements might not exist, ask for all at once."""
+        if not position.guard or self.operand.at_once:
+            return [self._move(scope, position)]
+        last = {axis: Affine(extent - 1) for axis, extent in scope.collective}
+        whole = tuple(form.substitute(last) for form in position.guard)
+        moved = self._move(scope, replace(position, guard=()))
+        return [When(whole, (moved,), (self._move(scope, position),))]
+
+    def _move(self, scope: Scope, position: _Position) -> Statement:
+        """Vectors into the tile, zero where elements do not exist."""
         needed = position.guard
         value = scope.with_guard(*needed).value(self.operand.value)
         value = cast(value, self.tile.dtype)
