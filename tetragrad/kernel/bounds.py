@@ -63,6 +63,13 @@ class Domain:
         opposite = _scaled(wanted, -1, -1)
         return _is_infeasible(self._about(opposite))
 
+    def span(self, form: Affine) -> tuple[int, int] | None:
+        """The smallest and largest value where the guard holds, or further apart."""
+        known = self._narrow()
+        low = self._lowest(_inequality(form), known)
+        high = self._lowest(_inequality(form.scale(-1)), known)
+        return None if low is None or high is None else (low, -high)
+
     # --- intervals -------------------------------------------------------------
 
     def _bounds(self, variable: Variable, known: dict[Variable, Bounds]) -> Bounds:

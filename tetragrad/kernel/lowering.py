@@ -29,6 +29,7 @@ from tetragrad.graph.reduce import Max, Reduce, Sum
 from tetragrad.graph.symbolic import NO_EXTENTS, Extents
 from tetragrad.kernel import recognise, simplify
 from tetragrad.kernel.affine import ZERO, Affine, SplitAxis, axis_form, of_atom
+from tetragrad.kernel.bounds import Domain
 from tetragrad.kernel.coordinates import Coordinates, covering_axes, linear, origin
 from tetragrad.kernel.expression import (
     Expression,
@@ -173,7 +174,7 @@ class _Lowering:
     def parts_read(self, outputs: Sequence[Output]) -> list[range]:
         """For each input, the elements from the first to the last that is read.
 
-        All of it where a guard or an index from data decides what is read.
+        All of it where an index from data decides what is read.
         """
         whole = [range(node.numel) for node in self.slots]
         parts: dict[int, range] = {}
@@ -181,17 +182,29 @@ class _Lowering:
             if not isinstance(entry, Load):
                 continue
             found = whole[entry.slot]
-            if not entry.guard and self.is_certain(entry.address):
-                low, high = entry.address.range(self.sizes)
+            span = self.span(entry)
+            if span is not None:
+                low, high = span
                 # What is left over stays in the address, where plans see it: a
                 # buffer that is cut elsewhere is not aligned for whole vectors.
                 unit = max(1, ALIGNMENT // entry.dtype.itemsize)
-                found = range(low - low % unit, high + 1)
+                found = range(low - low % unit, min(high + 1, len(found)))
             known = parts.get(entry.slot, found)
             parts[entry.slot] = range(
                 min(known.start, found.start), max(known.stop, found.stop)
             )
         return [parts.get(slot, everything) for slot, everything in enumerate(whole)]
+
+    def span(self, load: Load) -> tuple[int, int] | None:
+        """The first and last element that a load can read, if the host knows."""
+        if load.guard:
+            span = Domain(self.sizes, load.guard).span(load.address)
+        else:
+            certain = self.is_certain(load.address)
+            span = load.address.range(self.sizes) if certain else None
+        if span is None or span[0] < 0 or span[0] > span[1]:
+            return None
+        return span
 
     def output(
         self, root: Node, coordinates: Coordinates, value: Expression, slot: int
