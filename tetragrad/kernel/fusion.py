@@ -35,6 +35,10 @@ from tetragrad.kernel.siblings import join_siblings
 
 #: More values than this in one kernel would not stay in registers.
 MAXIMUM_INLINE_NODES = 600
+#: A value of more operations an element than this is not computed in two kernels.
+#: Along a recurrence each step's kernel would hold the steps before it, and none of
+#: them would be equal.
+MAXIMUM_RECOMPUTED_WORK = 100.0
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
 #: The longest reduction that is done at each step of a running value.
@@ -474,6 +478,9 @@ class _Fusion:
         times = sum(self.readers[node].values())
         if times <= 1.0:
             return False
+        kernels = len(self.readers[node])
+        if kernels > 1 and self.work[node] > MAXIMUM_RECOMPUTED_WORK:
+            return True
         target = self.target
         compute = self.work[node] * node.numel / target.arithmetic_rate
         read = sum(
@@ -481,7 +488,6 @@ class _Fusion:
         ) / self._bandwidth(node)
         own = _nbytes(node) / self._bandwidth(node)
         inline = times * max(compute, read)
-        kernels = len(self.readers[node])
         stored = max(compute, read) + own + kernels * own + target.launch_seconds
         return stored < inline
 
