@@ -88,21 +88,32 @@ short = int16
 #: Packages that are imported when they are first used.
 _PACKAGES = frozenset(
     """
-    data fft linalg nn onnx optim random special state
+    data fft linalg masked nn onnx optim random signal special state
     """.split()
+)
+
+#: Functions whose modules are imported when one of them is first used.
+_LATE = dict.fromkeys(
+    """
+    bartlett_window blackman_window hamming_window hann_window kaiser_window istft stft
+    """.split(),
+    "tetragrad.tensor.fourier.frames",
 )
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        import importlib
+    import importlib
 
+    if name in _PACKAGES:
         return importlib.import_module(f"tetragrad.{name}")
-    raise missing(name, "tetragrad", [*globals(), *_PACKAGES])
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise missing(name, "tetragrad", [*globals(), *_PACKAGES, *_LATE])
 
 
 __all__ = [
     *operations.__all__,
+    *_LATE,
     *_matrix_operations.__all__,
     "CaptureError",
     "DTypeError",

@@ -7,11 +7,12 @@ from typing import Any
 from tetragrad.core.dtypes import from_numpy, to_dtype
 from tetragrad.engine import realize as engine
 from tetragrad.graph.node import Node
-from tetragrad.tensor import complex_angles
+from tetragrad.tensor import complex_angles  # noqa: F401 (registers complex forms)
 from tetragrad.tensor.autograd import backward, register_hook
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import array_of, as_pairs
 from tetragrad.tensor.devices import device_name
+from tetragrad.tensor.fourier.methods import FrameMethods
 from tetragrad.tensor.linalg.methods import LinearAlgebraMethods
 from tetragrad.tensor.promotion import to_node
 from tetragrad.tensor.replacing import ReplacingMethods
@@ -19,7 +20,7 @@ from tetragrad.tensor.storage import AS_COMPLEX, Storage, View
 from tetragrad.tensor.suggestions import missing
 
 
-class Tensor(ReplacingMethods, LinearAlgebraMethods):
+class Tensor(ReplacingMethods, LinearAlgebraMethods, FrameMethods):
     """An array of one dtype on one device, computed when it is first needed.
 
     Args:
@@ -65,6 +66,3 @@ class Tensor(ReplacingMethods, LinearAlgebraMethods):
 
 
 TensorBase.tensor_class = Tensor
-
-# Importing the module has taught the functions their complex forms.
-assert complex_angles.FORMS
