@@ -3,6 +3,7 @@
 tetragrad info                versions, devices and folders
 tetragrad settings            every setting, its variable, its value and its meaning
 tetragrad explain script.py   what becomes of each graph that a script computes
+tetragrad onnx model.onnx     what is in an ONNX file; --check runs it, --bench times it
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from importlib import metadata
 
 import tetragrad
 from tetragrad.backends.backend import BACKENDS, open_device
-from tetragrad.cli import explain
+from tetragrad.cli import explain, onnx
 from tetragrad.core.errors import TetragradError
 from tetragrad.core.settings import Settings, settings
 from tetragrad.data.location import cache_folder, data_folder
@@ -70,10 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=text)
     text = "what becomes of each graph that a script computes"
     explain.add_arguments(commands.add_parser("explain", help=text))
+    text = "what is in an ONNX file, whether it runs, and how fast"
+    onnx.add_arguments(commands.add_parser("onnx", help=text))
     options = parser.parse_args(arguments)
     try:
         if options.command == "explain":
             explain.explain_script(options)
+        elif options.command == "onnx":
+            onnx.run(options)
         else:
             COMMANDS[options.command][0]()
     except TetragradError as error:

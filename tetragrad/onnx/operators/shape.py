@@ -221,8 +221,38 @@ def padded(
         return x.pad(flat, value=value)
     for dim, (before, after) in enumerate(edges):
         if before or after:
-            x = x.index_select(dim, Tensor(_reach(x.shape[dim], before, after, mode)))
+            x = _extended(x, dim, _reach(x.shape[dim], before, after, mode))
     return x
+
+
+def _extended(x: Tensor, dim: int, places: np.ndarray) -> Tensor:
+    """The elements at these places of a dimension, in runs: movement, no lookup."""
+    runs = []
+    start = 0
+    while start < len(places):
+        stop = _end_of_run(places, start)
+        runs.append(_run(x, dim, places[start:stop]))
+        start = stop
+    return cat(runs, dim)
+
+
+def _end_of_run(places: np.ndarray, start: int) -> int:
+    """Where places stop to go up by one, to go down by one, or to stay."""
+    steps = np.diff(places[start:])
+    if not len(steps) or abs(steps[0]) > 1:
+        return start + 1
+    changes = np.flatnonzero(steps != steps[0])
+    return start + 1 + int(changes[0] if len(changes) else len(steps))
+
+
+def _run(x: Tensor, dim: int, places: np.ndarray) -> Tensor:
+    first, last = int(places[0]), int(places[-1])
+    part = x.cut(dim, min(first, last), max(first, last) + 1)
+    if last < first:
+        return part.flip(dim)
+    sizes = list(x.shape)
+    sizes[dim] = len(places)
+    return part if part.shape[dim] == len(places) else part.expand(sizes)
 
 
 def _reach(size: int, before: int, after: int, mode: str) -> np.ndarray:
