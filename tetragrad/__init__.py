@@ -93,12 +93,15 @@ _PACKAGES = frozenset(
 )
 
 #: Functions whose modules are imported when one of them is first used.
-_LATE = dict.fromkeys(
-    """
-    bartlett_window blackman_window hamming_window hann_window kaiser_window istft stft
-    """.split(),
-    "tetragrad.tensor.fourier.frames",
-)
+_LATE = {
+    "istft": "tensor.fourier.frames",
+    "stft": "tensor.fourier.frames",
+    "bartlett_window": "signal.named",
+    "blackman_window": "signal.named",
+    "hamming_window": "signal.named",
+    "hann_window": "signal.named",
+    "kaiser_window": "signal.named",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -107,7 +110,7 @@ def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return importlib.import_module(f"tetragrad.{name}")
     if name in _LATE:
-        return getattr(importlib.import_module(_LATE[name]), name)
+        return getattr(importlib.import_module(f"tetragrad.{_LATE[name]}"), name)
     raise missing(name, "tetragrad", [*globals(), *_PACKAGES, *_LATE])
 
 

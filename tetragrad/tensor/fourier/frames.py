@@ -1,15 +1,12 @@
-"""Signals in overlapping frames: the short-time transform, its inverse, and windows."""
+"""Signals in overlapping frames: the short-time transform and its inverse."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tetragrad.core import dtypes
-from tetragrad.core.dtypes import to_dtype
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.graph.movement import fold
-from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import complex, view_as_complex, view_as_real
 from tetragrad.tensor.fourier.functions import fft, ifft, irfft, rfft
 
@@ -211,93 +208,3 @@ def _overlapped(frames: Tensor, hop: int) -> Tensor:
     length = (count - 1) * hop + size
     dim = frames.ndim - 2
     return frames.alike(fold(frames.real_node, dim, hop, 1, length))
-
-
-# --- windows -------------------------------------------------------------------------
-
-
-def _angles(count: int, periodic: bool, options: dict[str, Any]) -> Tensor:
-    """2π n / N for each place: N is the length, or one less of a symmetric window."""
-    dtype = to_dtype(options.pop("dtype", None) or dtypes.float32)
-    steps = max(count if periodic else count - 1, 1)
-    made = TensorBase.tensor_class.arange(count, **options)
-    return made.to(dtypes.float64).mul(2 * math.pi / steps).to(dtype)
-
-
-def _cosines(count: int, periodic: bool, factors: list[float], options: Any) -> Tensor:
-    """Σ factor[k] cos(k angle)."""
-    wanted = to_dtype(options.pop("dtype", None) or dtypes.float32)
-    if count == 1:
-        return TensorBase.tensor_class.ones(1, dtype=wanted, **options)
-    angle = _angles(count, periodic, {**options, "dtype": dtypes.float64})
-    total = angle * 0 + factors[0]
-    for multiple, factor in enumerate(factors[1:], 1):
-        total = total + (angle * multiple).cos() * factor
-    return total.to(wanted)
-
-
-def hann_window(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
-    """½ − ½ cos(2πn / N): N is the length, or one less unless ``periodic``.
-
-    >>> tetragrad.hann_window(4)
-    tensor([0.0000, 0.5000, 1.0000, 0.5000])
-    """
-    return _cosines(window_length, periodic, [0.5, -0.5], options)
-
-
-def hamming_window(
-    window_length: int,
-    periodic: bool = True,
-    alpha: float = 0.54,
-    beta: float = 0.46,
-    **options: Any,
-) -> Tensor:
-    """alpha − beta cos(2πn / N).
-
-    >>> tetragrad.hamming_window(4)
-    tensor([0.0800, 0.5400, 1.0000, 0.5400])
-    """
-    return _cosines(window_length, periodic, [alpha, -beta], options)
-
-
-def blackman_window(
-    window_length: int, periodic: bool = True, **options: Any
-) -> Tensor:
-    """0.42 − 0.5 cos(2πn / N) + 0.08 cos(4πn / N).
-
-    >>> tetragrad.blackman_window(4)[1:]
-    tensor([0.3400, 1.0000, 0.3400])
-    """
-    return _cosines(window_length, periodic, [0.42, -0.5, 0.08], options)
-
-
-def bartlett_window(
-    window_length: int, periodic: bool = True, **options: Any
-) -> Tensor:
-    """A triangle: 1 − |2n / N − 1|.
-
-    >>> tetragrad.bartlett_window(4)
-    tensor([0.0000, 0.5000, 1.0000, 0.5000])
-    """
-    if window_length == 1:
-        return _cosines(1, periodic, [1.0], options)
-    angle = _angles(window_length, periodic, options)
-    return 1 - (angle / math.pi - 1).abs()
-
-
-def kaiser_window(
-    window_length: int, periodic: bool = True, beta: float = 12.0, **options: Any
-) -> Tensor:
-    """I₀(beta √(1 − (2n / N − 1)²)) / I₀(beta), near to the best concentration.
-
-    >>> tetragrad.kaiser_window(4, beta=0.0)
-    tensor([1., 1., 1., 1.])
-    """
-    if window_length == 1:
-        return _cosines(1, periodic, [1.0], options)
-    wanted = to_dtype(options.pop("dtype", None) or dtypes.float32)
-    angle = _angles(window_length, periodic, {**options, "dtype": dtypes.float64})
-    place = angle / math.pi - 1
-    shape = (1 - place * place).clamp(min=0).sqrt() * beta
-    largest = TensorBase.tensor_class(beta, dtype=dtypes.float64).i0()
-    return (shape.i0() / largest).to(wanted)
