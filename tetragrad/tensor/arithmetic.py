@@ -481,10 +481,13 @@ def _not_above(lhs: Node, rhs: Node) -> Node:
     return ops.Not(ops.Lt(rhs, lhs))
 
 
-def _truths(*operands: Any) -> list[Tensor]:
+def _truths(lhs: Any, rhs: Any) -> tuple[Tensor, Tensor]:
     """Whether the operands are nonzero."""
-    found = [to_operand(entry) for entry in operands]
-    return [combine(to_node(entry, dtypes.bool_), entry) for entry in found]
+    left, right = to_operand(lhs), to_operand(rhs)
+    return (
+        combine(to_node(left, dtypes.bool_), left),
+        combine(to_node(right, dtypes.bool_), right),
+    )
 
 
 def _ignore_nan(op: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:

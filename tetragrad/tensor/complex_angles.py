@@ -37,8 +37,8 @@ def _signed_like(value: Node, source: Node) -> Node:
 def sinh(pair: Pair) -> Pair:
     """sinh x cos y + i cosh x sin y; a part of 0 stays 0, whatever the other is."""
     x, y = pair.real, pair.imag
-    real = ops.Mul(nodes.sinh(x), ops.Cos(y))
-    imag = ops.Mul(nodes.cosh(x), ops.Sin(y))
+    real: Node = ops.Mul(nodes.sinh(x), ops.Cos(y))
+    imag: Node = ops.Mul(nodes.cosh(x), ops.Sin(y))
     real = ops.Where(nodes.equals(x, 0), x, real)
     imag = ops.Where(nodes.equals(y, 0), y, imag)
     real = ops.Where(_explodes(pair), nodes.absolute(x), real)
@@ -56,8 +56,8 @@ def _explodes(pair: Pair) -> Node:
 def cosh(pair: Pair) -> Pair:
     """cosh x cos y + i sinh x sin y."""
     x, y = pair.real, pair.imag
-    real = ops.Mul(nodes.cosh(x), ops.Cos(y))
-    imag = ops.Mul(nodes.sinh(x), ops.Sin(y))
+    real: Node = ops.Mul(nodes.cosh(x), ops.Cos(y))
+    imag: Node = ops.Mul(nodes.sinh(x), ops.Sin(y))
     imag = ops.Where(nodes.equals(y, 0), _signed_like(y, x), imag)
     imag = ops.Where(nodes.equals(x, 0), _signed_like(x, y), imag)
     real = ops.Where(_explodes(pair), nodes.absolute(x), real)
@@ -80,7 +80,7 @@ def tanh(pair: Pair) -> Pair:
     real = ops.Div(ops.Mul(ops.Mul(steepness, cosine), sine), divisor)
     imag = ops.Div(tangent, divisor)
     decay = ops.Exp(nodes.scale(nodes.absolute(x), -2))
-    rest = ops.Mul(nodes.scale(ops.Sin(nodes.scale(y, 2)), 2), decay)
+    rest: Node = ops.Mul(nodes.scale(ops.Sin(nodes.scale(y, 2)), 2), decay)
     is_infinite = nodes.equals(nodes.absolute(x), math.inf)
     rest = ops.Where(is_infinite, nodes.copy_sign(full_like(y, 0), y), rest)
     # Of a finite size, but without an angle, nothing is known.

@@ -42,10 +42,9 @@ class Slopes:
     def __call__(self, upstream: Node) -> tuple[Node, ...]:
         gradients: list[Node] = []
         for slope in self.derivatives(*self.sources):
-            by_real, by_imag = slope.real, ops.Neg(slope.imag)
-            if self.of_imag:
-                by_real, by_imag = slope.imag, slope.real
-            gradients += [ops.Mul(upstream, by_real), ops.Mul(upstream, by_imag)]
+            turned = ops.Neg(slope.imag)
+            parts = (slope.imag, slope.real) if self.of_imag else (slope.real, turned)
+            gradients += [ops.Mul(upstream, part) for part in parts]
         return tuple(gradients)
 
 
@@ -87,7 +86,7 @@ def multiply(lhs: Pair, rhs: Pair) -> Pair:
 def divide(lhs: Pair, rhs: Pair) -> Pair:
     """The quotient without overflow: R. L. Smith, Algorithm 116, CACM 5 (1962)."""
     is_steep = ops.Lt(nodes.absolute(rhs.real), nodes.absolute(rhs.imag))
-    large = ops.Where(is_steep, rhs.imag, rhs.real)
+    large: Node = ops.Where(is_steep, rhs.imag, rhs.real)
     # Halved on both sides of the fraction, sums of large numbers do not overflow.
     is_large = nodes.greater(nodes.absolute(large), 1)
     unit = ops.Where(is_large, full_like(large, 0.5), full_like(large, 1))
@@ -218,7 +217,7 @@ def exp(pair: Pair) -> Pair:
     root = ops.Exp(ops.Where(is_large, nodes.scale(x, 0.5), x))
     again = ops.Where(is_large, root, full_like(root, 1))
     real = ops.Mul(ops.Mul(root, cosine), again)
-    imag = ops.Mul(ops.Mul(root, sine), again)
+    imag: Node = ops.Mul(ops.Mul(root, sine), again)
     imag = ops.Where(nodes.equals(y, 0), y, imag)
     turns_endlessly = ops.Not(_is_finite(y))
     vanishes = ops.And(turns_endlessly, nodes.equals(x, -math.inf))
@@ -300,7 +299,7 @@ def sqrt(pair: Pair) -> Pair:
     unit = ops.Where(is_large, full_like(x, 2.0), full_like(x, 0.5))
     wide, tall = ops.Mul(wide, factor), ops.Mul(tall, factor)
     length = nodes.hypot(wide, tall)
-    root = ops.Sqrt(nodes.scale(ops.Add(wide, length), 0.5))
+    root: Node = ops.Sqrt(nodes.scale(ops.Add(wide, length), 0.5))
     other = ops.Mul(ops.Div(nodes.scale(tall, 0.5), root), unit)
     root = ops.Mul(root, unit)
     is_left = nodes.sign_bit(x)

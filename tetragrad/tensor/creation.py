@@ -28,6 +28,7 @@ from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.promotion import (
     DEFAULT_FLOAT,
     PYTHON_DTYPES,
+    Real,
     Scalar,
     to_node,
     to_operand,
@@ -270,9 +271,9 @@ class CreationMethods(TensorBase):
 
     @staticmethod
     def arange(
-        start: Scalar,
-        end: Scalar | None = None,
-        step: Scalar = 1,
+        start: Real,
+        end: Real | None = None,
+        step: Real = 1,
         *,
         dtype: Any = None,
         device: Any = None,
@@ -407,7 +408,7 @@ def _check_sizes(sizes: Sequence[int]) -> None:
         )
 
 
-def _count_steps(start: Scalar, end: Scalar, step: Scalar) -> int:
+def _count_steps(start: Real, end: Real, step: Real) -> int:
     if isinstance(start, int) and isinstance(end, int) and isinstance(step, int):
         return -((start - end) // step)
     return math.ceil((end - start) / step)

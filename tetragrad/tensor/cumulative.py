@@ -56,7 +56,7 @@ def _running_product(tensor: Any, dim: int) -> Tensor:
         earlier = tensor.cut(dim, 0, size - distance)
         tensor = cat([head, tail * earlier], dim)
         distance *= 2
-    return tensor  # type: ignore[no-any-return]
+    return tensor
 
 
 def _last_extreme(node: Node, extreme: Node, dim: int) -> Node:

@@ -96,7 +96,7 @@ def hypot(lhs: Node, rhs: Node) -> Node:
     high, low = ops.Where(is_less, second, first), ops.Where(is_less, first, second)
     is_zero = equals(high, 0)
     ratio = ops.Div(low, ops.Where(is_zero, full_like(high, 1), high))
-    length = ops.Mul(high, ops.Sqrt(add(square(ratio), 1)))
+    length: Node = ops.Mul(high, ops.Sqrt(add(square(ratio), 1)))
     is_infinite = ops.Or(equals(first, math.inf), equals(second, math.inf))
     length = ops.Where(is_infinite, full_like(length, math.inf), length)
 

@@ -412,9 +412,9 @@ def _complex_power(base: Any, exponent: Any, dtype: DType) -> Tensor:
     if isinstance(exponent, TensorBase):
         return binary(ops.Pow, base, exponent, dtype)
     if exponent == 0.5:
-        return base.to(dtype).sqrt()  # type: ignore[no-any-return]
+        return base.to(dtype).sqrt()
     if exponent == -1:
-        return base.to(dtype).reciprocal()  # type: ignore[no-any-return]
+        return base.to(dtype).reciprocal()
     if exponent == 2:
         return binary(multiply_nodes, base, base, dtype)
     return binary(ops.Pow, base, exponent, dtype)

@@ -142,7 +142,7 @@ def of_vectors(method: Callable[..., Any]) -> Callable[..., Any]:
 
         def widen(value: Any) -> Any:
             is_number = isinstance(value, TensorBase) and not value.ndim
-            return value.reshape(1) if is_number else value  # type: ignore[attr-defined]
+            return value.reshape(1) if is_number else value
 
         rest = [widen(value) for value in args]
         options = {name: widen(value) for name, value in kwargs.items()}

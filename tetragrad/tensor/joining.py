@@ -123,7 +123,7 @@ def stack(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
 
 
 def _with_dim(tensor: Any, dim: int) -> Tensor:
-    return tensor.unsqueeze(dim)  # type: ignore[no-any-return]
+    return tensor.unsqueeze(dim)
 
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:

@@ -32,7 +32,8 @@ from tetragrad.tensor.pairs import (
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
-Scalar: TypeAlias = bool | int | float | complex
+Real: TypeAlias = bool | int | float
+Scalar: TypeAlias = Real | complex
 Operand: TypeAlias = "TensorBase | Scalar"
 
 #: The dtype of floating-point values that come without one.

@@ -16,7 +16,7 @@ from tetragrad.graph.leaves import Iota, constant
 from tetragrad.graph.movement import Reshape, broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.gradient_rules import with_gradient
+from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.limits import LimitMethods
 from tetragrad.tensor.promotion import combine, normal_dim, normal_dims, to_node
 
@@ -91,7 +91,8 @@ class ReductionMethods(LimitMethods):
         """
         wanted = self._sum_dtype(dtype)
         if wanted.is_complex:
-            return self.type(wanted)._complex_product(dim, keepdim)
+            whole: Any = self
+            return whole.type(wanted)._complex_product(dim, keepdim)
         return self._reduced(graph.Prod, to_node(self, wanted), dim, keepdim)
 
     def _complex_product(self, dim: Dims, keepdim: bool) -> Tensor:
@@ -109,9 +110,9 @@ class ReductionMethods(LimitMethods):
             found = found.cut(last, 0, half) * found.cut(last, half, 2 * half)
         product = found.select(last, 0) * rest if found.shape[-1] else rest
         if not keepdim:
-            return product  # type: ignore[no-any-return]
+            return product
         ones = [1 if entry in dims else size for entry, size in enumerate(self.shape)]
-        return product.reshape(ones)  # type: ignore[no-any-return]
+        return product.reshape(ones)
 
     def mean(
         self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
@@ -357,7 +358,8 @@ class ReductionMethods(LimitMethods):
         if p == float("-inf"):
             return size.amin(dim, keepdim)
         if p == 0:
-            return (size != 0).type(size.dtype).sum(dim, keepdim)
+            counted = (size != 0).type(size.dtype).node
+            return size.result(with_zero_gradient(counted, size.node)).sum(dim, keepdim)
         if p == 1:
             return size.sum(dim, keepdim)
         if p == 2:
@@ -366,8 +368,9 @@ class ReductionMethods(LimitMethods):
             if self.dtype.is_complex:
                 squares = parts.real.square() + parts.imag.square()
             return _root_of_squares(squares, dim, keepdim)
-        degree = float(p)
-        return size.pow(degree).sum(dim, keepdim).pow(1.0 / degree)
+        dims = normal_dims(dim, self.ndim)
+        norm = size.result(_power_norm(size.node, float(p), dims))
+        return norm if keepdim else norm.result(drop_dims(norm.node, dims))
 
     def logsumexp(self, dim: Dims, keepdim: bool = False) -> Tensor:
         """log(Σ exp(x)), without overflow.
@@ -395,6 +398,24 @@ class ReductionMethods(LimitMethods):
     def nanmean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """The mean of all elements that are not NaN."""
         return self.nansum(dim, keepdim) / (self == self).sum(dim, keepdim)
+
+
+def _power_norm(size: Node, degree: float, dims: tuple[int, ...]) -> Node:
+    """(Σ x^p)^(1/p) of magnitudes, whose gradient at 0 is 0 rather than NaN."""
+    power = full_like(size, degree)
+    total = graph.Sum(ops.Pow(size, power), dims) if dims else ops.Pow(size, power)
+    norm = ops.Pow(total, full_like(total, 1.0 / degree))
+    spread = broadcast_to(norm, size.shape)
+    zero, one = full_like(size, 0), full_like(size, 1)
+    is_zero = ops.Or(ops.Eq(spread, zero), ops.Eq(size, zero))
+
+    def rule(upstream: Node) -> tuple[Node]:
+        share = ops.Div(size, ops.Where(is_zero, one, spread))
+        slope = ops.Pow(ops.Where(is_zero, one, share), full_like(size, degree - 1))
+        slope = ops.Where(is_zero, zero, slope)
+        return (ops.Mul(broadcast_to(upstream, size.shape), slope),)
+
+    return with_gradient(norm, (size,), rule)
 
 
 def _root_of_squares(squares: Tensor, dim: Dims, keepdim: bool) -> Tensor:
