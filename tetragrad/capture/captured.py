@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import is_
 from sys import getrefcount
 from typing import Any
 
 from tetragrad.capture.places import Comparison, Kind, Place
 from tetragrad.capture.tree import Description, build
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import realize as engine
 from tetragrad.engine.replay import REFERENCES_OF_ENTRY, Program
@@ -19,7 +19,7 @@ from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.storage import Storage, View
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class FixedHandle:
     """A tensor that existed before the capture and is not an argument."""
 
@@ -29,7 +29,7 @@ class FixedHandle:
         return self.handle
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class ArgumentHandle:
     """A tensor among the arguments."""
 
@@ -42,7 +42,7 @@ class ArgumentHandle:
 HandleSource = FixedHandle | ArgumentHandle
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class FixedStorage:
     """A storage that existed before the capture."""
 
@@ -52,7 +52,7 @@ class FixedStorage:
         return self.storage
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class StorageOf:
     """The storage of an argument."""
 
@@ -62,7 +62,7 @@ class StorageOf:
         return self.source.find(tensors).storage
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class StorageOfGrad:
     """The storage of a tensor's ``.grad``."""
 
@@ -77,7 +77,7 @@ class StorageOfGrad:
 StorageSource = FixedStorage | StorageOf | StorageOfGrad
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class FreshTensor:
     """A new tensor: which new or known storage it shows, and how."""
 
@@ -90,7 +90,7 @@ class FreshTensor:
 TensorSource = FixedHandle | ArgumentHandle | FreshTensor
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class GradGuard:
     """What ``.grad`` was when the captured function read it."""
 
@@ -118,7 +118,7 @@ def kind_of_grad(grad: TensorBase | None) -> tuple[Any, ...] | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class GradEffect:
     """A tensor whose ``.grad`` the function replaced."""
 
@@ -126,7 +126,7 @@ class GradEffect:
     grad: TensorSource | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class PlaceEffect:
     """A Python value that the function replaced: by a tensor or by a constant."""
 
@@ -135,7 +135,7 @@ class PlaceEffect:
     constant: Any
 
 
-@dataclass(frozen=True)
+@frozen
 class Effects:
     """What a replay changes, apart from returning its result."""
 

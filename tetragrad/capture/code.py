@@ -5,8 +5,9 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-from dataclasses import dataclass
 from types import CodeType
+
+from tetragrad.core.frozen import frozen
 
 #: Packages of ours whose state is watched in other ways, or never changes.
 _OWN = tuple(
@@ -41,7 +42,7 @@ _REFLECTION = frozenset(
 _REFLECTED = frozenset(("__dict__", "__getattribute__", "asdict", "astuple"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Names:
     """The names that code uses: of globals, of attributes and keys, of modules."""
 

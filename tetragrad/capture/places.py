@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+
+from tetragrad.core.frozen import frozen
 
 
 class Kind(Enum):
@@ -25,7 +26,7 @@ class Kind(Enum):
     CONTENT = "content"  # the elements of an array or a set
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Presence:
     """The names that captured code uses, those a dict had of them, and its size."""
 
@@ -46,7 +47,7 @@ class _Missing:
 MISSING = _Missing()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(slots=True, eq=False)
 class Place:
     """Somewhere that a captured function reads a Python value from."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from tetragrad.capture.state import PythonState
 from tetragrad.capture.tree import Description, Flattened, build
 from tetragrad.capture.watch import GRAD, STEPS, STORAGE, VALUE, Watch, watching
 from tetragrad.core.errors import CaptureError
+from tetragrad.core.frozen import frozen
 from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
 from tetragrad.engine.capture import Recorder
@@ -39,7 +39,7 @@ from tetragrad.tensor.randomness import default_generator
 from tetragrad.tensor.storage import Storage
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """What a capturing call gave: the result, and a replay or why there is none."""
 

@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from io import IOBase
 from random import Random
 from types import (
@@ -53,6 +52,7 @@ from tetragrad.capture.places import (
 from tetragrad.core.collector import collector_paused
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError
+from tetragrad.core.frozen import frozen
 from tetragrad.engine import capture
 from tetragrad.engine.capture import Recorder
 from tetragrad.tensor.base import TensorBase
@@ -64,7 +64,7 @@ _OPAQUE = (GeneratorType, IOBase, threading.local)
 _LEAVES = (DType, CodeType)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Named:
     """A dict that is read by names: of an object, a module or a function."""
 

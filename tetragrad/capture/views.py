@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
+from tetragrad.core.frozen import frozen
 from tetragrad.engine import realize as engine
 from tetragrad.engine.memory import Memory
 from tetragrad.graph.leaves import Buffer
@@ -25,7 +25,7 @@ from tetragrad.tensor.modes import no_grad
 from tetragrad.tensor.storage import Moved
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Lifted:
     """An argument, the tensor passed for it, and the value that one had."""
 

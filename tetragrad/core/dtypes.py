@@ -8,7 +8,6 @@ int16
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -16,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from tetragrad.core.errors import DTypeError, UnsupportedError
+from tetragrad.core.frozen import frozen
 
 
 class Kind(IntEnum):
@@ -28,7 +28,7 @@ class Kind(IntEnum):
     COMPLEX = 4
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(slots=True, eq=False)
 class DType:
     """One element type. There is one object per type, compared by identity."""
 

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.errors import SettingError
+from tetragrad.core.frozen import frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ def _setting(
 _COUNTS = range(1 << 16)
 
 
-@dataclass(frozen=True)
+@frozen
 class Settings:
     """What a user may set, from the environment or with :func:`override`."""
 

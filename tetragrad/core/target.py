@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from tetragrad.core.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Target:
     """The facts that fusion, plans and the cost model use about a device.
 

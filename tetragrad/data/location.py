@@ -10,17 +10,17 @@ import hashlib
 import os
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from tetragrad.core.errors import DataError, FileFormatError
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import cache_folder as user_cache
 from tetragrad.core.settings import settings
 from tetragrad.data.compression import GzipReader, is_gzip
 from tetragrad.data.download import DownloadError, download
 
 
-@dataclass(frozen=True)
+@frozen
 class DataFile:
     """One file of a data set, and how to know it when it is found."""
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tetragrad.core.errors import DataError, FileFormatError, ShapeError
+from tetragrad.core.frozen import frozen
 from tetragrad.data.idx import parse_idx
 from tetragrad.data.location import DataFile, data_folder, read_data_file
 
@@ -78,7 +78,7 @@ DIGITS_MAXIMUM = 16
 DIGITS_TEST_EVERY = 5
 
 
-@dataclass(frozen=True)
+@frozen
 class ImageSet:
     """Images to train with and images to test on; unpacks into the four arrays."""
 

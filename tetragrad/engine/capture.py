@@ -11,18 +11,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from weakref import WeakKeyDictionary
 
 from tetragrad.core.errors import CaptureError
+from tetragrad.core.frozen import frozen
 from tetragrad.engine.schedule import Schedule
 from tetragrad.graph.leaves import Buffer, LaunchValue
 from tetragrad.graph.markers import InRange
 from tetragrad.graph.node import Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Run:
     """One schedule as it ran: on which buffers and constants, with which results."""
 

@@ -12,10 +12,11 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.core.dtypes import float32
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import cache_folder, settings
 from tetragrad.core.target import Target
 from tetragrad.engine.assembly import compile_kernel
@@ -50,7 +51,7 @@ REPEATS = 3
 _known: dict[tuple[str, int], Ceilings | None] = {}
 
 
-@dataclass(frozen=True)
+@frozen
 class Ceilings:
     """Operations (on float32) and bytes a second, of all units together."""
 

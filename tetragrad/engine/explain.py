@@ -14,10 +14,10 @@ its beginning only; ``level="text"`` shows all of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.core.errors import SettingError, UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import realize
 from tetragrad.engine.pipeline import kernels_of
@@ -41,7 +41,7 @@ SHORTENED = 12
 _INDENT = "  "
 
 
-@dataclass(frozen=True)
+@frozen
 class KernelStory:
     """One kernel at the levels below the graph; code is "" for an interpreter."""
 
@@ -54,7 +54,7 @@ class KernelStory:
     equal_to: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Explanation:
     """What becomes of a graph; printing it shows ``level``, or all levels if ""."""
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.backend import Device
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
 from tetragrad.engine.schedule import Launch
 from tetragrad.kernel.cost import Work, work_of
@@ -29,7 +29,7 @@ _GREEN, _YELLOW, _RED, _BOLD, _RESET = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Sample:
     """One timed launch; ``share`` of the ceiling is None where there is no ceiling."""
 

@@ -6,11 +6,11 @@ of the graph it was made from, so it serves every graph of the same structure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.node import Shape
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Source(Enum):
     ARENA = "arena"  # byte offset in the arena
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Argument:
     """One buffer of a launch, seen from ``offset`` bytes on."""
 
@@ -35,7 +35,7 @@ class Argument:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Launch:
     """One kernel with its arguments; scalars are positions among the constants."""
 
@@ -47,7 +47,7 @@ class Launch:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Result:
     """A value that the schedule leaves in a buffer of its own."""
 
@@ -62,7 +62,7 @@ class Result:
         return count * self.dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Schedule:
     """Everything needed to run a graph again, on other buffers.
 

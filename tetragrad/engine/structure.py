@@ -7,9 +7,9 @@ graph every step is fused and lowered once, captured or not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.leaves import (
     Buffer,
     LaunchValue,
@@ -20,7 +20,7 @@ from tetragrad.graph.node import Node, walk
 from tetragrad.graph.symbolic import NO_EXTENTS, Extents, sizes_in
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Structure:
     """A graph's key, and the buffers and constants that fill it, in walk order.
 

@@ -7,17 +7,17 @@ nest can say. Contractions never come here: they are sums of products, and compi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tetragrad.core.dtypes import DType, part_dtype
 from tetragrad.core.errors import VerifyError
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.node import Node, Shape
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Operand:
     """An input or output of a host function, before there are values.
 
@@ -47,7 +47,7 @@ class Operand:
         return np.ascontiguousarray(array).view(dtype.numpy).reshape(shape)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class HostFunction:
     """A function of arrays, and what its results are before it has run.
 
@@ -114,7 +114,7 @@ class HostCall(Node):
         return HostCall(*others, sources)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Call:
     """A host function with its inputs; ``home`` is the device of its outputs."""
 

@@ -12,13 +12,13 @@ symbols are bound to are compiled once (``graph/symbolic.py``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Self, SupportsIndex
 
 from tetragrad.core.errors import ShapeError
+from tetragrad.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Symbol:
     """A size that may differ from run to run, from ``minimum`` to ``maximum``.
 
@@ -60,7 +60,7 @@ class Symbol:
         return Size(((Bound(self, number), 1),), 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Bound:
     """A symbol and the value it has in this run."""
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import (
     Add,
     And,
@@ -77,7 +77,7 @@ def layout_shape(shape: Shape) -> Shape:
     return tuple(map(maximum_of, shape))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class General:
     """The outputs of a graph for all values of its symbols, and what of it counts.
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Given, Guard, Indexed
 
@@ -31,7 +31,7 @@ Variable = Any  # A loop axis, an index atom, or the value of a loaded index.
 Bounds = tuple[int | None, int | None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Inequality:
     """``constant + Σ coefficient · variable >= 0``."""
 
@@ -153,7 +153,7 @@ class Domain:
         return linked
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Index:
     """An index from memory: only guards say anything about its value."""
 

@@ -9,9 +9,9 @@ that same axis, which is how the rows of a softmax become one loop.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import singledispatch
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import movement as moves
 from tetragrad.graph.node import Shape
 from tetragrad.kernel.affine import ZERO, Affine, divide, of_atom
@@ -20,7 +20,7 @@ from tetragrad.kernel.expression import Guard, Quotient, Remainder
 Coordinates = tuple[Affine, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Origin:
     """The source's coordinates, and the guard outside of which there is no source."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.node import size_of
 from tetragrad.kernel.expression import Compute, Load, Reduction, walk
 from tetragrad.kernel.ir import Kernel
 
 
-@dataclass(frozen=True)
+@frozen
 class Work:
     """Arithmetic operations, and the fewest bytes that must move."""
 

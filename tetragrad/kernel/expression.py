@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Elementwise
 from tetragrad.graph.node import argument
 from tetragrad.graph.reduce import Reduce as GraphReduce
@@ -389,7 +389,7 @@ def move_loads(root: Expression, starts: Mapping[int, int]) -> Expression:
     return rewritten[root]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Substitution:
     """Forms for axes, and what has been rewritten so far."""
 

@@ -9,11 +9,11 @@ network are equal objects, compiled once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard, Reduction, walk
 
@@ -26,7 +26,7 @@ class Mode(Enum):
     MAX = "max"
 
 
-@dataclass(frozen=True)
+@frozen
 class Output:
     """Where a value goes: ``slot[address] = value`` for all points in the guard.
 
@@ -43,7 +43,7 @@ class Output:
     mode: Mode = Mode.STORE
 
 
-@dataclass(frozen=True)
+@frozen
 class Slot:
     """A buffer argument: its dtype and number of elements."""
 
@@ -51,7 +51,7 @@ class Slot:
     numel: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Kernel:
     """Loop axes (their sizes), buffer slots, launch scalars, and outputs.
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Elementwise, Eq, Where
 from tetragrad.graph.leaves import (
     Buffer,
@@ -54,7 +55,7 @@ from tetragrad.kernel.simplify import as_form
 MAXIMUM_SPLITS = 64
 
 
-@dataclass(frozen=True)
+@frozen
 class Lowered:
     """A kernel and what its arguments are.
 
@@ -113,7 +114,7 @@ def _moved(output: Output, starts: Mapping[int, int]) -> Output:
 Request = tuple[Node, Coordinates, Guard]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Step:
     """One element's demands, and how to finish it once they are known."""
 

@@ -6,12 +6,13 @@ Must run after the kernels are in order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from tetragrad.core.frozen import frozen
 
 ALIGNMENT = 64
 
 
-@dataclass(frozen=True)
+@frozen
 class Lifetime:
     """A temporary: its size, and the first and last launch that touch it."""
 

@@ -19,10 +19,10 @@ carried sums are at their identity there, and a corrected identity is the identi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import reduce as reduces
 from tetragrad.kernel.affine import ZERO
@@ -59,7 +59,7 @@ class Way(Enum):
     SHIFTED = "shifted"  # new = old + amount
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Change:
     """A way, and by what amount: an expression of Carried values."""
 
@@ -70,7 +70,7 @@ class Change:
 UNCHANGED = Change(Way.UNCHANGED)
 
 
-@dataclass(frozen=True)
+@frozen
 class Carry:
     """One carried reduction; earlier ones appear in it as their running values.
 
@@ -84,7 +84,7 @@ class Carry:
     dtype: DType
 
 
-@dataclass(frozen=True)
+@frozen
 class Online:
     """A kernel's value as one pass over ``axes``, and what is left to do after it."""
 
@@ -420,7 +420,7 @@ def _rebuilt(
 # --- contractions over a row that is itself a contraction -----------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class OnlineContraction:
     """Weights made from scores, times values: attention, with its axes by role.
 

@@ -8,8 +8,8 @@ below says what it matches, what it becomes, and why that is the same value.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.reduce import Max, Reduce, Sum
 from tetragrad.kernel.affine import Affine, axis_form, of_atom
@@ -239,7 +239,7 @@ def _carries(expression: Expression, axes: set[int]) -> bool:
 # --- one-hot selections ------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class OneHot:
     """where(lhs == rhs, chosen, identity)."""
 
@@ -267,7 +267,7 @@ def one_hot(op: type[Reduce], body: Expression) -> OneHot | None:
     return OneHot(condition.inputs[0], condition.inputs[1], inside)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Scatter:
     """A reduction run from its inputs: combine ``value`` into ``position``.
 

@@ -8,9 +8,9 @@ read off by position. Must run after fusion, which makes the groups.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 from typing import Any
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.leaves import Buffer, is_given_at_launch, launch_signature
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.symbolic import NO_EXTENTS, Extents, sizes_in
@@ -38,7 +38,7 @@ def lower_groups(
     return lowered
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Pattern:
     """What a group computes but not on what: ``nodes`` fill its open places."""
 
@@ -46,7 +46,7 @@ class Pattern:
     nodes: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Template:
     """A kernel whose inputs and scalars are positions in a pattern's nodes."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from tetragrad.core.frozen import frozen
 
 _numbers = itertools.count()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Hook:
     """One registered function and how it wants to be called."""
 
@@ -69,7 +70,7 @@ class Hooks:
         return iter(self.entries.values())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class RemovableHandle:
     """What registering a hook returns; ``remove()`` or a ``with`` block ends it."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DataError, FileFormatError
+from tetragrad.core.frozen import frozen
 
 #: What the readers accept: a path, or the contents of a file.
 PathOrBytes = str | os.PathLike[str] | bytes | bytearray | memoryview
@@ -21,7 +21,7 @@ MAX_DIMENSIONS = 32
 MAX_NBYTES = 2**63 - 1
 
 
-@dataclass(frozen=True)
+@frozen
 class BytesSource:
     """Read-only bytes. Slices of ``data`` are views: nothing is copied or read yet."""
 

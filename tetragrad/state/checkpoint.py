@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from tetragrad.core.errors import FileFormatError
+from tetragrad.core.frozen import frozen
 from tetragrad.state.bytes_source import PathOrBytes
 from tetragrad.state.safetensors import (
     SafetensorsFile,
@@ -41,7 +41,7 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Any, /) -> Any: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Checkpoint:
     """The contents of a checkpoint; a part that was not saved is None."""
 

@@ -16,7 +16,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any, BinaryIO
 
@@ -25,6 +24,7 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, FileFormatError
+from tetragrad.core.frozen import frozen
 from tetragrad.state.atomic import atomic_write
 from tetragrad.state.bytes_source import (
     BytesSource,
@@ -59,7 +59,7 @@ DTYPE_BY_CODE = {
 CODE_BY_DTYPE = {dtype: code for code, dtype in DTYPE_BY_CODE.items()}
 
 
-@dataclass(frozen=True)
+@frozen
 class TensorEntry:
     """Where one tensor lies; offsets count from the end of the header."""
 

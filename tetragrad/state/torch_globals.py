@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.state.bytes_source import MAX_DIMENSIONS
 from tetragrad.state.pickle_machine import Buildable, is_plain_key
 
@@ -25,7 +25,7 @@ from tetragrad.state.pickle_machine import Buildable, is_plain_key
 MAX_COPIED_ELEMENTS = 10_000_000
 
 
-@dataclass(frozen=True)
+@frozen
 class StorageType:
     """``torch.FloatStorage`` and its kin; untyped storages count bytes."""
 
@@ -33,7 +33,7 @@ class StorageType:
     is_untyped: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Storage:
     """A run of elements in the file, or a part of it (``first`` elements in)."""
 
@@ -44,7 +44,7 @@ class Storage:
     root_count: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class StoredTensor:
     """A strided window of a storage; offset and strides count elements.
 
@@ -60,7 +60,7 @@ class StoredTensor:
     is_negated: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class InertType:
     """A class that may be named, for example as an argument, but not called."""
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
@@ -27,7 +27,7 @@ Derivatives = Callable[..., tuple[Pair, ...]]
 # --- derivatives ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Slopes:
     """The gradient of one part of an analytic function, for both parts of its operands.
 

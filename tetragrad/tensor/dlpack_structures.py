@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import ExchangeError
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.node import Shape
 from tetragrad.tensor.layout import row_major
 
@@ -131,7 +131,7 @@ _pointer_dying = _python(
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Block:
     """Elements in memory, as DLPack describes them; strides are in elements."""
 

@@ -7,8 +7,8 @@ cancel; its gradient is 1 / (1 + x) and is written so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Mul, full_like
 from tetragrad.graph.markers import CustomGradient
 from tetragrad.graph.node import Node
@@ -21,7 +21,7 @@ def with_gradient(value: Node, inputs: tuple[Node, ...], rule: Rule) -> Node:
     return CustomGradient(value, rule, inputs)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Slope:
     """The rule "upstream times f'(x)", equal to itself so that nodes are shared."""
 
@@ -32,7 +32,7 @@ class Slope:
         return (Mul(upstream, self.derivative(self.operand)),)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Backward:
     """The rule "g(x, upstream)" for gradients that are no product."""
 
@@ -48,7 +48,7 @@ def with_slope(value: Node, operand: Node, derivative: Callable[[Node], Node]) -
     return CustomGradient(value, Slope(derivative, operand), (operand,))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Flat:
     """The rule "zero", for steps: functions that are constant almost everywhere."""
 

@@ -8,11 +8,11 @@ it can be differentiated in turn.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import GradientError
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.host_call import Call, HostFunction, register
 from tetragrad.graph.markers import CustomGradient
 from tetragrad.graph.node import Node
@@ -29,7 +29,7 @@ Formula = Callable[["Received"], Sequence["Tensor | None"]]
 _formulas: dict[str, Formula] = {}
 
 
-@dataclass(frozen=True)
+@frozen
 class Received:
     """What a gradient formula is given.
 
@@ -93,7 +93,7 @@ def _nodes(call: Call) -> tuple[Node, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Rule:
     """The gradient of one output; equal rules are equal, so that nodes are shared."""
 

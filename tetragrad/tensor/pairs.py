@@ -11,12 +11,12 @@ formulas are in ``complex_functions.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph.elementwise import full_like
@@ -25,7 +25,7 @@ from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Pair:
     """The real and the imaginary parts: two nodes of one shape and dtype."""
 

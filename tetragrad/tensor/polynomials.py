@@ -6,11 +6,11 @@ The degree may be a tensor; its largest element is read by the host.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
 
-@dataclass(frozen=True)
+@frozen
 class Family:
     """P(k+1) = (a x + b) P(k) - c P(k-1), where a, b and c may depend on k."""
 

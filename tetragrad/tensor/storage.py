@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from tetragrad.core.dtypes import bool_, from_numpy
 from tetragrad.core.errors import ExchangeError, ShapeError
+from tetragrad.core.frozen import frozen
 from tetragrad.engine import realize as engine
 from tetragrad.engine.memory import Memory
 from tetragrad.graph.elementwise import Where
@@ -40,7 +40,7 @@ class ViewStep:
         return new
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Moved(ViewStep):
     """A movement: its class and the arguments after the source."""
 
@@ -67,7 +67,7 @@ class Moved(ViewStep):
         return Where(inside, _adjoint(view, new, old), old)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Stopped(ViewStep):
     """From here on no gradient flows back: ``detach()``."""
 
@@ -75,7 +75,7 @@ class Stopped(ViewStep):
         return Detached(node)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Collected(ViewStep):
     """Gradients arrive here: at a leaf, or where ``retain_grad()`` was called."""
 
@@ -86,7 +86,7 @@ class Collected(ViewStep):
         return Variable(node, self.key)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Hooked(ViewStep):
     """A function of the user's sees, and may replace, the gradient."""
 
@@ -96,7 +96,7 @@ class Hooked(ViewStep):
         return CustomGradient(node, self.rule, (node,))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Read(ViewStep):
     """From here on the last dimension holds the two parts of complex numbers.
 

@@ -10,15 +10,15 @@ tables start at the constant term.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from tetragrad.core.dtypes import DType, float32, float64, int32, int64, uint32, uint64
+from tetragrad.core.frozen import frozen
 
 Table = tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Split:
     """A constant as the nearest value of the format plus the rest of it."""
 
@@ -26,7 +26,7 @@ class Split:
     low: float
 
 
-@dataclass(frozen=True)
+@frozen
 class Format:
     """A floating-point format, with the tables whose accuracy suits it."""
 

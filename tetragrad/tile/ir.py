@@ -19,10 +19,11 @@ vector of a CPU or the lanes of a GPU. Everything larger is a ``For`` or a ``Gri
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.reduce import Reduce as ReduceOp
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard
@@ -39,7 +40,7 @@ class Space(Enum):
     REGISTER = "register"
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """Element ``[i, j, …]`` is at ``i*strides[0] + j*strides[1] + …``, then swizzled.
 
@@ -61,7 +62,7 @@ def row_major(shape: tuple[int, ...]) -> Layout:
     return Layout(tuple(strides))
 
 
-@dataclass(frozen=True)
+@frozen
 class Tile:
     """A block of values. Tiles are told apart by name within a program."""
 
@@ -87,12 +88,12 @@ class TileLoad(Expression):
 # --- statements ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class Statement:
     """One step of a tile program."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Grid(Statement):
     """Run the body for every point of the axes, in any order, at the same time.
 
@@ -107,7 +108,7 @@ class Grid(Statement):
     cluster: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class For(Statement):
     """Run the body for axis = 0 … extent-1, in order."""
 
@@ -117,7 +118,7 @@ class For(Statement):
     unroll: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class When(Statement):
     """Run the body where the guard holds, else ``otherwise``."""
 
@@ -126,14 +127,14 @@ class When(Statement):
     otherwise: tuple[Statement, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Alloc(Statement):
     """Bring a tile into being, uninitialised, until the end of the body."""
 
     tile: Tile
 
 
-@dataclass(frozen=True)
+@frozen
 class Map(Statement):
     """``tile[indices] = value`` at every point of the axes where the guard holds."""
 
@@ -144,7 +145,7 @@ class Map(Statement):
     guard: Guard = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Fold(Statement):
     """``tile[indices] = op(tile[indices], value)`` at every point, in any order.
 
@@ -160,7 +161,7 @@ class Fold(Statement):
     guard: Guard = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Store(Statement):
     """``slot[address] = value`` (or add, max) where the guard holds."""
 
@@ -172,7 +173,7 @@ class Store(Statement):
     mode: Mode = Mode.STORE
 
 
-@dataclass(frozen=True)
+@frozen
 class Mma(Statement):
     """``accumulator[m, n] += Σ_k lhs[k, m] * rhs[k, n]`` over whole tile regions.
 
@@ -193,7 +194,7 @@ class Mma(Statement):
     starts: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Dimension:
     """One dimension of a tensor in memory, and the index that a copy has in it."""
 
@@ -202,7 +203,7 @@ class Dimension:
     stride: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Copy(Statement):
     """``tile[axes] = slot[address]`` where the guard holds, and 0 elsewhere.
 
@@ -239,7 +240,7 @@ def box_copy(
     return Copy(axes, tile, slot, address, tuple(guard), channel, dimensions)
 
 
-@dataclass(frozen=True)
+@frozen
 class Channel:
     """A ring of ``depth`` slots of tiles between producing and consuming roles.
 
@@ -252,35 +253,35 @@ class Channel:
     depth: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Acquire(Statement):
     """Producer: wait until the channel's next slot is free."""
 
     channel: Channel
 
 
-@dataclass(frozen=True)
+@frozen
 class Commit(Statement):
     """Producer: the slot acquired last is full (once its copies arrive)."""
 
     channel: Channel
 
 
-@dataclass(frozen=True)
+@frozen
 class Wait(Statement):
     """Consumer: wait until the channel's next slot is full."""
 
     channel: Channel
 
 
-@dataclass(frozen=True)
+@frozen
 class Release(Statement):
     """Consumer: the slot waited for last may be overwritten."""
 
     channel: Channel
 
 
-@dataclass(frozen=True)
+@frozen
 class Role(Statement):
     """Code for some of a block's warps only; roles of one body run side by side.
 
@@ -294,17 +295,17 @@ class Role(Statement):
     members: Extent | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Sync(Statement):
     """All threads of a grid iteration have reached this point."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Pin(Statement):
     """The assembler must not move what follows above this point."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Program:
     """A whole tile program: its arguments, the loop axes it uses, and its grids.
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import VerifyError
+from tetragrad.core.frozen import frozen
 from tetragrad.core.target import Target
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -66,7 +67,7 @@ def verify_program(program: Program) -> None:
     checker.body(program.body)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Checker:
     """A place in the program: axes in scope, conditions that hold, tiles that exist."""
 

@@ -5,19 +5,18 @@ Source: "Data type functions" of the Python array API standard 2025.12.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import ml_dtypes
 import numpy as np
 
 from tetragrad.core.dtypes import DType, Kind, part_dtype
 from tetragrad.core.errors import DTypeError
+from tetragrad.core.frozen import frozen
 from tetragrad.xp.array import Array
 from tetragrad.xp.base import Scalar, tensor_of, wrap
 from tetragrad.xp.kinds import INTEGERS, common_dtype
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class FloatLimits:
     """What ``finfo`` says of a floating-point dtype."""
 
@@ -29,7 +28,7 @@ class FloatLimits:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class IntegerLimits:
     """What ``iinfo`` says of an integer dtype."""
 

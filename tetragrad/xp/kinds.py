@@ -8,7 +8,6 @@ an integer array and a floating-point one have no common dtype until one is conv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,14 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType, Kind, complex_dtype, promote
 from tetragrad.core.errors import DTypeError
+from tetragrad.core.frozen import frozen
 from tetragrad.tensor import Tensor
 from tetragrad.xp.base import ArrayBase, Scalar
 
 INTEGERS = (Kind.UNSIGNED, Kind.SIGNED)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Kinds:
     """Which dtypes a function is defined on, and how the standard calls them."""
 

@@ -7,9 +7,9 @@ operator are made of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tetragrad.core.frozen import frozen
 from tetragrad.tensor import Tensor
 from tetragrad.xp import kinds, special
 from tetragrad.xp.base import tensor_of, wrap
@@ -39,7 +39,7 @@ def binary(
     return wrap(function(lhs, rhs))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Binary:
     """An operation on two arrays, or on an array and a number."""
 
@@ -51,7 +51,7 @@ class Binary:
         return binary(self.name, x1, x2, self.function, self.on)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Unary:
     """An operation on one array."""
 

@@ -19,17 +19,17 @@ import platform
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tetragrad.backends.cpu.host import host
 from tetragrad.core.errors import CompileError
+from tetragrad.core.frozen import frozen
 
 if TYPE_CHECKING:
     from llvmlite import binding
 
 
-@dataclass(frozen=True)
+@frozen
 class Processor:
     """What code is generated for, in LLVM's words."""
 

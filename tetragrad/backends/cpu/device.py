@@ -7,7 +7,7 @@ import json
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cpu import compiler, pool, sequence
 from tetragrad.backends.cpu.target import host_target
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 
@@ -27,7 +28,7 @@ _Entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
 _SCRATCH_ALIGNMENT = 64
 
 
-@dataclass(frozen=True)
+@frozen
 class Facts:
     """What loading object code needs to know of the program it was made from."""
 

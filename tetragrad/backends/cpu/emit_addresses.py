@@ -8,18 +8,18 @@ share, one for each lane, or nothing at all where the loops' extents already dec
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tetragrad.backends.cpu.emit_operations import Operations
 from tetragrad.backends.cpu.emit_scopes import Scopes
 from tetragrad.backends.cpu.vector import Builder, Value, constant, constant_lanes
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard
 
 
-@dataclass(frozen=True)
+@frozen
 class Mask:
     """Where something may happen: if ``uniform`` holds, in the ``lanes`` that do."""
 
@@ -32,7 +32,7 @@ class Mask:
         return self.uniform is None and self.lanes is None and not self.never
 
 
-@dataclass(frozen=True)
+@frozen
 class Term:
     """``coefficient · value`` of an address, known from scope ``level`` on."""
 
@@ -41,7 +41,7 @@ class Term:
     level: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Split:
     """A form at the current point: what is constant, scalar, and different by lane."""
 

@@ -9,7 +9,6 @@ what unrolled points share is shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.cpu.emit_memory import Memory, Storage
 from tetragrad.backends.cpu.emit_operations import Operations
@@ -18,6 +17,7 @@ from tetragrad.backends.cpu.vector import Builder, Value, constant, lanes_for
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
     Compute,
@@ -38,7 +38,7 @@ from tetragrad.kernel.expression import (
 from tetragrad.tile.ir import Tile, TileLoad
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """An expression, the scope it belongs to, and the known axes it depends on."""
 
@@ -47,7 +47,7 @@ class Step:
     axes: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Recipe:
     """Expressions in the order to compute them."""
 

@@ -7,7 +7,6 @@ as vectors, then with what is there; lanes are combined last.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.cpu.emit_addresses import Mask, Split
 from tetragrad.backends.cpu.emit_expressions import Expressions
@@ -15,6 +14,7 @@ from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_scopes import VectorAxis
 from tetragrad.backends.cpu.vector import Value, constant
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as op
 from tetragrad.graph.reduce import Reduce, Sum
 from tetragrad.kernel.affine import Affine
@@ -22,7 +22,7 @@ from tetragrad.kernel.expression import Compute
 from tetragrad.tile.ir import Fold
 
 
-@dataclass(frozen=True)
+@frozen
 class Contribution:
     """Factors of one value (two if contracted, else one) and where it goes."""
 

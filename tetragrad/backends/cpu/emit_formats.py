@@ -8,7 +8,6 @@ takes the processor's instruction where it has one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tetragrad.backends.cpu.vector import (
@@ -21,6 +20,7 @@ from tetragrad.backends.cpu.vector import (
 )
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 
 if TYPE_CHECKING:
     from tetragrad.backends.cpu.emit_operations import Operations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FLOAT16_FEATURES = frozenset({"f16c", "avx512f", "neon"})
 
 
-@dataclass(frozen=True)
+@frozen
 class Narrow:
     """A float format that float32 contains."""
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tetragrad.backends.cpu import emit_formats as formats
 from tetragrad.backends.cpu.emit_addresses import Addresses, Mask, Split
@@ -30,6 +29,7 @@ from tetragrad.backends.cpu.vector import (
 )
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 
 #: The constant that guarded loads read where the guard fails, and its size.
@@ -38,7 +38,7 @@ ZEROS_BYTES = 512
 _LARGEST_SHUFFLED_STRIDE = 4
 
 
-@dataclass(frozen=True)
+@frozen
 class Storage:
     """Elements in memory: a buffer or a tile.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from tetragrad.backends.cpu.emit_expressions import Expressions
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
@@ -21,6 +20,7 @@ from tetragrad.backends.cpu.vector import (
     vector_of,
 )
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Reduction, substitute, walk
 from tetragrad.tile.ir import Extent, TileLoad
@@ -29,7 +29,7 @@ from tetragrad.tile.ir import Extent, TileLoad
 CHAINS = 4
 
 
-@dataclass(frozen=True)
+@frozen
 class Running:
     """A running value: a stack slot that LLVM turns into a register."""
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from tetragrad.backends.cpu.vector import Block, Builder, Value, constant
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 
 
 @dataclass(eq=False)
@@ -29,7 +30,7 @@ class Scope:
     known: dict[Hashable, Value] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class VectorAxis:
     """The axis whose consecutive points are the lanes of a register."""
 

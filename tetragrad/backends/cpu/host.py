@@ -10,8 +10,9 @@ import ctypes
 import functools
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+
+from tetragrad.core.frozen import frozen
 
 _CACHE_FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
 _CGROUP_FOLDER = Path("/sys/fs/cgroup")
@@ -26,7 +27,7 @@ _DARWIN_CACHE_NAMES = {
 _SIZE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 
 
-@dataclass(frozen=True)
+@frozen
 class Host:
     """The processor that this process runs on.
 

@@ -22,12 +22,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tetragrad.backends.cpu import pool_text
 from tetragrad.backends.cpu.compiler import LoadedModule, assemble, load
 from tetragrad.backends.cpu.host import available_cores, host
 from tetragrad.core.errors import SettingError
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import settings
 
 #: The native function that forks and joins, by the name that generated code calls.
@@ -89,7 +89,7 @@ def pool_object_code() -> bytes:
     return assemble(pool_text.threaded_text(names.get(architecture, architecture)))
 
 
-@dataclass(frozen=True)
+@frozen
 class _Native:
     """The pool's compiled functions."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 
 Number = int | float | bool
 
@@ -25,7 +26,7 @@ Number = int | float | bool
 _ALIGNMENT = 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Value:
     """The name of a scalar or vector register, or a constant."""
 

@@ -11,11 +11,12 @@ Complex values are pairs in a last dimension of 2, as everywhere in the graph.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tetragrad.core.dtypes import complex_dtype
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import settings
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
@@ -32,7 +33,7 @@ DENSE = 48
 LARGEST_PRIME = 192
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Plan:
     """What is asked of a transform: only what is needed is computed.
 

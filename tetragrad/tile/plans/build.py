@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel, Slot
@@ -38,12 +39,10 @@ from tetragrad.tile.plans.scope import Builder
 from tetragrad.tile.plans.skip import skip_empty
 from tetragrad.tile.plans.transpose import TransposePlan, build_transpose
 
-GridPlan = (
-    NestPlan | ContractionPlan | RolePlan | TransposePlan | FillPlan | OnlinePlan
-)
+GridPlan = NestPlan | ContractionPlan | RolePlan | TransposePlan | FillPlan | OnlinePlan
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """All choices for one kernel: where it is cut, and how each part is computed.
 

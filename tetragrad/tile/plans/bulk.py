@@ -8,9 +8,9 @@ where the box overhangs an edge, and swizzles what it writes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Cast
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Compute, Expression, Load
@@ -24,7 +24,7 @@ ALIGNMENT_BYTES = 16
 MOST_DIMENSIONS = 5
 
 
-@dataclass(frozen=True)
+@frozen
 class BulkOperand:
     """One operand of a product: a tensor over its side, the depth and batches."""
 

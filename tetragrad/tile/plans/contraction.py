@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Cast, Mul
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine
@@ -31,7 +31,7 @@ from tetragrad.tile.plans.nest import roots_of
 from tetragrad.tile.plans.rewrite import walk_until
 
 
-@dataclass(frozen=True)
+@frozen
 class Contraction:
     """A sum of products whose axes are sorted by who moves along them."""
 
@@ -56,7 +56,7 @@ class Contraction:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class Block:
     """The part of some axes that one block covers, flattened to one index.
 
@@ -105,7 +105,7 @@ class Block:
         return kernel.axes[self.chunked] % self.chunk != 0
 
 
-@dataclass(frozen=True)
+@frozen
 class ContractionPlan:
     """Block sizes of a contraction.
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, axis_form
 from tetragrad.kernel.expression import (
     Expression,
@@ -32,7 +33,7 @@ from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.scope import cast
 
 
-@dataclass(frozen=True)
+@frozen
 class Cut:
     """Compute one reduction or scan of a kernel first, into scratch memory.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import literal
@@ -12,7 +11,7 @@ from tetragrad.tile.ir import Grid, Statement, Store
 from tetragrad.tile.plans.scope import Builder, Scope, Strip, chunked, strips
 
 
-@dataclass(frozen=True)
+@frozen
 class FillPlan:
     """Fill the slot of one combining output, ``chunk`` elements a grid iteration."""
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
 from tetragrad.kernel.expression import Quotient, Remainder, literal
 from tetragrad.kernel.ir import Kernel, Output
@@ -41,7 +41,7 @@ from tetragrad.tile.plans.packing import Placed, flat_stride
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
 
 
-@dataclass(frozen=True)
+@frozen
 class Places:
     """The blocks of one grid iteration."""
 
@@ -50,7 +50,7 @@ class Places:
     columns: Placed
 
 
-@dataclass(frozen=True)
+@frozen
 class Corner:
     """Where a micro-tile begins: its row and its column."""
 
@@ -58,7 +58,7 @@ class Corner:
     column: Affine = ZERO
 
 
-@dataclass(frozen=True)
+@frozen
 class Region:
     """Where a micro-tile's part of a packed operand begins."""
 
@@ -67,7 +67,7 @@ class Region:
     side: Affine = ZERO
 
 
-@dataclass(frozen=True)
+@frozen
 class Product(ABC):
     """A contraction that is being written as a tile program."""
 

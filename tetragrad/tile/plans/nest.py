@@ -14,8 +14,9 @@ its statistics in registers:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, Reduction, Scan, literal
 from tetragrad.kernel.ir import Mode, Output
@@ -41,7 +42,7 @@ from tetragrad.tile.plans.scope import (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class NestPlan:
     """Choices for the outputs (by number) that are computed together in one grid.
 
@@ -90,7 +91,7 @@ def build_nest(builder: Builder, plan: NestPlan) -> list[Statement]:
     return [Grid(tuple(extents), tuple(body))]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Nest:
     plan: NestPlan
     choice: VectorChoice
@@ -262,7 +263,7 @@ class _Nest:
         return [Store(extents, output.slot, address, value, guard, mode)]
 
 
-@dataclass(frozen=True)
+@frozen
 class Carried:
     """A running reduction and the tile that holds its value so far."""
 

@@ -17,9 +17,9 @@ protects a row whose maximum is still -inf.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
+from tetragrad.core.frozen import frozen
 from tetragrad.core.target import Target
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.absence import absence, is_plain
@@ -66,7 +66,7 @@ Panel = Callable[[Affine, Affine], list[Statement]]
 Start = Callable[[Indices], Expression]
 
 
-@dataclass(frozen=True)
+@frozen
 class OnlinePlan:
     """Block sizes of an online contraction."""
 
@@ -104,7 +104,7 @@ def build_online(builder: Builder, plan: OnlinePlan) -> list[Statement]:
     return Attention(builder, plan, form).grid()
 
 
-@dataclass(frozen=True)
+@frozen
 class Attention:
     builder: Builder
     plan: OnlinePlan

@@ -6,10 +6,10 @@ analysis found: a statistic is folded before anything is made with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tetragrad.tile.plans.online import Attention, Indices, OnlinePlan
 
 
-@dataclass(frozen=True)
+@frozen
 class Operands:
     """Two tiles to be multiplied, and how deep."""
 
@@ -53,7 +53,7 @@ class Operands:
     depth: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Tiles:
     """What one grid iteration keeps between blocks of keys."""
 
@@ -75,7 +75,7 @@ class Tiles:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """Taking in one block of keys."""
 

@@ -7,9 +7,10 @@ computed here, once for each block.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Expression, Guard, Select, forms_of, literal
 from tetragrad.kernel.ir import Kernel
@@ -31,7 +32,7 @@ from tetragrad.tile.plans.scope import (
 MOST_MOVED = 2
 
 
-@dataclass(frozen=True)
+@frozen
 class Run:
     """Neighbouring axes of a block along which an operand moves evenly.
 
@@ -78,7 +79,7 @@ def _continues(forms: Sequence[Affine], axis: int, run: Run) -> bool:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class Window:
     """The part of a side that is packed: flat positions from ``start`` on."""
 
@@ -86,7 +87,7 @@ class Window:
     count: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Placed:
     """A block at a place: where its chunk starts.
 
@@ -99,7 +100,7 @@ class Placed:
     window: Window | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Operand:
     """One side of a contraction: its values, and its blocks along depth and side.
 
@@ -175,7 +176,7 @@ def pack(
     return _Packing(operand, depth, side, tile).run(scope)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Position:
     """Where the loops of a packing stand.
 
@@ -189,7 +190,7 @@ class _Position:
     panel: Affine | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class _Packing:
     operand: Operand
     depth: Placed

@@ -18,8 +18,9 @@ block the results are gathered in a shared tile between them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine
@@ -52,7 +53,7 @@ def build_panels(builder: Builder, plan: ContractionPlan) -> list[Statement]:
     return _Panels(builder, plan).grid()
 
 
-@dataclass(frozen=True)
+@frozen
 class _Packed:
     """The operands of a grid iteration, and the tiles they are packed into."""
 
@@ -63,7 +64,7 @@ class _Packed:
     gathered: Tile | None
 
 
-@dataclass(frozen=True)
+@frozen
 class _DepthBlock:
     """A block of the depth: where it is, and when it is the first or last of all."""
 
@@ -73,7 +74,7 @@ class _DepthBlock:
     is_last: Guard
 
 
-@dataclass(frozen=True)
+@frozen
 class _Panels(Product):
     """Micro-tiles over packed panels."""
 

@@ -13,8 +13,8 @@ same axes at the same scope share one pass over the data.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Reduction, literal
@@ -37,7 +37,7 @@ from tetragrad.tile.plans.scope import (
 LONGEST_RUN = 256
 
 
-@dataclass(frozen=True)
+@frozen
 class VectorChoice:
     """Which kernel axis to put on vector lanes: the first one that is free."""
 
@@ -126,7 +126,7 @@ def compute_group(
     return statements, scope.with_values(values)
 
 
-@dataclass(frozen=True)
+@frozen
 class Accumulator:
     """The tile that carries one reduction, and which reduction it is."""
 
@@ -134,7 +134,7 @@ class Accumulator:
     reduction: Expression
 
 
-@dataclass(frozen=True)
+@frozen
 class _Pass:
     """One pass over the reduced axes for a group of reductions."""
 

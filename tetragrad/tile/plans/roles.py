@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
 from tetragrad.kernel.expression import Quotient, Remainder
 from tetragrad.kernel.ir import Kernel, Output
@@ -62,7 +62,7 @@ MEMBER_ROWS = 64
 STAGED_PADDING_BYTES = 16
 
 
-@dataclass(frozen=True)
+@frozen
 class RolePlan:
     """Sizes of a product by roles.
 
@@ -89,7 +89,7 @@ class RolePlan:
         return self.rows // self.members
 
 
-@dataclass(frozen=True)
+@frozen
 class RoleProduct:
     """A contraction over single axes, whose operands can be copied in bulk."""
 
@@ -135,7 +135,7 @@ def build_roles(builder: Builder, plan: RolePlan) -> list[Statement]:
     return _Roles(builder, plan, product).grid()
 
 
-@dataclass(frozen=True)
+@frozen
 class Raster:
     """The order in which blocks are visited: rows of a group, columns, groups."""
 
@@ -173,7 +173,7 @@ class Raster:
         return rest if limit == size else of_atom(Remainder(rest, size))
 
 
-@dataclass(frozen=True)
+@frozen
 class _Worker:
     """The axes that say which worker this is, and which of its neighbours."""
 
@@ -181,7 +181,7 @@ class _Worker:
     neighbour: int
 
 
-@dataclass(frozen=True)
+@frozen
 class _Block:
     """Where the block that a worker computes starts, and its batch."""
 
@@ -190,7 +190,7 @@ class _Block:
     batch: Mapping[int, Affine]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Roles:
     builder: Builder
     plan: RolePlan

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Cast
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Compute, Expression, Guard
@@ -69,7 +70,7 @@ class Builder:
         return form.range(self.extents)[0] >= 0  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
+@frozen
 class Scope:
     """The kernel axes bound so far, the collective axes in force, known values.
 
@@ -173,7 +174,7 @@ def loop(
     return [For(axis, extent, statements, unroll and extent <= LONGEST_UNROLLED)]
 
 
-@dataclass(frozen=True)
+@frozen
 class Strip:
     """How a kernel axis becomes collective: vectors side by side, lanes in each."""
 

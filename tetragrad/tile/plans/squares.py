@@ -11,8 +11,7 @@ For hardware that runs thousands of iterations at a time and has no cache to sha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression
 from tetragrad.tile.ir import Alloc, Statement, Tile
@@ -33,7 +32,7 @@ def build_square(builder: Builder, plan: ContractionPlan) -> list[Statement]:
     return _Square(builder, plan).grid()
 
 
-@dataclass(frozen=True)
+@frozen
 class _Square(Product):
     """All sums of a grid iteration stay in registers."""
 

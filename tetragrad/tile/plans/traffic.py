@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -29,7 +29,7 @@ SCATTERED_COST = 1.5
 LONGEST_SHUFFLE = 4
 
 
-@dataclass(frozen=True)
+@frozen
 class Point:
     """An expression, with the axes of the loops around it."""
 

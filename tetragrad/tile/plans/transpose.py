@@ -12,8 +12,8 @@ gathers are slow on many processors, since they had to be made safe against leak
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Output
@@ -41,7 +41,7 @@ from tetragrad.tile.plans.scope import (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class TransposePlan:
     """A square of ``block`` by ``block`` positions of two axes a grid iteration.
 
@@ -106,7 +106,7 @@ def build_transpose(builder: Builder, plan: TransposePlan) -> list[Statement]:
     return [Grid(tuple(extents), tuple(body))]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Square:
     plan: TransposePlan
     outputs: Sequence[Output]
