@@ -7,14 +7,17 @@ on poisoned results, which are compared with a product in float64. Then both are
 in turns: several launches recorded as one CUDA graph, over so many sets of operands
 that they do not fit into the second-level cache, seven times each; the medians count.
 PyTorch writes into a given result where it can. ``--variants`` also times other plans
-than the one chosen. The process ends when nothing has happened for a minute.
+than the one chosen, ``--sweep`` takes random sizes. The process ends when nothing has
+happened for a minute.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import random
 import statistics
 import sys
 import threading
@@ -129,6 +132,29 @@ def cases() -> Iterator[Case]:
         yield Case(rows, 14336, 4096, "nt")
     yield Case(512, 512, 256, "nn", batch=64)
     yield Case(4096, 128, 4096, "nn", batch=16)
+
+
+def random_cases(count: int) -> Iterator[Case]:
+    """Sizes that are multiples of nothing, or of 8, in any order; some batched."""
+    draw = random.Random(0)
+
+    def size(most: int) -> int:
+        found = int(2 ** draw.uniform(3, math.log2(most)))
+        return found if draw.random() < 0.4 else -(-found // 8) * 8
+
+    for _ in range(count):
+        batch = draw.choice((0, 0, 0, 2, 5))
+        most = 2048 if batch else 8192
+        finish = draw.choice(("", "", "residual", "bias gelu"))
+        yield Case(
+            size(most),
+            size(most),
+            size(most),
+            draw.choice(("nn", "nt", "tn", "tt")),
+            draw.choice(("bfloat16", "float16")),
+            finish,
+            batch,
+        )
 
 
 # --- our kernels ---------------------------------------------------------------------
@@ -391,13 +417,15 @@ def main() -> None:
     parser.add_argument("--output", default="")
     parser.add_argument("--only", default="")
     parser.add_argument("--variants", action="store_true")
+    parser.add_argument("--sweep", type=int, default=0, help="so many random cases")
     arguments = parser.parse_args()
     torch.cuda.init()
     torch.manual_seed(0)
     device, dog = CudaDevice("cuda"), Watchdog()
     results: list[dict[str, Any]] = []
     with override(device="cuda"):
-        for case in cases():
+        chosen = random_cases(arguments.sweep) if arguments.sweep else cases()
+        for case in chosen:
             if arguments.only not in case.name:
                 continue
             changes = variants(case) if arguments.variants else [{}]
@@ -409,6 +437,12 @@ def main() -> None:
                     break
             write(arguments.output, results)
             torch.cuda.empty_cache()
+    ratios = sorted(row["ratio"] for row in results)
+    if ratios:
+        shown = (ratios[0], statistics.median(ratios), ratios[-1])
+        worst = max(row["error"] / row["torch_error"] for row in results)
+        print("ratios from {:.2f}, median {:.2f}, to {:.2f};".format(*shown), end=" ")
+        print(f"largest error {worst:.2f} times PyTorch's")
 
 
 def write(output: str, results: list[dict[str, Any]]) -> None:

@@ -86,6 +86,16 @@ class ParameterGroup(dict[str, Any]):
             or (id(self), name) in recorder.read_keys
         }
 
+    def place_numbers(self) -> None:
+        """Bring every option that is a number to where the parameters are.
+
+        Before the first step, so that a captured one copies nothing between devices.
+        """
+        for name, tensors in self._scalars.items():
+            for index in range(len(tensors)):
+                if self["params"]:
+                    self.scalar(name, index).realize()
+
     def scalar(self, name: str, index: int = 0) -> Tensor:
         """An option as a float64 tensor; ``index`` picks from a pair such as betas."""
         tensor = self._scalars[name][index]
@@ -291,6 +301,7 @@ class Optimizer:
         if named:
             options["param_names"] = [entry[0] for entry in named]
         group = ParameterGroup(options)
+        group.place_numbers()
         self.param_groups.append(group)
         # State that exists before the first step can be captured with it.
         self._add_state([entry for entry in parameters if entry.requires_grad], group)

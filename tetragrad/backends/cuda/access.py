@@ -140,20 +140,15 @@ class Memory:
             return tuple(Value(word, dtype) for word in words)
         if dtype.itemsize == 1:
             return self._unpack_bytes(words, dtype, width)
-        halves = words if width == 1 else self._split_halves(words)
+        if width > 1 and dtype.is_floating_point:
+            pairs = [formats.unpacked(self.ops, word, dtype) for word in words]
+            return tuple(value for pair in pairs for value in pair)
+        halves = list(words)
+        if width > 1:
+            halves = [
+                half for word in words for half in formats.split(self.builder, word)
+            ]
         return tuple(self._from_half(half, dtype) for half in halves)
-
-    def _split_halves(self, words: Sequence[str]) -> list[str]:
-        halves: list[str] = []
-        for word in words:
-            known = self.builder.known(("halves", word))
-            if known is None:
-                low, high = self.builder.register("b16"), self.builder.register("b16")
-                self.builder.line(f"mov.b32 {{{low}, {high}}}, {word}")
-                known = (low, high)
-                self.builder.remember(("halves", word), known)
-            halves += known
-        return halves
 
     def _from_half(self, half: str, dtype: DType) -> Value:
         if dtype.is_floating_point:
@@ -219,7 +214,7 @@ class Memory:
             return self._pack_bytes(values, dtype)
         if width > 1 and dtype.is_floating_point:
             return [
-                formats.halved_pair(self.ops, low, high)
+                formats.packed(self.ops, low, high)
                 for low, high in zip(values[::2], values[1::2], strict=True)
             ]
         halves = [self._to_half(value) for value in values]

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tetragrad.backends.cuda.ptx import (
+    Builder,
     Value,
     arithmetic_type,
     constant,
@@ -40,32 +43,61 @@ def rounded(ops: Operations, value: Value) -> Value:
     if value.dtype.bits >= 32 or not value.dtype.is_floating_point:
         return value
     result = widened(ops, halved(ops, value), value.dtype)
-    ops.builder.remember(("rounded from", result.text), (value.text,))
+    ops.builder.remember(("rounded from", result), (value.text,))
     return result
 
 
 def halved(ops: Operations, value: Value) -> str:
     """The 16-bit register with a half-width float."""
     check_half(value.dtype)
-    known = ops.builder.known(("half of", value.text))
+    known = ops.builder.known(("half of", value))
     if known is not None:
         return known[0]
     instruction = f"cvt.rn.{HALVES[value.dtype]}.f32"
     return ops.builder.assign("b16", instruction, value.text)
 
 
-def halved_pair(ops: Operations, low: Value, high: Value) -> str:
+def packed(ops: Operations, low: Value, high: Value) -> str:
     """The 32-bit register with two half-width floats.
 
-    Two that were only just rounded are rounded again together, by one instruction.
+    They may already lie in one; two that were only just rounded are rounded again
+    together, by one instruction.
     """
     builder = ops.builder
-    sources = [builder.known(("rounded from", entry.text)) for entry in (high, low)]
+    known = builder.known(("packed", low, high))
+    if known is not None:
+        return known[0]
+    if low.constant is not None and high.constant is not None:
+        bits = [_bits_of(value.constant, low.dtype) for value in (high, low)]
+        return builder.assign("b32", "mov.b32", f"0x{bits[0]:04X}{bits[1]:04X}")
+    sources = [builder.known(("rounded from", entry)) for entry in (high, low)]
     if None not in sources:
         operands = ", ".join(source[0] for source in sources if source)
         return builder.assign("b32", f"cvt.rn.{HALVES[low.dtype]}x2.f32", operands)
     halves = f"{{{halved(ops, low)}, {halved(ops, high)}}}"
     return builder.assign("b32", "mov.b32", halves)
+
+
+def _bits_of(number: float, dtype: DType) -> int:
+    """The bits of a number in a half-width format."""
+    return int(np.asarray(number).astype(dtype.numpy).view(np.uint16))
+
+
+def unpacked(ops: Operations, word: str, dtype: DType) -> tuple[Value, Value]:
+    """The two half-width floats of a 32-bit register."""
+    low, high = (widened(ops, half, dtype) for half in split(ops.builder, word))
+    ops.builder.remember(("packed", low, high), (word,))
+    return low, high
+
+
+def split(builder: Builder, word: str) -> tuple[str, str]:
+    """The two halves of a 32-bit register."""
+    known = builder.known(("halves", word))
+    if known is None:
+        known = (builder.register("b16"), builder.register("b16"))
+        builder.line(f"mov.b32 {{{known[0]}, {known[1]}}}, {word}")
+        builder.remember(("halves", word), known)
+    return known[0], known[1]
 
 
 def widened(ops: Operations, half: str, dtype: DType) -> Value:
@@ -76,8 +108,9 @@ def widened(ops: Operations, half: str, dtype: DType) -> Value:
     else:
         bits = ops.builder.assign("b32", "mov.b32", f"{{0, {half}}}")
         result = ops.builder.assign("f32", "mov.b32", bits)
-    ops.builder.remember(("half of", result), (half,))
-    return Value(result, dtype)
+    value = Value(result, dtype)
+    ops.builder.remember(("half of", value), (half,))
+    return value
 
 
 def check_half(dtype: DType) -> None:

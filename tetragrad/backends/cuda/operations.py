@@ -37,6 +37,9 @@ FLOAT_INSTRUCTIONS = {
     op.Floor: "cvt.rmi",
     op.Trunc: "cvt.rzi",
 }
+#: What is done to two half-width floats at once. Computed in float32 and rounded, the
+#: results have the same bits: 24 digits are more than twice 11 and two.
+PAIR_INSTRUCTIONS = {op.Add: "add.rn", op.Sub: "sub.rn", op.Mul: "mul.rn"}
 INTEGER_INSTRUCTIONS = {op.Add: "add", op.Sub: "sub", op.Mul: "mul.lo"}
 BIT_INSTRUCTIONS = {op.And: "and", op.Or: "or", op.Xor: "xor"}
 
@@ -51,6 +54,9 @@ FUNCTIONS: dict[type[op.Elementwise], Callable[..., Value]] = {
     op.Erf: functions.erf,
     op.Pow: functions.pow,
 }
+
+#: The two factors of a short erf: see Operations._short_sigmoid.
+SHORT_ERF = (1.1287762129994219, 0.10070969744669114)
 
 REDUCTIONS = {
     reduce.Sum: op.Add,
@@ -124,6 +130,14 @@ class Operations:
             return self.narrowed(self.builder.compute(name, dtype, *operands))
         raise UnsupportedError(f"{kind.__name__.lower()} of {dtype} on CUDA")
 
+    def pair_instruction(self, kind: type[op.Elementwise], dtype: DType) -> str | None:
+        """The instruction on two half-width floats in one register, if there is one."""
+        if kind not in PAIR_INSTRUCTIONS or dtype not in formats.HALVES:
+            return None
+        if dtype is dtypes.bfloat16 and "bfloat16 pairs" not in self.features:
+            return None
+        return f"{PAIR_INSTRUCTIONS[kind]}.{formats.HALVES[dtype]}x2"
+
     def narrowed(self, value: Value) -> Value:
         """A 32-bit result as its narrow integer dtype holds it."""
         if value.dtype.bits >= 32 or not value.dtype.is_integer:
@@ -150,6 +164,8 @@ class Operations:
             result = self._of_angle(kind, wide[0])
         elif dtype.bits == 16 and kind in (op.Exp, op.Exp2):
             result = self._short_exponential(kind, wide[0])
+        elif dtype is dtypes.bfloat16 and kind in (op.Erf, op.Tanh):
+            result = self._short_sigmoid(kind, wide[0])
         else:
             result = FUNCTIONS[kind](self, *wide)
         return formats.rounded(self, Value(result.text, dtype, result.constant))
@@ -159,6 +175,18 @@ class Operations:
         if kind is op.Exp:
             value = self.mul(value, constant(math.log2(math.e), dtypes.float32))
         return self.builder.compute("ex2.approx.f32", dtypes.float32, value)
+
+    def _short_sigmoid(self, kind: type[op.Elementwise], value: Value) -> Value:
+        """The GPU's own tanh; its error of 2**-11 is little beside bfloat16's 2**-9.
+
+        erf(x) is tanh(x * (a + b*x*x)) to 2**-11.5, with a and b fitted to the
+        largest relative error.
+        """
+        if kind is op.Erf:
+            linear, cubic = (constant(factor, dtypes.float32) for factor in SHORT_ERF)
+            square = self.mul(value, value)
+            value = self.mul(value, self.fma(square, cubic, linear))
+        return self.builder.compute("tanh.approx.f32", dtypes.float32, value)
 
     def _of_angle(self, kind: type[op.Elementwise], angle: Value) -> Value:
         """Sine or cosine: the short way, unless the angle is too large for it."""

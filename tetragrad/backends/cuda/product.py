@@ -97,6 +97,7 @@ def _rows_at(values: Values, product: Mma, depth: Coordinate) -> list[Value]:
 
 
 def _accumulated(values: Values, lhs: Value, rhs: Value, total: Value) -> Value:
+    lhs, rhs = (values.ops.cast(side, total.dtype) for side in (lhs, rhs))
     if total.dtype.is_floating_point:
         return values.ops.fma(lhs, rhs, total)
     return values.ops.add(values.ops.mul(lhs, rhs), total)

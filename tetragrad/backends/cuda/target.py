@@ -41,7 +41,7 @@ SM_90A = replace(
     cache_bytes=50 * 1024 * 1024,
     memory_bandwidth=4.3e12,
     arithmetic_rate=60e12,
-    features=frozenset({"mma", "wgmma"}),
+    features=frozenset({"mma", "wgmma", "bfloat16 pairs"}),
 )
 
 TARGETS = {"sm_80": SM_80, "sm_90a": SM_90A}

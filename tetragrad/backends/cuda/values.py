@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.access import Memory, Storage
 from tetragrad.backends.cuda.operations import Operations
 from tetragrad.backends.cuda.ptx import (
@@ -16,6 +17,7 @@ from tetragrad.backends.cuda.ptx import (
 )
 from tetragrad.backends.cuda.spread import Coordinate, Run
 from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -268,6 +270,9 @@ class Point:
     def _op(self, expression: Expression) -> Lanes:
         inputs = [self._done[entry] for entry in expression.inputs]
         width = max((len(lanes) for lanes in inputs), default=1)
+        by_pairs = self.ops.pair_instruction(expression.op, expression.dtype)
+        if by_pairs is not None and width % 2 == 0:
+            return self._by_pairs(by_pairs, expression.dtype, inputs, width)
         return tuple(
             self.ops.apply(
                 expression.op,
@@ -276,6 +281,24 @@ class Point:
             )
             for element in range(width)
         )
+
+    def _by_pairs(
+        self, instruction: str, dtype: DType, inputs: Sequence[Lanes], width: int
+    ) -> Lanes:
+        """An op on two neighbours at a time, each rounded as if it were alone."""
+        results: list[Value] = []
+        for element in range(0, width, 2):
+            words = [
+                formats.packed(
+                    self.ops,
+                    lanes[element % len(lanes)],
+                    lanes[(element + 1) % len(lanes)],
+                )
+                for lanes in inputs
+            ]
+            word = self.builder.assign("b32", instruction, ", ".join(words))
+            results += formats.unpacked(self.ops, word, dtype)
+        return tuple(results)
 
     def _select(self, select: Expression) -> Lanes:
         inside, outside = self._done[select.inside], self._done[select.outside]

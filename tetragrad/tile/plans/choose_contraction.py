@@ -39,6 +39,7 @@ SQUARE_DEPTH = 16
 MATRIX_BLOCKS = ((256, 128), *SQUARE_BLOCKS)
 MATRIX_DEPTH = 64
 MATRIX_UNIT_SIDE = 32
+MATRIX_UNIT_DEPTH = 16
 # Operations an element of packing takes, where vectors cannot be moved as a whole.
 SCATTERED_PACKING = 1.0
 
@@ -95,13 +96,18 @@ def _square_plan(
         count = batches * blocks_in(kernel, rows) * blocks_in(kernel, columns)
         if count >= target.units:
             break
+    depth = block_below(kernel, depth_axes, MATRIX_DEPTH if narrow else SQUARE_DEPTH)
+    if narrow and depth.outer == () and not depth.inner:
+        # What a step of the unit overhangs the depth by is packed as zeros.
+        whole = -(-depth.chunk // MATRIX_UNIT_DEPTH) * MATRIX_UNIT_DEPTH
+        depth = replace(depth, chunk=whole)
     unit = MATRIX_UNIT_SIDE if narrow else 1
     return ContractionPlan(
         swap=swap,
         batch=contraction.batch,
         rows=rows,
         columns=columns,
-        depth=block_below(kernel, depth_axes, MATRIX_DEPTH if narrow else SQUARE_DEPTH),
+        depth=depth,
         micro_rows=-(-rows.size(kernel) // unit) * unit,
         micro_columns=-(-columns.size(kernel) // unit) * unit,
         lanes=target.vector_lanes(4),
