@@ -96,6 +96,9 @@ _PACKAGES = frozenset(
 _LATE = {
     "istft": "tensor.fourier.frames",
     "stft": "tensor.fourier.frames",
+    "rearrange": "tensor.rearrange",
+    "reduce": "tensor.rearrange",
+    "repeat": "tensor.rearrange",
     "bartlett_window": "signal.named",
     "blackman_window": "signal.named",
     "hamming_window": "signal.named",

@@ -16,11 +16,12 @@ from tetragrad.core.errors import ShapeError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.movement import Permute, Reshape, broadcast_to
-from tetragrad.graph.node import Node, size_of
+from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Sum
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import multilinear
 from tetragrad.tensor.contraction import has_complex, promoted
+from tetragrad.tensor.contraction_order import contraction_order
 from tetragrad.tensor.promotion import broadcast_nodes, combine, normal_dim
 from tetragrad.tensor.reductions import drop_dims, positions
 
@@ -167,24 +168,19 @@ def _check_sizes(equation: str, terms: list[Term]) -> None:
 
 
 def contract(terms: list[Term], output: tuple[str, ...]) -> Node:
-    """Multiply two terms at a time, the pair with the smallest result first.
+    """Multiply two terms at a time, in the order that takes the least work.
 
     Half-width floats are multiplied in float32 and rounded once, after the last sum.
     """
     dtype = terms[0].node.dtype
     wide = accumulation(dtype)
     terms = [Term(ops.Cast(term.node, wide), term.labels) for term in terms]
-    while len(terms) > 1:
-        pairs = [
-            (first, second)
-            for first in range(len(terms))
-            for second in range(first + 1, len(terms))
-        ]
-        best = min(pairs, key=lambda pair: _result_size(terms, pair, output))
-        first, second = best
-        needed = _needed_beside(terms, best, output)
+    labels = [term.labels for term in terms]
+    for pair in contraction_order(labels, output, _label_sizes(terms)):
+        first, second = pair
+        needed = _needed_beside(terms, pair, output)
         joined = _product(terms[first], terms[second], needed)
-        terms = [term for place, term in enumerate(terms) if place not in best]
+        terms = [term for place, term in enumerate(terms) if place not in pair]
         terms.append(joined)
     last = terms[0].summed(set(output))
     return ops.Cast(last.spread(output), dtype)
@@ -198,13 +194,13 @@ def _needed_beside(
     return set(output).union(*others)
 
 
-def _result_size(
-    terms: list[Term], pair: tuple[int, int], output: tuple[str, ...]
-) -> int:
-    first, second = (terms[place] for place in pair)
-    needed = _needed_beside(terms, pair, output)
-    labels = (set(first.labels) | set(second.labels)) & needed
-    return size_of(max(first.size(label), second.size(label)) for label in labels)
+def _label_sizes(terms: list[Term]) -> dict[str, int]:
+    """How many elements each labelled dimension has, where it is not repeated."""
+    sizes: dict[str, int] = {}
+    for term in terms:
+        for label in term.labels:
+            sizes[label] = max(term.size(label), sizes.get(label, 1))
+    return sizes
 
 
 def _product(first: Term, second: Term, needed: set[str]) -> Term:
