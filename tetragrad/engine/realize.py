@@ -16,7 +16,7 @@ import numpy as np
 
 from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
-from tetragrad.core.settings import Settings, settings
+from tetragrad.core.settings import Settings, override, settings
 from tetragrad.engine import capture
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
@@ -122,7 +122,12 @@ def _run_boundaries(nodes: Sequence[Node]) -> None:
     """
     realized = known_values()
     for node in walk(nodes, stop=realized.__contains__):
-        if isinstance(node, Transfer) and not _is_made_here(node):
+        if isinstance(node, Transfer) and node.source.device is None:
+            if not _is_made_here(node) and node not in realized:
+                # What needs no memory is computed where it is wanted, not moved there.
+                with override(device=node.target):
+                    (realized[node],) = realize([node.source])
+        elif isinstance(node, Transfer):
             (source,) = realize([node.source])
             realized[node] = from_array(read_buffer(source), node.target)
         elif isinstance(node, HostCall) and node not in realized:
