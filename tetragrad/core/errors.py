@@ -39,7 +39,7 @@ class GradientError(TetragradError, RuntimeError):
     """A gradient that was asked for and does not exist."""
 
 
-class ExchangeError(TetragradError, BufferError):
+class ExchangeError(TetragradError, BufferError, ValueError):
     """Memory that cannot be handed to, or taken from, another library as it is."""
 
 

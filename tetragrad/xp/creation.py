@@ -14,7 +14,12 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType, part_dtype
-from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
+from tetragrad.core.errors import (
+    DTypeError,
+    ExchangeError,
+    ShapeError,
+    TetragradError,
+)
 from tetragrad.tensor import Tensor, creation, joining
 from tetragrad.xp.array import Array
 from tetragrad.xp.base import Scalar, tensor_of, wrap
@@ -43,19 +48,19 @@ def asarray(
 
     Raises:
         ShapeError: nested lists that are not a rectangle.
-        TetragradError: ``copy=False``, where the elements cannot be shared.
+        ExchangeError: ``copy=False``, where the elements cannot be shared.
     """
     shared = _shared(obj, copy)
     if shared is None:
         if copy is False:
-            raise TetragradError(
+            raise ExchangeError(
                 f"asarray({type(obj).__name__}, copy=False): nothing to share",
                 hint="leave copy out",
             )
         return wrap(Tensor(_host_array(obj, dtype), dtype, device))
     fits = dtype in (None, shared.dtype) and device in (None, shared.device)
     if copy is False and not fits:
-        raise TetragradError(
+        raise ExchangeError(
             f"asarray(copy=False) of {shared.dtype} on {shared.device} as {dtype} on "
             f"{device}",
             hint="leave copy out",
@@ -131,7 +136,7 @@ def from_dlpack(
     Array([1, 2])
 
     Raises:
-        TetragradError: ``copy=False``, and the elements cannot be shared.
+        ExchangeError: ``copy=False``, and the elements cannot be shared.
     """
     return wrap(creation.from_dlpack(x, device=device, copy=copy))
 
