@@ -30,6 +30,9 @@ MODULES = (
     "tetragrad.random",
     "tetragrad.special",
     "tetragrad.state",
+    "tetragrad.xp",
+    "tetragrad.xp.fft",
+    "tetragrad.xp.linalg",
 )
 
 
