@@ -46,6 +46,7 @@ def parse_file(source: Any) -> ModelFile:
 def parse_function(proto: Any, folder: Path | None = None) -> Function:
     """An operator that is defined by others."""
     parser = _Parser(folder)
+    _check_names(proto.name, *proto.input, *proto.output)
     names = frozenset(proto.input)
     produced = {name for node in proto.node for name in node.output if name}
     nodes = parser.nodes(proto.node, names | produced)
@@ -68,7 +69,16 @@ def _text(data: str | bytes) -> str:
     return data.decode("utf-8", "replace") if isinstance(data, bytes) else data
 
 
+def _check_names(*names: str | bytes) -> None:
+    """Raise for names that are no text: protobuf hands those over as bytes."""
+    for name in names:
+        if isinstance(name, bytes):
+            raise FileFormatError(f"the name {name!r} is not UTF-8")
+
+
 def _opsets(imports: Iterable[Any]) -> Mapping[str, int]:
+    imports = list(imports)
+    _check_names(*(entry.domain for entry in imports))
     opsets = {_domain(entry.domain): int(entry.version) for entry in imports}
     opsets.setdefault("", 1)
     return opsets
@@ -83,6 +93,8 @@ class _Parser:
     def graph(self, proto: Any, outside: frozenset[str]) -> Graph:
         """A graph; ``outside`` are the names that it may read from around it."""
         title = f"graph {proto.name!r}"
+        declared = (*proto.input, *proto.output, *proto.initializer)
+        _check_names(*(entry.name for entry in declared))
         constants = {
             entry.name: array_of(entry, self.folder) for entry in proto.initializer
         }
@@ -108,6 +120,8 @@ class _Parser:
         return [self.node(proto, visible) for proto in protos]
 
     def node(self, proto: Any, visible: frozenset[str]) -> Node:
+        _check_names(proto.op_type, proto.domain, proto.name)
+        _check_names(*proto.input, *proto.output, *(e.name for e in proto.attribute))
         return Node(
             proto.op_type,
             _domain(proto.domain),
