@@ -174,6 +174,8 @@ class CumulativeMethods(LossMethods):
         dim = normal_dim(dim, self.ndim)
         if not self.ndim:
             raise ShapeError("diff() of a tensor without dimensions")
+        if not n:
+            return self.result(self.node)
         pieces = [entry for entry in (prepend, self, append) if entry is not None]
         result: Any = self if len(pieces) == 1 else cat(pieces, dim)
         for _ in range(n):

@@ -175,7 +175,6 @@ class GatheringMethods(JoiningMethods):
     __slots__ = ()
 
     @by_parts
-    @of_vectors
     def gather(self, dim: int, index: TensorBase) -> Tensor:
         """For each element of the index, the element at that place along ``dim``.
 
@@ -185,6 +184,9 @@ class GatheringMethods(JoiningMethods):
         """
         if not index.node.numel:
             return self.result(broadcast_to(constant(0, self.dtype), index.shape))
+        if not (self.ndim and index.ndim):
+            vector: Any = self.reshape(-1)
+            return vector.gather(dim, index.reshape(-1)).reshape(index.shape)  # type: ignore[attr-defined]
         dim = check_index("gather()", self, dim, index)
         places = wrap_negative(index.node, self.shape[dim], dim)
         return self.result(take_along(self.node, places, dim))

@@ -113,14 +113,16 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
             hint="give a vector, and r of 0 or more",
         )
     if r == 0:
-        return input.new_empty(0)
+        return input.cut(0, 0, 0)
+    if r > input.shape[0] and not (with_replacement and input.shape[0]):
+        return input.cut(0, 0, 0).reshape(0, r)
     choose = (
         itertools.combinations_with_replacement
         if with_replacement
         else itertools.combinations
     )
     rows = np.array(list(choose(range(input.shape[0]), r)), np.int64).reshape(-1, r)
-    return input[type(input)(rows)]
+    return input.index_select(0, type(input)(rows.ravel())).reshape(rows.shape)
 
 
 # --- indices --------------------------------------------------------------------------

@@ -197,8 +197,16 @@ class NormalisationMethods(ActivationMethods):
         """The p-norm of the difference along the last dimension."""
         return (self - other + eps).norm(p, -1, keepdim)
 
-    def cdist(self, other: Tensor, p: float = 2.0) -> Tensor:
-        """All distances between the rows of two (batches of) matrices."""
+    def cdist(
+        self,
+        other: Tensor,
+        p: float = 2.0,
+        compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
+    ) -> Tensor:
+        """All distances between the rows of two (batches of) matrices.
+
+        Differences are taken element by element, whatever ``compute_mode`` says.
+        """
         return (self.unsqueeze(-2) - other.unsqueeze(-3)).norm(p, -1)
 
 

@@ -135,6 +135,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     >>> tetragrad.broadcast_shapes((3, 1), (1, 4))
     (3, 4)
     """
+    shapes = tuple((shape,) if isinstance(shape, int) else shape for shape in shapes)
     ndim = max(map(len, shapes), default=0)
     result = [1] * ndim
     for shape in shapes:

@@ -350,6 +350,8 @@ class ReductionMethods(LimitMethods):
         >>> Tensor([3.0, 4.0]).norm()
         tensor(5.)
         """
+        if p == "nuc":
+            return _nuclear_norm(self, dim, keepdim)
         if p == "fro":
             p = 2
         size = self.abs()
@@ -398,6 +400,14 @@ class ReductionMethods(LimitMethods):
     def nanmean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """The mean of all elements that are not NaN."""
         return self.nansum(dim, keepdim) / (self == self).sum(dim, keepdim)
+
+
+def _nuclear_norm(tensor: Any, dim: Dims, keepdim: bool) -> Tensor:
+    """The sum of the singular values of a matrix."""
+    from tetragrad.tensor.linalg.norms import matrix_norm
+
+    rows_and_columns = (-2, -1) if dim is None else dim
+    return matrix_norm(tensor, "nuc", rows_and_columns, keepdim)
 
 
 def _power_norm(size: Node, degree: float, dims: tuple[int, ...]) -> Node:

@@ -54,6 +54,8 @@ class StatisticsMethods(ProductMethods):
         if self.ndim > 2:
             raise ShapeError(f"cov() of shape {self.shape}: it takes a matrix")
         rows: Any = self.reshape(1, -1) if self.ndim < 2 else self
+        if not (rows.dtype.is_floating_point or rows.dtype.is_complex):
+            rows = rows.float()
         weights = _weights(fweights, aweights)
         if weights is None:
             mean, count = rows.mean(1, keepdim=True), rows.shape[1]
@@ -66,7 +68,7 @@ class StatisticsMethods(ProductMethods):
         divisor = _degrees_of_freedom(count, correction, weights, aweights)
         other = deviation.conj() if deviation.dtype.is_complex else deviation
         product = weighted.matmul(other.t()) / divisor
-        return product.squeeze() if self.ndim < 2 else product
+        return product.squeeze() if rows.shape[0] == 1 else product
 
     def corrcoef(self) -> Tensor:
         """The correlations of variables (rows) over observations (columns).
@@ -236,6 +238,7 @@ class StatisticsMethods(ProductMethods):
         """
         named = [dim] if isinstance(dim, int) else dim
         dims = list(_places(self.ndim)) if named is None else list(named)
+        spacing = 1 if spacing is None else spacing
         steps = spacing if isinstance(spacing, list | tuple) else [spacing] * len(dims)
         if len(steps) != len(dims) or edge_order not in (1, 2):
             raise ShapeError(
