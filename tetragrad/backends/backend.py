@@ -117,6 +117,24 @@ class Device(ABC):
 
     # --- launches --------------------------------------------------------------------
 
+    def over_pieces(
+        self,
+        whole: Executable,
+        rest: Executable,
+        steps: Sequence[int],
+        counts: Sequence[int],
+        piece: int,
+    ) -> Executable:
+        """One launch over all pieces of several members' buffers.
+
+        Its arguments are the slots of each member, then the scalars of each. ``whole``
+        computes a piece of ``piece`` elements, and ``rest`` a shorter one; its last
+        scalar says how long. ``steps`` are the bytes by which an element moves each
+        slot, ``counts`` the members' elements. Only asked of a device whose target
+        ``joins_pieces``.
+        """
+        raise NotImplementedError
+
     def prepare(
         self,
         executables: Sequence[Executable],

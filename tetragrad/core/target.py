@@ -35,6 +35,8 @@ class Target:
     longest_vector_bytes: int = 0
     #: What neighbouring rows of a tile should be an odd multiple of apart.
     line_bytes: int = 64
+    #: Whether one launch can run a program on the pieces of many buffers.
+    joins_pieces: bool = False
     features: frozenset[str] = field(default_factory=frozenset)
 
     @property

@@ -236,12 +236,15 @@ def _plan_text(plan: object) -> str:
 
 def _launch_lines(schedule: Schedule) -> Iterator[str]:
     for launch in schedule.launches:
-        count = len(launch.kernel.outputs)
         places = [_place_text(argument) for argument in launch.arguments]
-        places += [f"constant {slot}" for slot in launch.scalars]
-        inputs = places[: len(launch.arguments) - count]
-        inputs += places[len(launch.arguments) :]
-        outputs = places[len(launch.arguments) - count : len(launch.arguments)]
+        inputs, outputs = [], []
+        # One launch over pieces has the slots of one member after those of another.
+        slots = len(launch.kernel.slots)
+        for start in range(0, len(places), slots):
+            first_output = start + slots - len(launch.kernel.outputs)
+            inputs += places[start:first_output]
+            outputs += places[first_output : start + slots]
+        inputs += [f"constant {slot}" for slot in launch.scalars]
         yield f"{launch.name}: {', '.join(inputs) or 'nothing'} -> {', '.join(outputs)}"
 
 

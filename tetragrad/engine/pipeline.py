@@ -11,7 +11,7 @@ from tetragrad.backends.backend import Device
 from tetragrad.core.collector import collector_paused
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
-from tetragrad.engine.assembly import executables
+from tetragrad.engine.joining import join, programs_of
 from tetragrad.engine.placement import place
 from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import Structure
@@ -41,8 +41,9 @@ def compile_graph(
         from tetragrad.engine.picture import draw
 
         draw(groups, kernels)
-    programs = executables([entry.kernel for entry in kernels], device, settings)
-    return place(kernels, groups, programs, outputs, structure)
+    groups, launches = join(groups, kernels, device, settings)
+    programs = programs_of(launches, device, settings)
+    return place(launches, groups, programs, outputs, structure)
 
 
 def kernels_of(

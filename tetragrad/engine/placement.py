@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tetragrad.backends.backend import Executable
+from tetragrad.engine.joining import Joined
 from tetragrad.engine.schedule import Argument, Launch, Result, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of
 from tetragrad.graph.node import Node
@@ -17,10 +18,11 @@ from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import Lowered
 from tetragrad.kernel.memory import Lifetime, plan_arena
 from tetragrad.kernel.naming import kernel_name
+from tetragrad.tile.plans.pieces import PIECE
 
 
 def place(
-    kernels: Sequence[Lowered],
+    kernels: Sequence[Lowered | Joined],
     groups: Sequence[Group],
     programs: Sequence[Executable],
     outputs: Sequence[Node],
@@ -46,6 +48,7 @@ def place(
             _arguments_of(lowered, arguments),
             tuple(constants[node] for node in lowered.scalars),
             tuple(group.reasons),
+            _repeats(lowered),
         )
         for lowered, group, program in zip(kernels, groups, programs, strict=True)
     )
@@ -53,9 +56,17 @@ def place(
     return Schedule(launches, shapes, tuple(kept), arena_bytes)
 
 
+def _repeats(lowered: Lowered | Joined) -> float:
+    """How often a launch does the work of its kernel."""
+    return sum(lowered.counts) / PIECE if isinstance(lowered, Joined) else 1.0
+
+
 def _arguments_of(
-    lowered: Lowered, places: dict[Node, Argument]
+    lowered: Lowered | Joined, places: dict[Node, Argument]
 ) -> tuple[Argument, ...]:
+    if isinstance(lowered, Joined):
+        each = (_arguments_of(member, places) for member in lowered.members)
+        return tuple(argument for arguments in each for argument in arguments)
     inputs = tuple(
         replace(places[node], offset=offset * node.dtype.itemsize)
         for node, offset in zip(lowered.inputs, lowered.offsets, strict=True)
@@ -64,7 +75,7 @@ def _arguments_of(
 
 
 def _arena(
-    kernels: Sequence[Lowered], known: dict[Node, Argument]
+    kernels: Sequence[Lowered | Joined], known: dict[Node, Argument]
 ) -> tuple[dict[Node, Argument], int]:
     """Offsets for what is written by one launch and only read by later ones."""
     first: dict[Node, int] = {}

@@ -57,7 +57,7 @@ def _sample(device: Device, launch: Launch, seconds: float) -> Sample:
     # Measuring ceilings compiles kernels, so it is not even imported before.
     from tetragrad.engine.ceilings import ceilings
 
-    kernel, work = launch.kernel, work_of(launch.kernel)
+    kernel, work = launch.kernel, work_of(launch.kernel).times(launch.repeats)
     limits = ceilings(device)
     share = None if limits is None else limits.share(work, seconds, _itemsize(kernel))
     return Sample(launch.name, loops_text(kernel), seconds, work, share)

@@ -37,7 +37,10 @@ class Argument:
 
 @frozen(slots=True)
 class Launch:
-    """One kernel with its arguments; scalars are positions among the constants."""
+    """One kernel with its arguments; scalars are positions among the constants.
+
+    One over the pieces of several buffers does its kernel's work ``repeats`` times.
+    """
 
     name: str
     kernel: Kernel
@@ -45,6 +48,7 @@ class Launch:
     arguments: tuple[Argument, ...]
     scalars: tuple[int, ...]
     reasons: tuple[str, ...]
+    repeats: float = 1.0
 
 
 @frozen(slots=True)

@@ -17,6 +17,10 @@ class Work:
     operations: int
     nbytes: int
 
+    def times(self, repeats: float) -> Work:
+        """The work of doing this so often."""
+        return Work(round(self.operations * repeats), round(self.nbytes * repeats))
+
 
 def work_of(kernel: Kernel) -> Work:
     """Each input is read once and each output written once; a reduction counts one

@@ -14,6 +14,7 @@ import numpy as np
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cpu import compiler, pool, sequence
+from tetragrad.backends.cpu.pieces import CpuPieces
 from tetragrad.backends.cpu.target import host_target
 from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
@@ -64,6 +65,7 @@ class CpuProgram(Executable):
         self.address = self._module.address(facts.name)
         self._entry = _Entry(self.address)
         self._scratch_sizes = tuple(facts.scratch_bytes)
+        self.arguments = facts.arguments
         self._pack = struct.Struct(f"{facts.arguments}Q").pack
 
     @property
@@ -113,13 +115,30 @@ class CpuDevice(Device):
         starts: Sequence[int],
         cells: np.ndarray,
     ) -> Callable[[], None]:
-        programs = [entry for entry in executables if isinstance(entry, CpuProgram)]
-        return sequence.prepare(
-            [program.address for program in programs],
-            starts,
-            cells,
-            uses_threads=any(program.uses_threads for program in programs),
-        )
+        first = cells.ctypes.data
+        rows, kept = [], []
+        uses_threads = False
+        for executable, start in zip(executables, starts, strict=True):
+            assert isinstance(executable, CpuProgram | CpuPieces)
+            arguments = first + 8 * start
+            if isinstance(executable, CpuPieces):
+                block = executable.launch_block(arguments)
+                arguments = block.ctypes.data
+                kept.append(block)
+            rows.append([executable.address, arguments])
+            uses_threads = uses_threads or executable.uses_threads
+        return sequence.prepare(rows, (cells, *kept), uses_threads=uses_threads)
+
+    def over_pieces(
+        self,
+        whole: Executable,
+        rest: Executable,
+        steps: Sequence[int],
+        counts: Sequence[int],
+        piece: int,
+    ) -> Executable:
+        assert isinstance(whole, CpuProgram) and isinstance(rest, CpuProgram)
+        return CpuPieces(whole, rest, steps, counts, piece)
 
     def emit(self, program: Program, settings: Settings) -> str:
         from tetragrad.backends.cpu.emit import emit

@@ -107,7 +107,7 @@ class Expressions:
     def _known_axes(self, expression: Expression) -> tuple[int, ...]:
         """Axes that are numbers while the expression is computed, so its key's part."""
         free = expression.free_axes
-        if isinstance(expression, Load):
+        if isinstance(expression, Load) and not is_always_there(expression):
             free = free.union(*(form.axes() for form in self.guard))
         return tuple(axis for axis in sorted(free) if axis not in self.scopes.levels)
 
@@ -121,6 +121,8 @@ class Expressions:
             case Load():
                 if expression.slot in self.written:
                     return self.scopes.depth
+                if is_always_there(expression):
+                    return level
                 level = max(level, self.scopes.guarded_level)
                 forms = (*forms, *self.guard)
             case Reduction():
@@ -186,7 +188,11 @@ class Expressions:
                 operands = tuple(values[entry] for entry in expression.inputs)
                 return self.ops.apply(expression.op, expression.dtype, operands)
             case Load():
-                guard = (*expression.guard, *self.guard)
+                guard = (
+                    ()
+                    if is_always_there(expression)
+                    else (*expression.guard, *self.guard)
+                )
                 mask = self.memory.mask(guard)
                 return self.memory.load(
                     self.slots[expression.slot], expression.address, mask
@@ -299,3 +305,8 @@ def outside_reductions(roots: Iterable[Expression]) -> Iterator[Expression]:
 
 def _no_reductions(reduction: Reduction) -> Value:
     raise AssertionError(f"nobody computes reductions: {reduction.op.__name__}")
+
+
+def is_always_there(load: Expression) -> bool:
+    """Whether a load reads the same element at every point, wanted or not."""
+    return not load.guard and not load.address.terms

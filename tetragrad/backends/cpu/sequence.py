@@ -45,25 +45,19 @@ def _driver() -> tuple[compiler.LoadedModule, Callable[[int | None, int, int], N
 
 
 def prepare(
-    entries: Sequence[int],
-    starts: Sequence[int],
-    cells: np.ndarray,
-    *,
-    uses_threads: bool,
+    rows: Sequence[Sequence[int]], kept: Sequence[np.ndarray], *, uses_threads: bool
 ) -> Callable[[], None]:
-    """A function that calls every entry with its part of ``cells``."""
-    _, run_all = _driver()
-    first = cells.ctypes.data
-    table = np.array(
-        [
-            [entry, first + 8 * start]
-            for entry, start in zip(entries, starts, strict=True)
-        ],
-        np.uint64,
-    )
-    address, count = table.ctypes.data, len(entries)
+    """A function that calls every row's entry with the arguments at its address.
 
-    def launch_all(table: np.ndarray = table, cells: np.ndarray = cells) -> None:
+    ``kept`` is the memory that the arguments lie in.
+    """
+    _, run_all = _driver()
+    table = np.array(rows, np.uint64)
+    address, count = table.ctypes.data, len(rows)
+
+    def launch_all(
+        table: np.ndarray = table, kept: Sequence[np.ndarray] = kept
+    ) -> None:
         # The pool may have been resized, or be a forked child's, since the last call.
         run_all(pool.state_address() if uses_threads else None, address, count)
 

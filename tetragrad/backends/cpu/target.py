@@ -53,5 +53,6 @@ def make_target(
         memory_bandwidth=_BANDWIDTH_PER_CORE * units,
         arithmetic_rate=2.0 * _FMA_UNITS * float32_lanes * _CLOCK * units,
         launch_seconds=1e-6,
+        joins_pieces=True,
         features=frozenset(features),
     )

@@ -70,13 +70,18 @@ def register_bytes(dtype: DType) -> int:
 
 
 def lane_bytes(outputs: Iterable[Output]) -> int:
-    """The width of the values that dominate: the widest that is computed with."""
+    """The width of the values that dominate: the widest that is computed with.
+
+    What is the same at every point is computed once, so its width matters little.
+    """
+    expressions = [point.expression for point in points_of(outputs)]
     widths = [
-        register_bytes(point.expression.dtype)
-        for point in points_of(outputs)
-        if not isinstance(point.expression, Indexed)
-        and not point.expression.dtype.is_bool
-        and isinstance(point.expression, (Load, Compute, Reduction, Scan))
+        register_bytes(entry.dtype)
+        for entry in expressions
+        if not isinstance(entry, Indexed)
+        and not entry.dtype.is_bool
+        and (entry.free_axes or isinstance(entry, Reduction))
+        and isinstance(entry, (Load, Compute, Reduction, Scan))
     ]
     return max(widths, default=4)
 
