@@ -169,19 +169,6 @@ def absolute(pair: Pair) -> Node:
     return nodes.hypot(pair.real, pair.imag)
 
 
-def angle(pair: Pair) -> Node:
-    """The angle from the positive real axis, between -π and π; 0 of 0."""
-    value = nodes.atan2(pair.imag, pair.real)
-
-    def rule(upstream: Node) -> tuple[Node, Node]:
-        length = ops.Add(nodes.square(pair.real), nodes.square(pair.imag))
-        is_zero = nodes.equals(length, 0)
-        share = ops.Div(upstream, ops.Where(is_zero, full_like(length, 1), length))
-        return ops.Neg(ops.Mul(share, pair.imag)), ops.Mul(share, pair.real)
-
-    return with_gradient(value, (pair.real, pair.imag), rule)
-
-
 def sign(pair: Pair) -> Pair:
     """z / |z|, and 0 of 0."""
     high = ops.Maximum(nodes.absolute(pair.real), nodes.absolute(pair.imag))

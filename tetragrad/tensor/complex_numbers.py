@@ -14,10 +14,11 @@ from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph.elementwise import full_like
-from tetragrad.tensor import complex_functions
+from tetragrad.graph.node import Node
+from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.base import TensorBase, wrap_pairs
 from tetragrad.tensor.functions import FunctionMethods
-from tetragrad.tensor.gradient_rules import with_zero_gradient
+from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.pairs import Pair, join, split
 from tetragrad.tensor.promotion import broadcast_nodes, combine_parts, float_dtype
 from tetragrad.tensor.storage import AS_COMPLEX, AS_REAL
@@ -130,6 +131,19 @@ def multilinear(function: Callable[..., Tensor], *operands: Any) -> Tensor:
     return complex(*sums)
 
 
+def angle_of(pair: Pair) -> Node:
+    """The angle from the positive real axis, between -π and π; 0 of 0."""
+    value = nodes.atan2(pair.imag, pair.real)
+
+    def rule(upstream: Node) -> tuple[Node, Node]:
+        length = ops.Add(nodes.square(pair.real), nodes.square(pair.imag))
+        is_zero = nodes.equals(length, 0)
+        share = ops.Div(upstream, ops.Where(is_zero, full_like(length, 1), length))
+        return ops.Neg(ops.Mul(share, pair.imag)), ops.Mul(share, pair.real)
+
+    return with_gradient(value, (pair.real, pair.imag), rule)
+
+
 class ComplexMethods(FunctionMethods):
     """Methods about the parts of complex numbers; real ones have an imaginary 0."""
 
@@ -174,7 +188,8 @@ class ComplexMethods(FunctionMethods):
         """
         if not self.dtype.is_complex:
             return self  # type: ignore[return-value]
-        return combine_parts(complex_functions.conjugate(split(self.real_node)), self)
+        parts = split(self.real_node)
+        return combine_parts(Pair(parts.real, ops.Neg(parts.imag)), self)
 
     conj_physical = conj
 
@@ -193,7 +208,7 @@ class ComplexMethods(FunctionMethods):
         tensor([1.5708])
         """
         if self.dtype.is_complex:
-            return combine_parts(complex_functions.angle(split(self.real_node)), self)
+            return combine_parts(angle_of(split(self.real_node)), self)
         source = ops.Cast(self.node, float_dtype(self))
         is_negative = ops.Lt(source, full_like(source, 0))
         turn = ops.Where(is_negative, full_like(source, math.pi), full_like(source, 0))

@@ -5,11 +5,12 @@ node of shape (2, 3, 2); so its gradient needs no rules of its own, and is PyTor
 the derivative for the real part plus i times that for the imaginary part.
 
 ``FORMS`` says which function of pairs stands for a function of real nodes; the
-formulas are in ``complex_functions.py``.
+formulas are in ``complex_functions.py`` and ``complex_angles.py``.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -118,6 +119,9 @@ FORMS: dict[Callable[..., Any], Callable[..., Pair | Node]] = {}
 
 def form_of(function: Callable[..., Any]) -> Callable[..., Pair | Node]:
     """The complex form of a function; raises if it has none."""
+    if function not in FORMS:
+        # Who uses real numbers only need not wait for the formulas.
+        importlib.import_module("tetragrad.tensor.complex_angles")
     if function not in FORMS:
         name = function.__name__.lower().strip("_")
         raise UnsupportedError(

@@ -7,7 +7,6 @@ from typing import Any
 from tetragrad.core.dtypes import from_numpy, to_dtype
 from tetragrad.engine import realize as engine
 from tetragrad.graph.node import Node
-from tetragrad.tensor import complex_angles  # noqa: F401 (registers complex forms)
 from tetragrad.tensor.autograd import backward, register_hook
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import array_of, as_pairs
