@@ -54,6 +54,12 @@ class Settings:
     data: str = _setting("", "TETRAGRAD_DATA", "folder with data sets and weights")
     cache: str = _setting("", "TETRAGRAD_CACHE", "folder of the disk cache")
     disk_cache: bool = _setting(True, "TETRAGRAD_DISK_CACHE", "keep compiled kernels")
+    disk_cache_megabytes: int = _setting(
+        512,
+        "TETRAGRAD_DISK_CACHE_MEGABYTES",
+        "how much to keep; what was not used for longest goes first",
+        accepted=range(1, 1 << 24),
+    )
     threads: int = _setting(
         0, "TETRAGRAD_THREADS", "CPU threads; 0 means all cores", accepted=_COUNTS
     )

@@ -2,7 +2,8 @@
 
 Safe against other processes, a writer killed half-way and a damaged entry: entries
 are written to a file of their own and renamed, and each carries a checksum; what
-does not check out is compiled again, never trusted.
+does not check out is compiled again, never trusted. What was not used for longest is
+deleted when there is too much (``disk_limit.py``).
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from pathlib import Path
 
 from tetragrad.core.settings import Settings, cache_folder
 from tetragrad.core.target import Target
+from tetragrad.engine.disk_limit import DiskLimit
 from tetragrad.kernel.digest import kernel_digest
 from tetragrad.kernel.ir import Kernel
 
 _DIGEST_BYTES = 32
 _source_digest: bytes | None = None
+
+#: The limit of each folder, which counts what this process writes.
+_limits: dict[Path, DiskLimit] = {}
 
 
 class DiskCache:
@@ -27,6 +32,7 @@ class DiskCache:
 
     def __init__(self, settings: Settings) -> None:
         self.folder = cache_folder() / "kernels" if settings.disk_cache else None
+        self.nbytes = settings.disk_cache_megabytes << 20
 
     def key(self, kernel: Kernel, target: Target, settings: Settings) -> str:
         """What the code depends on: kernel, target, settings, and our own source."""
@@ -39,12 +45,16 @@ class DiskCache:
         """The entry's content, or None if there is no sound entry."""
         if self.folder is None:
             return None
+        path = self._path(key)
         try:
-            content = self._path(key).read_bytes()
+            content = path.read_bytes()
         except OSError:
             return None
         digest, code = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        return code if _checksum(key, code) == digest else None
+        if _checksum(key, code) != digest:
+            return None
+        self._limit().note_use(path)
+        return code
 
     def write(self, key: str, code: bytes) -> None:
         """Keep an entry; a failure to write is not an error."""
@@ -66,6 +76,15 @@ class DiskCache:
         except OSError:
             with suppress(OSError):
                 os.unlink(temporary)
+            return
+        self._limit().note_write(_DIGEST_BYTES + len(code))
+
+    def _limit(self) -> DiskLimit:
+        assert self.folder is not None
+        found = _limits.get(self.folder)
+        if found is None or found.limit != self.nbytes:
+            found = _limits[self.folder] = DiskLimit(self.folder, self.nbytes)
+        return found
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None
