@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -82,10 +83,12 @@ class _Layout:
             for nbytes in launch.executable.scratch_sizes:
                 self._cell(self._own(nbytes))
 
-    def places(self, count: int) -> list[np.ndarray]:
+    def places(self, count: int) -> list[Places]:
         """Where each of the first registers stands among the arguments."""
         registers = np.array(self.registers, np.int64)
-        return [np.flatnonzero(registers == number) for number in range(count)]
+        offsets = np.array(self.offsets, np.uint64)
+        found = [np.flatnonzero(registers == number) for number in range(count)]
+        return [Places(at, _single(offsets[at])) for at in found]
 
     def _new(self, address: int | None = None, owner: object = None) -> int:
         number = self.count
@@ -103,6 +106,27 @@ class _Layout:
     def _cell(self, register: int, offset: int = 0) -> None:
         self.registers.append(register)
         self.offsets.append(offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a buffer's address stands among the arguments, and what is added to it.
+
+    A launch that reads a part of a buffer is given the address of that part.
+    """
+
+    at: np.ndarray
+    offsets: np.ndarray | int
+
+    def write(self, cells: np.ndarray, buffer: Buffer) -> None:
+        """Make the arguments refer to another buffer."""
+        cells[self.at] = self.offsets + address_of(buffer)
+
+
+def _single(offsets: np.ndarray) -> np.ndarray | int:
+    """One number for all, if they are equal: it is added faster."""
+    first = int(offsets[0]) if len(offsets) else 0
+    return first if (offsets == first).all() else offsets
 
 
 def _check_known(leaf: Buffer, known: dict[Buffer, int]) -> None:
@@ -245,7 +269,7 @@ class _Frame:
         if references != self._idle:
             self._replace_held_outputs(references)
         for places, buffer in zip(self.program.volatile_places, volatile, strict=True):
-            self.cells[places] = address_of(buffer)
+            places.write(self.cells, buffer)
 
     def count(self, buffer: Buffer, change: int) -> None:
         """Some frame remembers, or forgets, a buffer that may be an output here."""
@@ -258,7 +282,7 @@ class _Frame:
             old, new = self.sticky[index], sticky[index]
             if old is not new:
                 self.sticky[index] = new
-                self.cells[places] = address_of(new)
+                places.write(self.cells, new)
                 self.program.input_changed(old, new)
 
     def _replace_held_outputs(self, references: list[int]) -> None:
@@ -269,7 +293,7 @@ class _Frame:
                 self.outputs[index] = buffer
                 self._position[id(buffer)] = index
                 self._idle[index] = REFERENCES_OF_ENTRY
-                self.cells[self.program.output_places[index]] = address_of(buffer)
+                self.program.output_places[index].write(self.cells, buffer)
 
 
 #: What ``getrefcount`` gives for an object that only one list holds.
