@@ -19,7 +19,7 @@ from tetragrad.engine import realize as engine
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like as node_like
 from tetragrad.graph.leaves import Iota, constant
-from tetragrad.graph.movement import broadcast_to
+from tetragrad.graph.movement import Flip, broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.graph.transfer import Transfer
 from tetragrad.tensor.base import TensorBase, wrap_pairs
@@ -320,7 +320,7 @@ class CreationMethods(TensorBase):
             start, end = int(start), int(end)
         distance = (end - start) / max(steps - 1, 1)
         forward = _count(steps, start, distance, work)
-        backward = _count(steps, end - distance * (steps - 1), distance, work)
+        backward = Flip(_count(steps, end, -distance, work), (0,))
         # Counting from the nearer end hits both ends exactly.
         in_first_half = ops.Lt(
             Iota(steps, dtypes.int64), node_like(Iota(steps, dtypes.int64), steps // 2)

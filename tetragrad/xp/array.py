@@ -11,6 +11,7 @@ import numpy as np
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
+from tetragrad.tensor import Tensor
 from tetragrad.tensor.display import describe
 from tetragrad.xp import operations
 from tetragrad.xp.base import ArrayBase, Scalar, wrap
@@ -219,7 +220,7 @@ class Array(ArrayBase):
     # --- elements and parts -----------------------------------------------------------
 
     def __getitem__(self, key: Key, /) -> Array:
-        return wrap(self._tensor[_tensor_key(key)])
+        return wrap(self._tensor[_tensor_key(key, self.shape)])
 
     def __setitem__(self, key: Key, value: Array | Scalar, /) -> None:
         if common_dtype([self, value]) is not self.dtype:
@@ -227,7 +228,8 @@ class Array(ArrayBase):
                 f"an array of {self.dtype} cannot hold {_kind_of(value)}",
                 hint="convert the value with xp.astype(value, x.dtype)",
             )
-        self._tensor[_tensor_key(key)] = in_dtype(value, self.dtype)
+        key = _tensor_key(key, self.shape)
+        self._tensor[key] = in_dtype(value, self.dtype)
 
     def _replace(self, new: Array) -> Array:
         if new.dtype is not self.dtype or new.shape != self.shape:
@@ -317,11 +319,23 @@ class Array(ArrayBase):
     __irshift__ = _in_place(operations.RIGHT)
 
 
-def _tensor_key(key: Key) -> Any:
-    """An index with tensors in place of arrays."""
+def _tensor_key(key: Key, shape: tuple[int, ...]) -> Any:
+    """An index into an array of this shape, with tensors in place of arrays."""
     if isinstance(key, tuple):
-        return tuple(_tensor_key(item) for item in key)
-    return key.to_tensor() if isinstance(key, ArrayBase) else key
+        return tuple(_tensor_key(item, shape) for item in key)
+    if not isinstance(key, ArrayBase):
+        return key
+    tensor = key.to_tensor()
+    return _whole_mask(tensor, shape) if tensor.dtype.is_bool else tensor
+
+
+def _whole_mask(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A mask may have size 0 instead of an axis's: it chooses nothing."""
+    pairs = list(zip(mask.shape, shape, strict=False))
+    fits = mask.ndim <= len(shape) and all(own in (0, size) for own, size in pairs)
+    if not fits or 0 not in mask.shape:
+        return mask
+    return Tensor.zeros(shape[: mask.ndim], dtype=mask.dtype)
 
 
 def _kind_of(value: Any) -> str:

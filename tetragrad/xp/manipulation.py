@@ -185,7 +185,8 @@ def permute_dims(x: Array, /, axes: tuple[int, ...]) -> Array:
 def repeat(x: Array, repeats: int | Array, /, *, axis: int | None = None) -> Array:
     """Every element (or slice of an axis) repeated in place; flattened without axis.
 
-    Counts may be an array of integers, which the host reads.
+    Counts may be an array of integers, one for each index or one for all, which the
+    host reads.
 
     >>> xp.repeat(xp.asarray([1, 2]), 2)
     Array([1, 1, 2, 2])
@@ -194,9 +195,9 @@ def repeat(x: Array, repeats: int | Array, /, *, axis: int | None = None) -> Arr
     if axis is None:
         tensor, axis = tensor.ravel(), 0
     counts = repeats.to_tensor() if isinstance(repeats, Array) else repeats
-    if isinstance(counts, int) or counts.ndim:
-        return wrap(tensor.repeat_interleave(counts, axis))
-    return wrap(tensor.repeat_interleave(int(counts.item()), axis))
+    if not isinstance(counts, int) and counts.numel() == 1:
+        counts = int(counts.item())
+    return wrap(tensor.repeat_interleave(counts, axis))
 
 
 def reshape(x: Array, /, shape: tuple[int, ...], *, copy: bool | None = None) -> Array:
