@@ -37,9 +37,18 @@ from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles import RolePlan, build_roles
 from tetragrad.tile.plans.scope import Builder
 from tetragrad.tile.plans.skip import skip_empty
+from tetragrad.tile.plans.stream import StreamPlan, build_stream
 from tetragrad.tile.plans.transpose import TransposePlan, build_transpose
 
-GridPlan = NestPlan | ContractionPlan | RolePlan | TransposePlan | FillPlan | OnlinePlan
+GridPlan = (
+    NestPlan
+    | ContractionPlan
+    | RolePlan
+    | TransposePlan
+    | StreamPlan
+    | FillPlan
+    | OnlinePlan
+)
 
 
 @frozen
@@ -111,6 +120,8 @@ def build_grid(builder: Builder, grid: GridPlan) -> list[Statement]:
             return build_roles(builder, grid)
         case OnlinePlan():
             return build_online(builder, grid)
+        case StreamPlan():
+            return build_stream(builder, grid)
         case TransposePlan():
             return build_transpose(builder, grid)
         case FillPlan():

@@ -22,6 +22,7 @@ from tetragrad.tile.plans.choose_nest import (
     grid_axes,
 )
 from tetragrad.tile.plans.choose_roles import choose_roles, role_parts
+from tetragrad.tile.plans.choose_stream import choose_stream
 from tetragrad.tile.plans.contraction import (
     Contraction,
     find_contraction,
@@ -242,12 +243,26 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
     grids += fills(kernel.outputs, lanes, CHUNK_ELEMENTS)
     contraction = hosted_contraction(kernel)
     if contraction is not None and is_worth_packing(kernel, contraction):
-        by_roles = choose_roles(kernel, contraction, target)
-        return (by_roles or choose_contraction(kernel, contraction, target),)
+        return (_choose_product(kernel, contraction, target),)
     for group in group_outputs(kernel):
-        transpose = choose_transpose(kernel, group, target)
-        grids.append(transpose or choose_nest(kernel, group, target))
+        grids.append(
+            choose_transpose(kernel, group, target)
+            or choose_stream(kernel, group, target)
+            or choose_nest(kernel, group, target)
+        )
     return tuple(grids)
+
+
+def _choose_product(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> GridPlan:
+    """A product: streamed if it has few rows, by roles, or in blocks."""
+    everything = tuple(range(len(kernel.outputs)))
+    return (
+        choose_stream(kernel, everything, target)
+        or choose_roles(kernel, contraction, target)
+        or choose_contraction(kernel, contraction, target)
+    )
 
 
 def group_outputs(kernel: Kernel) -> list[tuple[int, ...]]:
