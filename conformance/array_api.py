@@ -2,12 +2,13 @@
 
     python -m conformance.array_api                      # 100 examples a test
     python -m conformance.array_api --examples 5 --device reference
-    python -m conformance.array_api --match "linalg or fft" --suite ~/array-api-tests
+    python -m conformance.array_api --only test_linalg --suite ~/array-api-tests
 
 The suite is data-apis/array-api-tests with its submodule array-api; without ``--suite``
 both are cloned from GitHub at the revisions named here. It needs pytest, hypothesis,
 ndindex and pytest-json-report. A test that is skipped has failed, as one that raises
-has. ``conformance/results/array_api.json`` says what passed.
+has. ``conformance/results/array_api.json`` says what passed; it is written after each
+of the suite's modules, and those that do not run keep what they had.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).parent.parent
@@ -57,19 +59,22 @@ def _git(*arguments: str) -> None:
     subprocess.run(["git", *arguments], check=True)
 
 
-def run(suite: Path, options: argparse.Namespace, report: Path) -> None:
-    """Run the suite with pytest, which writes a report of every test."""
+def modules_of(suite: Path) -> list[str]:
+    """The suite's files with tests, without their ending."""
+    return sorted(file.stem for file in (suite / "array_api_tests").glob("test_*.py"))
+
+
+def run(suite: Path, module: str, options: argparse.Namespace, report: Path) -> None:
+    """Run one module with pytest, which writes a report of every test."""
     environment = os.environ | {
         "ARRAY_API_TESTS_MODULE": "tetragrad.xp",
         "ARRAY_API_TESTS_VERSION": VERSION,
         "TETRAGRAD_DEVICE": options.device,
         "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, "-m", "pytest", "array_api_tests", "--quiet"]
-    command += ["--disable-deadline", f"--max-examples={options.examples}"]
+    command = [sys.executable, "-m", "pytest", f"array_api_tests/{module}.py"]
+    command += ["--quiet", "--disable-deadline", f"--max-examples={options.examples}"]
     command += ["--tb=line", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    if options.match:
-        command += ["-k", options.match]
     if options.workers > 1:
         command += ["-n", str(options.workers)]
     # Failing tests make pytest's exit status nonzero; the report says which.
@@ -90,44 +95,69 @@ def outcomes(report: Path) -> Iterator[Outcome]:
         yield Outcome(name, message)
 
 
-def summary(found: list[Outcome]) -> dict[str, object]:
-    """What the result file holds."""
+def of_module(found: list[Outcome], options: argparse.Namespace) -> dict[str, Any]:
+    """What the result file holds of one module."""
     counted = [entry for entry in found if entry.name not in EXCLUDED]
     failures = [entry for entry in counted if entry.message]
     return {
-        "suite": "data-apis/array-api-tests",
-        "version": f"{VERSION} ({SUITE_REVISION[:12]})",
         "date": date.today().isoformat(),
+        "device": options.device,
+        "examples": options.examples,
         "passed": len(counted) - len(failures),
         "failed": len(failures),
-        "excluded": [
-            {"name": name, "reason": reason} for name, reason in EXCLUDED.items()
-        ],
         "failures": [
             {"name": entry.name, "message": entry.message} for entry in failures
         ],
     }
 
 
+def summary(modules: dict[str, Any]) -> dict[str, Any]:
+    """What the result file holds of all modules."""
+    return {
+        "suite": "data-apis/array-api-tests",
+        "version": f"{VERSION} ({SUITE_REVISION[:12]})",
+        "date": max(entry["date"] for entry in modules.values()),
+        "passed": sum(entry["passed"] for entry in modules.values()),
+        "failed": sum(entry["failed"] for entry in modules.values()),
+        "excluded": [
+            {"name": name, "reason": reason} for name, reason in EXCLUDED.items()
+        ],
+        "failures": [
+            failure for entry in modules.values() for failure in entry["failures"]
+        ],
+        "modules": dict(sorted(modules.items())),
+    }
+
+
+def known_modules() -> dict[str, Any]:
+    """What the result file holds from earlier runs."""
+    if not RESULTS.exists():
+        return {}
+    modules: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))["modules"]
+    return modules
+
+
 def main() -> int:
-    """Run the suite, write the result file, and say how many passed."""
+    """Run the suite, module after module, and say how many tests passed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--suite", type=Path, help="a checkout of the suite")
     parser.add_argument("--examples", type=int, default=100, help="for each test")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--match", default="", help="pytest's -k: only these tests")
+    parser.add_argument("--only", action="append", help="a module, such as test_fft")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     options = parser.parse_args()
     suite = options.suite or cloned_suite()
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        run(suite, options, report)
-        found = sorted(outcomes(report), key=lambda entry: entry.name)
-    result = summary(found)
-    result["settings"] = {"device": options.device, "examples": options.examples}
+    modules = known_modules()
+    for module in options.only or modules_of(suite):
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.xml"
+            run(suite, module, options, report)
+            found = sorted(outcomes(report), key=lambda entry: entry.name)
+        modules[module] = of_module(found, options)
+        text = json.dumps(summary(modules), indent=1)
+        RESULTS.write_text(text + "\n", "utf-8")
+    result = summary(modules)
     print(f"{result['passed']} passed, {result['failed']} failed")
-    if not options.match:
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     return 0 if not result["failed"] else 1
 
 
