@@ -88,7 +88,7 @@ short = int16
 #: Packages that are imported when they are first used.
 _PACKAGES = frozenset(
     """
-    data fft linalg masked nn onnx optim random signal special state
+    data distributions fft linalg masked nn onnx optim random signal special state xp
     """.split()
 )
 

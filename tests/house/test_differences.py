@@ -48,3 +48,11 @@ def test_numpy_copies() -> None:
     tensor = Tensor([0.0, 1.0, 2.0])
     tensor.numpy()[1] = 9.0
     assert tensor.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_conjugates_are_copies() -> None:
+    tensor = Tensor([1 + 2j])
+    conjugate = tensor.conj()
+    tensor[0] = 5
+    assert conjugate.tolist() == [1 - 2j]
+    assert (Tensor([1.0], dtype="float16") * 1j).dtype is tetragrad.complex64
