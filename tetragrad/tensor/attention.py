@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tetragrad.core.errors import ShapeError, TetragradError
+from tetragrad.core.errors import TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.tensor.randomness import RandomMethods
 from tetragrad.tensor.reductions import positions
+from tetragrad.tensor.resizing import new_sizes, resize
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -70,80 +69,27 @@ class AttentionMethods(RandomMethods):
         scale_factor: float | Sequence[float] | None = None,
         mode: str = "nearest",
         align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+        antialias: bool = False,
     ) -> Tensor:
         """Resize the dimensions after batch and channels.
 
         Args:
             size, scale_factor: the new sizes, or what to multiply the old ones by.
-            mode: 'nearest', 'nearest-exact', or 'linear' / 'bilinear' / 'trilinear'.
-            align_corners: for linear modes, whether corner pixels keep their values.
+            mode: 'nearest', 'nearest-exact', 'linear' / 'bilinear' / 'trilinear',
+                'bicubic', or 'area' (the means of nearly equal cells).
+            align_corners: whether corner pixels keep their values.
+            recompute_scale_factor: derive the factor from the rounded sizes again.
+            antialias: when an image shrinks, mix all pixels that a new one covers.
 
         >>> Tensor([[[1.0, 2.0]]]).interpolate(scale_factor=2)
         tensor([[[1., 1., 2., 2.]]])
         """
-        old = self.shape[2:]
-        sizes, scales = _new_sizes(old, size, scale_factor)
-        modes = ("nearest", "nearest-exact", "linear", "bilinear", "trilinear")
-        if mode not in modes:
-            raise TetragradError(
-                f"there is no interpolation mode {mode!r}",
-                hint=f"use one of {', '.join(modes)}",
-            )
-        result: Any = self
-        for number, (count, wanted) in enumerate(zip(old, sizes, strict=True)):
-            step = scales[number]
-            if mode.startswith("nearest"):
-                places = _nearest(count, wanted, step, mode == "nearest-exact")
-                result = result.index_select(2 + number, self.tensor_class(places))
-            else:
-                places = _between(count, wanted, step, bool(align_corners))
-                result = _blended(result, 2 + number, places)
-        return result
-
-
-def _new_sizes(
-    old: Sequence[int], size: Any, scale_factor: Any
-) -> tuple[list[int], list[float]]:
-    """The sizes asked for, and how far apart output pixels are in the input."""
-    if (size is None) == (scale_factor is None):
-        raise ShapeError("interpolate() needs either size or scale_factor")
-    if size is not None:
-        sizes = [size] * len(old) if isinstance(size, int) else list(size)
-        return sizes, [
-            have / max(want, 1) for have, want in zip(old, sizes, strict=True)
-        ]
-    is_number = isinstance(scale_factor, int | float)
-    factors = [scale_factor] * len(old) if is_number else list(scale_factor)
-    sizes = [math.floor(have * by) for have, by in zip(old, factors, strict=True)]
-    return sizes, [1 / by for by in factors]
-
-
-def _nearest(count: int, wanted: int, step: float, exact: bool) -> np.ndarray:
-    """The input pixel of each output pixel."""
-    shift = 0.5 if exact else 0.0
-    places = np.floor((np.arange(wanted) + shift) * step).astype(np.int64)
-    return np.clip(places, 0, count - 1)
-
-
-def _between(count: int, wanted: int, step: float, align_corners: bool) -> np.ndarray:
-    """Where each output pixel lies in the input, as a fraction."""
-    if align_corners:
-        step = (count - 1) / (wanted - 1) if wanted > 1 else 0.0
-        return np.arange(wanted) * step
-    return np.clip((np.arange(wanted) + 0.5) * step - 0.5, 0, count - 1)
-
-
-def _blended(source: Any, dim: int, places: np.ndarray) -> Any:
-    """A mixture of the two pixels beside each place."""
-    cls = source.tensor_class
-    last = source.shape[dim] - 1
-    low = np.minimum(np.floor(places).astype(np.int64), last)
-    high = np.minimum(low + 1, last)
-    shape = [-1 if axis == dim else 1 for axis in range(source.ndim)]
-    weight = cls(places - low, source.dtype).reshape(shape)
-    below = source.index_select(dim, cls(low))
-    above = source.index_select(dim, cls(high))
-    return below * (1 - weight) + above * weight
+        if recompute_scale_factor and scale_factor is not None:
+            size, _ = new_sizes(self.shape[2:], None, scale_factor)
+            scale_factor = None
+        aligned = bool(align_corners)
+        return resize(self, size, scale_factor, mode, aligned, antialias)
 
 
 def _causal(scores: Tensor) -> Tensor:

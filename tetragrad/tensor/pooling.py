@@ -12,6 +12,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import Permute, Reshape, broadcast_to
 from tetragrad.graph.node import Node, size_of
+from tetragrad.tensor.arithmetic import truncated_divide_nodes
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.convolution import (
     ConvolutionMethods,
@@ -122,7 +123,8 @@ def _avg_pool(
     is_partial = any(plan.extra) or (any(plan.padding) and not count_include_pad)
     if is_partial and divisor is None:
         counts = broadcast_to(_counts(plan, node, count_include_pad), sums.shape)
-    means = ops.Cast(ops.Div(sums, counts), source.dtype)
+    divide = ops.Div if sums.dtype.is_floating_point else truncated_divide_nodes
+    means = ops.Cast(divide(sums, counts), source.dtype)
     return source.result(drop_dims(means, dims))
 
 
@@ -160,7 +162,8 @@ def _adaptive_bounds(size: int, count: int, dim: int, ndim: int) -> tuple[Node, 
     return inside, ops.Sub(stop, start)
 
 
-def _adaptive(source: Any, output_size: Any, spatial: int, is_max: bool) -> Any:
+def _adaptive_sizes(source: Any, output_size: Any, spatial: int) -> list[int]:
+    """How many cells each spatial dimension gets; None keeps its size."""
     first = source.ndim - spatial
     if first not in (1, 2):
         raise ShapeError(
@@ -169,32 +172,63 @@ def _adaptive(source: Any, output_size: Any, spatial: int, is_max: bool) -> Any:
         )
     single = output_size is None or isinstance(output_size, int)
     wanted = (output_size,) * spatial if single else tuple(output_size)
+    sizes = source.shape[first:]
+    return [
+        size if count is None else count
+        for size, count in zip(sizes, wanted, strict=True)
+    ]
+
+
+def _adaptive_mean(source: Any, output_size: Any, spatial: int) -> Any:
+    first = source.ndim - spatial
     node = source.node
-    for number, count in enumerate(wanted):
-        dim = first + number
-        if count is not None and count != node.shape[dim]:
-            node = _adapt_dim(node, dim, count, is_max)
+    for number, count in enumerate(_adaptive_sizes(source, output_size, spatial)):
+        if count != node.shape[first + number]:
+            node = _cell_means(node, first + number, count)
     return source.result(node)
 
 
-def _adapt_dim(node: Node, dim: int, count: int, is_max: bool) -> Node:
-    """Pool one dimension to ``count`` nearly equal cells."""
+def _cell_means(node: Node, dim: int, count: int) -> Node:
+    """The means of ``count`` nearly equal cells of one dimension."""
     size = node.shape[dim]
-    op = reduce.Max if is_max else reduce.Sum
     if count and size % count == 0:
         shape = (*node.shape[:dim], count, size // count, *node.shape[dim + 1 :])
-        cells = op(Reshape(node, shape), (dim + 1,))
+        cells = reduce.Sum(Reshape(node, shape), (dim + 1,))
         lengths: Node = full_like(cells, size // count)
     else:
         inside, sizes = _adaptive_bounds(size, count, dim, node.ndim)
-        shape = (*node.shape[:dim], count, size, *node.shape[dim + 1 :])
-        apart = Reshape(node, (*node.shape[:dim], 1, *node.shape[dim:]))
-        spread = broadcast_to(apart, shape)
-        outside = full_like(spread, dtypes.lowest(node.dtype) if is_max else 0)
-        masked = ops.Where(broadcast_to(inside, shape), spread, outside)
-        cells = op(masked, (dim + 1,))
+        spread = _for_each_cell(node, dim, count)
+        outside = full_like(spread, 0)
+        masked = ops.Where(broadcast_to(inside, spread.shape), spread, outside)
+        cells = reduce.Sum(masked, (dim + 1,))
         lengths = broadcast_to(ops.Cast(sizes, node.dtype), cells.shape)
-    return drop_dims(cells if is_max else ops.Div(cells, lengths), (dim + 1,))
+    return drop_dims(ops.Div(cells, lengths), (dim + 1,))
+
+
+def _for_each_cell(node: Node, dim: int, count: int) -> Node:
+    """A dimension of cells before ``dim``, each of which sees all elements."""
+    apart = Reshape(node, (*node.shape[:dim], 1, *node.shape[dim:]))
+    return broadcast_to(apart, (*node.shape[:dim], count, *node.shape[dim:]))
+
+
+def _adaptive_max(
+    source: Any, output_size: Any, spatial: int, return_indices: bool
+) -> Any:
+    """Dimension by dimension, and with each maximum goes the place that it is from."""
+    first = source.ndim - spatial
+    counts = _adaptive_sizes(source, output_size, spatial)
+    place = source.arange(size_of(source.shape[first:]))
+    place = place.reshape(source.shape[first:]).expand(source.shape)
+    values = source
+    for number, count in enumerate(counts):
+        dim = first + number
+        inside, _ = _adaptive_bounds(values.shape[dim], count, dim, values.ndim)
+        spread = _for_each_cell(values.node, dim, count)
+        outside = full_like(spread, dtypes.lowest(spread.dtype))
+        masked = ops.Where(broadcast_to(inside, spread.shape), spread, outside)
+        found = values.result(masked).max(dim + 1)
+        values, place = found.values, place.gather(dim, found.indices)
+    return (values, place) if return_indices else values
 
 
 class PoolingMethods(ConvolutionMethods):
@@ -293,27 +327,33 @@ class PoolingMethods(ConvolutionMethods):
         >>> Tensor([[[1.0, 2.0, 3.0]]]).adaptive_avg_pool1d(2)
         tensor([[[1.5000, 2.5000]]])
         """
-        return _adaptive(self, output_size, 1, False)
+        return _adaptive_mean(self, output_size, 1)
 
     def adaptive_avg_pool2d(self, output_size: Any) -> Tensor:
         """Means of nearly equal cells of the last two dimensions; None keeps a size."""
-        return _adaptive(self, output_size, 2, False)
+        return _adaptive_mean(self, output_size, 2)
 
     def adaptive_avg_pool3d(self, output_size: Any) -> Tensor:
         """Means of nearly equal cells of the last three dimensions."""
-        return _adaptive(self, output_size, 3, False)
+        return _adaptive_mean(self, output_size, 3)
 
-    def adaptive_max_pool1d(self, output_size: Any) -> Tensor:
+    def adaptive_max_pool1d(
+        self, output_size: Any, return_indices: bool = False
+    ) -> Any:
         """The largest of ``output_size`` nearly equal cells of the last dimension."""
-        return _adaptive(self, output_size, 1, True)
+        return _adaptive_max(self, output_size, 1, return_indices)
 
-    def adaptive_max_pool2d(self, output_size: Any) -> Tensor:
+    def adaptive_max_pool2d(
+        self, output_size: Any, return_indices: bool = False
+    ) -> Any:
         """The largest of nearly equal cells of the last two dimensions."""
-        return _adaptive(self, output_size, 2, True)
+        return _adaptive_max(self, output_size, 2, return_indices)
 
-    def adaptive_max_pool3d(self, output_size: Any) -> Tensor:
+    def adaptive_max_pool3d(
+        self, output_size: Any, return_indices: bool = False
+    ) -> Any:
         """The largest of nearly equal cells of the last three dimensions."""
-        return _adaptive(self, output_size, 3, True)
+        return _adaptive_max(self, output_size, 3, return_indices)
 
     def pixel_shuffle(self, upscale_factor: int) -> Tensor:
         """Channels become pixels: (…, C·r², H, W) -> (…, C, H·r, W·r)."""

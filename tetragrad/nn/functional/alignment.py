@@ -33,11 +33,11 @@ def alignment_losses(
     can_skip = (extended != blank) & (extended != before)
     position = Tensor.arange(extended.shape[1], device=log_probs.device)
     state = emitted[0].where(position < 2, -math.inf)
-    states = [state]
+    at_end = state
     for time in range(1, times):
         state = emitted[time] + _arrivals(state, can_skip)
-        states.append(state)
-    return -_final(stack(states), input_lengths, target_lengths)
+        at_end = state.where((input_lengths > time).unsqueeze(1), at_end)
+    return -_final(at_end, target_lengths)
 
 
 def _target_rows(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
@@ -85,13 +85,9 @@ def _log_sum_exp(terms: Tensor) -> Tensor:
     return (total.where(is_possible, 1.0).log() + shift).where(is_possible, -math.inf)
 
 
-def _final(states: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> Tensor:
-    """The log-probability at each sequence's last time, in its two last positions."""
-    times, _, positions = states.shape
-    time = Tensor.arange(times, device=states.device).unsqueeze(1)
-    is_last = (time == input_lengths - 1).unsqueeze(2)
-    at_end = states.where(is_last, 0.0).sum(dim=0)
-    position = Tensor.arange(positions, device=states.device)
+def _final(at_end: Tensor, target_lengths: Tensor) -> Tensor:
+    """The log-probability in the two last positions, for the states at the end."""
+    position = Tensor.arange(at_end.shape[1], device=at_end.device)
     last = 2 * target_lengths.unsqueeze(1)
     is_final = (position == last) | (position == last - 1)
     return _log_sum_exp(at_end.where(is_final, -math.inf).transpose(0, 1))

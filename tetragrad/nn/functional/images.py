@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from tetragrad.core.errors import ShapeError, UnsupportedError
+from tetragrad.core.errors import ShapeError
 from tetragrad.tensor import Tensor
 
 
@@ -34,21 +33,36 @@ def interpolate(
 ) -> Tensor:
     """Resize the last dimensions to ``size``, or by ``scale_factor``.
 
-    ``recompute_scale_factor`` derives the factor from the rounded sizes again.
+    The arguments are those of ``Tensor.interpolate``.
     """
-    if antialias:
-        raise UnsupportedError(
-            "interpolate without antialiasing only",
-            hint="blur the image first, for example with avg_pool2d",
-        )
-    if recompute_scale_factor and scale_factor is not None:
-        dims = input.ndim - 2
-        is_number = isinstance(scale_factor, int | float)
-        factors = [scale_factor] * dims if is_number else scale_factor
-        sizes = zip(input.shape[2:], factors, strict=True)
-        size = [math.floor(length * factor) for length, factor in sizes]
-        scale_factor = None
-    return input.interpolate(size, scale_factor, mode, align_corners)
+    return input.interpolate(
+        size, scale_factor, mode, align_corners, recompute_scale_factor, antialias
+    )
+
+
+def upsample(
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """``interpolate`` under its old name."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(
+    input: Tensor, size: Any = None, scale_factor: Any = None
+) -> Tensor:
+    """Repeat the nearest pixel."""
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(
+    input: Tensor, size: Any = None, scale_factor: Any = None
+) -> Tensor:
+    """Mix the four nearest pixels; the corners keep their values."""
+    return interpolate(input, size, scale_factor, "bilinear", True)
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:

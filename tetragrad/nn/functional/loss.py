@@ -10,6 +10,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.errors import ShapeError
 from tetragrad.nn.functional.activation import logsigmoid
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.grids import triu_indices
 
 _REDUCTIONS = ("mean", "sum", "none")
 
@@ -26,6 +27,14 @@ def _reduce(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
     return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def _weighted(loss: Tensor, weight: Tensor, reduction: str) -> Tensor:
+    """The losses times their weights; the mean divides by the weights' sum."""
+    weighted = loss * weight
+    if reduction == "mean":
+        return weighted.sum() / weight.expand(weighted.shape).sum()
+    return _reduce(weighted, reduction)
 
 
 def _check_same_shape(name: str, input: Tensor, target: Tensor) -> None:
@@ -54,9 +63,12 @@ def mse_loss(
     size_average: Any = None,
     reduce: Any = None,
     reduction: str = "mean",
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """(input - target)²."""
-    return input.mse_loss(target, reduction)
+    """weight * (input - target)²; the mean is over the weights."""
+    if weight is None:
+        return input.mse_loss(target, reduction)
+    return _weighted(input.mse_loss(target, "none"), weight, reduction)
 
 
 def smooth_l1_loss(
@@ -76,9 +88,15 @@ def huber_loss(
     target: Tensor,
     reduction: str = "mean",
     delta: float = 1.0,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """d²/2 where d = |input - target| < delta, else delta·(d - delta/2)."""
-    return input.huber_loss(target, reduction, delta)
+    """d²/2 where d = |input - target| < delta, else delta·(d - delta/2).
+
+    With a ``weight`` of each element the mean is over the weights.
+    """
+    if weight is None:
+        return input.huber_loss(target, reduction, delta)
+    return _weighted(input.huber_loss(target, "none", delta), weight, reduction)
 
 
 def nll_loss(
@@ -403,3 +421,49 @@ def ctc_loss(
 def _as_vector(lengths: Tensor | Sequence[int]) -> Tensor:
     tensor = lengths if isinstance(lengths, Tensor) else Tensor(lengths)
     return tensor.reshape(-1)
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Tensor:
+    """``cross_entropy`` of logits that a linear layer gives.
+
+    The weight has shape (classes, *rest, features); the target then the input's batch
+    dimensions and ``rest``. What ``options`` says about parts does not change it.
+    """
+    classes, *rest, features = linear_weight.shape
+    flat = linear_weight.reshape(-1, features)
+    bias = None if linear_bias is None else linear_bias.ravel()
+    logits = input.linear(flat, bias)
+    shape = (*input.shape[:-1], classes, *rest)
+    ignored = -100 if ignore_index is None else ignore_index
+    return cross_entropy(
+        logits.reshape(shape),
+        target,
+        weight,
+        ignore_index=ignored,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The distances of all pairs of rows: first with second, first with third, ….
+
+    >>> tetragrad.nn.functional.pdist(Tensor([[0.0], [3.0], [7.0]]))
+    tensor([3., 7., 4.])
+    """
+    if input.ndim != 2:
+        raise ShapeError(f"pdist() of shape {input.shape}", hint="it takes a matrix")
+    count = input.shape[0]
+    first, second = triu_indices(count, count, 1)
+    return (input[first] - input[second]).norm(p, -1)

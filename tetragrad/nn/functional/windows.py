@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tetragrad.core.errors import ShapeError, UnsupportedError
+from tetragrad.core.errors import ShapeError
 from tetragrad.tensor import Tensor
 
 Sizes = int | Sequence[int]
@@ -17,225 +18,34 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return input.linear(weight, bias)
 
 
-def conv1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Sizes = 1,
-    padding: Sizes | str = 0,
-    dilation: Sizes = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution over (batch, channels, length)."""
-    return input.conv1d(weight, bias, stride, padding, dilation, groups)
+def _function(method: Callable[..., Any]) -> Any:
+    """The function of a method: what was self is named ``input``."""
+
+    @functools.wraps(method)
+    def function(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return method(input, *args, **kwargs)
+
+    return function
 
 
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Sizes = 1,
-    padding: Sizes | str = 0,
-    dilation: Sizes = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution over (batch, channels, height, width)."""
-    return input.conv2d(weight, bias, stride, padding, dilation, groups)
-
-
-def conv3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Sizes = 1,
-    padding: Sizes | str = 0,
-    dilation: Sizes = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution over (batch, channels, depth, height, width)."""
-    return input.conv3d(weight, bias, stride, padding, dilation, groups)
-
-
-def conv_transpose1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Sizes = 1,
-    padding: Sizes = 0,
-    output_padding: Sizes = 0,
-    groups: int = 1,
-    dilation: Sizes = 1,
-) -> Tensor:
-    """Transposed convolution over (batch, channels, length)."""
-    return input.conv_transpose1d(
-        weight, bias, stride, padding, output_padding, groups, dilation
-    )
-
-
-def conv_transpose2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Sizes = 1,
-    padding: Sizes = 0,
-    output_padding: Sizes = 0,
-    groups: int = 1,
-    dilation: Sizes = 1,
-) -> Tensor:
-    """Transposed convolution over (batch, channels, height, width)."""
-    return input.conv_transpose2d(
-        weight, bias, stride, padding, output_padding, groups, dilation
-    )
-
-
-def conv_transpose3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Sizes = 1,
-    padding: Sizes = 0,
-    output_padding: Sizes = 0,
-    groups: int = 1,
-    dilation: Sizes = 1,
-) -> Tensor:
-    """Transposed convolution over (batch, channels, depth, height, width)."""
-    return input.conv_transpose3d(
-        weight, bias, stride, padding, output_padding, groups, dilation
-    )
-
-
-def max_pool1d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    dilation: Sizes = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The largest element of each window of (batch, channels, length)."""
-    return input.max_pool1d(
-        kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    )
-
-
-def max_pool2d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    dilation: Sizes = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The largest element of each window of (batch, channels, height, width)."""
-    return input.max_pool2d(
-        kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    )
-
-
-def max_pool3d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    dilation: Sizes = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The largest element of each window of (batch, channels, depth, height, width)."""
-    return input.max_pool3d(
-        kernel_size, stride, padding, dilation, ceil_mode, return_indices
-    )
-
-
-def avg_pool1d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-) -> Tensor:
-    """The mean of each window of (batch, channels, length)."""
-    return input.avg_pool1d(kernel_size, stride, padding, ceil_mode, count_include_pad)
-
-
-def avg_pool2d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    """The mean of each window of (batch, channels, height, width)."""
-    return input.avg_pool2d(
-        kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    )
-
-
-def avg_pool3d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    """The mean of each window of (batch, channels, depth, height, width)."""
-    return input.avg_pool3d(
-        kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    )
-
-
-def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    """Means of ``output_size`` parts of the last dimension."""
-    return input.adaptive_avg_pool1d(output_size)
-
-
-def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Means of ``output_size`` parts of the last two dimensions."""
-    return input.adaptive_avg_pool2d(output_size)
-
-
-def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
-    """Means of ``output_size`` parts of the last three dimensions."""
-    return input.adaptive_avg_pool3d(output_size)
-
-
-def adaptive_max_pool1d(
-    input: Tensor, output_size: Any, return_indices: bool = False
-) -> Any:
-    """Maxima of ``output_size`` parts of the last dimension."""
-    _without_indices(return_indices)
-    return input.adaptive_max_pool1d(output_size)
-
-
-def adaptive_max_pool2d(
-    input: Tensor, output_size: Any, return_indices: bool = False
-) -> Any:
-    """Maxima of ``output_size`` parts of the last two dimensions."""
-    _without_indices(return_indices)
-    return input.adaptive_max_pool2d(output_size)
-
-
-def adaptive_max_pool3d(
-    input: Tensor, output_size: Any, return_indices: bool = False
-) -> Any:
-    """Maxima of ``output_size`` parts of the last three dimensions."""
-    _without_indices(return_indices)
-    return input.adaptive_max_pool3d(output_size)
-
-
-def _without_indices(return_indices: bool) -> None:
-    if return_indices:
-        raise UnsupportedError(
-            "adaptive max pooling gives maxima only, not where they were",
-            hint="leave return_indices=True out, or use max_pool with a kernel_size",
-        )
+conv1d = _function(Tensor.conv1d)
+conv2d = _function(Tensor.conv2d)
+conv3d = _function(Tensor.conv3d)
+conv_transpose1d = _function(Tensor.conv_transpose1d)
+conv_transpose2d = _function(Tensor.conv_transpose2d)
+conv_transpose3d = _function(Tensor.conv_transpose3d)
+max_pool1d = _function(Tensor.max_pool1d)
+max_pool2d = _function(Tensor.max_pool2d)
+max_pool3d = _function(Tensor.max_pool3d)
+avg_pool1d = _function(Tensor.avg_pool1d)
+avg_pool2d = _function(Tensor.avg_pool2d)
+avg_pool3d = _function(Tensor.avg_pool3d)
+adaptive_avg_pool1d = _function(Tensor.adaptive_avg_pool1d)
+adaptive_avg_pool2d = _function(Tensor.adaptive_avg_pool2d)
+adaptive_avg_pool3d = _function(Tensor.adaptive_avg_pool3d)
+adaptive_max_pool1d = _function(Tensor.adaptive_max_pool1d)
+adaptive_max_pool2d = _function(Tensor.adaptive_max_pool2d)
+adaptive_max_pool3d = _function(Tensor.adaptive_max_pool3d)
 
 
 def lp_pool1d(
@@ -260,6 +70,18 @@ def lp_pool2d(
     """(Σ x^p)^(1/p) over each window of the last two dimensions."""
     mean = avg_pool2d(input**norm_type, kernel_size, stride, 0, ceil_mode)
     return _root(mean * _product(kernel_size, 2), norm_type)
+
+
+def lp_pool3d(
+    input: Tensor,
+    norm_type: float,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """(Σ x^p)^(1/p) over each window of the last three dimensions."""
+    mean = avg_pool3d(input**norm_type, kernel_size, stride, 0, ceil_mode)
+    return _root(mean * _product(kernel_size, 3), norm_type)
 
 
 def _root(total: Tensor, order: float) -> Tensor:
