@@ -14,6 +14,7 @@ happened for a minute.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -72,12 +73,23 @@ class Case:
     dtype: str = "bfloat16"
     finish: str = ""
     batch: int = 0
+    tf32: bool = False
 
     @property
     def name(self) -> str:
         batch = f"{self.batch}x" if self.batch else ""
         finish = f" {self.finish}" if self.finish else ""
-        return f"{batch}{self.m}x{self.n}x{self.k} {self.order} {self.dtype}{finish}"
+        dtype = "tf32" if self.tf32 else self.dtype
+        return f"{batch}{self.m}x{self.n}x{self.k} {self.order} {dtype}{finish}"
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether PyTorch has a function of its own for such narrow operands."""
+        return self.dtype.startswith("float8")
+
+    @property
+    def result_dtype(self) -> str:
+        return "bfloat16" if self.is_scaled else self.dtype
 
     @property
     def operations(self) -> float:
@@ -98,10 +110,16 @@ class Case:
 
     def our_result(self, lhs: Any, rhs: Any, *more: Any) -> Any:
         lhs, rhs = self.operands(lhs, rhs)
+        if self.is_scaled:
+            wide = lhs.to(tetragrad.float32) @ rhs.to(tetragrad.float32)
+            return wide.to(tetragrad.bfloat16)
         return FINISHES[self.finish][1](lhs @ rhs, *more)
 
     def their_result(self, lhs: Any, rhs: Any, *more: Any) -> Any:
         lhs, rhs = self.operands(lhs, rhs)
+        if lhs.dtype is torch.float8_e4m3fn:
+            one = torch.ones((), device="cuda")
+            return torch._scaled_mm(lhs, rhs, one, one, out_dtype=torch.bfloat16)
         if self.finish.startswith("bias") and not self.batch:
             # The library's own way: the bias is part of the product.
             return FINISHES[self.finish][2](theirs.linear(lhs, rhs.T, more[0]), 0)
@@ -128,6 +146,9 @@ def cases() -> Iterator[Case]:
     yield Case(1024, 1024, 64, "nt")
     yield Case(512, 512, 65536, "nt")
     yield Case(1024, 1024, 1024, "nn")
+    for size in (4096, 8192):
+        yield Case(size, size, size, "nt", "float8_e4m3fn")
+        yield Case(size, size, size, "nt", "float32", tf32=True)
     for rows in (4, 16, 64):
         yield Case(rows, 14336, 4096, "nt")
     yield Case(512, 512, 256, "nn", batch=64)
@@ -299,13 +320,15 @@ class Data:
         dtype = getattr(torch, case.dtype)
         lead = (case.batch,) if case.batch else ()
         shapes = [*case.shapes(), (*lead, case.m, case.n)]
-        nbytes = 2 * sum(torch.Size(shape).numel() for shape in shapes)
+        size = max(2, dtype.itemsize)
+        nbytes = size * sum(torch.Size(shape).numel() for shape in shapes)
         count = max(1, min(16, ROTATED_BYTES // nbytes))
         sets = [
-            [torch.randn(shape, device="cuda", dtype=dtype) for shape in shapes[:-1]]
+            [torch.randn(shape, device="cuda").to(dtype) for shape in shapes[:-1]]
             for _ in range(count)
         ]
-        results = [torch.empty(shapes[-1], device="cuda", dtype=dtype) for _ in sets]
+        made = getattr(torch, case.result_dtype)
+        results = [torch.empty(shapes[-1], device="cuda", dtype=made) for _ in sets]
         return cls(sets, results)
 
 
@@ -326,7 +349,7 @@ def check(case: Case, data: Data, ready: Ready, device: CudaDevice) -> float:
 def their_record(case: Case, data: Data) -> Callable[[], None]:
     def record() -> None:
         for operands, result in zip(data.operands, data.results, strict=True):
-            if case.finish:
+            if case.finish or case.is_scaled:
                 case.their_result(*operands)
             else:
                 torch.matmul(*case.operands(*operands), out=result)
@@ -346,6 +369,7 @@ def measure_case(
     case: Case, changes: list[dict[str, int]], device: CudaDevice, dog: Watchdog
 ) -> list[dict[str, Any]]:
     """Every plan of a case, timed in turns with PyTorch."""
+    torch.backends.cuda.matmul.allow_tf32 = case.tf32
     data = Data.of(case)
     rows, timers = [], []
     for change in changes:
@@ -403,6 +427,9 @@ def variants(case: Case) -> list[dict[str, int]]:
     """Other plans that are worth a look; the first is the one chosen."""
     if min(case.m, case.n) < 2048:
         return [{}, {"cluster": 1}, {"cluster": 2}, {"cluster": 1, "members": 2}]
+    if case.is_scaled:
+        pairs = itertools.product((128, 192), (1, 2))
+        return [{}, *({"columns": n, "cluster": cluster} for n, cluster in pairs)]
     wide = {"rows": 128, "columns": 256}
     return [
         {},
@@ -430,7 +457,8 @@ def main() -> None:
                 continue
             changes = variants(case) if arguments.variants else [{}]
             try:
-                results += measure_case(case, changes, device, dog)
+                with override(tf32=case.tf32):
+                    results += measure_case(case, changes, device, dog)
             except Exception as problem:
                 print(f"{case.name}: {type(problem).__name__}: {problem}"[:600])
                 if "cu" in str(problem) and "gave" in str(problem):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tetragrad
 from tests.backends.cuda_programs import (
     assembly_report,
     emitted,
@@ -35,7 +36,7 @@ from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.backends.cuda.warpgroup import Operand, accumulator_keys
 from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
-from tetragrad.core.settings import settings
+from tetragrad.core.settings import override, settings
 from tetragrad.kernel.affine import axis_form
 from tetragrad.nn import functional
 from tetragrad.tile.ir import (
@@ -124,6 +125,39 @@ def evaluated(form, number: int) -> int:
         quotient, remainder = divmod(inner, atom.divisor)
         total += factor * (quotient if is_quotient else remainder)
     return total
+
+
+def eight_bit_product(m: int, n: int, k: int) -> Tensor:
+    """Widened operands; the sums are those of float32."""
+    lhs, rhs = (leaf(size, k, dtype="float8_e4m3fn") for size in (m, n))
+    wide = lhs.to(tetragrad.float32) @ rhs.to(tetragrad.float32).T
+    return wide.to(tetragrad.bfloat16)
+
+
+def test_eight_bit_products_are_summed_outside_of_the_unit() -> None:
+    programs = planned([eight_bit_product(72, 40, 272).node], SM_90A)
+    ((_, program),) = programs
+    assert "Fold(accumulator" in program_text(program)
+    check_meaning(programs, 0)
+    text = emit_program(program, SM_90A, settings()).text
+    assert "k32.f32.e4m3.e4m3" in text
+    # Every step starts anew, so no product waits for the one before.
+    assert "wait_group.sync.aligned 1" not in text
+
+
+@pytest.mark.parametrize(("order", "is_fit"), [("nt", True), ("nn", False)])
+def test_float32_uses_the_unit_only_where_that_is_allowed(order, is_fit) -> None:
+    def node():
+        return product(72, 40, 200, order, "float32").node
+
+    assert "Role" not in program_text(planned([node()], SM_90A)[-1][1])
+    with override(tf32=True):
+        programs = planned([node()], SM_90A)
+        check_meaning(programs, 0)
+        assert ("Role" in program_text(programs[-1][1])) is is_fit
+        if is_fit:
+            text = emit_program(programs[-1][1], SM_90A, settings()).text
+            assert "k8.f32.tf32.tf32" in text
 
 
 # --- the channel's protocol ----------------------------------------------------------

@@ -69,6 +69,12 @@ class Settings:
     fma: bool = _setting(
         True, "TETRAGRAD_FMA", "contract a product and a sum", code=True
     )
+    tf32: bool = _setting(
+        False,
+        "TETRAGRAD_TF32",
+        "let a GPU multiply float32 matrices with 11 binary digits",
+        code=True,
+    )
     vector_bytes: int = _setting(
         0,
         "TETRAGRAD_VECTOR_BYTES",

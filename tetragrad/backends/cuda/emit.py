@@ -44,8 +44,9 @@ from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.tile.ir import Extent, Grid, Mma, Program, Role, Statement, Store
 
-#: Threads of a block: at most for products, for what is dealt out freely, and at all.
-PRODUCT_THREADS = 512
+#: Threads of a block: for products that are wide enough, at most for what is dealt out
+#: freely, and at all.
+PRODUCT_THREADS = 128
 FLAT_THREADS = 256
 MOST_THREADS = 1024
 #: The bytes that a thread moves at once.
@@ -148,9 +149,10 @@ def run_width(program: Program, grid: Grid) -> int:
 
 
 def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
-    """Threads of a block: one for each column of a product, where there is one.
+    """Threads of a block: one for each column of a product, or for two of many.
 
-    Otherwise as many as the widest statement has work for.
+    Two columns share what is read of the rows. Without a product there are as many
+    threads as the widest statement has work for.
     """
     for tile in homes.fragments.values():
         rows, columns = tile.shape
@@ -162,7 +164,8 @@ def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
         if isinstance(statement, Mma)
     ]
     if widths:
-        return _whole_warps(min(PRODUCT_THREADS, max(widths)))
+        columns = max(widths)
+        return _whole_warps(max(min(PRODUCT_THREADS, columns), columns // 2))
     wanted = [1]
     for statement in statements_in(grid.body):
         if not isinstance(statement, Collective):

@@ -136,18 +136,32 @@ def find_homes(body: Sequence[Statement]) -> TileHomes:
             for entry in found:
                 accesses.setdefault(entry.tile.name, []).append(entry)
     homes = TileHomes()
-    for name, uses in accesses.items():
-        product = multiplied.get(name)
-        if product is not None and is_for_matrix_unit(product):
+    for name, product in multiplied.items():
+        if is_for_matrix_unit(product):
             homes.fragments[name] = product.accumulator
             if is_for_warpgroup(product):
                 homes.fixed.add(name)
-        else:
+    _join_fragments(homes, together)
+    for name, uses in accesses.items():
+        if name not in homes.fragments:
             _settle(homes, name, uses, unrolled)
     _settle_conflicts(homes, accesses, together)
     for name in multiplied.keys() - homes.lanes - homes.fragments.keys():
         raise UnsupportedError(f"the sums of a product in tile {name} on CUDA")
     return homes
+
+
+def _join_fragments(homes: TileHomes, together: list[list[Access]]) -> None:
+    """What is indexed like a product's results, beside them, lies as they do."""
+    for group in together:
+        places = {
+            (entry.indices, entry.tile.shape)
+            for entry in group
+            if entry.tile.name in homes.fragments
+        }
+        for entry in group:
+            if (entry.indices, entry.tile.shape) in places:
+                homes.fragments[entry.tile.name] = entry.tile
 
 
 def _settle(

@@ -18,7 +18,13 @@ ROWS = 64
 DEPTH_BYTES = 32
 MOST_COLUMNS = 256
 
-KINDS = {dtypes.float16: "f16", dtypes.bfloat16: "bf16"}
+KINDS = {
+    dtypes.float16: "f16",
+    dtypes.bfloat16: "bf16",
+    dtypes.float32: "tf32",
+    dtypes.float8_e4m3fn: "e4m3",
+    dtypes.float8_e5m2: "e5m2",
+}
 
 Key = tuple[int, ...]
 
@@ -112,12 +118,15 @@ def multiply_warpgroup(
         raise UnsupportedError(
             f"a product of {dtype} with {product.columns} columns on the matrix unit"
         )
-    kind = KINDS[dtype]
-    name = f"wgmma.mma_async.sync.aligned.m64n{product.columns}k16.f32.{kind}.{kind}"
-    orders = f"{int(not lhs.is_deep)}, {int(not rhs.is_deep)}"
+    kind, step = KINDS[dtype], DEPTH_BYTES // dtype.itemsize
+    shape = f"m64n{product.columns}k{step}"
+    name = f"wgmma.mma_async.sync.aligned.{shape}.f32.{kind}.{kind}"
+    factors = "1, 1"
+    if dtype.itemsize == 2:
+        # Other formats are read along the depth only.
+        factors += f", {int(not lhs.is_deep)}, {int(not rhs.is_deep)}"
     each = len(elements) // (product.rows // ROWS)
     builder.line("wgmma.fence.sync.aligned")
-    step = DEPTH_BYTES // dtype.itemsize
     for depth in range(0, product.depth, step):
         adds = constant_predicate(builder, holds=depth > 0 or not product.starts)
         right = rhs.descriptor(rhs.depth_units(depth))
@@ -126,7 +135,7 @@ def multiply_warpgroup(
             left = lhs.descriptor(units)
             mine = elements[part * each : (part + 1) * each]
             sums = ", ".join(element.text for element in mine)
-            builder.line(f"{name} {{{sums}}}, {left}, {right}, {adds}, 1, 1, {orders}")
+            builder.line(f"{name} {{{sums}}}, {left}, {right}, {adds}, {factors}")
     builder.line("wgmma.commit_group.sync.aligned")
 
 

@@ -97,6 +97,9 @@ def bulk_operand(
         return None
     if 1 not in (found.stride(side), found.stride(depth)):
         return None
+    if value.dtype.itemsize != 2 and not found.is_deep:
+        # The matrix unit turns around 16-bit operands only.
+        return None
     _, *outer = (found.stride(axis) for axis in found.axes_in_order())
     unit = ALIGNMENT_BYTES // value.dtype.itemsize
     distances = [value.address.constant, *outer]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
@@ -55,6 +56,8 @@ SHORTEST_SQUARE = 8
 
 def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     """The plan that the model prefers for a kernel on a target."""
+    if settings.tf32:
+        target = replace(target, features=target.features | {"tf32"})
     rest = simplify_axes(kernel)
     online = choose_online(rest, target)
     if online is not None:

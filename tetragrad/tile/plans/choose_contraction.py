@@ -33,10 +33,10 @@ GATHERED_BYTES = 4 << 20
 MAXIMUM_MICRO_ROWS = 12
 # Rows and columns that grid iterations of a GPU compute, the best first, and the depth
 # that is packed at once.
-SQUARE_BLOCKS = ((128, 128), (64, 64), (32, 32))
+SQUARE_BLOCKS = ((32, 256), (64, 64), (32, 32))
 SQUARE_DEPTH = 16
 # The same for a matrix unit; blocks are padded to what its warps compute.
-MATRIX_BLOCKS = ((256, 128), *SQUARE_BLOCKS)
+MATRIX_BLOCKS = ((256, 128), (128, 128), (64, 64), (32, 32))
 MATRIX_DEPTH = 64
 MATRIX_UNIT_SIDE = 32
 MATRIX_UNIT_DEPTH = 16

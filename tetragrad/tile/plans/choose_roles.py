@@ -7,17 +7,19 @@ architecture; for another one they belong into its ``Target``.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 from tetragrad.core import dtypes
 from tetragrad.core.target import Target
+from tetragrad.graph.elementwise import Cast
+from tetragrad.kernel.expression import Compute
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.bulk import BulkOperand
 from tetragrad.tile.plans.contraction import (
     Contraction,
     hosted_contraction,
-    narrow_operands,
 )
 from tetragrad.tile.plans.cuts import Cut, apply_cut
 from tetragrad.tile.plans.roles import (
@@ -31,6 +33,18 @@ from tetragrad.tile.plans.roles import (
 )
 from tetragrad.tile.plans.traffic import points_in
 
+#: Operands that the unit multiplies. It sums the products of 8-bit ones coarsely.
+MULTIPLIED = (
+    dtypes.float16,
+    dtypes.bfloat16,
+    dtypes.float32,
+    dtypes.float8_e4m3fn,
+    dtypes.float8_e5m2,
+)
+#: Two sets of sums must fit into a thread's registers where steps are summed apart,
+#: with room to issue one product while another is added up: 192 columns ran at a third.
+MOST_COLUMNS_SUMMED = 128
+
 COLUMNS = (256, 224, 192, 160, 128, 96, 64, 48, 32, 24, 16, 8)
 MEMBERS = (2, 1)
 STEP_BYTES = 128
@@ -41,8 +55,8 @@ STAGING_BYTES = 20 * 1024
 BARRIER_BYTES = 1024
 CLUSTERS = (1, 2)
 #: Bytes of row operands that a group reads again for every column block: so many stay
-#: in the second-level cache beside the columns, or twice that if these are all rows.
-GROUP_BYTES = 16 << 20
+#: in the second-level cache beside the columns, or four times that if it is all rows.
+GROUP_BYTES = 8 << 20
 
 #: Results for each multiprocessor that are work enough without cutting the depth.
 ENOUGH_RESULTS = 128 * 128
@@ -90,7 +104,9 @@ def role_parts(
     results = points_in(kernel, contraction.reduction.free_axes)
     if results >= target.units * ENOUGH_RESULTS:
         return 1
-    step = STEP_BYTES // contraction.lhs.inputs[0].dtype.itemsize
+    product = role_product(kernel, contraction)
+    assert product is not None, "there are plans"
+    step = STEP_BYTES // product.lhs.dtype.itemsize
     best, fewest = 1, min(cycles for cycles, _ in plans)
     parts = 2
     while size % parts == 0 and size // parts % step == 0 and parts <= MOST_PARTS:
@@ -100,7 +116,7 @@ def role_parts(
         plans = role_plans(first, inner, target)
         moved = 2 * parts * results * inner.reduction.dtype.itemsize
         cycles = min((cycles for cycles, _ in plans), default=fewest)
-        cycles += moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
+        cycles += 2 * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
         if cycles < fewest:
             best, fewest = parts, cycles
         parts *= 2
@@ -112,7 +128,7 @@ def role_plans(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> tuple[tuple[float, RolePlan], ...]:
     """All plans by roles, with the cycles that the busiest worker takes."""
-    if "wgmma" not in target.features or narrow_operands(contraction) is None:
+    if not _multiplies(contraction, target):
         return ()
     found = []
     for swap in (False, True):
@@ -123,6 +139,23 @@ def role_plans(
         for plan in _plans(kernel, product, target, swap=swap):
             found.append((_cycles(kernel, product, plan), plan))
     return tuple(found)
+
+
+def _multiplies(contraction: Contraction, target: Target) -> bool:
+    """Whether the matrix unit has products of these operands, summed in float32."""
+    if "wgmma" not in target.features:
+        return False
+    if contraction.reduction.accumulator is not dtypes.float32:
+        return False
+    dtype, other = (
+        operand.inputs[0].dtype
+        if isinstance(operand, Compute) and operand.op is Cast
+        else operand.dtype
+        for operand in (contraction.lhs, contraction.rhs)
+    )
+    if dtype is dtypes.float32 and "tf32" not in target.features:
+        return False
+    return dtype is other and dtype in MULTIPLIED
 
 
 def _plans(
@@ -139,6 +172,8 @@ def _plans(
                 continue
             if columns >= 2 * max(8, kernel.axes[product.column]):
                 continue
+            if itemsize == 1 and columns > MOST_COLUMNS_SUMMED:
+                continue
             slot = (rows + columns) * STEP_BYTES
             free = target.shared_bytes - BARRIER_BYTES
             stages = min(MOST_STAGES, (free - STAGING_BYTES) // slot, max(2, steps))
@@ -147,7 +182,9 @@ def _plans(
             for cluster in CLUSTERS if piece else ():
                 if columns % (cluster * product.rhs.side_step):
                     continue
-                sized = replace(plan, piece=piece, cluster=cluster)
+                sized = replace(
+                    plan, piece=piece, cluster=cluster, sums_steps=itemsize == 1
+                )
                 yield _in_order(kernel, product, sized, target)
 
 
@@ -203,7 +240,7 @@ def group_of(rows: int, nbytes: int) -> int:
 
     The last group should overhang by few.
     """
-    if rows * nbytes <= 2 * GROUP_BYTES:
+    if rows * nbytes <= 4 * GROUP_BYTES:
         return rows
     most = min(rows, max(2, GROUP_BYTES // nbytes))
     least = max(1, most // 2)
@@ -219,7 +256,20 @@ def _cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
     if any(is_along_rows(output, product) for output in kernel.outputs):
         storing *= 1.25
     block = steps * _step_cycles(product, plan) + storing + BLOCK_CYCLES
-    return turns * block + (CLUSTER_CYCLES if plan.cluster > 1 else 0)
+    # However it is cut, every operand must come from memory.
+    slowest = max(
+        turns * block, _operand_bytes(kernel, product) / MEMORY_BYTES_PER_CYCLE
+    )
+    return slowest + (CLUSTER_CYCLES if plan.cluster > 1 else 0)
+
+
+def _operand_bytes(kernel: Kernel, product: RoleProduct) -> int:
+    """What both operands take in memory."""
+    return sum(
+        math.prod(kernel.axes[axis] for axis in operand.axes_in_order())
+        * operand.dtype.itemsize
+        for operand in (product.lhs, product.rhs)
+    )
 
 
 def _step_cycles(product: RoleProduct, plan: RolePlan) -> float:

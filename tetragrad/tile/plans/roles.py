@@ -28,8 +28,9 @@ import math
 from collections.abc import Callable, Mapping
 
 from tetragrad.core.frozen import frozen
+from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
-from tetragrad.kernel.expression import Quotient, Remainder
+from tetragrad.kernel.expression import Quotient, Remainder, literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.ir import (
     Acquire,
@@ -37,6 +38,7 @@ from tetragrad.tile.ir import (
     Channel,
     Commit,
     Extent,
+    Fold,
     Grid,
     Layout,
     Map,
@@ -70,7 +72,8 @@ class RolePlan:
     ``stages`` steps; results are staged ``piece`` columns at a time. ``workers`` run
     side by side; ``group`` is the number of row blocks that are visited before the
     next column block is. A worker is a ``cluster`` of so many neighbours, with a
-    block of rows each, that bring the columns together.
+    block of rows each, that bring the columns together. ``sums_steps`` adds the
+    products of each step up in float32, where the matrix unit's own sums are coarse.
     """
 
     swap: bool
@@ -83,6 +86,7 @@ class RolePlan:
     group: int
     workers: int
     cluster: int = 1
+    sums_steps: bool = False
 
     @property
     def member_rows(self) -> int:
@@ -302,12 +306,7 @@ class _Roles:
         staged = [self.staged(output) for output in self.kernel.outputs]
 
         def block(place: _Block) -> list[Statement]:
-            statements = self.step(channel, total, first_row, starts=True)
-            statements += loop(
-                self.builder,
-                self.steps - 1,
-                lambda step: self.step(channel, total, first_row, starts=False),
-            )
+            statements = self.summed(channel, total, first_row)
             for column in range(0, plan.columns, plan.piece):
                 for output, tile in zip(self.kernel.outputs, staged, strict=True):
                     statements += self.finish(
@@ -317,6 +316,29 @@ class _Roles:
 
         allocated = [Alloc(tile) for tile in (total, *staged)]
         return allocated + self.each_block(worker, block)
+
+    def summed(
+        self, channel: Channel, total: Tile, first_row: Affine
+    ) -> list[Statement]:
+        """The products of all steps, in the total."""
+
+        def step(tile: Tile, *, starts: bool) -> list[Statement]:
+            return self.step(channel, tile, first_row, starts=starts)
+
+        if not self.plan.sums_steps:
+            others = loop(
+                self.builder, self.steps - 1, lambda _: step(total, starts=False)
+            )
+            return step(total, starts=True) + others
+        part = self.builder.tile("part", total.shape, total.dtype)
+        extents = tuple((self.builder.axis(size), size) for size in total.shape)
+        indices = indices_of(extents)
+        clear = Map(extents, total, indices, literal(0, total.dtype))
+        add = Fold(extents, total, indices, Sum, TileLoad(part, indices))
+        steps = loop(
+            self.builder, self.steps, lambda _: [*step(part, starts=True), add]
+        )
+        return [Alloc(part), clear, *steps]
 
     def step(
         self, channel: Channel, total: Tile, first_row: Affine, *, starts: bool
