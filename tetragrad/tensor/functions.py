@@ -445,7 +445,16 @@ def _log_add_exp(lhs: Node, rhs: Node) -> Node:
 def _x_log_y(lhs: Node, rhs: Node) -> Node:
     product = ops.Mul(lhs, ops.Log(rhs))
     is_zero = ops.And(nodes.equals(lhs, 0), ops.Eq(rhs, rhs))
-    return ops.Where(is_zero, full_like(lhs, 0), product)
+    value = ops.Where(is_zero, full_like(lhs, 0), product)
+
+    def rule(upstream: Node) -> tuple[Node, Node]:
+        # At x = 0 the slope is log(y) all the same, unless that is infinite.
+        is_corner = ops.And(is_zero, nodes.less(rhs, 0))
+        is_corner = ops.Or(is_corner, ops.And(is_zero, nodes.equals(rhs, 0)))
+        slope = ops.Where(is_corner, full_like(lhs, 0), ops.Log(rhs))
+        return ops.Mul(upstream, slope), ops.Div(ops.Mul(upstream, lhs), rhs)
+
+    return with_gradient(value, (lhs, rhs), rule)
 
 
 def _atan2(sine: Node, cosine: Node) -> Node:
