@@ -17,6 +17,7 @@ without kept kernels, from the user's first line after the import on:
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -24,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,43 +40,46 @@ BARS = {
 }
 
 
-def network(layers: int):  # type: ignore[no-untyped-def]
-    """Equal layers as in a GPT, and an input."""
-    from tetragrad import Tensor, manual_seed, nn
+def network(layers: int, requires_grad: bool = False) -> tuple[Any, list[Any]]:
+    """A function of equal layers as in a GPT, and the weights, which are in memory.
 
-    manual_seed(0)
+    Neither random numbers nor copies: they would load the compiler before it is timed.
+    """
+    from tetragrad import Tensor
 
-    class Layer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norms = nn.ModuleList([nn.LayerNorm(WIDTH) for _ in range(2)])
-            self.attention = nn.Linear(WIDTH, 3 * WIDTH)
-            self.projection = nn.Linear(WIDTH, WIDTH)
-            self.widen = nn.Linear(WIDTH, 4 * WIDTH)
-            self.narrow = nn.Linear(4 * WIDTH, WIDTH)
-
-        def attend(self, x: Tensor) -> Tensor:
-            heads = self.attention(x).reshape(TOKENS, 3, HEADS, WIDTH // HEADS)
-            query, key, value = heads.permute(1, 2, 0, 3).unbind(0)
-            scores = query @ key.transpose(-2, -1) * (WIDTH // HEADS) ** -0.5
-            mixed = scores.softmax(dim=-1) @ value
-            return self.projection(mixed.transpose(0, 1).reshape(TOKENS, WIDTH))
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = x + self.attend(self.norms[0](x))
-            return x + self.narrow(self.widen(self.norms[1](x)).gelu())
-
-    made = nn.Sequential(*[Layer() for _ in range(layers)])
     rng = np.random.default_rng(0)
-    # Weights come from memory, as when they are loaded: to draw them is other work.
-    weights = {
-        name: Tensor(0.1 * rng.standard_normal(parameter.shape, np.float32))
-        for name, parameter in made.named_parameters()
-    }
-    made.load_state_dict(weights)
-    for parameter in made.parameters():
-        parameter.realize()
-    return made, Tensor(rng.standard_normal((TOKENS, WIDTH), np.float32))
+    weights: list[Tensor] = []
+
+    def weight(*shape: int) -> Tensor:
+        values = 0.1 * rng.standard_normal(shape, np.float32)
+        weights.append(Tensor(values, requires_grad=requires_grad))
+        return weights[-1]
+
+    def layer() -> Callable[[Tensor], Tensor]:
+        scales = [weight(WIDTH) for _ in range(4)]
+        heads, mix = weight(WIDTH, 3 * WIDTH), weight(WIDTH, WIDTH)
+        widen, narrow = weight(WIDTH, 4 * WIDTH), weight(4 * WIDTH, WIDTH)
+
+        def forward(x: Tensor) -> Tensor:
+            normal = x.layer_norm((WIDTH,), *scales[:2])
+            x = x + attention(normal @ heads) @ mix
+            normal = x.layer_norm((WIDTH,), *scales[2:])
+            return x + (normal @ widen).gelu() @ narrow
+
+        return forward
+
+    parts = [layer() for _ in range(layers)]
+    x = Tensor(rng.standard_normal((TOKENS, WIDTH), np.float32))
+    return lambda: functools.reduce(lambda value, part: part(value), parts, x), weights
+
+
+def attention(projected: Any) -> Any:
+    """Every head's mixture, from the queries, keys and values side by side."""
+    heads = projected.reshape(TOKENS, 3, HEADS, WIDTH // HEADS)
+    query, key, value = heads.permute(1, 2, 0, 3).unbind(0)
+    scores = query @ key.transpose(-2, -1) * (WIDTH // HEADS) ** -0.5
+    mixed = scores.softmax(dim=-1) @ value
+    return mixed.transpose(0, 1).reshape(TOKENS, WIDTH)
 
 
 # --- what a fresh process measures ---------------------------------------------------
@@ -82,15 +87,12 @@ def network(layers: int):  # type: ignore[no-untyped-def]
 
 def measure_layers(layers: int) -> dict[str, float]:
     """Build the graph of so many layers, compile it and run it once."""
-    from tetragrad import no_grad
-
-    model, x = network(layers)
-    with no_grad():
-        start = time.process_time()
-        output = model(x)
-        built = time.process_time()
-        output.numpy()
-        end = time.process_time()
+    model, _ = network(layers)
+    start = time.process_time()
+    output = model()
+    built = time.process_time()
+    output.numpy()
+    end = time.process_time()
     return {"build": 1e3 * (built - start), "all": 1e3 * (end - start)}
 
 
@@ -105,14 +107,14 @@ def measure_block(gradients: bool) -> dict[str, float]:
 
     rows = Tensor(np.ones((24, 40), np.float32))
     (rows @ rows.T).softmax(-1).numpy()
-    model, x = network(1)
+    model, weights = network(1, requires_grad=gradients)
     on = device("cpu")
     with collector_paused():
         start = time.process_time()
-        outputs = [model(x)]
+        outputs = [model()]
         if gradients:
             outputs[0].sum().backward()
-            outputs += [entry.grad for entry in model.parameters()]
+            outputs += [entry.grad for entry in weights]
         nodes = without_markers([entry.node for entry in outputs])
         built = time.process_time()
         _, lowered = kernels_of(nodes, on.target, settings())

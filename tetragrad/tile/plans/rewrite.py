@@ -24,20 +24,26 @@ Forms = Mapping[int, Affine]
 Replacements = Mapping[Expression, Expression]
 
 
-def walk_until(stop: Replacements, *roots: Expression) -> Iterator[Expression]:
+def walk_until(stop: Replacements, *roots: Expression) -> list[Expression]:
     """Every expression below the roots once, operands first, not below ``stop``."""
-    finished: set[Expression] = set()
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        expression, expanded = stack.pop()
-        if expression in finished:
-            continue
-        if expanded or expression in stop:
-            finished.add(expression)
-            yield expression
-            continue
-        stack.append((expression, True))
-        stack.extend((child, False) for child in below(expression))
+    entered: set[Expression] = set()
+    order: list[Expression] = []
+    # The path to where the walk is, with what is still to be entered at each step.
+    path: list[tuple[Expression, Iterator[Expression]]] = []
+    ahead: Iterator[Expression] = iter(roots)
+    while True:
+        for expression in ahead:
+            if expression not in entered:
+                entered.add(expression)
+                path.append((expression, ahead))
+                is_end = expression in stop
+                ahead = iter(()) if is_end else reversed(below(expression))
+                break
+        else:
+            if not path:
+                return order
+            expression, ahead = path.pop()
+            order.append(expression)
 
 
 def below(expression: Expression) -> Sequence[Expression]:
@@ -71,12 +77,21 @@ class Rewriter:
 
     def __call__(self, root: Expression) -> Expression:
         """The expression as it reads at this place."""
-        for expression in walk_until(self.replacements, root):
+        stack = [root]
+        while stack:
+            expression = stack[-1]
             if expression not in self.done:
                 replacement = self.replacements.get(expression)
                 if replacement is None:
+                    missing = [
+                        part for part in below(expression) if part not in self.done
+                    ]
+                    if missing:
+                        stack.extend(missing)
+                        continue
                     replacement = self._one(expression)
                 self.done[expression] = replacement
+            stack.pop()
         return self.done[root]
 
     def form(self, form: Affine) -> Affine:
