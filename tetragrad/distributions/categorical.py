@@ -102,7 +102,7 @@ class OneHotCategorical(Distribution):
     """
 
     arg_constraints: ClassVar = {}
-    support = constraints.one_hot  # type: ignore[assignment]
+    support = constraints.one_hot
 
     def __init__(
         self,

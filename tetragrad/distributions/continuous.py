@@ -47,7 +47,7 @@ class _LocationScale(Distribution):
         "loc": constraints.real,
         "scale": constraints.positive,
     }
-    support = constraints.real  # type: ignore[assignment]
+    support = constraints.real
 
     def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
         self.loc, self.scale = as_tensors(loc, scale)
@@ -102,7 +102,7 @@ class LogNormal(Distribution):
 
     has_rsample = True
     arg_constraints: ClassVar = _LocationScale.arg_constraints
-    support = constraints.positive  # type: ignore[assignment]
+    support = constraints.positive
 
     def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
         self.loc, self.scale = as_tensors(loc, scale)
@@ -210,7 +210,7 @@ class Exponential(Distribution):
 
     has_rsample = True
     arg_constraints: ClassVar = {"rate": constraints.positive}
-    support = constraints.nonnegative  # type: ignore[assignment]
+    support = constraints.nonnegative
 
     def __init__(self, rate: Any, validate_args: bool | None = None) -> None:
         (self.rate,) = as_tensors(rate)
@@ -373,7 +373,7 @@ class HalfNormal(Distribution):
 
     has_rsample = True
     arg_constraints: ClassVar = {"scale": constraints.positive}
-    support = constraints.nonnegative  # type: ignore[assignment]
+    support = constraints.nonnegative
 
     def __init__(self, scale: Any, validate_args: bool | None = None) -> None:
         (self.scale,) = as_tensors(scale)
@@ -478,7 +478,7 @@ class Weibull(Distribution):
         "scale": constraints.positive,
         "concentration": constraints.positive,
     }
-    support = constraints.positive  # type: ignore[assignment]
+    support = constraints.positive
 
     def __init__(
         self, scale: Any, concentration: Any, validate_args: bool | None = None

@@ -69,7 +69,7 @@ class Bernoulli(_WithProbability):
     tensor(0.1875)
     """
 
-    support = constraints.boolean  # type: ignore[assignment]
+    support = constraints.boolean
 
     def __init__(
         self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
@@ -129,7 +129,7 @@ class Geometric(_WithProbability):
     tensor(3.)
     """
 
-    support = constraints.nonnegative_integer  # type: ignore[assignment]
+    support = constraints.nonnegative_integer
 
     def __init__(
         self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
@@ -258,7 +258,7 @@ class Poisson(Distribution):
     """
 
     arg_constraints: ClassVar = {"rate": constraints.nonnegative}
-    support = constraints.nonnegative_integer  # type: ignore[assignment]
+    support = constraints.nonnegative_integer
 
     def __init__(self, rate: Any, validate_args: bool | None = None) -> None:
         (self.rate,) = as_tensors(rate)
@@ -294,7 +294,7 @@ class NegativeBinomial(_WithProbability):
     arg_constraints: ClassVar = _WithProbability.arg_constraints | {
         "total_count": constraints.nonnegative
     }
-    support = constraints.nonnegative_integer  # type: ignore[assignment]
+    support = constraints.nonnegative_integer
 
     def __init__(
         self,

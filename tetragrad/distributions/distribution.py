@@ -99,7 +99,7 @@ class Distribution:
         made = object.__new__(type(self))
         old = self.batch_shape
         for name, value in self.__dict__.items():
-            if isinstance(value, TensorBase):
+            if isinstance(value, Tensor):
                 rest = value.shape[len(old) :]
                 value = value.expand(*batch_shape, *rest)
             elif isinstance(value, Distribution):

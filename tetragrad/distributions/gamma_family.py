@@ -26,7 +26,7 @@ class Gamma(Distribution):
         "concentration": constraints.positive,
         "rate": constraints.positive,
     }
-    support = constraints.nonnegative  # type: ignore[assignment]
+    support = constraints.nonnegative
 
     def __init__(
         self, concentration: Any, rate: Any, validate_args: bool | None = None
@@ -91,7 +91,7 @@ class Beta(Distribution):
         "concentration1": constraints.positive,
         "concentration0": constraints.positive,
     }
-    support = constraints.unit_interval  # type: ignore[assignment]
+    support = constraints.unit_interval
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Dirichlet(Distribution):
 
     has_rsample = True
     arg_constraints: ClassVar = {"concentration": constraints.positive}
-    support = constraints.simplex  # type: ignore[assignment]
+    support = constraints.simplex
 
     def __init__(
         self, concentration: Tensor, validate_args: bool | None = None
@@ -215,7 +215,7 @@ class StudentT(Distribution):
         "loc": constraints.real,
         "scale": constraints.positive,
     }
-    support = constraints.real  # type: ignore[assignment]
+    support = constraints.real
 
     def __init__(
         self,
