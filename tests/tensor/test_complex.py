@@ -181,3 +181,20 @@ def test_a_loss_is_real() -> None:
     tensor = Tensor([1j], requires_grad=True)
     with pytest.raises(GradientError, match="a loss is a real number"):
         (tensor * 2).sum().backward()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "Adagrad"])
+def test_optimisers_step_both_parts(name: str) -> None:
+    start = np.array([1 + 2j, 3 - 1j])
+    ours = tetragrad.nn.Parameter(Tensor(start))
+    theirs = torch.nn.Parameter(torch.tensor(start))
+    pairs: list[tuple[Any, Any]] = [
+        (ours, getattr(tetragrad.optim, name)([ours], lr=0.1)),
+        (theirs, getattr(torch.optim, name)([theirs], lr=0.1)),
+    ]
+    for parameter, optimizer in pairs:
+        for _ in range(3):
+            optimizer.zero_grad()
+            (parameter * parameter).abs().sum().backward()
+            optimizer.step()
+    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach(), 1e-6, 1e-6)

@@ -23,6 +23,7 @@ from tetragrad.core.errors import TetragradError, UnsupportedError
 from tetragrad.engine import capture
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.base import realize_step
+from tetragrad.tensor.complex_numbers import view_as_real
 from tetragrad.tensor.modes import enable_grad, no_grad
 
 State = dict[str, Any]
@@ -258,20 +259,22 @@ class Optimizer:
         state = self.state[parameter]
         assert parameter.grad is not None
         _follow(parameter, state)
-        compute = dtypes.accumulation(parameter.dtype)
-        gradient = parameter.grad.detach().to(compute)
+        shown = _as_real(parameter)
+        compute = dtypes.accumulation(shown.dtype)
+        gradient = _as_real(parameter.grad).detach().to(compute)
         if group.get("maximize"):
             gradient = -gradient
-        old = {name: _in_dtype(entry, compute) for name, entry in state.items()}
+        kept = {name: _as_real(entry) for name, entry in state.items()}
+        old = {name: _in_dtype(entry, compute) for name, entry in kept.items()}
         new = dict(old)
-        value = self.next_value(parameter.detach().to(compute), gradient, new, group)
-        yield _store(parameter, value)
+        value = self.next_value(shown.detach().to(compute), gradient, new, group)
+        yield _store(shown, value)
         # The gradient is needed no more, but whoever still holds it should not keep
         # the whole backward pass waiting to be run again.
         yield parameter.grad
         for name, entry in new.items():
             if isinstance(entry, Tensor) and entry is not old[name]:
-                yield _store(state[name], entry)
+                yield _store(kept[name], entry)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters (or fill them with zeros)."""
@@ -425,6 +428,12 @@ def _in_dtype(entry: Any, compute: DType) -> Any:
     if isinstance(entry, Tensor) and entry.dtype.is_floating_point and entry.ndim:
         return entry.detach().to(compute)
     return entry
+
+
+def _as_real(entry: Any) -> Any:
+    """A complex tensor as a view of its parts, each of which is a parameter."""
+    is_complex = isinstance(entry, Tensor) and entry.dtype.is_complex
+    return view_as_real(entry) if is_complex else entry
 
 
 def _store(target: Tensor, value: Tensor) -> Tensor:
