@@ -25,6 +25,7 @@ MODULES = (
     "tetragrad.nn.functional",
     "tetragrad.nn.init",
     "tetragrad.nn.utils",
+    "tetragrad.onnx",
     "tetragrad.optim",
     "tetragrad.optim.lr_scheduler",
     "tetragrad.random",

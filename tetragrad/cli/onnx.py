@@ -108,10 +108,9 @@ def random_inputs(
             size if isinstance(size, int) else sizes.get(str(size), 1)
             for size in entry.shape or ()
         ]
-        if entry.dtype.kind in "iub":
-            drawn = generator.integers(0, 2, shape)
-        else:
-            drawn = generator.standard_normal(shape)
+        is_whole = entry.dtype.kind in "iub"
+        drawn: Any = generator.standard_normal(shape)
+        drawn = generator.integers(0, 2, shape) if is_whole else drawn
         arrays[entry.name] = np.asarray(drawn).astype(entry.dtype)
     return arrays
 

@@ -1,12 +1,7 @@
-"""ONNX models as modules: every operator, on every device.
+"""ONNX models as modules: looked at, called, captured and trained like any other.
 
->>> model = tetragrad.onnx.load("model.onnx")  # doctest: +SKIP
->>> model  # doctest: +SKIP
-OnnxModel(
-  input image: float32[1, 3, 240, 320]
-  output scores: float32[1, 4420, 2]
-  158 nodes, 264,640 parameters
-)
+    model = tetragrad.onnx.load("model.onnx")
+    scores = model(images)
 
 Files are read with the ``onnx`` package: ``pip install "tetragrad[onnx]"``.
 """

@@ -29,8 +29,19 @@ _TRAINABLE = frozenset(
 def load(source: str | os.PathLike[str] | bytes | Any) -> OnnxModel:
     """Read an ONNX model from a path, from bytes, or from an ``onnx.ModelProto``.
 
-    >>> model = tetragrad.onnx.load("mnist-8.onnx")  # doctest: +SKIP
-    >>> scores = model(images)  # doctest: +SKIP
+    >>> from onnx import helper
+    >>> node = helper.make_node("Neg", ["x"], ["y"])
+    >>> x, y = (helper.make_tensor_value_info(name, 1, [2]) for name in "xy")
+    >>> graph = helper.make_graph([node], "negation", [x], [y])
+    >>> model = load(helper.make_model(graph))
+    >>> model
+    OnnxModel(
+      input x: float32[2]
+      output y: float32[2]
+      1 nodes, 0 parameters
+    )
+    >>> model(Tensor([1.0, -2.0]))
+    tensor([-1.,  2.])
 
     Raises:
         FileFormatError: the file is damaged, or contradicts itself.

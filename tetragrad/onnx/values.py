@@ -23,7 +23,7 @@ Host: TypeAlias = np.ndarray
 
 #: ONNX's numbers for element types.
 ELEMENT_TYPES: Final[dict[int, np.dtype]] = {
-    number: np.dtype(numpy_type)  # type: ignore[call-overload]
+    number: np.dtype(numpy_type)
     for number, numpy_type in {
         1: np.float32,
         2: np.uint8,

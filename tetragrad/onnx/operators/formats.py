@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 
@@ -63,7 +65,7 @@ def _to_strings(array: Host) -> Host:
     return result
 
 
-def _text(entry: object) -> str:
+def _text(entry: Any) -> str:
     if isinstance(entry, bool | np.bool_):
         return "1" if entry else "0"
     if isinstance(entry, np.floating) or type(entry).__module__ == "ml_dtypes":
@@ -86,7 +88,8 @@ def _to_float8(array: Host, dtype: np.dtype, saturate: bool) -> Host:
     if not saturate:
         with np.errstate(over="ignore", invalid="ignore"):
             return numbers.astype(dtype)
-    largest = float(ml_dtypes.finfo(dtype).max)
+    limits: Any = ml_dtypes.finfo
+    largest = float(limits(dtype).max)
     return np.asarray(np.clip(numbers, -largest, largest).astype(dtype))
 
 
@@ -113,6 +116,7 @@ def _to_narrow(array: Host, dtype: np.dtype) -> Host:
     if whole.dtype.kind not in "iub":
         whole = np.trunc(whole.astype(np.float64)).astype(np.int64)
     low = whole.astype(np.int64) & ((1 << bits) - 1)
-    if ml_dtypes.iinfo(dtype).min < 0:
+    limits: Any = ml_dtypes.iinfo
+    if limits(dtype).min < 0:
         low = np.where(low >= 1 << (bits - 1), low - (1 << bits), low)
     return np.asarray(low.astype(np.int8).astype(dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -86,7 +87,8 @@ def quantised(
         if zero is not None:
             ratio = ratio + zero.to(ratio.dtype)
         return cast_array(to_host(ratio.float()), dtype, saturate)
-    info = ml_dtypes.iinfo(dtype)
+    limits: Any = ml_dtypes.iinfo
+    info = limits(dtype)
     whole = ratio.round().float()
     if zero is not None:
         whole = whole + zero.float()

@@ -349,7 +349,7 @@ def constant(**attributes: Any) -> Value:
 def constant_value(**attributes: Any) -> Value:
     """The value that a Constant node brings, in one of its eight attributes."""
     ((name, value),) = attributes.items()
-    kinds = {"value_float": np.float32, "value_floats": np.float32}
+    kinds: dict[str, Any] = {"value_float": np.float32, "value_floats": np.float32}
     kinds |= {"value_int": np.int64, "value_ints": np.int64}
     kinds |= {"value_string": object, "value_strings": object}
     return np.asarray(value, kinds[name]) if name in kinds else value

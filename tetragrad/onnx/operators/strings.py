@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,11 @@ def string_normalizer(
     stopwords: Sequence[str] = (),
 ) -> Host:
     """Without the stop words, in the case that is asked for."""
-    changes = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}
+    changes: dict[str, Callable[[str], str]] = {
+        "NONE": str,
+        "LOWER": str.lower,
+        "UPPER": str.upper,
+    }
     change = changes[case_change_action]
     if is_case_sensitive:
         kept = [text for text in x.ravel() if text not in stopwords]
@@ -79,7 +84,7 @@ def tf_idf_vectorizer(
     weights: Sequence[float] | None = None,
 ) -> Host:
     """How often each n-gram of a pool occurs, perhaps weighted."""
-    pool = list(pool_strings if pool_int64s is None else pool_int64s)
+    pool: list[Any] = list(pool_int64s or pool_strings or ())
     places = _gram_places(pool, ngram_counts, ngram_indexes)
     rows = x if x.ndim == 2 else x.reshape(1, -1)
     width = max(ngram_indexes, default=-1) + 1
@@ -99,13 +104,13 @@ def tf_idf_vectorizer(
 
 
 def _gram_places(
-    pool: list[int] | list[str], starts: Sequence[int], indexes: Sequence[int]
-) -> dict[tuple[int | str, ...], tuple[int, int]]:
+    pool: list[Any], starts: Sequence[int], indexes: Sequence[int]
+) -> dict[tuple[Any, ...], tuple[int, int]]:
     """For each n-gram of the pool its output, and its number.
 
     ``starts`` says where in the pool the n-grams of each length begin.
     """
-    places: dict[tuple[int | str, ...], tuple[int, int]] = {}
+    places: dict[tuple[Any, ...], tuple[int, int]] = {}
     bounds = [*starts, len(pool)]
     for length, (first, after) in enumerate(itertools.pairwise(bounds), 1):
         for start in range(first, after, length):
@@ -115,14 +120,12 @@ def _gram_places(
     return places
 
 
-def _grams(
-    tokens: list[int] | list[str], lengths: range, skips: int
-) -> list[tuple[int | str, ...]]:
+def _grams(tokens: list[Any], lengths: range, skips: int) -> list[tuple[Any, ...]]:
     """Every n-gram of the lengths, of tokens up to ``skips`` apart.
 
     A single token has nothing to skip, and counts once.
     """
-    found: list[tuple[int | str, ...]] = []
+    found: list[tuple[Any, ...]] = []
     for length in lengths:
         for skip in range(1 if length == 1 else skips + 1):
             step = skip + 1
