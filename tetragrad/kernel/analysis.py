@@ -155,7 +155,7 @@ class Analysis:
         """Recognisers work on kernels, so ask them."""
         if node.numel == 0:
             return Kind.ROW
-        kernel = lower([node], self.reduces - {node}).kernel
+        kernel = lower([node], _selected_in(node) | (self.reduces - {node})).kernel
         (output,) = kernel.outputs
         if output.mode is not Mode.STORE:
             return Kind.SCATTER
@@ -211,6 +211,25 @@ class Analysis:
         return frozenset(dim for dim, size in enumerate(node.shape) if size == 1)
 
 
+def _selected_in(node: Node) -> set[Node]:
+    """The data that a selection, which is larger, compares and chooses from.
+
+    Where it comes from says nothing about the kind, and may be a long story.
+    """
+    found: set[Node] = set()
+    whole = node.sources[0].numel
+    stack, seen = list(node.sources), set(node.sources)
+    while stack:
+        current = stack.pop()
+        if current.numel < whole and current.device is not None:
+            found.add(current)
+            continue
+        more = [source for source in current.sources if source not in seen]
+        stack += more
+        seen.update(more)
+    return found
+
+
 def _is_selection(condition: Node) -> bool:
     """Whether a condition compares positions, so that a recogniser may apply."""
     while isinstance(condition, moves.Movement | ops.Not):
@@ -224,6 +243,9 @@ def _through_reshape(node: Node, below: frozenset[int]) -> frozenset[int]:
     """Dimensions that a reshape leaves as they are stay constant."""
     old, new = node.source.shape, node.shape
     found = {dim for dim, size in enumerate(new) if size == 1}
+    if 0 in new:
+        # Sizes that multiply to 0 say nothing about which dimension became which.
+        return frozenset(found)
     i, j = len(old) - 1, len(new) - 1
     while i >= 0 and j >= 0:
         if old[i] == new[j]:

@@ -35,9 +35,9 @@ from tetragrad.kernel.siblings import join_siblings
 
 #: More values than this in one kernel would not stay in registers.
 MAXIMUM_INLINE_NODES = 600
-#: A value of more operations an element than this is not computed in two kernels.
-#: Along a recurrence each step's kernel would hold the steps before it, and none of
-#: them would be equal.
+#: A value of more operations an element than this is not computed twice. Along a
+#: recurrence each step's kernel would hold the steps before it, and none of them
+#: would be equal.
 MAXIMUM_RECOMPUTED_WORK = 100.0
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
@@ -479,7 +479,7 @@ class _Fusion:
         if times <= 1.0:
             return False
         kernels = len(self.readers[node])
-        if kernels > 1 and self.work[node] > MAXIMUM_RECOMPUTED_WORK:
+        if self.work[node] > MAXIMUM_RECOMPUTED_WORK:
             return True
         target = self.target
         compute = self.work[node] * node.numel / target.arithmetic_rate
