@@ -175,7 +175,7 @@ class CumulativeMethods(LossMethods):
         if not self.ndim:
             raise ShapeError("diff() of a tensor without dimensions")
         if not n:
-            return self.result(self.node)
+            return self.alike(self.real_node)
         pieces = [entry for entry in (prepend, self, append) if entry is not None]
         result: Any = self if len(pieces) == 1 else cat(pieces, dim)
         for _ in range(n):

@@ -130,8 +130,10 @@ class FunctionMethods(ArithmeticMethods):
         return power(self, exponent)
 
     def float_power(self, exponent: Operand) -> Tensor:
-        """The power in float64."""
-        return binary(ops.Pow, self, exponent, dtypes.float64)
+        """The power in float64, or in complex128."""
+        is_complex = common_dtype(self, to_operand(exponent)).is_complex
+        dtype = dtypes.complex128 if is_complex else dtypes.float64
+        return binary(ops.Pow, self, exponent, dtype)
 
     def sqrt(self) -> Tensor:
         """The square root; NaN below zero.

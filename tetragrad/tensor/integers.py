@@ -67,7 +67,8 @@ class IntegerMethods(PartMethods):
         >>> Tensor([1.5]).ldexp(Tensor([3]))
         tensor([12.])
         """
-        exponent = other if isinstance(other, int | float) else other.float()
+        is_number = isinstance(other, int | float | complex)
+        exponent = other if is_number or other.dtype.is_complex else other.float()
         power = self.tensor_class(2.0).pow(exponent)
         return self * power
 

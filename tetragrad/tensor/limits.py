@@ -14,7 +14,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import in_place, minimum_nodes, where
-from tetragrad.tensor.complex_numbers import ComplexMethods
+from tetragrad.tensor.complex_numbers import ComplexMethods, complex
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.promotion import (
     Operand,
@@ -126,6 +126,9 @@ class LimitMethods(ComplexMethods):
         >>> Tensor([float('nan'), 1.0]).nan_to_num()
         tensor([0., 1.])
         """
+        if self.dtype.is_complex:
+            parts = (self.real, self.imag)
+            return complex(*(part.nan_to_num(nan, posinf, neginf) for part in parts))
         if not self.dtype.is_floating_point:
             return self.result(self.node)
         largest = float(ml_dtypes.finfo(self.dtype.numpy).max)  # type: ignore[no-untyped-call]
