@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from operator import is_
+from collections.abc import Iterator, Sequence
+from operator import attrgetter, is_
 from sys import getrefcount
 from typing import Any
 
@@ -168,9 +168,8 @@ class Captured:
         self.program = program
         self.comparison = comparison
         self.effects = effects
-        self._sticky_sources = list(sticky)
+        self._sticky = _Finder(sticky)
         self._fixed = [s.storage for s in sticky if isinstance(s, FixedStorage)]
-        self._all_fixed = len(self._fixed) == len(self._sticky_sources)
         self._volatile_sources = list(volatile)
         self._tracked = [storage.tracked for storage in self._fixed]
         self._grad_guards = list(grad_guards)
@@ -211,7 +210,7 @@ class Captured:
         for guard in self._grad_guards:
             if not guard.holds(tensors):
                 return "a .grad that is read (None, or a tensor)"
-        if [storage.tracked for storage in self._fixed] != self._tracked:
+        if list(map(_TRACKED, self._fixed)) != self._tracked:
             return "whether a tensor carries a gradient"
         return self._changed_sharing(tensors)
 
@@ -224,12 +223,8 @@ class Captured:
                 return f"tensor argument {index} is one that the function also reads"
             if pinned is not None and pinned is not storage:
                 return f"tensor argument {index} was one that the function also reads"
-        if not self._all_fixed:
-            grads = [
-                id(source.find(tensors))
-                for source in self._sticky_sources
-                if isinstance(source, StorageOfGrad)
-            ]
+        if not self._sticky.all_fixed:
+            grads = list(map(id, self._sticky.of_grads(tensors)))
             others = {id(tensor.storage) for tensor in tensors} | self._hidden
             if len(set(grads)) != len(grads) or not others.isdisjoint(grads):
                 return "which gradients share their values"
@@ -239,10 +234,7 @@ class Captured:
 
     def replay(self, tensors: Sequence[TensorBase]) -> Any:
         """Run on the current values; returns what the function would."""
-        storages = self._fixed
-        if not self._all_fixed:
-            storages = [source.find(tensors) for source in self._sticky_sources]
-        sticky = _buffers(storages)
+        sticky = _buffers(self._sticky.find(tensors))
         volatile = _buffers([entry.find(tensors) for entry in self._volatile_sources])
         # Found before anything changes: a gradient may be replaced below.
         targets = self._targets
@@ -297,7 +289,7 @@ class Captured:
         lines += [f"    {launch.name}" for launch in program.launches]
         lines.append(
             f"  reads {len(self._volatile_sources)} arguments and "
-            f"{len(self._sticky_sources)} other tensors; writes "
+            f"{len(self._sticky.known)} other tensors; writes "
             f"{len(self.effects.written)} tensors and {len(self.effects.grads)} "
             f"gradients; makes {self._num_fresh} new ones"
         )
@@ -365,7 +357,7 @@ def _unshared(
 
 def _buffers(storages: Sequence[Storage]) -> list[Buffer]:
     """The current values, computing those that are pending."""
-    values: list[Any] = [storage.value for storage in storages]
+    values: list[Any] = list(map(_VALUE, storages))
     if set(map(type, values)) <= _ONLY_BUFFERS:
         return values
     found = engine.realize(values)
@@ -376,6 +368,51 @@ def _buffers(storages: Sequence[Storage]) -> list[Buffer]:
 
 
 _ONLY_BUFFERS = {Buffer}
+_VALUE, _TRACKED = attrgetter("value"), attrgetter("tracked")
+_STORAGE_OF_GRAD = attrgetter("grad.storage")
+
+
+class _Finder:
+    """Finds many storages at once; a loop over their sources would take longer.
+
+    Most are known, or those of the gradients of known tensors, as an optimiser's.
+    """
+
+    def __init__(self, sources: Sequence[StorageSource]) -> None:
+        self.known: list[Any] = [None] * len(sources)
+        self.owners: list[TensorBase] = []
+        self.others: list[tuple[int, StorageSource]] = []
+        self._grad_places: list[int] = []
+        for place, source in enumerate(sources):
+            if isinstance(source, FixedStorage):
+                self.known[place] = source.storage
+            elif isinstance(source, StorageOfGrad) and isinstance(
+                source.source, FixedHandle
+            ):
+                self._grad_places.append(place)
+                self.owners.append(source.source.handle)
+            else:
+                self.others.append((place, source))
+        self.all_fixed = not self.owners and not self.others
+
+    def find(self, tensors: Sequence[TensorBase]) -> list[Storage]:
+        """All storages, in order."""
+        if self.all_fixed:
+            return self.known
+        found = self.known.copy()
+        grads = map(_STORAGE_OF_GRAD, self.owners)
+        for place, storage in zip(self._grad_places, grads, strict=True):
+            found[place] = storage
+        for place, source in self.others:
+            found[place] = source.find(tensors)
+        return found
+
+    def of_grads(self, tensors: Sequence[TensorBase]) -> Iterator[Storage]:
+        """The storages of gradients, in any order."""
+        yield from map(_STORAGE_OF_GRAD, self.owners)
+        for _, source in self.others:
+            if isinstance(source, StorageOfGrad):
+                yield source.find(tensors)
 
 
 def _same_code(one: Settings, other: Settings) -> bool:
