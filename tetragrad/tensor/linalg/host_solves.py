@@ -61,6 +61,14 @@ def solve_triangular(
     return (solution,)
 
 
+def solve_cholesky(factor: np.ndarray, right: np.ndarray, upper: bool) -> Arrays:
+    """X with L Lᴴ X = B; with ``upper`` the factor is Lᴴ."""
+    turned = np.swapaxes(factor.conj(), -1, -2)
+    first, second = (turned, factor) if upper else (factor, turned)
+    (between,) = solve_triangular(first, right, False, False)
+    return solve_triangular(second, between, True, False)
+
+
 def solve_ldl(
     packed: np.ndarray, pivots: np.ndarray, right: np.ndarray, hermitian: bool
 ) -> Arrays:

@@ -227,14 +227,42 @@ def triangular_solve(
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """The X with A X = B, from the Cholesky factor of A.
 
+    As in PyTorch the gradient of L is that of A = L Lᴴ, both triangles of it.
+
     >>> L = tetragrad.linalg.cholesky(Tensor([[4.0, 0.0], [0.0, 1.0]]))
     >>> tetragrad.cholesky_solve(Tensor([[4.0], [3.0]]), L)
     tensor([[1.],
             [3.]])
     """
-    first, second = (adjoint(L), L) if upper else (L, adjoint(L))
-    between = solve_triangular(first, B, upper=False)
-    return solve_triangular(second, between, upper=True)
+    check_square("cholesky_solve", L)
+    check_same_dtype("cholesky_solve", L, B)
+    check_rows("cholesky_solve", L, B)
+    L, B = broadcast_batch(L, B)
+    return host.call_now(_CHOLESKY_SOLVE, L, B, options=(bool(upper),))[0]
+
+
+def _describe_cholesky_solve(
+    factor: Operand, right: Operand, upper: bool
+) -> tuple[Operand, ...]:
+    return (right,)
+
+
+def _cholesky_solve_gradient(call: Received) -> tuple[Tensor | None, ...]:
+    """As though the whole of L were read: A = L Lᴴ has the gradient −∂B Xᴴ."""
+    (L, _), (X,), (of_X,) = call.inputs, call.outputs, call.upstream
+    assert of_X is not None
+    of_B = host.call(_CHOLESKY_SOLVE, L, of_X, options=call.options)[0]
+    product = of_B @ adjoint(X)
+    both = product + adjoint(product)
+    return -(L @ both if call.options == (True,) else both @ L), of_B
+
+
+_CHOLESKY_SOLVE = host.define(
+    "linalg.cholesky_solve",
+    numpy_side.solve_cholesky,
+    _describe_cholesky_solve,
+    _cholesky_solve_gradient,
+)
 
 
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
