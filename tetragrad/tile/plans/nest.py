@@ -199,8 +199,10 @@ class _Nest:
         scans = [entry for entry in scans_of(outputs) if entry.axis == axis]
         if scans:
             return self.running(scans, axis, scope, outputs)
-        strip = self.choice.strip(scope, (axis,))
-        if strip is None:
+        # Another axis that is still to come may suit lanes better than this one.
+        missing = set(outputs[0].axes) - scope.forms.keys()
+        strip = self.choice.strip(scope, tuple(missing))
+        if strip is None or strip.axis != axis:
             return iterations(scope, axis, body)
         return strips(scope, strip, Affine(0), scope.size(axis), body)
 
