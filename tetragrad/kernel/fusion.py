@@ -32,6 +32,7 @@ from tetragrad.kernel.epilogues import epilogue_end
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.online_join import join_online
 from tetragrad.kernel.siblings import join_siblings
+from tetragrad.kernel.uneven import is_cut_unevenly, last_before_cut
 
 #: More values than this in one kernel would not stay in registers.
 MAXIMUM_INLINE_NODES = 600
@@ -139,6 +140,9 @@ class _Fusion:
                 self.epilogues.keys(),
                 self._is_light,
             )
+            if is_cut_unevenly(node, end):
+                end = last_before_cut(node, end)
+                self.note(end, "stored whole, as cutting it would split its loops")
             self.in_memory.add(end)
             self.epilogues[end] = node
             if end is not node:

@@ -142,14 +142,18 @@ def transposed_convolve(
     pairs = [dim for place in range(3, 3 + spatial) for dim in (place, place + spatial)]
     node = Permute(node, (0, 1, 2, *pairs))
     node = Reshape(node, (batch, groups * per_group, *node.shape[3:]))
+    reaches = []
     for number in reversed(range(spatial)):
         reach = (counts[number] - 1) * stride[number]
         reach += dilation[number] * (kernel[number] - 1) + 1 + output_padding[number]
         dim = 2 + 2 * number
-        node = fold(node, dim, stride[number], dilation[number], reach)
+        reaches.insert(0, reach)
+        # Whole strides; what is too much is zero, and cut with the padding.
+        whole = -(-reach // stride[number]) * stride[number]
+        node = fold(node, dim, stride[number], dilation[number], whole)
     bounds = [(0, batch), (0, groups * per_group)]
     bounds += [
-        (edge, size - edge) for edge, size in zip(padding, node.shape[2:], strict=True)
+        (edge, reach - edge) for edge, reach in zip(padding, reaches, strict=True)
     ]
     return ops.Cast(Shrink(node, tuple(bounds)), dtype)
 
