@@ -3,7 +3,7 @@
     0                scalar, for all lanes
     1, -1            plain vector, reversed
     2 to 4           plain vectors, shuffled together
-    anything else    gather or scatter
+    anything else    lane by lane, or scatter
 
 A load whose guard fails for all lanes reads zeros from a constant instead, so that it
 needs no branch. One that fails for some lanes is masked.
@@ -242,20 +242,48 @@ class Memory(Addresses):
         return self._pointer(storage, Split(first, split.scalars, split.stride, ()))
 
     def _gather(self, storage: Storage, split: Split, mask: Mask) -> Value:
+        """Lane by lane.
+
+        The processor's own gather is the slower way: since microcode protects it
+        against data sampling (CVE-2022-40982), 16 lanes take some hundred cycles.
+        """
         assert self.scopes.vector is not None
         lanes, element = self.scopes.vector.lanes, storage.element
-        chosen = self.builder.broadcast(self.condition(mask), lanes)
-        pointers = self.pointers(storage, split)
+        if split.gathered or mask != Mask():
+            places = self._places(storage, split, mask)
+        else:
+            base = self._pointer(storage, split)
+            places = [
+                self._moved(base, storage, split.stride * lane) for lane in range(lanes)
+            ]
         whole = vector_of(scalar_type(element), lanes)
-        function = f"@llvm.masked.gather.{mangled(element, lanes)}.v{lanes}p0"
-        self.builder.declarations.add(
-            f"declare {whole} {function}(<{lanes} x ptr>, <{lanes} x i1>, {whole})"
-        )
-        text = self.builder.assign(
-            f"call {whole} {function}(<{lanes} x ptr> align {element.itemsize} "
-            f"{pointers}, {type_of(chosen)} {chosen.text}, {whole} zeroinitializer)"
-        )
+        text = "poison"
+        for lane, place in enumerate(places):
+            value = self._read(storage, place, 1)
+            text = self.builder.assign(
+                f"insertelement {whole} {text}, {type_of(value)} {value.text}, "
+                f"i64 {lane}"
+            )
         return Value(text, element, lanes)
+
+    def _places(self, storage: Storage, split: Split, mask: Mask) -> list[str]:
+        """Where each lane's element is; lanes outside the mask find a zero."""
+        assert self.scopes.vector is not None
+        lanes = self.scopes.vector.lanes
+        pointers = self.pointers(storage, split)
+        if mask != Mask():
+            chosen = self.builder.broadcast(self.condition(mask), lanes)
+            zeros = f"splat (ptr {ZEROS})"
+            pointers = self.builder.assign(
+                f"select {type_of(chosen)} {chosen.text}, <{lanes} x ptr> {pointers}, "
+                f"<{lanes} x ptr> {zeros}"
+            )
+        return [
+            self.builder.assign(
+                f"extractelement <{lanes} x ptr> {pointers}, i64 {lane}"
+            )
+            for lane in range(lanes)
+        ]
 
     # --- stores ------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ SIDE_BY_SIDE = 4
 # memory long enough to be fetched ahead; and rows that share what such a sum reads.
 COLUMN_VECTORS = 16
 MOST_BESIDE = 3
+# Rows side by side along which running values are carried through memory.
+ROWS_CARRIED = 4
 
 
 def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestPlan:
@@ -55,6 +57,8 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         grid = (*(axis for axis in grid if axis != best), best)
         vectors = column_vectors(kernel, outputs, best, vectors, beside, target)
         lanes, vectors = enough_blocks(kernel, grid, lanes, vectors, target)
+        if not target.has_free_iterations and runs_along_memory(outputs, best):
+            lanes, vectors = ROWS_CARRIED, 1
         width = lanes * vectors
         chunk = choose_chunk(kernel, outputs, grid, width, target)
         return NestPlan(group, grid, (best,), lanes, vectors, chunk, beside=beside)
@@ -65,6 +69,18 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
     rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
     chunk = choose_chunk(kernel, outputs, grid, rows, target)
     return NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows, beside)
+
+
+def runs_along_memory(outputs: Sequence[Output], beside: int) -> bool:
+    """Whether running values go from neighbour to neighbour, and lanes would not.
+
+    Each lane is then a row of its own: some hide the latency of an addition, but many
+    rows at the same place would not stay in the cache together.
+    """
+    scanned = {entry.axis for entry in scans_of(outputs)}
+    return any(
+        output.address.coefficient(axis) == 1 for output in outputs for axis in scanned
+    ) and all(abs(output.address.coefficient(beside)) > 1 for output in outputs)
 
 
 def axes_beside(
