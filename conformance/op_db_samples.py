@@ -229,10 +229,8 @@ def is_shape(value: Any) -> bool:
 def as_array(value: Any) -> np.ndarray:
     """A result's elements, of either library."""
     if isinstance(value, torch.Tensor):
-        value = value.detach().resolve_conj().resolve_neg()
-        return (
-            value.double().numpy() if value.dtype is torch.bfloat16 else (value.numpy())
-        )
+        wide = value.double() if value.dtype is torch.bfloat16 else value
+        return wide.numpy(force=True)
     if isinstance(value, tetragrad.Tensor):
         array = value.detach().numpy()
         known = array.dtype.kind in "biufc"

@@ -45,6 +45,8 @@ class ActivationMethods(PoolingMethods):
 
     def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
         """x limited to a range; the gradient at the limits is 0."""
+        if self.dtype.is_integer:
+            return self.clamp(int(min_val), int(max_val))
         source = self.node
         low, high = full_like(source, min_val), full_like(source, max_val)
         is_inside = ops.And(ops.Lt(low, source), ops.Lt(source, high))
@@ -67,6 +69,9 @@ class ActivationMethods(PoolingMethods):
         """x, times a learned slope (one, or one a channel) below zero."""
         if weight.numel() > 1:
             weight = weight.reshape(-1, *(1 for _ in self.shape[2:]))
+        elif weight.ndim:
+            # One slope broadcasts to any shape, also to that of a number.
+            weight = weight.reshape(())
         return where(self > 0, self, self * weight)
 
     def elu(self, alpha: float = 1.0) -> Tensor:

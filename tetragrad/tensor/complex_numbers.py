@@ -197,6 +197,10 @@ class ComplexMethods(FunctionMethods):
         """The tensor: no conjugate is left to be taken."""
         return self  # type: ignore[return-value]
 
+    def resolve_neg(self) -> Tensor:
+        """The tensor: no sign is left to be changed."""
+        return self  # type: ignore[return-value]
+
     def is_conj(self) -> bool:
         """Whether a conjugate is still to be taken: never."""
         return False
@@ -240,3 +244,21 @@ class ComplexMethods(FunctionMethods):
     def adjoint(self) -> Tensor:
         """The conjugate transpose of the last two dimensions."""
         return self.mH
+
+
+def real(input: Tensor) -> Tensor:
+    """The real part of a complex tensor; a real tensor itself.
+
+    >>> tetragrad.real(Tensor([1 + 2j]))
+    tensor([1.])
+    """
+    return input.real
+
+
+def imag(input: Tensor) -> Tensor:
+    """The imaginary part of a complex tensor.
+
+    >>> tetragrad.imag(Tensor([1 + 2j]))
+    tensor([2.])
+    """
+    return input.imag

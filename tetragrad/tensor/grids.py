@@ -180,14 +180,16 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     return tuple(reversed(found))
 
 
-def scalar_tensor(value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+def scalar_tensor(
+    value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of one number, without dimensions; float32 unless ``dtype`` says so.
 
     >>> tetragrad.scalar_tensor(2)
     tensor(2.)
     """
     wanted = DEFAULT_FLOAT if dtype is None else to_dtype(dtype)
-    return TensorBase.tensor_class(value, wanted, device)
+    return TensorBase.tensor_class(value, wanted, device, requires_grad)
 
 
 def result_type(first: Any, second: Any) -> Any:

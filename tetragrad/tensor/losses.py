@@ -214,8 +214,8 @@ class LossMethods(NormalisationMethods):
         self, target: Tensor, margin: float = 1.0, reduction: str = "mean"
     ) -> Tensor:
         """x where the target is 1, max(0, margin - x) where it is -1."""
-        near = where(target == 1, self, 0.0)
-        far = where(target == -1, (margin - self).relu(), 0.0)
+        near = where(target != -1, self, 0.0)
+        far = where(target != 1, (margin - self).relu(), 0.0)
         return reduced(near + far, reduction)
 
     def soft_margin_loss(self, target: Tensor, reduction: str = "mean") -> Tensor:

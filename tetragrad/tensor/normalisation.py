@@ -5,6 +5,7 @@ float16 and bfloat16 are computed in float32 and rounded once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import ml_dtypes
 from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.tensor.activations import ActivationMethods
+from tetragrad.tensor.promotion import broadcast_shapes
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -80,7 +82,8 @@ class NormalisationMethods(ActivationMethods):
                 f"group_norm() of {channels} channels in {num_groups} groups",
                 hint="the groups must divide the channels",
             )
-        grouped = self.reshape(self.shape[0], num_groups, -1)
+        size = math.prod(self.shape[1:]) // num_groups
+        grouped = self.reshape(self.shape[0], num_groups, size)
         normal = _standardised(grouped, (2,), None, None, eps).reshape(self.shape)
         return _scaled_by_channel(normal, weight, bias)
 
@@ -151,7 +154,9 @@ class NormalisationMethods(ActivationMethods):
         """Divided by a power of the mean square of neighbouring channels."""
         moved = (self * self).movedim(1, -1)
         padded = moved.pad((size // 2, (size - 1) // 2))
-        mean = padded.unfold(self.ndim - 1, size, 1).mean(-1).movedim(-1, 1)
+        total = padded.unfold(self.ndim - 1, size, 1).sum(-1).movedim(-1, 1)
+        is_float = self.dtype.is_floating_point
+        mean = total / size if is_float else total.div(size, rounding_mode="trunc")
         return self / (mean * alpha + k).pow(beta)
 
     def normalize(self, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
@@ -188,8 +193,10 @@ class NormalisationMethods(ActivationMethods):
         >>> Tensor([[1.0, 0.0]]).cosine_similarity(Tensor([[1.0, 1.0]]))
         tensor([0.7071])
         """
-        lengths = self.norm(2, dim).clamp(min=eps) * other.norm(2, dim).clamp(min=eps)
-        return (self * other).sum(dim) / lengths
+        shape = broadcast_shapes(self.shape, other.shape)
+        first, second = self.expand(shape), other.expand(shape)
+        lengths = first.norm(2, dim).clamp(min=eps) * second.norm(2, dim).clamp(min=eps)
+        return (first * second).sum(dim) / lengths
 
     def pairwise_distance(
         self, other: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False

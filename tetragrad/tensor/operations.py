@@ -8,6 +8,7 @@ family, and gathered here.
 from __future__ import annotations
 
 from tetragrad.tensor.arithmetic import where
+from tetragrad.tensor.complex_numbers import imag, real
 from tetragrad.tensor.einsum import einsum, kron, tensordot
 from tetragrad.tensor.functions import power as pow
 from tetragrad.tensor.grids import (
@@ -419,6 +420,10 @@ vsplit = Tensor.vsplit
 xlogy = Tensor.xlogy
 zeros = Tensor.zeros
 zeros_like = Tensor.zeros_like
+nanquantile = Tensor.nanquantile
+unique_consecutive = Tensor.unique_consecutive
+nonzero_static = Tensor.nonzero_static
+resolve_neg = Tensor.resolve_neg
 
 __all__ = sorted(
     name

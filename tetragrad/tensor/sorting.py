@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tetragrad.core import dtypes
-from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph import reduce
@@ -28,7 +28,7 @@ from tetragrad.tensor.ordering import (
     sorted_order,
     unsigned_key,
 )
-from tetragrad.tensor.promotion import common_dtype, normal_dim
+from tetragrad.tensor.promotion import broadcast_shapes, common_dtype, normal_dim
 from tetragrad.tensor.reductions import ValuesAndIndices, drop_dims, positions
 
 if TYPE_CHECKING:
@@ -160,33 +160,63 @@ class SortingMethods(CumulativeMethods):
             self.isnan().long().argmax(dim, keepdim).where(has_nan, middle.indices),
         )
 
-    def quantile(self, q: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        """The value below which a share q of the elements lies, interpolated.
+    def quantile(
+        self,
+        q: Any,
+        dim: int | None = None,
+        keepdim: bool = False,
+        *,
+        interpolation: str = "linear",
+    ) -> Tensor:
+        """The value below which a share q of the elements lies.
+
+        Between two elements ``interpolation`` chooses: 'linear', 'lower', 'higher',
+        'nearest' or 'midpoint'. NaN among the elements makes the result NaN.
 
         >>> Tensor([1.0, 2.0, 3.0]).quantile(0.25)
         tensor(1.5000)
         """
-        if dim is None:
-            flat = self.ravel().quantile(q, 0)
+        return self._quantile(q, dim, keepdim, interpolation, skip_nan=False)
+
+    def nanquantile(
+        self,
+        q: Any,
+        dim: int | None = None,
+        keepdim: bool = False,
+        *,
+        interpolation: str = "linear",
+    ) -> Tensor:
+        """``quantile`` of the elements that are not NaN.
+
+        >>> Tensor([1.0, float('nan'), 3.0]).nanquantile(0.5)
+        tensor(2.)
+        """
+        return self._quantile(q, dim, keepdim, interpolation, skip_nan=True)
+
+    def _quantile(
+        self, q: Any, dim: int | None, keepdim: bool, interpolation: str, skip_nan: bool
+    ) -> Tensor:
+        if dim is None or not self.ndim:
+            flat = self.ravel()._quantile(q, 0, False, interpolation, skip_nan)
             if not keepdim:
                 return flat
             return flat.reshape(*flat.shape, *(1 for _ in self.shape))
         dim = normal_dim(dim, self.ndim)
-        shares = q.read() if isinstance(q, TensorBase) else np.asarray(q)
-        if ((shares < 0) | (shares > 1)).any():
-            raise ShapeError(f"quantile() of {shares}", hint="q is between 0 and 1")
-        ordered = self.sort(dim).values.movedim(dim, 0)
-        places = shares.reshape(-1).astype(np.float64) * (self.shape[dim] - 1)
-        low, high = np.floor(places), np.ceil(places)
-        cls = self.tensor_class
-        weights = cls(places - low, self.dtype).reshape(
-            -1, *(1 for _ in self.shape[1:])
-        )
-        below = ordered.index_select(0, cls(low.astype(np.int64)))
-        above = ordered.index_select(0, cls(high.astype(np.int64)))
-        result = below.lerp(above, weights)
-        has_nan = self.isnan().any(dim).unsqueeze(0)
-        result = result.masked_fill(has_nan, math.nan)
+        whole: Any = self
+        shares = q if isinstance(q, TensorBase) else whole.new_tensor(q)
+        known = shares.detach().read()
+        if ((known < 0) | (known > 1)).any():
+            raise ShapeError(f"quantile() of {known}", hint="q is between 0 and 1")
+        ordered = whole.sort(dim).values.movedim(dim, 0)
+        is_number = whole == whole
+        last = is_number.sum(dim).unsqueeze(0) - 1
+        if not skip_nan:
+            last = last.full_like(whole.shape[dim] - 1)
+        lead = shares.reshape(-1, *(1 for _ in whole.shape[1:])).to(self.dtype)
+        result = _between(ordered, lead * last.clamp(min=0), interpolation)
+        has_nan = is_number.all(dim).logical_not().unsqueeze(0)
+        all_nan = last < 0 if skip_nan else has_nan
+        result = result.masked_fill(all_nan, math.nan)
         if keepdim:
             result = result.unsqueeze(dim + 1)
         return result if shares.ndim else result.squeeze(0)
@@ -216,6 +246,50 @@ class SortingMethods(CumulativeMethods):
         if return_counts:
             parts.append(self.tensor_class(counts.astype(np.int64)))
         return parts[0] if len(parts) == 1 else tuple(parts)
+
+    def unique_consecutive(
+        self,
+        return_inverse: bool = False,
+        return_counts: bool = False,
+        dim: int | None = None,
+    ) -> Any:
+        """The first of every run of equal values; found by the host.
+
+        With ``return_inverse`` and ``return_counts`` follow the run of each element
+        and the length of each run.
+
+        >>> Tensor([3, 3, 1, 3]).unique_consecutive()
+        tensor([3, 1, 3])
+        """
+        array = self.read()
+        rows = array.reshape(-1) if dim is None else np.moveaxis(array, dim, 0)
+        flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+        starts = np.ones(len(rows), bool)
+        starts[1:] = (flat[1:] != flat[:-1]).any(1)
+        first = np.flatnonzero(starts)
+        values = rows[first]
+        parts = [values if dim is None else np.moveaxis(values, 0, dim)]
+        if return_inverse:
+            inverse = np.cumsum(starts) - 1
+            parts.append(inverse.reshape(array.shape) if dim is None else inverse)
+        if return_counts:
+            parts.append(np.diff(np.append(first, len(rows))))
+        made = [self.tensor_class(np.array(part, order="C")) for part in parts]
+        return made[0] if len(made) == 1 else tuple(made)
+
+    def nonzero_static(self, *, size: int, fill_value: int = -1) -> Tensor:
+        """The first ``size`` rows of ``nonzero``; missing ones hold ``fill_value``.
+
+        The result's shape does not depend on the values.
+
+        >>> Tensor([0, 7]).nonzero_static(size=2)
+        tensor([[ 1],
+                [-1]])
+        """
+        found = np.argwhere(self.read())[:size]
+        rows = np.full((size, self.ndim), fill_value, np.int64)
+        rows[: len(found)] = found
+        return self.tensor_class(rows)
 
     def bincount(self, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
         """How often each number from 0 on occurs; the host reads the largest.
@@ -313,3 +387,25 @@ class SortingMethods(CumulativeMethods):
         tensor([False,  True, False])
         """
         return self.unsqueeze(-1).eq(test_elements.ravel()).any(-1)
+
+
+def _between(ordered: Tensor, place: Tensor, interpolation: str) -> Tensor:
+    """What stands at a place of the first dimension that may be between two."""
+    rounded = {
+        "linear": place,
+        "midpoint": (place.floor() + place.ceil()) * 0.5,
+        "lower": place.floor(),
+        "higher": place.ceil(),
+        "nearest": place.round(),
+    }
+    if interpolation not in rounded:
+        raise TetragradError(
+            f"quantile() with interpolation={interpolation!r}",
+            hint=f"use one of {', '.join(rounded)}",
+        )
+    place = rounded[interpolation].expand(
+        (place.shape[0], *broadcast_shapes(place.shape[1:], ordered.shape[1:]))
+    )
+    below = ordered.gather(0, place.floor().detach().long())
+    above = ordered.gather(0, place.ceil().detach().long())
+    return below.lerp(above, place - place.floor().detach())

@@ -295,6 +295,10 @@ def multi_margin_loss(
     """Σ over i ≠ y of weight[y]·max(0, margin - x[y] + x[i])^p / classes."""
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss has p 1 or 2, not {p}")
+    if input.ndim < 2:
+        rows = input.reshape(1, -1), target.reshape(1)
+        loss = multi_margin_loss(*rows, p, margin, weight, reduction="none")
+        return _reduce(loss.squeeze(0), reduction)
     index = target.unsqueeze(-1)
     excess = (margin - input.gather(-1, index) + input).clamp(min=0)
     terms = excess if p == 1 else excess * excess
@@ -314,6 +318,10 @@ def multilabel_margin_loss(
 ) -> Tensor:
     """Σ over labels y and others i of max(0, 1 - x[y] + x[i]) / classes."""
     _check_same_shape("multilabel_margin_loss", input, target)
+    if not input.ndim:
+        return multilabel_margin_loss(
+            input.reshape(1), target.reshape(1), reduction=reduction
+        )
     is_listed = (target >= 0).to(dtypes.int64).cumprod(-1) > 0
     index = target.where(is_listed, 0)
     classes = Tensor.arange(input.shape[-1], device=input.device)
