@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -209,12 +210,14 @@ class LimitMethods(ComplexMethods):
         tensor([2.5000])
         """
         span = end - self
-        if isinstance(weight, int | float):
-            if weight < 0.5:
+        if isinstance(weight, int | float | builtins.complex):
+            if abs(weight) < 0.5:
                 return self + span * weight
             return end - span * (1 - weight)
-        near_end = end - span * (1 - weight)  # type: ignore[operator]
-        return where(weight < 0.5, self + span * weight, near_end)  # type: ignore
+        share: Any = weight
+        size = share.abs() if share.dtype.is_complex else share
+        near_end = end - span * (1 - share)
+        return where(size < 0.5, self + span * share, near_end)
 
     def addcmul(self, tensor1: Tensor, tensor2: Tensor, *, value: Scalar = 1) -> Tensor:
         """self + value * tensor1 * tensor2."""

@@ -380,18 +380,13 @@ class ReductionMethods(LimitMethods):
         >>> Tensor([1000.0, 1000.0]).logsumexp(0)
         tensor(1000.6932)
         """
-        largest = self.amax(dim, keepdim=True).detach()
+        size: Any = self.real
+        largest = size.amax(dim, keepdim=True).detach()
         # Where all are -inf (or one is inf), subtracting the maximum would give NaN.
         finite = largest.where(largest.abs() != float("inf"), 0.0)
         total = (self - finite).exp().sum(dim, keepdim=True)
         result = total.log() + finite
-        return (
-            result
-            if keepdim
-            else self.result(
-                drop_dims(result.node, normal_dims(dim, self.ndim)), result
-            )
-        )
+        return result if keepdim else result.squeeze(normal_dims(dim, self.ndim))
 
     def nansum(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """The sum of all elements that are not NaN."""
