@@ -1,4 +1,4 @@
-"""Counting what the compiler does: nodes, lowering steps, rules, kernels.
+"""Counting what the compiler does: nodes, decisions, rules, kernels, instructions.
 
 Counts, unlike times, are the same on every machine and every run. The committed ones
 are in ``operations.json``; after a change that is meant to raise or lower them, run
@@ -19,18 +19,36 @@ from typing import Any
 
 import numpy as np
 
+from tetragrad.backends.cpu import emit
+from tetragrad.backends.cpu.compiler import Processor
+from tetragrad.backends.cpu.emit_statements import Statements
+from tetragrad.backends.cpu.target import make_target
+from tetragrad.backends.cpu.vector import Builder
 from tetragrad.core.settings import override, settings
-from tetragrad.core.target import Target
 from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import without_markers
 from tetragrad.engine.structure import structure_of
 from tetragrad.graph.node import Node
-from tetragrad.kernel import lowering, recognise, simplify
+from tetragrad.kernel import (
+    epilogues,
+    fusion,
+    lowering,
+    recognise,
+    repeats,
+    simplify,
+)
 from tetragrad.kernel.expression import Expression
+from tetragrad.kernel.ir import Kernel
 from tetragrad.tensor import Tensor
+from tetragrad.tile.plans import build, choose_plan
+from tetragrad.tile.plans.rewrite import Rewriter
 
 COMMITTED = Path(__file__).parent / "operations.json"
-TARGET = Target("reference", "fixed", vector_bytes=32, cache_bytes=1 << 20)
+#: Some chip, so that every machine generates the same code.
+TARGET = make_target(
+    Processor("x86_64-unknown-linux-gnu", "haswell", ("+avx2", "+fma", "+f16c")),
+    units=2,
+)
 WIDTH, HEADS, TOKENS = 64, 4, 32
 
 
@@ -70,14 +88,23 @@ def transformer(layers: int) -> list[Node]:
 
 
 def count_operations(layers: int) -> dict[str, int]:
-    """Build and lower a transformer of that many layers, counting."""
+    """Build and lower a transformer of that many layers, and generate its code."""
     with counting() as counts, override(device="reference", verify=False):
         nodes = transformer(layers)
         groups, lowered = kernels_of(nodes, TARGET, settings())
+        kernels = dict.fromkeys(entry.kernel for entry in lowered)
+        lines = sum(code_of(kernel).count("\n") for kernel in kernels)
     counts["graph nodes"] = structure_of(nodes).nodes
     counts["kernels"] = len(groups)
-    counts["distinct kernels"] = len({entry.kernel for entry in lowered})
+    counts["distinct kernels"] = len(kernels)
+    counts["lines of target text"] = lines
     return dict(sorted(counts.items()))
+
+
+def code_of(kernel: Kernel) -> str:
+    """The target text of one kernel."""
+    plan = choose_plan(kernel, TARGET, settings())
+    return emit.emit(build(kernel, plan, TARGET), TARGET, settings())
 
 
 @contextmanager
@@ -86,11 +113,19 @@ def counting() -> Iterator[Counter[str]]:
     counts: Counter[str] = Counter()
     watched: Sequence[tuple[Any, str, str]] = (
         (Node, "build", "nodes built"),
+        (fusion._Fusion, "_describe", "values described"),
+        (fusion._Fusion, "_must_be_stored", "values stored or not"),
+        (fusion._Fusion, "_revisits_row", "rows followed"),
+        (epilogues, "_belongs", "values tried in epilogues"),
+        (repeats, "pattern_of", "patterns compared"),
         (lowering._Lowering, "step", "lowering steps"),
         (lowering._Lowering, "run", "lowering attempts"),
         (recognise, "reduction", "reductions recognised"),
         (simplify, "compute", "expressions simplified"),
         (Expression, "__new__", "expressions asked for"),
+        (Rewriter, "_one", "expressions rewritten"),
+        (Statements, "emit", "statements emitted"),
+        (Builder, "assign", "instructions emitted"),
     )
     originals = [(owner, name, owner.__dict__[name]) for owner, name, _ in watched]
     try:

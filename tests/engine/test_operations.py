@@ -32,9 +32,11 @@ def test_no_more_work_than_committed(
 
 def test_work_grows_linearly(counts: dict[int, dict[str, int]]) -> None:
     for name, one in counts[1].items():
-        each = counts[2][name] - one
+        # What a second layer adds; less than nothing where the first filled a cache.
+        each = max(counts[2][name] - one, 0)
         assert counts[32][name] <= one + 31 * each * 1.05, name
 
 
 def test_equal_layers_share_their_kernels(counts: dict[int, dict[str, int]]) -> None:
-    assert counts[32]["distinct kernels"] == counts[2]["distinct kernels"]
+    for name in ("distinct kernels", "lowering attempts", "instructions emitted"):
+        assert counts[32][name] == counts[2][name], name

@@ -63,7 +63,10 @@ CASES: dict[str, tuple[Callable[[int], Tensor], Callable[[int], np.ndarray]]] = 
     "max": (lambda n: Tensor(MATRIX)[:n].amax(0), lambda n: MATRIX[:n].max(0)),
     "prod": (lambda n: Tensor(MATRIX)[:n].prod(0), lambda n: MATRIX[:n].prod(0)),
     "argmax": (lambda n: Tensor(MATRIX)[:n].argmax(0), lambda n: MATRIX[:n].argmax(0)),
-    "softmax": (lambda n: Tensor(MATRIX)[:n].softmax(0), lambda n: softmax(MATRIX[:n], 0)),
+    "softmax": (
+        lambda n: Tensor(MATRIX)[:n].softmax(0),
+        lambda n: softmax(MATRIX[:n], 0),
+    ),
     "value": (lambda n: Tensor(MATRIX) * n, lambda n: MATRIX * n),
     "last row": (lambda n: Tensor(MATRIX)[n - 1] * 2, lambda n: MATRIX[n - 1] * 2),
     "from a size on": (

@@ -225,8 +225,9 @@ class Captured:
                 return f"tensor argument {index} was one that the function also reads"
         if not self._sticky.all_fixed:
             grads = list(map(id, self._sticky.of_grads(tensors)))
-            others = {id(tensor.storage) for tensor in tensors} | self._hidden
-            if len(set(grads)) != len(grads) or not others.isdisjoint(grads):
+            passed = {id(tensor.storage) for tensor in tensors}
+            is_alone = passed.isdisjoint(grads) and self._hidden.isdisjoint(grads)
+            if len(set(grads)) != len(grads) or not is_alone:
                 return "which gradients share their values"
         return None
 
