@@ -503,7 +503,7 @@ class MovementMethods(TensorBase):
         *batch, rows, columns = moved.shape
         length = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
         if not length:
-            return moved.cut(moved.ndim - 1, 0, 0).cut(moved.ndim - 2, 0, 1).flatten(-2)
+            return moved.cut(moved.ndim - 1, 0, 0).flatten(-2)
         # In row-major order the next element of the diagonal is columns + 1 further.
         start = max(offset, 0) + max(-offset, 0) * columns
         stop = start + (length - 1) * (columns + 1) + 1

@@ -51,12 +51,13 @@ def lstsq(
         A: (…, m, n).
         B: (…, m, k), or (…, m) for vectors.
         rcond: machine precision times max(m, n) if left out.
-        driver: accepted for PyTorch's sake; "gels", "gelsy", "gelsd" and "gelss"
-            give one result.
+        driver: which of LAPACK's functions PyTorch would call. The solution is the
+            same; it decides which of the other results are empty, as it does there.
 
     Returns:
-        The solution (…, n, k); the squared distances (…, k), empty unless all A have
-        full rank and more rows than columns; the rank; the singular values.
+        The solution (…, n, k); the squared distances (…, k), unless the driver is
+        "gelsy", the default, or an A is not tall or not of full rank; the rank, unless
+        the driver is "gels"; the singular values of "gelsd" and "gelss".
 
     >>> A = Tensor([[1.0], [1.0]])
     >>> tetragrad.linalg.lstsq(A, Tensor([[1.0], [3.0]])).solution.round(decimals=3)
@@ -76,20 +77,24 @@ def lstsq(
     rows, columns = A.shape[-2:]
     limit = epsilon(A) * max(rows, columns) if rcond is None else float(rcond)
     solution, rank, values = host.call_now(_LSTSQ, A, right, options=(limit,))
-    residuals = _residuals(A, right, solution, rank)
+    residuals = _residuals(A, right, solution, rank, driver or "gelsy")
     if is_vector:
         solution = solution.squeeze(-1)
-        residuals = residuals.squeeze(-1) if residuals.ndim else residuals
-    if driver in ("gels", "gelsy"):
-        values = values.tensor_class.empty(0, dtype=values.dtype, device=A.device)
+        residuals = residuals.squeeze(-1) if residuals.ndim > 1 else residuals
+    if driver == "gels":
+        rank = rank.reshape(-1)[:0]
+    if driver not in ("gelsd", "gelss"):
+        values = values.reshape(-1)[:0]
     return LstsqResult(solution, residuals, rank, values)
 
 
-def _residuals(A: Tensor, right: Tensor, solution: Tensor, rank: Tensor) -> Tensor:
+def _residuals(
+    A: Tensor, right: Tensor, solution: Tensor, rank: Tensor, driver: str
+) -> Tensor:
     rows, columns = A.shape[-2:]
-    if rows <= columns or not (rank.read() == columns).all():
-        real = part_dtype(A.dtype)
-        return A.tensor_class.empty(0, dtype=real, device=A.device)
+    has_full_rank = bool((rank.read() == columns).all())
+    if rows <= columns or driver == "gelsy" or not has_full_rank:
+        return solution.abs().reshape(-1)[:0]
     distance = (A @ solution - right).abs()
     return (distance * distance).sum(-2)
 

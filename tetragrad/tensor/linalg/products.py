@@ -111,7 +111,9 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     if n < 0:
         return matrix_power(inv(A), -n)
     if n == 0:
-        return identity(A.shape[-1], A).expand(*A.shape).clone()
+        # The elements do not matter, but a gradient of zeros reaches them.
+        never = (A == A) & (A != A)
+        return A.where(never, identity(A.shape[-1], A))
     result, square = None, A
     while n:
         if n & 1:
@@ -183,8 +185,7 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
     tensor([[1, 2, 4],
             [1, 3, 9]])
     """
-    if not x.ndim:
-        raise ShapeError("linalg.vander() of a number: it takes a vector, or a batch")
+    x = x if x.ndim else x.reshape(1)
     count = x.shape[-1] if N is None else N
     columns = [x.tensor_class.ones_like(x)]
     for _ in range(1, count):
@@ -216,9 +217,10 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
 
 
 def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tensor:
-    """The X with tensordot(A, X, X.ndim) = B.
+    """The X with tensordot(A, X, X.ndim) = B, where A's first dimensions are B's.
 
-    ``dims`` of A are moved to its end first.
+    ``dims`` of A are moved to its end first. The shape of X is that of A without as
+    many dimensions as B has.
 
     >>> A = Tensor.eye(6).reshape(2, 3, 2, 3)
     >>> tetragrad.linalg.tensorsolve(A, Tensor.ones(2, 3)).shape
@@ -229,10 +231,10 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tens
         A = A.permute([dim for dim in range(A.ndim) if dim not in axes] + axes)
     shape = A.shape[B.ndim :]
     size = math.prod(shape)
-    if size != B.numel() or A.shape[: B.ndim] != B.shape:
+    if size != B.numel() or A.numel() != size * size:
         raise ShapeError(
-            f"linalg.tensorsolve() of A {A.shape} and B {B.shape}: A must begin with "
-            f"B's shape, and the rest must have as many elements as B, {B.numel()}"
+            f"linalg.tensorsolve() of A {A.shape} and B {B.shape}: A without its first "
+            f"{B.ndim} dimensions must have as many elements as B, {B.numel()}"
         )
     return solve(A.reshape(size, size), B.reshape(size)).reshape(shape)
 
@@ -257,8 +259,6 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
             "not be wide, and needs a column for each tau"
         )
     unit = identity(rows, A)[:, :columns]
-    if not count:
-        return unit.expand(*A.shape).clone()
     V = A[..., :count].tril(-1) + unit[:, :count]
     factors = tau.diag_embed()
     overlap = factors @ (adjoint(V) @ V).triu(1)

@@ -195,7 +195,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> EighResult:
     """Eigenvalues, ascending, and orthonormal eigenvectors of a symmetric matrix.
 
     Only one triangle is read, the lower one unless ``UPLO`` is "U". Gradient:
-    V (diag(∂Λ) + Vᴴ ∂V / gaps) Vᴴ (Giles 2008); that of the eigenvectors needs
+    V (diag(∂Λ) + skew(Vᴴ ∂V) / gaps) Vᴴ (Giles 2008); that of the eigenvectors needs
     distinct eigenvalues.
 
     Args:
@@ -238,7 +238,9 @@ def _eigh_gradient(call: Received) -> tuple[Tensor | None, ...]:
     if of_values is not None:
         return ((vectors * _row(of_values)) @ adjoint(vectors),)
     assert of_vectors is not None
-    middle = (adjoint(vectors) @ of_vectors) / _gaps(values)
+    turned = adjoint(vectors) @ of_vectors
+    # Only what turns the vectors counts: the skew part, which gives a symmetric result.
+    middle = (turned - adjoint(turned)) * 0.5 / _gaps(values)
     inside = middle - middle.diagonal(0, -2, -1).diag_embed()
     return (vectors @ inside @ adjoint(vectors),)
 
