@@ -1,4 +1,4 @@
-"""Time the CUDA backend against PyTorch, in one process, on one GPU.
+"""Time the CUDA backend against PyTorch where memory is the limit, on one GPU.
 
     python benchmarks/h200.py --output results.json [--compile] [--only softmax]
 
@@ -7,7 +7,7 @@ sequence of launches, PyTorch's as a CUDA graph, so neither pays for Python. Inp
 are normal random numbers, larger than the second-level cache. Printed and kept: both
 times, their ratio (above 1: we are faster), the bytes that must move over our time,
 the share of a copy's rate measured in the same run, and the error of both results
-against float64.
+against float64. Products have a benchmark of their own, ``h200_products.py``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tetragrad
 import tetragrad.nn.functional as our_functions
+from benchmarks.h200_products import driver_version
 from tetragrad.backends.cuda.driver import Event
 from tetragrad.engine import capture
 from tetragrad.engine.realize import device, realize
@@ -39,7 +40,7 @@ WARM_UPS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """One computation in both libraries, and what it must move or multiply."""
+    """One computation in both libraries, and what it must move."""
 
     name: str
     shapes: tuple[tuple[int, ...], ...]
@@ -47,7 +48,6 @@ class Row:
     ours: Callable[..., Any]
     theirs: Callable[..., Any]
     nbytes: float = 0.0
-    operations: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,13 @@ class Result:
     ratio: float
     gigabytes: float
     share_of_copy: float
-    teraflops: float
     error: float
     torch_error: float
     peer: str
 
 
 def rows() -> Iterator[Row]:
-    """The memory-bound rows, then the products."""
+    """Elementwise chains, rows, sums, a transposition and an optimiser's step."""
     functional = torch.nn.functional
     for dtype, size in (("float32", 4), ("bfloat16", 2)):
         shape, count = (16384, 8192), 16384 * 8192
@@ -128,48 +127,6 @@ def rows() -> Iterator[Row]:
         adamw,
         adamw,
         4.0 * 7 * (1 << 26),
-    )
-    yield from products()
-
-
-def products() -> Iterator[Row]:
-    """Matrix products: both orders of the second operand, and an epilogue."""
-    functional = torch.nn.functional
-    for size in (2048, 4096):
-        yield Row(
-            f"product {size} float32",
-            ((size, size),) * 2,
-            "float32",
-            lambda x, y: x @ y,
-            lambda x, y: x @ y,
-            operations=2.0 * size**3,
-        )
-    for dtype in ("bfloat16", "float16"):
-        for m, n, k in ((2048,) * 3, (4096,) * 3, (8192,) * 3, (8192, 8192, 1024)):
-            yield Row(
-                f"product {m}x{n}x{k} {dtype}",
-                ((m, k), (k, n)),
-                dtype,
-                lambda x, y: x @ y,
-                lambda x, y: x @ y,
-                operations=2.0 * m * n * k,
-            )
-    size = 4096
-    yield Row(
-        f"product {size} transposed bfloat16",
-        ((size, size),) * 2,
-        "bfloat16",
-        lambda x, y: x @ y.T,
-        lambda x, y: x @ y.T,
-        operations=2.0 * size**3,
-    )
-    yield Row(
-        f"linear relu {size} bfloat16",
-        ((size, size), (size, size), (size,)),
-        "bfloat16",
-        lambda x, y, b: our_functions.linear(x, y, b).relu(),
-        lambda x, y, b: functional.linear(x, y, b).relu(),
-        operations=2.0 * size**3,
     )
 
 
@@ -313,7 +270,6 @@ def measure_row(row: Row, copy: float, compiled: bool) -> Result:
         times[peer] / seconds,
         rate / 1e9,
         rate / copy,
-        row.operations / seconds / 1e12,
         error,
         torch_error,
         peer,
@@ -325,7 +281,7 @@ def line(result: Result) -> str:
     return (
         f"{result.name:<32} {result.ours:9.1f} {result.torch:9.1f} {result.peer:<8}"
         f"{result.ratio:6.2f} {result.gigabytes:7.0f} {result.share_of_copy:5.0%} "
-        f"{result.teraflops:6.1f}  {result.error:.1e} {result.torch_error:.1e}"
+        f"{result.error:.1e} {result.torch_error:.1e}"
     )
 
 
@@ -337,7 +293,7 @@ def main() -> None:
     arguments = parser.parse_args()
     copy = copy_rate()
     print(f"copy {copy / 1e9:.0f} GB/s")
-    print(f"{'row':<32}   ours us  torch us peer    ratio    GB/s  copy TFLOP/s  error")
+    print(f"{'row':<32}   ours us  torch us peer    ratio    GB/s  copy  error")
     results = []
     for row in rows():
         if arguments.only not in row.name:
@@ -352,6 +308,7 @@ def main() -> None:
         record = {
             "date": time.strftime("%Y-%m-%d"),
             "gpu": torch.cuda.get_device_name(),
+            "driver": driver_version(),
             "torch": torch.__version__,
             "copy_gigabytes": copy / 1e9,
             "rows": [asdict(entry) for entry in results],

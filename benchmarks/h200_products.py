@@ -20,6 +20,7 @@ import math
 import os
 import random
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -146,6 +147,8 @@ def cases() -> Iterator[Case]:
     yield Case(1024, 1024, 64, "nt")
     yield Case(512, 512, 65536, "nt")
     yield Case(1024, 1024, 1024, "nn")
+    for size in (2048, 4096):
+        yield Case(size, size, size, "nn", "float32")
     for size in (4096, 8192):
         yield Case(size, size, size, "nt", "float8_e4m3fn")
         yield Case(size, size, size, "nt", "float32", tf32=True)
@@ -473,11 +476,19 @@ def main() -> None:
         print(f"largest error {worst:.2f} times PyTorch's")
 
 
+def driver_version() -> str:
+    """The version of the GPU's driver."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.split("\n")[0]
+
+
 def write(output: str, results: list[dict[str, Any]]) -> None:
     if output:
         record = {
             "date": time.strftime("%Y-%m-%d"),
             "gpu": torch.cuda.get_device_name(),
+            "driver": driver_version(),
             "torch": torch.__version__,
             "rows": results,
         }

@@ -111,8 +111,8 @@ class TileHomes:
             return Spread.EVERYWHERE
         if isinstance(statement, Fold):
             return Spread.LANES
-        moves = any(form.axes() for entry in held for form in entry.indices)
-        return Spread.LANES if moves else Spread.FLAT
+        # What goes back over a row finds in registers what the row's sums were made of.
+        return Spread.LANES if held else Spread.FLAT
 
 
 def find_homes(body: Sequence[Statement]) -> TileHomes:

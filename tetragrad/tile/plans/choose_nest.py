@@ -191,9 +191,15 @@ def rank_vector_axes(
 
 
 def choose_vectors(outputs: Sequence[Output], target: Target) -> int:
-    """Vectors side by side: four for simple code, fewer where registers are short."""
+    """Vectors side by side: four for simple code, fewer where registers are short.
+
+    One where hardware hands out iterations and nothing is summed: other iterations
+    hide latencies as well, and reads and writes stay closer together in memory.
+    """
     expressions = {point.expression for point in points_of(outputs)}
     reductions = sum(isinstance(entry, Reduction) for entry in expressions)
+    if target.has_free_iterations and not reductions:
+        return 1
     heavy = any(
         isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
         for entry in expressions

@@ -256,10 +256,10 @@ def _cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
     if any(is_along_rows(output, product) for output in kernel.outputs):
         storing *= 1.25
     block = steps * _step_cycles(product, plan) + storing + BLOCK_CYCLES
-    # However it is cut, every operand must come from memory.
-    slowest = max(
-        turns * block, _operand_bytes(kernel, product) / MEMORY_BYTES_PER_CYCLE
-    )
+    # However it is cut, every operand must come from memory. Of plans that wait for
+    # memory alike, those are better that do less besides.
+    memory = _operand_bytes(kernel, product) / MEMORY_BYTES_PER_CYCLE
+    slowest = max(turns * block, memory) + turns * block / 16
     return slowest + (CLUSTER_CYCLES if plan.cluster > 1 else 0)
 
 
