@@ -96,6 +96,8 @@ _PACKAGES = frozenset(
 _LATE = {
     "istft": "tensor.fourier.frames",
     "stft": "tensor.fourier.frames",
+    "pca_lowrank": "tensor.linalg.lowrank",
+    "svd_lowrank": "tensor.linalg.lowrank",
     "rearrange": "tensor.rearrange",
     "reduce": "tensor.rearrange",
     "repeat": "tensor.rearrange",

@@ -197,3 +197,24 @@ def test_ranks_and_tolerances() -> None:
     assert linalg.matrix_rank(matrix, hermitian=True).item() == 2
     assert linalg.pinv(matrix, rtol=0.5).diagonal().tolist() == [1, 0, 0]
     assert linalg.cond(SINGULAR, 1).item() == float("inf")
+
+
+def test_products_with_the_reflectors() -> None:
+    values, other = _random(5, 3), _random(5, 2)
+    packed, factors = tetragrad.geqrf(Tensor(values))
+    whole = np.linalg.qr(values, mode="complete").Q
+    found = packed.ormqr(factors, Tensor(other))
+    np.testing.assert_allclose(found.numpy(), whole @ other, atol=1e-13)
+    found = packed.ormqr(factors, Tensor(other.T), left=False, transpose=True)
+    np.testing.assert_allclose(found.numpy(), other.T @ whole.T, atol=1e-13)
+
+
+def test_low_rank_matrices_are_recovered() -> None:
+    tetragrad.manual_seed(0)
+    values = _random(8, 2) @ _random(2, 9)
+    U, S, V = (entry.numpy() for entry in tetragrad.svd_lowrank(Tensor(values), q=4))
+    np.testing.assert_allclose((U * S) @ V.T, values, atol=1e-12)
+    _, S, _ = tetragrad.pca_lowrank(Tensor(values), q=3)
+    centred = values - values.mean(0)
+    exact = np.linalg.svd(centred, compute_uv=False)[:3]
+    np.testing.assert_allclose(S.numpy(), exact, atol=1e-7)

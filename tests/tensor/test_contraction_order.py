@@ -86,3 +86,10 @@ def test_chains_in_any_order_give_one_result() -> None:
     found = tetragrad.einsum("ab,bc,cd,de->ae", *map(Tensor, arrays))
     expected = np.linalg.multi_dot(arrays)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+def test_tensordot_repeats_dimensions_of_one() -> None:
+    generator = np.random.default_rng(0)
+    small, large = generator.normal(size=(3, 1)), generator.normal(size=(4, 2))
+    found = tetragrad.tensordot(Tensor(small), Tensor(large), dims=1)
+    np.testing.assert_allclose(found.numpy(), small * large.sum(0), rtol=1e-12)

@@ -221,7 +221,7 @@ def _product(first: Term, second: Term, needed: set[str]) -> Term:
 def tensordot(a: TensorBase, b: TensorBase, dims: Any = 2) -> Tensor:
     """Sum products over the last dimensions of one and the first of the other.
 
-    ``dims`` is how many, or two lists of dimensions.
+    ``dims`` is how many, or two lists of dimensions. A dimension of size 1 repeats.
 
     >>> tetragrad.tensordot(Tensor.ones(2, 3), Tensor.ones(3, 4), dims=1).shape
     (2, 4)
@@ -235,7 +235,8 @@ def tensordot(a: TensorBase, b: TensorBase, dims: Any = 2) -> Tensor:
         lhs_dims = [normal_dim(dim, a.ndim) for dim in _listed(dims[0])]
         rhs_dims = [normal_dim(dim, b.ndim) for dim in _listed(dims[1])]
     for left, right in zip(lhs_dims, rhs_dims, strict=True):
-        if a.shape[left] != b.shape[right]:
+        sizes = {a.shape[left], b.shape[right]}
+        if len(sizes) == 2 and 1 not in sizes:
             raise ShapeError(
                 f"tensordot() of shapes {a.shape} and {b.shape}: dimensions {left} "
                 f"and {right} differ in size"

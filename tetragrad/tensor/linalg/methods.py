@@ -65,6 +65,13 @@ class LinearAlgebraMethods(TensorBase):
         """Q and R, reduced if ``some``; see ``linalg.qr``."""
         return _factorisations().qr(self, "reduced" if some else "complete")
 
+    def lu(
+        self: Any, pivot: bool = True, get_infos: bool = False
+    ) -> tuple[Tensor, ...]:
+        """L and U in one matrix, the pivots, and infos; see ``linalg.lu_factor_ex``."""
+        packed, pivots, info = _factorisations().lu_factor_ex(self, pivot=pivot)
+        return (packed, pivots, info) if get_infos else (packed, pivots)
+
     def geqrf(self: Any) -> tuple[Tensor, Tensor]:
         """R with the reflectors of QR below its diagonal, and their factors (LAPACK).
 
@@ -171,6 +178,21 @@ class LinearAlgebraMethods(TensorBase):
     def orgqr(self: Any, tau: Tensor) -> Tensor:
         """The product of reflectors; see ``linalg.householder_product``."""
         return _products().householder_product(self, tau)
+
+    def ormqr(
+        self: Any,
+        tau: Tensor,
+        other: Tensor,
+        left: bool = True,
+        transpose: bool = False,
+    ) -> Tensor:
+        """Q times ``other`` for the reflectors of ``geqrf``, which this tensor holds.
+
+        Args:
+            left: False multiplies from the right.
+            transpose: multiply with Qᴴ.
+        """
+        return _products().ormqr(self, tau, other, left, transpose)
 
     def cross(self: Any, other: Tensor, dim: int | None = None) -> Tensor:
         """The vector product along ``dim``, or the first dimension of 3 elements.

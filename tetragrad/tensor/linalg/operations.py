@@ -16,10 +16,12 @@ det = LinearAlgebraMethods.det
 geqrf = LinearAlgebraMethods.geqrf
 inverse = LinearAlgebraMethods.inverse
 logdet = LinearAlgebraMethods.logdet
+lu = LinearAlgebraMethods.lu
 lu_solve = LinearAlgebraMethods.lu_solve
 matrix_exp = LinearAlgebraMethods.matrix_exp
 matrix_power = LinearAlgebraMethods.matrix_power
 orgqr = LinearAlgebraMethods.orgqr
+ormqr = LinearAlgebraMethods.ormqr
 pinverse = LinearAlgebraMethods.pinverse
 qr = LinearAlgebraMethods.qr
 slogdet = LinearAlgebraMethods.slogdet
@@ -36,11 +38,13 @@ __all__ = [
     "geqrf",
     "inverse",
     "logdet",
+    "lu",
     "lu_solve",
     "lu_unpack",
     "matrix_exp",
     "matrix_power",
     "orgqr",
+    "ormqr",
     "pinverse",
     "qr",
     "slogdet",

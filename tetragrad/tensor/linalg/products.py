@@ -258,12 +258,36 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
             f"linalg.householder_product() of A {A.shape} and tau {tau.shape}: A may "
             "not be wide, and needs a column for each tau"
         )
+    V, T = _reflectors(A[..., :count], tau)
     unit = identity(rows, A)[:, :columns]
-    V = A[..., :count].tril(-1) + unit[:, :count]
+    return unit - V @ (T @ adjoint(V)[..., :columns])
+
+
+def _reflectors(A: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+    """V and T, with I − V T Vᴴ for the product of all reflectors."""
+    rows, count = A.shape[-2:]
+    V = A.tril(-1) + identity(rows, A)[:, :count]
     factors = tau.diag_embed()
     overlap = factors @ (adjoint(V) @ V).triu(1)
-    T = solve_triangular(overlap, factors, upper=True, unitriangular=True)
-    return unit - V @ (T @ adjoint(V)[..., :columns])
+    return V, solve_triangular(overlap, factors, upper=True, unitriangular=True)
+
+
+def ormqr(
+    input: Tensor, tau: Tensor, other: Tensor, left: bool, transpose: bool
+) -> Tensor:
+    """Q C, C Q, or with Qᴴ, for the whole Q of ``geqrf``'s reflectors."""
+    check_matrix("ormqr", input)
+    rows = other.shape[-2 if left else -1]
+    if input.shape[-2] != rows or tau.shape[-1] > input.shape[-1]:
+        raise ShapeError(
+            f"ormqr() of input {input.shape}, tau {tau.shape} and other {other.shape}: "
+            f"the input needs {rows} rows, and a column for each tau"
+        )
+    V, T = _reflectors(input[..., : tau.shape[-1]], tau)
+    T = adjoint(T) if transpose else T
+    if left:
+        return other - V @ (T @ (adjoint(V) @ other))
+    return other - ((other @ V) @ T) @ adjoint(V)
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
