@@ -108,9 +108,10 @@ def _part_of(value: Any, place: int) -> Any:
     is_tensor = isinstance(value, TensorBase)
     if isinstance(value, builtins.complex) or (is_tensor and value.dtype.is_complex):
         return value.imag if place else value.real
-    is_number = isinstance(value, float)
-    if is_number or (is_tensor and value.dtype.is_floating_point):
-        return value * 0 if place else value
+    if place and isinstance(value, float):
+        return 0.0
+    if place and is_tensor and value.dtype.is_floating_point:
+        return value.zeros_like()
     return value
 
 
