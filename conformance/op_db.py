@@ -39,8 +39,9 @@ BAR = 0.98
 SECONDS = 30.0
 MEMORY = 8 << 30
 
-#: How much longer a process that does not answer is waited for.
-PATIENCE = 30.0
+#: How much longer a process that does not answer is waited for; samples are limited
+#: by the time that they compute, so that other work on the machine fails none.
+PATIENCE = 300.0
 
 
 @dataclass

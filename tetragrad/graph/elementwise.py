@@ -404,7 +404,8 @@ class Bitcast(Elementwise):
 
     @classmethod
     def apply(cls, dtype: DType, *operands: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(operands[0]).view(dtype.numpy)
+        # Unlike ``ascontiguousarray``, this keeps an array without dimensions.
+        return np.asarray(operands[0], order="C").view(dtype.numpy)
 
 
 def holds(wide: DType, narrow: DType) -> bool:

@@ -202,6 +202,8 @@ class PartMethods(AttentionMethods):
         )
         if not summed:
             return self.alias_copy()
+        if self.dtype.is_bool:
+            return self.any(summed, keepdim=True).reshape(wanted)
         total = self.sum(summed, keepdim=True, dtype=self.dtype)
         return total.reshape(wanted)
 

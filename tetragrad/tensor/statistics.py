@@ -281,8 +281,7 @@ _places = range
 
 def _positions_like(tensor: Tensor) -> Tensor:
     """The place of each element along the last dimension."""
-    place = tensor.arange(tensor.shape[-1], device=tensor.device)
-    return place.expand(tensor.shape)
+    return tensor.arange(tensor.shape[-1]).expand(tensor.shape)
 
 
 def _weights(frequencies: Tensor | None, weights: Tensor | None) -> Any:

@@ -304,7 +304,7 @@ def multi_margin_loss(
     terms = excess if p == 1 else excess * excess
     if weight is not None:
         terms = terms * weight.index_select(0, target.reshape(-1)).reshape(index.shape)
-    classes = Tensor.arange(input.shape[-1], device=input.device)
+    classes = Tensor.arange(input.shape[-1])
     loss = terms.where(classes != index, 0.0).sum(dim=-1) / input.shape[-1]
     return _reduce(loss, reduction)
 
@@ -324,7 +324,7 @@ def multilabel_margin_loss(
         )
     is_listed = (target >= 0).to(dtypes.int64).cumprod(-1) > 0
     index = target.where(is_listed, 0)
-    classes = Tensor.arange(input.shape[-1], device=input.device)
+    classes = Tensor.arange(input.shape[-1])
     is_label = ((index.unsqueeze(-1) == classes) & is_listed.unsqueeze(-1)).any(dim=-2)
     label_scores = input.gather(-1, index).unsqueeze(-1)
     excess = (1 - label_scores + input.unsqueeze(-2)).clamp(min=0)
