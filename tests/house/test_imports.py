@@ -12,8 +12,10 @@ PACKAGE = Path(tetragrad.__file__).parent
 
 #: From top to bottom. Neighbours on one line do not import each other.
 LAYERS = """
-    cli llm onnx distributed
-    nn optim state data random xp jit linalg fft distributions
+    cli
+    llm onnx distributed
+    nn optim state data random xp jit masked
+    linalg fft distributions signal special
     capture
     tensor
     engine

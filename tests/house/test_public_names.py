@@ -21,6 +21,9 @@ LIST = Path(__file__).parent / "public_names.txt"
 MODULES = (
     "tetragrad",
     "tetragrad.data",
+    "tetragrad.distributions",
+    "tetragrad.fft",
+    "tetragrad.linalg",
     "tetragrad.nn",
     "tetragrad.nn.functional",
     "tetragrad.nn.init",
