@@ -16,7 +16,7 @@ from tetragrad.engine.realize import device
 from tetragrad.kernel.lowering import Lowered
 
 #: Less than a piece, whole pieces, and some more.
-SIZES = ((3,), (4096,), (2, 3, 5), (4097,), (5, 4096), (123, 101), (40000,))
+SIZES = ((3,), (16384,), (2, 3, 5), (16385,), (2, 16384), (123, 101), (40000,))
 
 OPTIMIZERS: dict[str, Callable[[list[Tensor]], optim.Optimizer]] = {
     "sgd": lambda tensors: optim.SGD(tensors, lr=0.1, momentum=0.9),

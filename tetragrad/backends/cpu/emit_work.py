@@ -61,9 +61,10 @@ def may_run_in_parallel(grid: Grid) -> bool:
 
 
 def _keeps_apart(grid: Grid, store: Store) -> bool:
-    """Whether each axis moves the address beyond all that smaller steps reach."""
-    if not store.address.is_pure():
-        return False
+    """Whether each axis moves the address beyond all that smaller steps reach.
+
+    An index from data may be anything that its limits allow.
+    """
     reach = 0
     moving = dict(grid.axes)
     # Axes of loops inside one iteration may reach anywhere up to the smallest step.
@@ -74,7 +75,10 @@ def _keeps_apart(grid: Grid, store: Store) -> bool:
     )
     inner = dict(store.axes)
     for axis, part in store.address.terms:
-        if axis not in moving:
+        if not isinstance(axis, int):
+            low, high = axis.range
+            reach += abs(part) * (high - low)
+        elif axis not in moving:
             if axis not in inner:
                 return False
             reach += abs(part) * (inner[axis] - 1)

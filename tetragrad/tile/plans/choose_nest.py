@@ -293,18 +293,13 @@ def separate_axes(kernel: Kernel, output: Output) -> set[int]:
     """Axes on which two points of an output never meet at one address.
 
     With address = … + c * axis + …, every other term must be a multiple of c times
-    the axis's size, or all that are not must stay within c together.
+    the axis's size, or all that are not must stay within c together. An index from
+    data, which may depend on the axis too, stays within its limits.
     """
     found = set()
     for axis in output.axes:
         coefficient = output.address.coefficient(axis)
-        hidden = {
-            inner
-            for atom, _ in output.address.terms
-            if not isinstance(atom, int)
-            for inner in atom.free_axes
-        }
-        if coefficient <= 0 or axis in hidden:
+        if coefficient <= 0:
             continue
         span = coefficient * kernel.axes[axis]
         rest = tuple(
