@@ -61,12 +61,11 @@ def launches_from(entries: Sequence[dict[str, Any]]) -> tuple[GridLaunch, ...]:
 
 
 def _map_from(entry: dict[str, Any]) -> TensorMap:
-    return TensorMap(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in entry.items()
-        }
-    )
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in entry.items()
+    }
+    return TensorMap(**fields)
 
 
 def target_text(program: Program, target: object, active: Settings) -> str:

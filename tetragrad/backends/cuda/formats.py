@@ -68,8 +68,10 @@ def packed(ops: Operations, low: Value, high: Value) -> str:
     if known is not None:
         return known[0]
     if low.constant is not None and high.constant is not None:
-        bits = [_bits_of(value.constant, low.dtype) for value in (high, low)]
-        return builder.assign("b32", "mov.b32", f"0x{bits[0]:04X}{bits[1]:04X}")
+        first, second = (
+            _bits_of(value, low.dtype) for value in (high.constant, low.constant)
+        )
+        return builder.assign("b32", "mov.b32", f"0x{first:04X}{second:04X}")
     sources = [builder.known(("rounded from", entry)) for entry in (high, low)]
     if None not in sources:
         operands = ", ".join(source[0] for source in sources if source)
