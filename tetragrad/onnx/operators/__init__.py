@@ -10,6 +10,7 @@ from tetragrad.onnx.operators import (
     host,
     indexing,
     learning,
+    linear_models,
     media,
     normalisation,
     pooling,
@@ -24,4 +25,5 @@ from tetragrad.onnx.operators import (
     signal,
     strings,
     training,
+    trees,
 )

@@ -1,4 +1,4 @@
-"""Classical machine learning, of the domain ai.onnx.ml: encoders and trees."""
+"""Encoders and scalers of classical machine learning, of the domain ai.onnx.ml."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from tetragrad.core.errors import TetragradError
 from tetragrad.onnx.registry import operator
-from tetragrad.onnx.values import STRING, Host, Value
+from tetragrad.onnx.values import STRING, Host, Value, to_host, to_tensor
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.arithmetic import where
+from tetragrad.tensor.joining import cat
 
 _DOMAIN = "ai.onnx.ml"
 
@@ -71,113 +73,120 @@ def _key(value: Any) -> Any:
     return "\0nan" if isinstance(value, float) and value != value else value
 
 
-#: TreeEnsemble's numbers for how a node compares its feature with its threshold.
-_COMPARISONS = {
-    0: np.less_equal,
-    1: np.less,
-    2: np.greater_equal,
-    3: np.greater,
-    4: np.equal,
-    5: np.not_equal,
-}
-_MEMBER = 6
-
-
-@operator("TreeEnsemble", domain=_DOMAIN)
-def tree_ensemble(
+@operator("CategoryMapper", domain=_DOMAIN)
+def category_mapper(
     x: Host,
     *,
-    aggregate_function: int = 1,
-    leaf_targetids: Sequence[int],
-    leaf_weights: Host,
-    membership_values: Host | None = None,
-    n_targets: int = 1,
-    nodes_falseleafs: Sequence[int],
-    nodes_falsenodeids: Sequence[int],
-    nodes_featureids: Sequence[int],
-    nodes_hitrates: Host | None = None,
-    nodes_missing_value_tracks_true: Sequence[int] | None = None,
-    nodes_modes: Host,
-    nodes_splits: Host,
-    nodes_trueleafs: Sequence[int],
-    nodes_truenodeids: Sequence[int],
-    post_transform: int = 0,
-    tree_roots: Sequence[int],
+    cats_int64s: Sequence[int],
+    cats_strings: Sequence[str],
+    default_int64: int = -1,
+    default_string: str = "_Unused",
+) -> Host:
+    """Strings become numbers, and numbers strings."""
+    return label_encoder(
+        x,
+        default_int64=default_int64,
+        default_string=default_string,
+        keys_strings=cats_strings if x.dtype == STRING else None,
+        keys_int64s=None if x.dtype == STRING else cats_int64s,
+        values_int64s=cats_int64s if x.dtype == STRING else None,
+        values_strings=None if x.dtype == STRING else cats_strings,
+    )
+
+
+@operator("OneHotEncoder", domain=_DOMAIN)
+def one_hot_encoder(
+    x: Host,
+    *,
+    cats_int64s: Sequence[int] | None = None,
+    cats_strings: Sequence[str] | None = None,
+    zeros: int = 1,
+) -> Host:
+    """A new last dimension with a 1 at the element's category."""
+    categories = list(cats_strings or cats_int64s or ())
+    found = np.stack([x == entry for entry in categories], -1)
+    if not zeros and not found.any(-1).all():
+        raise TetragradError("OneHotEncoder of a value that is no category")
+    return found.astype(np.float32)
+
+
+@operator("Scaler", domain=_DOMAIN)
+def scaler(x: Tensor, *, offset: Sequence[float], scale: Sequence[float]) -> Tensor:
+    """(x − offset) · scale; each is one number, or one for each feature."""
+    return (x.float() - _row(offset)) * _row(scale)
+
+
+def _row(numbers: Sequence[float]) -> Tensor:
+    """Numbers as a tensor; a single one broadcasts."""
+    return to_tensor(np.asarray(numbers, np.float32))
+
+
+@operator("Normalizer", domain=_DOMAIN)
+def normalizer(x: Tensor, *, norm: str = "MAX") -> Tensor:
+    """Each row divided by its largest element, or by a norm; rows of zeros stay."""
+    numbers = x.float()
+    if norm == "MAX":
+        size = numbers.amax(-1, keepdim=True)
+    elif norm == "L1":
+        size = numbers.abs().sum(-1, keepdim=True)
+    else:
+        size = numbers.square().sum(-1, keepdim=True).sqrt()
+    return numbers / where(size.eq(0), size + 1, size)
+
+
+@operator("Imputer", domain=_DOMAIN)
+def imputer(
+    x: Tensor,
+    *,
+    imputed_value_floats: Sequence[float] | None = None,
+    imputed_value_int64s: Sequence[int] | None = None,
+    replaced_value_float: float = 0.0,
+    replaced_value_int64: int = 0,
+) -> Tensor:
+    """One value, or NaN, replaced by another one for each feature."""
+    if x.dtype.is_floating_point:
+        is_nan = replaced_value_float != replaced_value_float
+        missing = x.isnan() if is_nan else x.eq(replaced_value_float)
+        new = np.asarray(imputed_value_floats, x.dtype.numpy)
+    else:
+        missing = x.eq(replaced_value_int64)
+        new = np.asarray(imputed_value_int64s, x.dtype.numpy)
+    return where(missing, to_tensor(new), x)
+
+
+@operator("FeatureVectorizer", domain=_DOMAIN)
+def feature_vectorizer(
+    *columns: Tensor, inputdimensions: Sequence[int] | None = None
+) -> Tensor:
+    """The features of all inputs, one beside the other."""
+    rows = [entry.reshape(entry.shape[0], -1).float() for entry in columns]
+    sizes = inputdimensions or [entry.shape[1] for entry in rows]
+    parts = [entry.cut(1, 0, size) for entry, size in zip(rows, sizes, strict=True)]
+    return cat(parts, 1)
+
+
+@operator("ZipMap", domain=_DOMAIN)
+def zip_map(
+    x: Host,
+    *,
+    classlabels_int64s: Sequence[int] | None = None,
+    classlabels_strings: Sequence[str] | None = None,
 ) -> Value:
-    """The leaves that each row reaches in all trees, combined for each target."""
-    members = _member_sets(nodes_modes, membership_values)
-    found: list[list[list[float]]] = [[[] for _ in range(n_targets)] for _ in x]
-    features, sides = (
-        np.asarray(nodes_featureids),
-        (
-            (nodes_falsenodeids, nodes_falseleafs),
-            (nodes_truenodeids, nodes_trueleafs),
-        ),
-    )
-    tracks = nodes_missing_value_tracks_true or (0,) * len(features)
-    for number, row in enumerate(x):
-        for root in tree_roots:
-            place = root
-            for _ in range(len(features) + 1):
-                value = row[features[place]]
-                mode = int(nodes_modes[place])
-                if mode == _MEMBER:
-                    is_true = float(value) in members[place]
-                else:
-                    is_true = bool(_COMPARISONS[mode](value, nodes_splits[place]))
-                if np.isnan(value):
-                    is_true = is_true or bool(tracks[place])
-                targets, are_leaves = sides[is_true]
-                is_leaf, place = are_leaves[place], targets[place]
-                if is_leaf:
-                    break
-            else:
-                raise TetragradError("a TreeEnsemble whose nodes form a cycle")
-            found[number][leaf_targetids[place]].append(float(leaf_weights[place]))
-    scores = np.asarray(
-        [[_combined(entries, aggregate_function) for entries in row] for row in found]
-    )
-    return _transformed(scores.reshape(len(x), n_targets), post_transform).astype(
-        x.dtype
-    )
+    """For each row a dict from a class to its score."""
+    labels = list(classlabels_strings or classlabels_int64s or ())
+    rows = x.reshape(-1, len(labels))
+    return [dict(zip(labels, map(float, row), strict=True)) for row in rows]
 
 
-def _member_sets(modes: Host, values: Host | None) -> dict[int, set[float]]:
-    """For each node that asks for membership its set; NaN stands between sets."""
-    sets: list[set[float]] = [set()]
-    for value in [] if values is None else values.ravel():
-        if np.isnan(value):
-            sets.append(set())
-        else:
-            sets[-1].add(float(value))
-    places = [place for place, mode in enumerate(modes) if int(mode) == _MEMBER]
-    return dict(zip(places, sets, strict=False))
-
-
-def _combined(entries: list[float], how: int) -> float:
-    if not entries:
-        return 0.0
-    match how:
-        case 0:
-            return sum(entries) / len(entries)
-        case 1:
-            return sum(entries)
-        case 2:
-            return min(entries)
-    return max(entries)
-
-
-def _transformed(scores: np.ndarray, how: int) -> np.ndarray:
-    match how:
-        case 0:
-            return scores
-        case 1 | 3:
-            powers = np.exp(scores - scores.max(1, keepdims=True))
-            if how == 3:
-                powers = np.where(scores == 0, 0, powers)
-            return powers / powers.sum(1, keepdims=True)
-        case 2:
-            return 1 / (1 + np.exp(-scores))
-    from statistics import NormalDist
-
-    return np.vectorize(NormalDist().inv_cdf)(scores)
+@operator("DictVectorizer", domain=_DOMAIN)
+def dict_vectorizer(
+    x: Value,
+    *,
+    int64_vocabulary: Sequence[int] | None = None,
+    string_vocabulary: Sequence[str] | None = None,
+) -> Host:
+    """The values of a dict in the order of a vocabulary; 0 for what it has not."""
+    assert isinstance(x, dict)
+    vocabulary = list(string_vocabulary or int64_vocabulary or ())
+    found = [to_host(x[word]).item() if word in x else 0 for word in vocabulary]
+    return np.asarray([found])

@@ -88,9 +88,17 @@ def resize_10(x: Tensor, scales: Host, *, mode: str = "nearest") -> Tensor:
     return resized(x, lines, Options(mode, "asymmetric", "floor"))
 
 
-@operator("Upsample")
+@operator("Upsample", since=7)
 def upsample(x: Tensor, scales: Host, *, mode: str = "nearest") -> Tensor:
     return resize_10(x, scales, mode="linear" if mode == "bilinear" else mode)
+
+
+@operator("Upsample", since=1)
+def upsample_1(
+    x: Tensor, *, height_scale: float, mode: str = "nearest", width_scale: float
+) -> Tensor:
+    scales = np.asarray([1.0, 1.0, height_scale, width_scale])
+    return upsample(x, scales, mode=mode)
 
 
 def _lines(
