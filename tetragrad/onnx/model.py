@@ -13,6 +13,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.nn.module import Module
 from tetragrad.nn.parameter import Parameter
+from tetragrad.onnx.describe import operators_of
 from tetragrad.onnx.evaluate import run
 from tetragrad.onnx.graph import ModelFile, Node, ValueType
 from tetragrad.onnx.parsing import parse_file
@@ -97,8 +98,6 @@ class OnnxModel(Module):
 
     def operators(self) -> Counter[str]:
         """How often each operator occurs, graphs inside of nodes included."""
-        from tetragrad.onnx.describe import operators_of
-
         return operators_of(self._file.graph)
 
     def extra_repr(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import tetragrad.onnx.operators  # noqa: F401 (fills the registry)
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.onnx import schemas
-from tetragrad.onnx.graph import Graph, ModelFile, Node
+from tetragrad.onnx.graph import Function, Graph, ModelFile, Node, ValueType
 from tetragrad.onnx.parsing import as_array, substitute
 from tetragrad.onnx.registry import Operator, find
 
@@ -128,10 +128,8 @@ def _differentiated(graph: Graph) -> frozenset[str]:
     return frozenset(name for node in nodes for name in node.attributes.get("xs", ()))
 
 
-def function_graph(function: Any, nodes: tuple[Node, ...]) -> Graph:
+def function_graph(function: Function, nodes: tuple[Node, ...]) -> Graph:
     """The graph of a function for one call."""
-    from tetragrad.onnx.graph import ValueType
-
     return Graph(
         function.name,
         tuple(ValueType(name) for name in function.inputs),

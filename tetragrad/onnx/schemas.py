@@ -14,6 +14,7 @@ import numpy as np
 
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.onnx.graph import AttributeReference, Graph, ModelFile, Node
+from tetragrad.onnx.parsing import attribute_of, parse_function, substitute
 from tetragrad.onnx.reading import onnx_package
 from tetragrad.onnx.values import ELEMENT_NUMBERS, Value, dtype_of
 from tetragrad.tensor import Tensor
@@ -36,7 +37,7 @@ class Definition:
         return self._programs[key]
 
     def _bound(self, values: Sequence[Value]) -> Any:
-        from tetragrad.onnx.parsing import parse_function, substitute
+        # A definition is bound like a file, and binding finds definitions.
         from tetragrad.onnx.program import Binder, function_graph
 
         function = parse_function(self._body(values))
@@ -79,8 +80,6 @@ def definition_of(node: Node, version: int) -> Definition | None:
 
 def _default_attributes(schema: Any) -> dict[str, Any]:
     """Values of the attributes that a node leaves out."""
-    from tetragrad.onnx.parsing import attribute_of
-
     found = {}
     for name, entry in schema.attributes.items():
         if entry.default_value.name:

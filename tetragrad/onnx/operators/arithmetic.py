@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from tetragrad.core import dtypes
+from tetragrad.onnx.operators.formats import cast_array
 from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import (
+    STORED_ONLY,
     STRING,
     Host,
     Value,
@@ -267,9 +269,6 @@ def converted(
     x: Value, dtype: np.dtype, saturate: int = 1, round_mode: str = "up"
 ) -> Value:
     """The value in another type: on the device if that has the type."""
-    from tetragrad.onnx.operators.formats import cast_array
-    from tetragrad.onnx.values import STORED_ONLY
-
     if isinstance(x, Tensor) and dtype not in STORED_ONLY:
         return cast_tensor(x, dtype)
     return cast_array(to_host(x), dtype, bool(saturate), round_mode)

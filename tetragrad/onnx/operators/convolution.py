@@ -16,6 +16,7 @@ from tetragrad.onnx.values import Host
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.arithmetic import where
 from tetragrad.tensor.convolution import convolve, transposed_convolve
+from tetragrad.tensor.joining import cat
 
 Sizes = Sequence[int]
 
@@ -239,8 +240,6 @@ def causal_convolution(
     activation: str = "none",
 ) -> tuple[Tensor, Tensor]:
     """Each channel by itself, over steps of which the first ones are remembered."""
-    from tetragrad.tensor.joining import cat
-
     kept = weight.shape[-1] - 1
     if past_state is None:
         past_state = Tensor.zeros(*x.shape[:2], kept, dtype=x.dtype)

@@ -13,6 +13,7 @@ from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import Host
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.arithmetic import where
+from tetragrad.tensor.joining import stack
 
 #: The coefficient of cubic interpolation that PyTorch uses too.
 _CUBIC = -0.75
@@ -167,8 +168,6 @@ def roi_align(
         results.append(cells.mean((2, 4)) if is_mean else cells.amax((2, 4)))
     if not results:
         return Tensor.zeros(0, x.shape[1], output_height, output_width, dtype=x.dtype)
-    from tetragrad.tensor.joining import stack
-
     return stack(results, 0)
 
 

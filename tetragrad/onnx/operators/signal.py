@@ -14,7 +14,7 @@ from tetragrad.core.errors import ShapeError
 from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import Host, Value, element_type
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.joining import stack
+from tetragrad.tensor.joining import cat, stack
 
 
 @operator("DFT", since=20)
@@ -78,8 +78,6 @@ def _fitted(x: Tensor, dim: int, length: int) -> Tensor:
 
 def _whole_spectrum(half: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """The spectrum of a real signal from its first half: the rest is its mirror."""
-    from tetragrad.tensor.joining import cat
-
     first = _fitted(half, half.ndim - 2, length // 2 + 1)
     real, imaginary = first[..., 0], first[..., 1]
     mirrored = (length - 1) // 2

@@ -255,7 +255,7 @@ def tree_ensemble_classifier(
     if count == 2 and len(set(nodes["class_ids"])) == 1:
         # One score for two classes: a probability if no leaf takes anything away.
         score = scores[:, nodes["class_ids"][0]]
-        weights = nodes.get("class_weights_as_tensor", nodes.get("class_weights"))
+        weights: Any = nodes.get("class_weights_as_tensor", nodes.get("class_weights"))
         is_share = post_transform == "NONE" and np.min(weights) >= 0
         scores = np.stack([1 - score if is_share else -score, score], 1)
     shown = transformed(scores, post_transform).astype(np.float32)
