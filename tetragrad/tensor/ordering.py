@@ -118,10 +118,10 @@ def _order_by_digits(key: Node) -> Node:
     key = pad_dim(key, 1, 0, length - size, dtypes.highest(key.dtype))
     place = positions(length, 1, 2, dtypes.uint64)
     above = ops.Shl(place, full_like(place, key.dtype.bits))
-    packed = ops.Or(ops.Cast(key, dtypes.uint64), broadcast_to(above, key.shape))
+    packed: Node = ops.Or(ops.Cast(key, dtypes.uint64), broadcast_to(above, key.shape))
     for _ in range(key.dtype.bits // DIGIT_BITS):
         packed = _sorted_by_digit(packed, blocks)
-    order = ops.Cast(packed, dtypes.int64)
+    order: Node = ops.Cast(packed, dtypes.int64)
     order = pad_dim(order, 1, 0, size - length)
     return graph.Reshape(order, (*batch, size))
 
@@ -130,7 +130,7 @@ def _sorted_by_digit(packed: Node, blocks: int) -> Node:
     """Every row of numbers sorted by its lowest digit, which is dropped."""
     rows, length = packed.shape
     shape = (rows, blocks, length // blocks)
-    digit = ops.And(packed, full_like(packed, DIGIT_VALUES - 1))
+    digit: Node = ops.And(packed, full_like(packed, DIGIT_VALUES - 1))
     digit = ops.Cast(graph.Reshape(digit, shape), dtypes.int32)
     each = (*shape, DIGIT_VALUES)
     values = broadcast_to(positions(DIGIT_VALUES, 3, 4, dtypes.int32), each)
@@ -138,7 +138,7 @@ def _sorted_by_digit(packed: Node, blocks: int) -> Node:
     is_value = ops.Cast(ops.Eq(digit, values), dtypes.int32)
     start = broadcast_to(_starts(reduce.Sum(is_value, (2,))), each)
     before = ops.Sub(running(reduce.Sum, is_value, 2), is_value)
-    target = reduce.Sum(ops.Mul(is_value, ops.Add(start, before)), (3,))
+    target: Node = reduce.Sum(ops.Mul(is_value, ops.Add(start, before)), (3,))
     rest = ops.Shr(packed, full_like(packed, DIGIT_BITS))
     target = graph.Reshape(target, packed.shape)
     return scatter_reduce_nodes(reduce.Sum, target, rest, length, 1)
@@ -153,7 +153,7 @@ def _starts(counts: Node) -> Node:
     each = graph.Reshape(counts, (rows, blocks, values))
     in_earlier = ops.Sub(running(reduce.Sum, each, 1), each)
     total = drop_dims(reduce.Sum(each, (1,)), (1,))
-    smaller = ops.Sub(running(reduce.Sum, total, 1), total)
+    smaller: Node = ops.Sub(running(reduce.Sum, total, 1), total)
     smaller = broadcast_to(graph.Reshape(smaller, (rows, 1, values)), each.shape)
     return graph.Reshape(ops.Add(smaller, in_earlier), counts.shape)
 
