@@ -22,6 +22,7 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
+from tetragrad.tensor.base import TensorBase, realize_tensors
 from tetragrad.tensor.contraction import matmul_nodes
 from tetragrad.tensor.fourier import tables
 from tetragrad.tensor.joining import pad_dim
@@ -110,7 +111,13 @@ def _mixed(node: Node, plan: Plan, factors: list[int]) -> Node:
     spectrum = _exchange(spectrum, len(outer))
     parts = () if plan.real_output else (2,)
     whole = graph.Reshape(spectrum, (*outer, inner.kept * rows, *parts))
-    return pad_dim(whole, len(outer), 0, plan.kept - inner.kept * rows)
+    surplus = inner.kept * rows - plan.kept
+    if not surplus:
+        return whole
+    # Cut out of the product as it is computed, the rest would not be whole rows of it,
+    # and the kernel no product: forty times slower.
+    realize_tensors([TensorBase.tensor_class.from_node(whole)])
+    return pad_dim(whole, len(outer), 0, -surplus)
 
 
 def _exchange(node: Node, first: int) -> Node:
