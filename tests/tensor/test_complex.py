@@ -198,3 +198,13 @@ def test_optimisers_step_both_parts(name: str) -> None:
             (parameter * parameter).abs().sum().backward()
             optimizer.step()
     np.testing.assert_allclose(ours.detach().numpy(), theirs.detach(), 1e-6, 1e-6)
+
+
+def test_random_numbers() -> None:
+    tetragrad.manual_seed(1)
+    draw = tetragrad.randn(20_000, dtype="complex64").numpy()
+    assert np.mean(np.abs(draw) ** 2) == pytest.approx(1, abs=0.05)
+    assert np.mean(draw.real * draw.imag) == pytest.approx(0, abs=0.05)
+    even = tetragrad.rand(2, 3, dtype="complex128")
+    assert even.shape == (2, 3)
+    assert 0 <= float(even.real.amin()) <= float(even.imag.amax()) < 1

@@ -22,7 +22,7 @@ from tetragrad.graph.leaves import Iota, constant
 from tetragrad.graph.movement import Flip, broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.graph.transfer import Transfer
-from tetragrad.tensor.base import TensorBase, wrap_pairs
+from tetragrad.tensor.base import TensorBase, wrap, wrap_pairs
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.promotion import (
@@ -51,11 +51,11 @@ def new(
     return made.requires_grad_() if requires_grad else made
 
 
-def new_pairs(node: Node, device: Any, requires_grad: bool) -> Tensor:
-    """Wrap a node of pairs without sources, as the user's options say."""
+def new_as(dtype: DType, node: Node, device: Any, requires_grad: bool) -> Tensor:
+    """Wrap a node without sources in its dtype: pairs, if that is complex."""
     if device is not None:
         node = Transfer(node, device_name(device))
-    made = wrap_pairs(node)
+    made = (wrap_pairs if dtype.is_complex else wrap)(node)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -239,9 +239,8 @@ class CreationMethods(TensorBase):
         node = to_node(value, wanted)
         sizes = sizes_of([size] if isinstance(size, int) else size)
         _check_sizes(sizes)
-        if wanted.is_complex:
-            return new_pairs(broadcast_to(node, (*sizes, 2)), device, requires_grad)
-        return new(broadcast_to(node, sizes), None, device, requires_grad)
+        shape = (*sizes, 2) if wanted.is_complex else sizes
+        return new_as(wanted, broadcast_to(node, shape), device, requires_grad)
 
     @staticmethod
     def zeros(*size: Any, dtype: Any = None, **options: Any) -> Tensor:

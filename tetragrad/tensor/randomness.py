@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tetragrad.core import dtypes
-from tetragrad.core.dtypes import DType, to_dtype
+from tetragrad.core.dtypes import DType, part_dtype, to_dtype
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
@@ -24,7 +24,7 @@ from tetragrad.graph.leaves import Iota, constant
 from tetragrad.graph.movement import Reshape, Shrink, broadcast_to
 from tetragrad.graph.node import Node, Shape, size_of
 from tetragrad.tensor.base import TensorBase, effects
-from tetragrad.tensor.creation import new
+from tetragrad.tensor.creation import new, new_as
 from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.promotion import DEFAULT_FLOAT
 from tetragrad.tensor.sorting import SortingMethods
@@ -166,6 +166,13 @@ def _float_dtype(dtype: Any) -> DType:
     return wanted
 
 
+def _drawn(dtype: Any, sizes: tuple[int, ...]) -> tuple[DType, Shape]:
+    """The dtype of random numbers, and how many reals they take: two if complex."""
+    if dtype is not None and to_dtype(dtype).is_complex:
+        return to_dtype(dtype), (*sizes, 2)
+    return _float_dtype(dtype), sizes
+
+
 #: How many random bits a number between 0 and 1 has: all that the dtype keeps exactly.
 _FRACTION_BITS = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24}
 
@@ -245,8 +252,9 @@ class RandomMethods(SortingMethods):
         >>> Tensor.rand(2, 3).shape
         (2, 3)
         """
-        node = uniform_node(sizes_of(size), _float_dtype(dtype), generator)
-        return new(node, None, device, requires_grad)
+        wanted, shape = _drawn(dtype, sizes_of(size))
+        node = uniform_node(shape, part_dtype(wanted), generator)
+        return new_as(wanted, node, device, requires_grad)
 
     @staticmethod
     def randn(
@@ -261,8 +269,12 @@ class RandomMethods(SortingMethods):
         >>> Tensor.randn(4).shape
         (4,)
         """
-        node = normal_node(sizes_of(size), _float_dtype(dtype), generator)
-        return new(node, None, device, requires_grad)
+        wanted, shape = _drawn(dtype, sizes_of(size))
+        node = normal_node(shape, part_dtype(wanted), generator)
+        if wanted.is_complex:
+            # The variance of a complex number is the sum of those of its parts.
+            node = ops.Mul(node, full_like(node, math.sqrt(0.5)))
+        return new_as(wanted, node, device, requires_grad)
 
     @staticmethod
     def randint(
