@@ -215,6 +215,15 @@ class LPPool2d(LPPool1d):
         )
 
 
+class LPPool3d(LPPool1d):
+    """(Σ x^p)^(1/p) over each window of (batch, channels, depth, height, width)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.lp_pool3d(
+            input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode
+        )
+
+
 class _AdaptivePool(_Pool):
     """Windows that split each dimension into a given number of parts.
 

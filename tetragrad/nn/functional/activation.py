@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tetragrad.tensor import Tensor
@@ -200,3 +201,27 @@ def gumbel_softmax(
     trailing = [1] * (logits.ndim - 1 - dim % logits.ndim)
     chosen = (places.reshape(-1, *trailing) == winner).to(logits.dtype)
     return chosen + (soft - soft.detach())
+
+
+# --- in place -------------------------------------------------------------------------
+
+
+def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The form of an activation that replaces its input's values."""
+
+    def changed(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return input.copy_(function(input, *args, **kwargs))
+
+    changed.__name__ = changed.__qualname__ = f"{function.__name__}_"
+    changed.__doc__ = f"``{function.__name__}`` in place; returns the input."
+    return changed
+
+
+celu_ = _in_place(celu)
+elu_ = _in_place(elu)
+hardtanh_ = _in_place(hardtanh)
+leaky_relu_ = _in_place(leaky_relu)
+relu_ = _in_place(relu)
+rrelu_ = _in_place(rrelu)
+selu_ = _in_place(selu)
+threshold_ = _in_place(threshold)
