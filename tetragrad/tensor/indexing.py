@@ -25,6 +25,7 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape, size_of
 from tetragrad.graph.sizes import Size, forms_in
+from tetragrad.tensor.arithmetic import add_nodes
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import complex as join_parts
 from tetragrad.tensor.gathering import (
@@ -289,7 +290,7 @@ def put_rows(
         broadcast_to(flat, shape),
     )
     if accumulate:
-        return ops.Add(target, _summed_rows(hits, values, dim))
+        return add_nodes(target, _summed_rows(hits, values, dim))
     number = broadcast_to(positions(count, 1, 2), shape)
     masked = ops.Where(hits, number, full_like(number, -1))
     last = total(reduce.Max, masked, 1)
@@ -300,7 +301,7 @@ def put_rows(
 
 
 def _summed_rows(hits: Node, values: Node, dim: int) -> Node:
-    """For each index, the sum of the slices that have it."""
+    """For each index, the sum of its slices; of bools, whether any holds."""
     size, count = hits.shape
     before, after = values.shape[:dim], values.shape[dim + 1 :]
     shape = (*before, size, count, *after)
@@ -308,7 +309,7 @@ def _summed_rows(hits: Node, values: Node, dim: int) -> Node:
     mask = graph.Reshape(hits, (*ones_before, size, count, *ones_after))
     spread = broadcast_to(graph.Reshape(values, (*before, 1, count, *after)), shape)
     body = ops.Where(broadcast_to(mask, shape), spread, full_like(spread, 0))
-    return total(reduce.Sum, body, dim + 1)
+    return total(reduce.Max if body.dtype.is_bool else reduce.Sum, body, dim + 1)
 
 
 class IndexingMethods(ScatteringMethods):
