@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from cpu_models import ModelRow, model_rows
+from cpu_products import product_rows
 from cpu_rows import Row, rows
 
 Run = Callable[[], object]
@@ -55,10 +56,12 @@ class Prepared:
 # --- measuring -----------------------------------------------------------------------
 
 
-def measure(row: Row | ModelRow, ceilings: dict[str, float]) -> Result:
+def measure(
+    row: Row | ModelRow, ceilings: dict[str, float], seconds_each: float
+) -> Result:
     """Check the row, then time everybody in turn."""
     prepared = prepare(row) if isinstance(row, Row) else prepare_model(row)
-    seconds = interleaved(prepared.runs)
+    seconds = interleaved(prepared.runs, seconds_each)
     best = min(time for name, time in seconds.items() if name != "tetragrad")
     work = row.operations / ceilings["operations"] + row.nbytes / ceilings["nbytes"]
     return Result(
@@ -81,8 +84,12 @@ def prepare(row: Row) -> Prepared:
 
     random = np.random.default_rng(0)
     arrays = [entry.draw(random) for entry in row.inputs]
-    ours = [tetragrad.Tensor(array).realize() for array in arrays]
+    ours = [tetragrad.Tensor(array) for array in arrays]
     theirs = [torch.from_numpy(array) for array in arrays]
+    if row.dtype:
+        ours = [entry.to(getattr(tetragrad, row.dtype)) for entry in ours]
+        theirs = [entry.to(getattr(torch, row.dtype)) for entry in theirs]
+    ours = [entry.realize() for entry in ours]
     captured = tetragrad.jit(lambda *inputs: row.function(tetragrad, *inputs))
     first_call, value = timed(lambda: captured(*ours))
     error = None
@@ -157,12 +164,12 @@ def _jax_run(row: Row, arrays: list[np.ndarray]) -> Run | None:
     return lambda: jax.block_until_ready(compiled(*placed))
 
 
-def interleaved(runs: dict[str, Run]) -> dict[str, float]:
+def interleaved(runs: dict[str, Run], seconds_each: float) -> dict[str, float]:
     """Median seconds of each, taking turns so that all see the same machine."""
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
-    deadline = time.perf_counter() + SECONDS_A_ROW * len(runs)
+    deadline = time.perf_counter() + seconds_each * len(runs)
     rounds = 0
     while rounds < ROUNDS or time.perf_counter() < deadline:
         rounds += 1
@@ -179,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", nargs="*", default=[], help="parts of row names")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seconds", type=float, default=SECONDS_A_ROW)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     import torch
@@ -195,10 +203,10 @@ def main() -> None:
     print(f"{'row':34}{'ours ms':>9}{'torch':>9}{'jax':>9}{'ratio':>7}"
           f"{'ceiling':>9}{'first':>8}{'error':>9}")  # fmt: skip
     results = []
-    for row in (*rows(), *model_rows()):
+    for row in (*rows(), *product_rows(), *model_rows()):
         if arguments.rows and not any(part in row.name for part in arguments.rows):
             continue
-        results.append(measure(row, limits))
+        results.append(measure(row, limits, arguments.seconds))
         print(line_of(results[-1]), flush=True)
     ratios = [result.ratio for result in results]
     print(f"geometric mean of ratios: {np.exp(np.mean(np.log(ratios))):.2f}")

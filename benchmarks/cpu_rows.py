@@ -42,7 +42,8 @@ class Integers:
 class Row:
     """One workload: its inputs, and how much it computes and moves.
 
-    What is ``random`` cannot be compared with PyTorch's result.
+    What is ``random`` cannot be compared with PyTorch's result. With a ``dtype`` the
+    inputs are converted to it first.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Row:
     operations: int = 0
     nbytes: int = 0
     random: bool = False
+    dtype: str = ""
 
 
 def rows() -> list[Row]:
