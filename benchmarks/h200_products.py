@@ -46,6 +46,7 @@ from tetragrad.tile.plans import build, choose_plan
 from tetragrad.tile.plans.build import Plan, cut_kernel
 from tetragrad.tile.plans.choose_roles import role_plans
 from tetragrad.tile.plans.contraction import hosted_contraction
+from tetragrad.tile.plans.repack import Repack
 from tetragrad.tile.plans.roles import RolePlan
 
 theirs = torch.nn.functional
@@ -248,7 +249,10 @@ def shown(plan: Plan) -> str:
     grid = next((entry for entry in grids if isinstance(entry, RolePlan)), grids[-1])
     if not isinstance(grid, RolePlan):
         return type(grid).__name__
-    parts = f" parts {plan.cuts[-1].parts}" if plan.cuts else ""
+    parts = "".join(
+        " copy" if isinstance(cut, Repack) else f" parts {cut.parts}"
+        for cut in plan.cuts
+    )
     swap = " swap" if grid.swap else ""
     return (
         f"{grid.rows}x{grid.columns} m{grid.members} s{grid.stages} g{grid.group} "

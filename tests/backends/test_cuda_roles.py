@@ -160,6 +160,26 @@ def test_float32_uses_the_unit_only_where_that_is_allowed(order, is_fit) -> None
             assert "k8.f32.tf32.tf32" in text
 
 
+UNALIGNED = {
+    "both": lambda: product(333, 211, 777),
+    "both transposed": lambda: product(333, 211, 777, "tt", "float16"),
+    "every other row": lambda: (
+        leaf(301, 900, dtype="bfloat16")[::2, 1:] @ leaf(899, 136, dtype="bfloat16")
+    ),
+    "batched": lambda: (
+        leaf(3, 70, 531, dtype="bfloat16") @ leaf(531, 177, dtype="bfloat16")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNALIGNED)
+def test_what_the_engine_cannot_bring_is_copied_first(name: str) -> None:
+    ((kernel, program),) = planned([UNALIGNED[name]().node], SM_90A)
+    assert program.scratch
+    assert "Role(multiply" in program_text(program)
+    check_meaning([(kernel, program)], 0)
+
+
 # --- the channel's protocol ----------------------------------------------------------
 
 

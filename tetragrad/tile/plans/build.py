@@ -28,11 +28,12 @@ from tetragrad.tile.ir import (
 )
 from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.contraction import ContractionPlan
-from tetragrad.tile.plans.cuts import Cut, apply_cut
+from tetragrad.tile.plans.cuts import Cut
 from tetragrad.tile.plans.fill import FillPlan, build_fill
 from tetragrad.tile.plans.nest import NestPlan, build_nest
 from tetragrad.tile.plans.online import OnlinePlan, build_online
 from tetragrad.tile.plans.product import build_contraction
+from tetragrad.tile.plans.repack import Repack, divide
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles import RolePlan, build_roles
 from tetragrad.tile.plans.scope import Builder
@@ -59,7 +60,7 @@ class Plan:
     grids for each kernel that was cut off, and last for the rest.
     """
 
-    cuts: tuple[Cut, ...]
+    cuts: tuple[Cut | Repack, ...]
     stages: tuple[tuple[GridPlan, ...], ...]
 
     @property
@@ -75,12 +76,12 @@ class Plan:
         return "map"
 
 
-def cut_kernel(kernel: Kernel, cuts: tuple[Cut, ...]) -> list[Kernel]:
+def cut_kernel(kernel: Kernel, cuts: tuple[Cut | Repack, ...]) -> list[Kernel]:
     """The kernels that run one after the other."""
     rest = simplify_axes(kernel)
     kernels = []
     for cut in cuts:
-        first, rest = apply_cut(rest, cut)
+        first, rest = divide(rest, cut)
         kernels.append(first)
     return [*kernels, rest]
 

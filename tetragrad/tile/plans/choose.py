@@ -29,10 +29,11 @@ from tetragrad.tile.plans.contraction import (
     find_contraction,
     hosted_contraction,
 )
-from tetragrad.tile.plans.cuts import Cut, apply_cut, cuttable
+from tetragrad.tile.plans.cuts import Cut, cuttable
 from tetragrad.tile.plans.fill import fills
 from tetragrad.tile.plans.nest import is_step_of
 from tetragrad.tile.plans.online import choose_online
+from tetragrad.tile.plans.repack import Repack, choose_repack, divide
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import (
     lane_bytes,
@@ -62,13 +63,13 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     online = choose_online(rest, target)
     if online is not None:
         return Plan((), ((online,),))
-    cuts: list[Cut] = []
+    cuts: list[Cut | Repack] = []
     stages: list[tuple[GridPlan, ...]] = []
     while True:
-        cut = choose_cut(rest, target)
+        cut = choose_repack(rest, target) or choose_cut(rest, target)
         if cut is None:
             break
-        first, rest = apply_cut(rest, cut)
+        first, rest = divide(rest, cut)
         cuts.append(cut)
         stages.append(choose_stage(first, target))
     stages.append(choose_stage(rest, target))

@@ -128,7 +128,7 @@ def role_plans(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> tuple[tuple[float, RolePlan], ...]:
     """All plans by roles, with the cycles that the busiest worker takes."""
-    if not _multiplies(contraction, target):
+    if not multiplies(contraction, target):
         return ()
     found = []
     for swap in (False, True):
@@ -141,7 +141,7 @@ def role_plans(
     return tuple(found)
 
 
-def _multiplies(contraction: Contraction, target: Target) -> bool:
+def multiplies(contraction: Contraction, target: Target) -> bool:
     """Whether the matrix unit has products of these operands, summed in float32."""
     if "wgmma" not in target.features:
         return False
