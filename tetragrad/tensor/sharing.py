@@ -149,7 +149,7 @@ def array_interface(tensor: TensorBase) -> dict[str, Any]:
     on = engine.device(tensor.device)
     if not on.has_host_memory or tensor.dtype.numpy.kind == "V":
         raise AttributeError("a tensor without an array interface")
-    _check_no_gradient("an array", tensor)
+    _check_no_gradient("an array", tensor, "write x.detach().numpy()")
     array = np.ascontiguousarray(host_view(tensor))
     array.flags.writeable = False
     return {
@@ -162,11 +162,11 @@ def array_interface(tensor: TensorBase) -> dict[str, Any]:
     }
 
 
-def _check_no_gradient(what: str, tensor: TensorBase) -> None:
+def _check_no_gradient(what: str, tensor: TensorBase, hint: str) -> None:
     if tensor.requires_grad:
         raise GradientError(
             f"{what} of a tensor that requires a gradient would lose the gradient",
-            hint="write x.detach()",
+            hint=hint,
         )
 
 
@@ -182,7 +182,7 @@ def dlpack(
     copy: bool | None = None,
 ) -> object:
     """A DLPack capsule on the tensor's elements: ``Tensor.__dlpack__``."""
-    _check_no_gradient("__dlpack__()", tensor)
+    _check_no_gradient("__dlpack__()", tensor, "pass x.detach()")
     on = engine.device(tensor.device)
     wanted = tuple(dl_device or on.dlpack_device)
     versioned = max_version is not None and max_version[0] >= 1
