@@ -39,8 +39,8 @@ _ANY_DRAW = (
 )
 
 _ROUNDING_NOISE = (
-    "expects 1.9e-7, an error of NumPy's FFT in float32, where the exact value is 0 "
-    "(here 3e-15), and allows a difference of 1e-7"
+    "expects 1.9e-7, an error of NumPy's FFT in float32, where the exact value is 0, "
+    "as it is here, and allows a difference of 1e-7"
 )
 
 #: Tests that are left out, with the reason.

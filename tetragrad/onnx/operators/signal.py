@@ -1,7 +1,6 @@
 """Spectra: Fourier transforms of signals, windows, and mel scales.
 
-A complex number is a last dimension of two. A transform is a product with a matrix of
-cosines and one of sines, which the host works out in double precision.
+A complex number is a last dimension of two.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from tetragrad.core.errors import ShapeError
 from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import Host, Value, element_type
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.fourier.transform import Plan, transform
 from tetragrad.tensor.joining import cat, stack
 
 
@@ -89,19 +89,12 @@ def _whole_spectrum(half: Tensor, length: int) -> tuple[Tensor, Tensor]:
 def spectrum(
     real: Tensor, imaginary: Tensor | None, length: int, rows: int, inverse: bool
 ) -> Tensor:
-    """Transform the last dimension; parts are in a new last one."""
-    # The product is reduced first, so that large angles stay exact.
-    turns = np.outer(np.arange(length), np.arange(rows)) % length / length
-    angles = 2 * math.pi * turns
-    size = length if inverse else 1
-    dtype = real.dtype.numpy
-    cosines = Tensor((np.cos(angles) / size).astype(dtype))
-    sines = Tensor(((1 if inverse else -1) * np.sin(angles) / size).astype(dtype))
-    across, up = real.matmul(cosines), real.matmul(sines)
-    if imaginary is not None:
-        across = across - imaginary.matmul(sines)
-        up = up + imaginary.matmul(cosines)
-    return stack([across, up], -1)
+    """Transform the last dimension; its parts are in a new last one."""
+    source = real if imaginary is None else stack([real, imaginary], -1)
+    wide = source if source.dtype.bits >= 32 else source.float()
+    plan = Plan(length, rows, real_input=imaginary is None, inverse=inverse)
+    result = wide.result(transform(wide.node, plan))
+    return (result / length if inverse else result).to(source.dtype)
 
 
 @operator("STFT")
