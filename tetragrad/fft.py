@@ -4,19 +4,22 @@
 tensor([1.+0.j, 1.+0.j, 1.+0.j])
 """
 
+from tetragrad.tensor.fourier.frequencies import (
+    fftfreq,
+    fftshift,
+    ifftshift,
+    rfftfreq,
+)
 from tetragrad.tensor.fourier.functions import (
     fft,
     fft2,
-    fftfreq,
     fftn,
-    fftshift,
     hfft,
     hfft2,
     hfftn,
     ifft,
     ifft2,
     ifftn,
-    ifftshift,
     ihfft,
     ihfft2,
     ihfftn,
@@ -25,7 +28,6 @@ from tetragrad.tensor.fourier.functions import (
     irfftn,
     rfft,
     rfft2,
-    rfftfreq,
     rfftn,
 )
 

@@ -14,18 +14,7 @@ from tetragrad.distributions.categorical import (
     OneHotCategorical,
 )
 from tetragrad.distributions.combined import Independent, MixtureSameFamily
-from tetragrad.distributions.continuous import (
-    Cauchy,
-    Exponential,
-    Gumbel,
-    HalfNormal,
-    Laplace,
-    LogNormal,
-    Normal,
-    Pareto,
-    Uniform,
-    Weibull,
-)
+from tetragrad.distributions.continuous import Cauchy, Gumbel, Laplace, Normal, Uniform
 from tetragrad.distributions.discrete import (
     Bernoulli,
     Binomial,
@@ -43,6 +32,13 @@ from tetragrad.distributions.gamma_family import (
     StudentT,
 )
 from tetragrad.distributions.multivariate import MultivariateNormal
+from tetragrad.distributions.positive import (
+    Exponential,
+    HalfNormal,
+    LogNormal,
+    Pareto,
+    Weibull,
+)
 
 __all__ = [
     "Bernoulli",

@@ -13,21 +13,12 @@ from typing import Any
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.distributions.categorical import Categorical, OneHotCategorical
 from tetragrad.distributions.combined import Independent
-from tetragrad.distributions.continuous import (
-    EULER,
-    Exponential,
-    Gumbel,
-    HalfNormal,
-    Laplace,
-    LogNormal,
-    Normal,
-    Pareto,
-    Uniform,
-)
+from tetragrad.distributions.continuous import EULER, Gumbel, Laplace, Normal, Uniform
 from tetragrad.distributions.discrete import Bernoulli, Geometric, Poisson
 from tetragrad.distributions.distribution import Distribution, sum_last
 from tetragrad.distributions.gamma_family import Beta, Dirichlet, Gamma
 from tetragrad.distributions.multivariate import MultivariateNormal, mahalanobis
+from tetragrad.distributions.positive import Exponential, HalfNormal, LogNormal, Pareto
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.linalg.solving import solve_triangular
 

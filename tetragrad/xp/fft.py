@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 from tetragrad.core.dtypes import DType
-from tetragrad.tensor.fourier import functions
+from tetragrad.tensor.fourier import frequencies, functions
 from tetragrad.xp.array import Array
 from tetragrad.xp.base import tensor_of, wrap
 from tetragrad.xp.kinds import COMPLEX, FLOATING, REAL_FLOATING, Kinds
@@ -191,7 +191,7 @@ def fftfreq(
     >>> xp.fft.fftfreq(4)
     Array([ 0.0000,  0.2500, -0.5000, -0.2500])
     """
-    return wrap(functions.fftfreq(n, d, dtype=dtype, device=device))
+    return wrap(frequencies.fftfreq(n, d, dtype=dtype, device=device))
 
 
 def rfftfreq(
@@ -202,7 +202,7 @@ def rfftfreq(
     >>> xp.fft.rfftfreq(4)
     Array([0.0000, 0.2500, 0.5000])
     """
-    return wrap(functions.rfftfreq(n, d, dtype=dtype, device=device))
+    return wrap(frequencies.rfftfreq(n, d, dtype=dtype, device=device))
 
 
 def fftshift(x: Array, /, *, axes: int | Sequence[int] | None = None) -> Array:
@@ -211,7 +211,7 @@ def fftshift(x: Array, /, *, axes: int | Sequence[int] | None = None) -> Array:
     >>> xp.fft.fftshift(xp.asarray([0, 1, -2, -1]))
     Array([-2, -1,  0,  1])
     """
-    return wrap(functions.fftshift(tensor_of(x, "fftshift"), _listed(axes)))
+    return wrap(frequencies.fftshift(tensor_of(x, "fftshift"), _listed(axes)))
 
 
 def ifftshift(x: Array, /, *, axes: int | Sequence[int] | None = None) -> Array:
@@ -220,7 +220,7 @@ def ifftshift(x: Array, /, *, axes: int | Sequence[int] | None = None) -> Array:
     >>> xp.fft.ifftshift(xp.asarray([-2, -1, 0, 1]))
     Array([ 0,  1, -2, -1])
     """
-    return wrap(functions.ifftshift(tensor_of(x, "ifftshift"), _listed(axes)))
+    return wrap(frequencies.ifftshift(tensor_of(x, "ifftshift"), _listed(axes)))
 
 
 def _listed(axes: int | Sequence[int] | None) -> Any:
