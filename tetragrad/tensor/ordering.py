@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from tetragrad.core import dtypes
+from tetragrad.engine import realize as engine
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph import reduce
@@ -119,6 +120,8 @@ def _order_by_digits(key: Node) -> Node:
     place = positions(length, 1, 2, dtypes.uint64)
     above = ops.Shl(place, full_like(place, key.dtype.bits))
     packed: Node = ops.Or(ops.Cast(key, dtypes.uint64), broadcast_to(above, key.shape))
+    # Stored once: the first pass would compute it three times, element by element.
+    (packed,) = engine.realize([packed])
     for _ in range(key.dtype.bits // DIGIT_BITS):
         packed = _sorted_by_digit(packed, blocks)
     order: Node = ops.Cast(packed, dtypes.int64)
