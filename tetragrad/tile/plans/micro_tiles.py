@@ -213,7 +213,7 @@ class Product(ABC):
         last = {axis: Affine(extent - 1) for axis, extent in extents}
         whole = tuple(form.substitute(last) for form in guarded.guard)
         edge = tuple(self.store(output, guarded) for output in self.kernel.outputs)
-        if any(form.range(self.builder.extents)[1] < 0 for form in whole):
+        if any(self.builder.never(form) for form in whole):
             return list(edge)
         return [When(whole, tuple(unguarded), edge)]
 

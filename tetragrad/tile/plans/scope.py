@@ -69,6 +69,10 @@ class Builder:
         """Whether the form is >= 0 wherever the program's axes go."""
         return form.range(self.extents)[0] >= 0  # type: ignore[arg-type]
 
+    def never(self, form: Affine) -> bool:
+        """Whether the form is < 0 wherever the program's axes go."""
+        return form.range(self.extents)[1] < 0  # type: ignore[arg-type]
+
 
 @frozen
 class Scope:
