@@ -31,7 +31,7 @@ def _bernoulli_numbers(count: int) -> list[float]:
     """B2, B4, B6, …, by the recurrence Σ C(n+1, k) B_k = 0."""
     found = [Fraction(1)]
     for n in range(1, 2 * count + 1):
-        total = sum(math.comb(n + 1, k) * found[k] for k in range(n))
+        total = sum((math.comb(n + 1, k) * found[k] for k in range(n)), Fraction())
         found.append(-total / (n + 1))
     return [float(number) for number in found[2::2]]
 
@@ -83,7 +83,7 @@ def _log_gamma_positive(node: Node) -> Node:
     stirling = ops.Add(add(ops.Sub(main, moved), half_log), series)
     one = full_like(node, 1.0)
     steps = ops.Log(ops.Where(is_low, product, one))
-    value = ops.Sub(stirling, steps)
+    value: Node = ops.Sub(stirling, steps)
     # The two zeros are exact, though the terms that cancel there are not.
     is_zero = ops.Or(nodes.equals(node, 1.0), nodes.equals(node, 2.0))
     value = ops.Where(is_zero, full_like(node, 0.0), value)
@@ -170,7 +170,7 @@ def _polygamma_positive(order: int, node: Node) -> Node:
         return scale(_zeta_positive(full_like(node, order + 1.0), node), factor)
     # ψ(x) = ψ(x + 10) - Σ 1 / (x + k); then DLMF 5.11.2.
     moved = add(node, float(_FAR))
-    steps = ops.Reciprocal(node)
+    steps: Node = ops.Reciprocal(node)
     for step in range(1, _FAR):
         steps = ops.Add(steps, ops.Reciprocal(add(node, float(step))))
     inverse = square(ops.Reciprocal(moved))
@@ -221,7 +221,7 @@ def zeta(exponent: Node, start: Node) -> Node:
     # The negative q + k are, but for the sign, 1 - r, 2 - r, …, -q with r = q - ⌊q⌋.
     other = ops.Sub(full_like(rest, 1.0), rest)
     beyond = ops.Sub(full_like(start, 1.0), ops.Where(is_negative, start, half))
-    below = ops.Sub(_zeta_positive(safe, other), _zeta_positive(safe, beyond))
+    below: Node = ops.Sub(_zeta_positive(safe, other), _zeta_positive(safe, beyond))
     is_odd = ops.Not(nodes.equals(ops.Mod(safe, full_like(safe, 2.0)), 0.0))
     below = ops.Where(is_odd, ops.Neg(below), below)
     value = ops.Where(is_negative, ops.Add(value, below), value)

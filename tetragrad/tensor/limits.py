@@ -148,7 +148,8 @@ class LimitMethods(ComplexMethods):
     ) -> Tensor:
         """Where |self - other| <= atol + rtol * |other|, or both are equal."""
         if not (self.dtype.is_floating_point or self.dtype.is_complex):
-            return self.double().isclose(other.double(), rtol, atol)
+            own: Any = self
+            return own.double().isclose(other.double(), rtol, atol)
         near = (self - other).abs() <= other.abs() * rtol + atol
         close = (self == other) | (near & other.isfinite())
         return close | (self.isnan() & other.isnan()) if equal_nan else close

@@ -26,7 +26,7 @@ def _erfcx(node: Node) -> Node:
     close = ops.Where(is_far, edge, node)
     near = ops.Mul(ops.Exp(square(close)), nodes.erfc(close))
     far = ops.Where(is_far, node, edge)
-    fraction = far
+    fraction: Node = far
     for term in range(20, 0, -1):
         fraction = ops.Add(far, ops.Div(full_like(far, term / 2), fraction))
     tail = scale(ops.Reciprocal(fraction), 1 / math.sqrt(math.pi))
@@ -102,7 +102,7 @@ def _ndtri(node: Node) -> Node:
     log = ops.Log(safe)
     depth = ops.Sqrt(scale(log, -2.0))
     ratio = ops.Div(polynomial(_TAIL_ABOVE, depth), polynomial(_TAIL_BELOW, depth))
-    value = ops.Sub(ratio, depth)
+    value: Node = ops.Sub(ratio, depth)
     for _ in range(4):
         error = ops.Sub(_log_ndtr(value), log)
         value = ops.Sub(value, ops.Div(error, _log_ndtr_slope(value)))

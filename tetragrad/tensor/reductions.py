@@ -401,7 +401,7 @@ def _nuclear_norm(tensor: Any, dim: Dims, keepdim: bool) -> Tensor:
     """The sum of the singular values of a matrix."""
     from tetragrad.tensor.linalg.norms import matrix_norm
 
-    rows_and_columns = (-2, -1) if dim is None else dim
+    rows_and_columns: Any = (-2, -1) if dim is None else dim
     return matrix_norm(tensor, "nuc", rows_and_columns, keepdim)
 
 
@@ -416,7 +416,9 @@ def _power_norm(size: Node, degree: float, dims: tuple[int, ...]) -> Node:
 
     def rule(upstream: Node) -> tuple[Node]:
         share = ops.Div(size, ops.Where(is_zero, one, spread))
-        slope = ops.Pow(ops.Where(is_zero, one, share), full_like(size, degree - 1))
+        slope: Node = ops.Pow(
+            ops.Where(is_zero, one, share), full_like(size, degree - 1)
+        )
         slope = ops.Where(is_zero, zero, slope)
         return (ops.Mul(broadcast_to(upstream, size.shape), slope),)
 
