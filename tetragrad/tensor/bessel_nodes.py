@@ -75,7 +75,7 @@ def _oscillating_far(order: int, is_second: bool) -> Callable[[Node], Node]:
         sine, cosine = _turned(node, order)
         size = ops.Sqrt(scale(inverse, 2 / math.pi))
         if is_second:
-            wave = ops.Add(ops.Mul(even, sine), ops.Mul(odd, cosine))
+            wave: Node = ops.Add(ops.Mul(even, sine), ops.Mul(odd, cosine))
         else:
             wave = ops.Sub(ops.Mul(even, cosine), ops.Mul(odd, sine))
         return ops.Mul(size, wave)
@@ -136,7 +136,7 @@ def _neumann_weight(angle: Node) -> Node:
     double = scale(ops.Cos(scale(angle, 2.0)), 2.0)
     # Chebyshev's recurrence cos((k+1)φ) = 2 cos(φ) cos(kφ) - cos((k-1)φ).
     before, wave = full_like(angle, 1.0), scale(double, 0.5)
-    total = ops.Neg(wave)
+    total: Node = ops.Neg(wave)
     for k in range(2, POINTS // 2 + 6):
         before, wave = wave, ops.Sub(ops.Mul(double, wave), before)
         total = ops.Add(total, scale(wave, (-1.0) ** k / k))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ml_dtypes
 
@@ -61,7 +61,7 @@ class IntegerMethods(PartMethods):
         """
         return binary(_next_after, self, other)
 
-    def ldexp(self, other: Operand) -> Tensor:
+    def ldexp(self, other: Any) -> Tensor:
         """self * 2**other.
 
         >>> Tensor([1.5]).ldexp(Tensor([3]))
@@ -168,7 +168,7 @@ def _exponent(node: Node) -> Node:
     lifted = ops.Where(is_small, nodes.scale(size, 2.0 ** (facts.nmant + 1)), size)
     bits = ops.Bitcast(lifted, whole)
     biased = ops.Shr(bits, full_like(bits, facts.nmant))
-    exponent = ops.Add(biased, full_like(bits, facts.minexp - 1 + 1))
+    exponent: Node = ops.Add(biased, full_like(bits, facts.minexp))
     lowered = ops.Sub(exponent, full_like(bits, facts.nmant + 1))
     exponent = ops.Where(is_small, lowered, exponent)
     is_plain = ops.And(nodes.greater(size, 0), nodes.less(size, math.inf))

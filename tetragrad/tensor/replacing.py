@@ -6,7 +6,7 @@ The result is converted to the tensor's own dtype, or refused where it does not 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from tetragrad.core.errors import TetragradError
 from tetragrad.tensor.arithmetic import ArithmeticMethods, in_place
@@ -15,9 +15,6 @@ from tetragrad.tensor.functions import FunctionMethods
 from tetragrad.tensor.limits import LimitMethods
 from tetragrad.tensor.special import SpecialMethods
 from tetragrad.tensor.statistics import StatisticsMethods
-
-if TYPE_CHECKING:
-    from tetragrad.tensor.tensor import Tensor
 
 
 def _truth_in_place(method: Any) -> Any:
@@ -85,12 +82,12 @@ class ReplacingMethods(SpecialMethods):
 
     def cauchy_(
         self, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None
-    ) -> Tensor:
+    ) -> Self:
         """Fill with numbers of a Cauchy distribution: a tangent of random angles."""
         turn = self.rand_like(generator=generator) - 0.5
         return self.copy_(median + sigma * (turn * math.pi).tan())
 
-    def geometric_(self, p: float, *, generator: Any = None) -> Tensor:
+    def geometric_(self, p: float, *, generator: Any = None) -> Self:
         """Fill with the number of trials until the first success of probability p."""
         if not 0 < p <= 1:
             raise TetragradError(f"geometric_({p})", hint="p is above 0, at most 1")
@@ -102,7 +99,7 @@ class ReplacingMethods(SpecialMethods):
 
     def log_normal_(
         self, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
-    ) -> Tensor:
+    ) -> Self:
         """Fill with numbers whose logarithms are normal with this mean and std."""
         normal = self.randn_like(generator=generator)
         return self.copy_((normal * std + mean).exp())

@@ -203,7 +203,7 @@ class SortingMethods(CumulativeMethods):
             return flat.reshape(*flat.shape, *(1 for _ in self.shape))
         dim = normal_dim(dim, self.ndim)
         whole: Any = self
-        shares = q if isinstance(q, TensorBase) else whole.new_tensor(q)
+        shares: Any = q if isinstance(q, TensorBase) else whole.new_tensor(q)
         known = shares.detach().read()
         if ((known < 0) | (known > 1)).any():
             raise ShapeError(f"quantile() of {known}", hint="q is between 0 and 1")

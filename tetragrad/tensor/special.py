@@ -152,7 +152,7 @@ def entr(input: Tensor) -> Tensor:
 def _entropy(node: Node) -> Node:
     is_positive = nodes.greater(node, 0.0)
     safe = ops.Where(is_positive, node, full_like(node, 1.0))
-    value = ops.Neg(ops.Mul(node, ops.Log(safe)))
+    value: Node = ops.Neg(ops.Mul(node, ops.Log(safe)))
     is_negative = nodes.less(node, 0.0)
     value = ops.Where(is_positive, value, full_like(node, 0.0))
     value = ops.Where(is_negative, full_like(node, -math.inf), value)

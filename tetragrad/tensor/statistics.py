@@ -175,7 +175,7 @@ class StatisticsMethods(ProductMethods):
         wanted = [bins] * axes if isinstance(bins, int) else list(bins)
         outer = [None] * axes if range is None else _pairs(range)
         columns = points.unbind(1) if axes else ()
-        edges = [
+        edges: list[Any] = [
             entry if isinstance(entry, TensorBase) else _even_edges(column, entry, pair)
             for entry, column, pair in zip(wanted, columns, outer, strict=True)
         ]
@@ -375,5 +375,6 @@ def _derivative(source: Any, dim: int, step: Any, edge_order: int) -> Tensor:
 def _gaps(values: Tensor, step: Any, size: int) -> Any:
     """The distances of neighbouring points."""
     if isinstance(step, TensorBase) and step.ndim:
-        return step.diff()
+        points: Any = step
+        return points.diff()
     return values.ones(size - 1, dtype=values.dtype) * step
