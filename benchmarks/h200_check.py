@@ -24,7 +24,8 @@ from tetragrad.backends.reference.kernel import run_kernel
 from tetragrad.core.settings import override, settings
 from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import device, read_buffer, realize, without_markers
-from tetragrad.tile.plans import build, choose_plan
+from tetragrad.tile.plans.build import build
+from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.text import program_text
 
 Case = tuple[str, Callable[[str], tetragrad.Tensor], float]

@@ -42,8 +42,8 @@ from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import scalar_cells, without_markers
 from tetragrad.graph.leaves import Buffer
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.plans import build, choose_plan
-from tetragrad.tile.plans.build import Plan, cut_kernel
+from tetragrad.tile.plans.build import Plan, build, cut_kernel
+from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.choose_roles import role_plans
 from tetragrad.tile.plans.contraction import hosted_contraction
 from tetragrad.tile.plans.repack import Repack

@@ -18,7 +18,8 @@ from tetragrad.engine.realize import without_markers
 from tetragrad.graph.node import Node
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Program
-from tetragrad.tile.plans import build, choose_plan
+from tetragrad.tile.plans.build import build
+from tetragrad.tile.plans.choose import choose_plan
 
 
 def planned(nodes: Sequence[Node], target: Target) -> list[tuple[Kernel, Program]]:

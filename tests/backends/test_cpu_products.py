@@ -29,7 +29,8 @@ from tetragrad.tile.ir import (
     TileLoad,
     row_major,
 )
-from tetragrad.tile.plans import build, choose_plan
+from tetragrad.tile.plans.build import build
+from tetragrad.tile.plans.choose import choose_plan
 
 SETTINGS = Settings()
 AVX2 = Processor("x86_64-unknown-linux-gnu", "haswell", ("+avx2", "+fma", "+f16c"))

@@ -11,7 +11,8 @@ from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import device
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import Grid
-from tetragrad.tile.plans import build, choose_plan
+from tetragrad.tile.plans.build import build
+from tetragrad.tile.plans.choose import choose_plan
 
 
 def scatters_of(result: Tensor) -> list[Grid]:

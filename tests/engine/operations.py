@@ -40,7 +40,8 @@ from tetragrad.kernel import (
 from tetragrad.kernel.expression import Expression
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tensor import Tensor
-from tetragrad.tile.plans import build, choose_plan
+from tetragrad.tile.plans.build import build
+from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.rewrite import Rewriter
 
 COMMITTED = Path(__file__).parent / "operations.json"

@@ -13,7 +13,8 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Compute, Expression, Load
 from tetragrad.kernel.ir import Kernel, Output, Slot
-from tetragrad.tile.plans import Plan, build, choose_plan
+from tetragrad.tile.plans.build import Plan, build
+from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.simulator import run_program
 from tetragrad.tile.text import program_text
 from tetragrad.tile.verify import verify_program

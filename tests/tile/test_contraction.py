@@ -20,7 +20,7 @@ from tetragrad.kernel.expression import (
     literal,
 )
 from tetragrad.kernel.ir import Kernel, Output
-from tetragrad.tile.plans import choose_plan
+from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.contraction import Block, ContractionPlan
 
 FLOAT = dtypes.float32

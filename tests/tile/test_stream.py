@@ -14,7 +14,8 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.expression import Reduction, literal
 from tetragrad.kernel.ir import Kernel, Output
-from tetragrad.tile.plans import Plan, choose_plan
+from tetragrad.tile.plans.build import Plan
+from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.stream import StreamPlan
 
 FLOAT = dtypes.float32

@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.core.settings import Settings
 from tetragrad.engine.disk_cache import DiskCache
-from tetragrad.engine.profile import show_code
 from tetragrad.engine.progress import track
 from tetragrad.kernel.ir import Kernel
 
@@ -59,6 +58,8 @@ def _start(
 ) -> Code:
     """Begin to make the code of one kernel; what is returned waits for it."""
     if settings.debug >= 4:
+        from tetragrad.engine.profile import show_code
+
         show_code(kernel, device, settings)
     cache = DiskCache(settings)
     key = cache.key(kernel, device.target, settings)
@@ -106,7 +107,8 @@ def compile_kernel(
 ) -> tuple[Any, str]:
     """Turn one kernel into a tile program and target text."""
     # Imported at the first compile, so that importing the package stays light.
-    from tetragrad.tile.plans import build, choose_plan
+    from tetragrad.tile.plans.build import build
+    from tetragrad.tile.plans.choose import choose_plan
     from tetragrad.tile.verify import verify_program
 
     plan = choose_plan(kernel, device.target, settings)

@@ -212,7 +212,7 @@ def _code_of(kernel: Kernel, device: Device, active: Settings) -> tuple[str, str
     if device.interpret(kernel) is not None:
         return "", "", ""
     from tetragrad.engine.assembly import compile_kernel
-    from tetragrad.tile.plans import choose_plan
+    from tetragrad.tile.plans.choose import choose_plan
     from tetragrad.tile.text import program_text
 
     plan = choose_plan(kernel, device.target, active)

@@ -17,12 +17,10 @@ from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import Structure
 from tetragrad.graph.node import Node
 from tetragrad.graph.symbolic import NO_EXTENTS, Extents
-from tetragrad.graph.verify import verify_graph
 from tetragrad.kernel.fusion import fuse
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import Lowered
 from tetragrad.kernel.repeats import lower_groups
-from tetragrad.kernel.verify import verify_kernel
 
 #: Called with what is about to be compiled: ``tetragrad explain`` listens here.
 watchers: list[Callable[[Sequence[Node], Device, Settings], None]] = []
@@ -54,11 +52,16 @@ def kernels_of(
 ) -> tuple[list[Group], list[Lowered]]:
     """Fuse and lower a graph: the groups that compute something, and their kernels."""
     if settings.verify:
+        # Imported where they run, as most programs start without them.
+        from tetragrad.graph.verify import verify_graph
+
         verify_graph(outputs)
     groups = fuse(outputs, target, join=settings.fuse)
     groups = [group for group in groups if group.roots[0].numel > 0]
     kernels = lower_groups(groups, extents)
     if settings.verify:
+        from tetragrad.kernel.verify import verify_kernel
+
         for kernel in {entry.kernel for entry in kernels}:
             verify_kernel(kernel)
     return groups, kernels

@@ -6,9 +6,9 @@ the approximations see positive numbers only.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from fractions import Fraction
 
 import numpy as np
 
@@ -27,16 +27,17 @@ _FAR = 10
 _TERMS = 12
 
 
-def _bernoulli_numbers(count: int) -> list[float]:
+@functools.cache
+def _bernoulli_numbers(count: int = _TERMS) -> list[float]:
     """B2, B4, B6, …, by the recurrence Σ C(n+1, k) B_k = 0."""
+    # Slow to import, and few programs need it.
+    from fractions import Fraction
+
     found = [Fraction(1)]
     for n in range(1, 2 * count + 1):
         total = sum((math.comb(n + 1, k) * found[k] for k in range(n)), Fraction())
         found.append(-total / (n + 1))
     return [float(number) for number in found[2::2]]
-
-
-_BERNOULLI = _bernoulli_numbers(_TERMS)
 
 
 def _reflected(
@@ -75,7 +76,7 @@ def _log_gamma_positive(node: Node) -> Node:
     squared = square(inverse)
     series = full_like(node, 0.0)
     for k in range(_TERMS, 0, -1):
-        term = _BERNOULLI[k - 1] / (2 * k * (2 * k - 1))
+        term = _bernoulli_numbers()[k - 1] / (2 * k * (2 * k - 1))
         series = add(ops.Mul(series, squared), term)
     series = ops.Mul(series, inverse)
     main = ops.Mul(add(moved, -0.5), ops.Log(moved))
@@ -176,7 +177,7 @@ def _polygamma_positive(order: int, node: Node) -> Node:
     inverse = square(ops.Reciprocal(moved))
     series = full_like(node, 0.0)
     for k in range(_TERMS, 0, -1):
-        series = add(ops.Mul(series, inverse), _BERNOULLI[k - 1] / (2 * k))
+        series = add(ops.Mul(series, inverse), _bernoulli_numbers()[k - 1] / (2 * k))
     series = ops.Mul(series, inverse)
     main = ops.Sub(ops.Log(moved), ops.Reciprocal(scale(moved, 2.0)))
     return ops.Sub(ops.Sub(main, series), steps)
@@ -197,7 +198,7 @@ def _zeta_positive(exponent: Node, start: Node) -> Node:
     total = ops.Add(ops.Add(total, rest), scale(power, 0.5))
     factor = ops.Div(ops.Mul(exponent, power), moved)
     for k in range(1, _TERMS):
-        share = _BERNOULLI[k - 1] / math.factorial(2 * k)
+        share = _bernoulli_numbers()[k - 1] / math.factorial(2 * k)
         total = ops.Add(total, scale(factor, share))
         rising = ops.Mul(add(exponent, 2.0 * k - 1.0), add(exponent, 2.0 * k))
         factor = ops.Div(ops.Mul(factor, rising), square(moved))

@@ -2,9 +2,7 @@
 
 plan = choose_plan(kernel, target, settings)     small typed data
 program = build(kernel, plan, target)            a pure function of it
+
+They are in ``choose.py`` and ``build.py``, which load all the others. A program whose
+kernels are all kept asks only for facts about kernels, and imports neither.
 """
-
-from tetragrad.tile.plans.build import Plan, build
-from tetragrad.tile.plans.choose import choose_plan
-
-__all__ = ["Plan", "build", "choose_plan"]
