@@ -6,9 +6,11 @@
 
 The suite is data-apis/array-api-tests with its submodule array-api; without ``--suite``
 both are cloned from GitHub at the revisions named here. It needs pytest, hypothesis,
-ndindex and pytest-json-report. A test that is skipped has failed, as one that raises
-has. ``conformance/results/array_api.json`` says what passed; it is written after each
-of the suite's modules, and those that do not run keep what they had.
+ndindex and pytest-json-report. A test that is skipped has failed, unless the suite
+skips it itself.
+
+``conformance/results/array_api.json`` says what passed. It is written after each of the
+suite's modules, and those that do not run keep what they had.
 """
 
 from __future__ import annotations
@@ -32,8 +34,22 @@ VERSION = "2025.12"
 SUITE = "https://github.com/data-apis/array-api-tests"
 SUITE_REVISION = "55fcc60179efa2680ddd6cd926ddf17b83530e2b"
 
-#: Tests of what the standard itself leaves open, with the citation.
-EXCLUDED: dict[str, str] = {}
+_FLAKY = (
+    "the suite skips it itself, as flaky: @pytest.mark.skip(reason='flaky') before "
+    "test_remainder in test_operators_and_elementwise_functions.py"
+)
+
+#: Tests that are left out, with the reason.
+EXCLUDED: dict[str, str] = {
+    f"test_operators_and_elementwise_functions::test_remainder[{call}]": _FLAKY
+    for call in (
+        "remainder(x1, x2)",
+        "__mod__(x1, x2)",
+        "__mod__(x, s)",
+        "__imod__(x1, x2)",
+        "__imod__(x, s)",
+    )
+}
 
 
 @dataclass(frozen=True)
