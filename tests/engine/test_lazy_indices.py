@@ -15,7 +15,7 @@ def test_a_computed_index_out_of_range_raises_each_time_it_is_read() -> None:
     picked = Tensor(ROWS)[Tensor([0, 1]) + 5]
     for _ in range(2):
         with pytest.raises(
-            IndexingError, match="index 6 .* dimension 0 has 3"
+            IndexingError, match=r"index 6 .* dimension 0 has 3"
         ) as caught:
             picked.tolist()
         assert any("test_lazy_indices.py" in note for note in caught.value.__notes__)

@@ -161,7 +161,9 @@ STEPS: dict[str, Callable] = {
 
 
 def test_a_size_that_must_be_known_is_compiled_for_its_value() -> None:
-    with pytest.warns(UserWarning, match="this value of a size only.*outermost factor"):
+    with pytest.warns(
+        UserWarning, match=r"this value of a size only.*outermost factor"
+    ):
         got = (Tensor(HEADS)[:, : TOKENS.bind(3)].reshape(-1, 4) * 2).numpy()
     np.testing.assert_allclose(got, HEADS[:, :3].reshape(-1, 4) * 2)
 
@@ -175,7 +177,7 @@ def test_sizes_are_ints_that_remember() -> None:
 
 
 def test_a_value_out_of_range_is_refused() -> None:
-    with pytest.raises(ShapeError, match="tokens cannot be 17: .* from 1 to 16"):
+    with pytest.raises(ShapeError, match=r"tokens cannot be 17: .* from 1 to 16"):
         TOKENS.bind(17)
     with pytest.raises(ShapeError, match="give 1 <= minimum <= maximum"):
         Symbol("rows", maximum=3, minimum=4)

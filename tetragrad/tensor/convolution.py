@@ -142,7 +142,7 @@ def transposed_convolve(
     pairs = [dim for place in range(3, 3 + spatial) for dim in (place, place + spatial)]
     node = Permute(node, (0, 1, 2, *pairs))
     node = Reshape(node, (batch, groups * per_group, *node.shape[3:]))
-    reaches = []
+    reaches: list[int] = []
     for number in reversed(range(spatial)):
         reach = (counts[number] - 1) * stride[number]
         reach += dilation[number] * (kernel[number] - 1) + 1 + output_padding[number]

@@ -451,7 +451,7 @@ def _x_log_y(lhs: Node, rhs: Node) -> Node:
 
     def rule(upstream: Node) -> tuple[Node, Node]:
         # At x = 0 the slope is log(y) all the same, unless that is infinite.
-        is_corner = ops.And(is_zero, nodes.less(rhs, 0))
+        is_corner: Node = ops.And(is_zero, nodes.less(rhs, 0))
         is_corner = ops.Or(is_corner, ops.And(is_zero, nodes.equals(rhs, 0)))
         slope = ops.Where(is_corner, full_like(lhs, 0), ops.Log(rhs))
         return ops.Mul(upstream, slope), ops.Div(ops.Mul(upstream, lhs), rhs)

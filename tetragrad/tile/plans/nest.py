@@ -238,11 +238,12 @@ class _Nest:
                 more, inner = entry.advance(inner, self.choice)
                 statements += more
             here = scope.bind(axis, form)
+            known: dict[Expression, Expression]
             known = {scan: inner.values[scan] for scan in scans}
-            for entry in steps:
-                more, value = reduce_beside(entry, inner, here, self.choice)
+            for reduction in steps:
+                more, value = reduce_beside(reduction, inner, here, self.choice)
                 statements += more
-                known[entry] = value
+                known[reduction] = value
             here = here.with_values(known)
             return statements + self.outputs(outputs, here)
 
