@@ -151,6 +151,9 @@ def call_here(entry: Any, sample: Any) -> tuple[Any, list[tetragrad.Tensor]]:
     leaves = [one for one in tensors_in(given, tetragrad.Tensor) if one.requires_grad]
     first, args, kwargs = given
     name, before, options = spelled(entry)
+    if name is None and not any(True for _ in tensors_in(given, tetragrad.Tensor)):
+        # Without a tensor there is nothing that PyTorch's functions would look at.
+        name = f"torch.{entry.name}"
     if name is not None:
         function = counterpart(name)
         options = translated(options)
