@@ -202,10 +202,7 @@ class PartMethods(AttentionMethods):
         )
         if not summed:
             return self.alias_copy()
-        if self.dtype.is_bool:
-            return self.any(summed, keepdim=True).reshape(wanted)
-        total = self.sum(summed, keepdim=True, dtype=self.dtype)
-        return total.reshape(wanted)
+        return self.sum(summed, keepdim=True).reshape(wanted)
 
     def fill(self, value: Any) -> Tensor:
         """One value everywhere, in this tensor's shape and dtype.
