@@ -9,7 +9,6 @@ pieces.
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from tetragrad.backends.backend import Executable
 from tetragrad.backends.cpu import compiler, pool
+from tetragrad.core.once import once
 
 if TYPE_CHECKING:
     from tetragrad.backends.cpu.device import CpuProgram
@@ -162,7 +162,7 @@ end:
 _Driver = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 
 
-@functools.cache
+@once
 def _driver() -> tuple[compiler.LoadedModule, int, Callable[[int | None, int], None]]:
     """The compiled driver, with the module that keeps it in memory."""
     symbols = {pool.PARALLEL: pool.parallel_address()}

@@ -7,12 +7,12 @@ an entry and of its arguments, and calls each in turn.
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tetragrad.backends.cpu import compiler, pool
+from tetragrad.core.once import once
 
 _NAME = "tetragrad_run_all"
 _TEXT = f"""\
@@ -37,7 +37,7 @@ end:
 _Driver = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
 
-@functools.cache
+@once
 def _driver() -> tuple[compiler.LoadedModule, Callable[[int | None, int, int], None]]:
     """The compiled driver, with the module that keeps it in memory."""
     module = compiler.load(compiler.assemble(_TEXT))
