@@ -102,7 +102,7 @@ def overview(found: Sequence[tuple[Suite, dict[str, Any]]]) -> list[str]:
 def section(suite: Suite, result: dict[str, Any]) -> list[str]:
     """What was left out, why, and what failed."""
     lines = [f"## {suite.title}", "", suite.about, ""]
-    lines += ["```sh", suite.command, "```", ""]
+    lines += ["```sh", suite.command, "```", "", *_how_it_ran(result)]
     reasons: dict[str, list[str]] = defaultdict(list)
     for entry in result.get("excluded", ()):
         reasons[entry["reason"]].append(entry["name"])
@@ -113,6 +113,22 @@ def section(suite: Suite, result: dict[str, Any]) -> list[str]:
             lines.append(f"- {listed}: {reason}.")
         lines.append("")
     return lines + _failures(result.get("failures", ()))
+
+
+def _how_it_ran(result: dict[str, Any]) -> list[str]:
+    """The devices and numbers of examples, and what was not run at all."""
+    ran: dict[str, list[str]] = defaultdict(list)
+    for name, module in result.get("modules", {}).items():
+        ran[f"`{module['device']}`, {module['examples']} examples"].append(name)
+    lines = [
+        f"- Device {how}: {', '.join(f'`{name}`' for name in names)}."
+        for how, names in sorted(ran.items())
+    ]
+    if not ran and "device" in result:
+        lines.append(f"- Device `{result['device']}`.")
+    if result.get("not_run"):
+        lines.append(f"- Not run, and so not counted: {len(result['not_run'])} names.")
+    return [*lines, ""] if lines else []
 
 
 def _failures(failures: Sequence[dict[str, str]]) -> list[str]:

@@ -24,9 +24,10 @@ from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.placement import place
 from tetragrad.engine.schedule import Argument, Schedule, Source
 from tetragrad.engine.structure import results_of, structure_of
+from tetragrad.graph.extents import NO_EXTENTS, has_symbols
 from tetragrad.graph.host_call import HostCall
 from tetragrad.graph.node import Node, walk
-from tetragrad.graph.symbolic import NO_EXTENTS, general_form, has_symbols
+from tetragrad.graph.symbolic import general_form
 from tetragrad.graph.text import graph_text
 from tetragrad.graph.transfer import Transfer
 from tetragrad.kernel.groups import Group

@@ -15,8 +15,8 @@ from tetragrad.engine.joining import join, programs_of
 from tetragrad.engine.placement import place
 from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import Structure
+from tetragrad.graph.extents import NO_EXTENTS, Extents
 from tetragrad.graph.node import Node
-from tetragrad.graph.symbolic import NO_EXTENTS, Extents
 from tetragrad.kernel.fusion import fuse
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import Lowered

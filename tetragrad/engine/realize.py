@@ -20,17 +20,11 @@ from tetragrad.core.settings import Settings, override, settings
 from tetragrad.engine import capture
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
+from tetragrad.graph.extents import NO_EXTENTS, Extents, has_symbols, layout_shape
 from tetragrad.graph.host_call import Call, HostCall
 from tetragrad.graph.leaves import Buffer, LaunchValue
 from tetragrad.graph.markers import InRange, Marker
 from tetragrad.graph.node import Node, walk
-from tetragrad.graph.symbolic import (
-    NO_EXTENTS,
-    Extents,
-    general_form,
-    has_symbols,
-    layout_shape,
-)
 from tetragrad.graph.transfer import Transfer
 
 #: What has run: node -> the buffer with its value, for as long as the node lives.
@@ -226,6 +220,8 @@ def _run_all(
 
 def _run_symbolic(nodes: list[Node]) -> None:
     """Run a graph with symbolic sizes as the one that serves all of their values."""
+    from tetragrad.graph.symbolic import general_form
+
     general = general_form(nodes)
     if general.reason:
         message = f"{capture.user_line()}: compiled for this value of a size only"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tetragrad.core.frozen import frozen
+from tetragrad.graph.extents import NO_EXTENTS, Extents, sizes_in
 from tetragrad.graph.leaves import (
     Buffer,
     LaunchValue,
@@ -17,7 +18,6 @@ from tetragrad.graph.leaves import (
     launch_signature,
 )
 from tetragrad.graph.node import Node, walk
-from tetragrad.graph.symbolic import NO_EXTENTS, Extents, sizes_in
 
 
 @frozen(slots=True)

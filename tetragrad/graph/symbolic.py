@@ -14,8 +14,7 @@ values it has: ``specialised``. Must run after the markers are gone, before fusi
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
@@ -31,6 +30,7 @@ from tetragrad.graph.elementwise import (
     Where,
     full_like,
 )
+from tetragrad.graph.extents import NO_EXTENTS, Extents, layout_shape
 from tetragrad.graph.leaves import (
     Buffer,
     Constant,
@@ -56,25 +56,9 @@ from tetragrad.graph.node import Node, Shape, size_of, walk
 from tetragrad.graph.reduce import Reduce, Sum
 from tetragrad.graph.sizes import Size, form_of, forms_in, maximum_of, same_sizes
 
-#: For nodes of which only a part counts: the dimensions and how far each goes.
-Extents = Mapping[Node, tuple[tuple[int, SizeValue], ...]]
-NO_EXTENTS: Extents = MappingProxyType({})
-
 
 class FixedSize(Exception):
     """Why a symbolic size must be taken as the value that it has."""
-
-
-def has_symbols(nodes: Sequence[Node]) -> bool:
-    """Whether some size of the graph, or a place in it, is symbolic."""
-    return Size.in_use and any(
-        forms_in(node.arguments) is not None for node in walk(nodes)
-    )
-
-
-def layout_shape(shape: Shape) -> Shape:
-    """The shape in which a buffer with such sizes lies in memory."""
-    return tuple(map(maximum_of, shape))
 
 
 @frozen(slots=True)
@@ -109,11 +93,6 @@ def at_maximum(nodes: Sequence[Node]) -> General:
             extents[general] = ()
     kept = {node: needed for node, needed in extents.items() if needed}
     return General([done[node] for node in nodes], kept)
-
-
-def sizes_in(extents: Extents) -> list[Node]:
-    """The values that say how far the extents go."""
-    return [size for needed in extents.values() for _, size in needed]
 
 
 def _extent(shape: Shape) -> tuple[tuple[int, SizeValue], ...]:

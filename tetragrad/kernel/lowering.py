@@ -15,6 +15,7 @@ from typing import Any
 
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Elementwise, Eq, Where
+from tetragrad.graph.extents import NO_EXTENTS, Extents
 from tetragrad.graph.leaves import (
     Buffer,
     Constant,
@@ -27,7 +28,6 @@ from tetragrad.graph.markers import Marker
 from tetragrad.graph.movement import Movement
 from tetragrad.graph.node import Node, Shape
 from tetragrad.graph.reduce import Max, Reduce, Sum
-from tetragrad.graph.symbolic import NO_EXTENTS, Extents
 from tetragrad.kernel import recognise, simplify
 from tetragrad.kernel.affine import ZERO, Affine, SplitAxis, axis_form, of_atom
 from tetragrad.kernel.bounds import Domain

@@ -11,9 +11,9 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 from tetragrad.core.frozen import frozen
+from tetragrad.graph.extents import NO_EXTENTS, Extents, sizes_in
 from tetragrad.graph.leaves import Buffer, is_given_at_launch, launch_signature
 from tetragrad.graph.node import Node, walk
-from tetragrad.graph.symbolic import NO_EXTENTS, Extents, sizes_in
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.lowering import Lowered, lower

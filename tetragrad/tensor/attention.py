@@ -12,7 +12,6 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.tensor.randomness import RandomMethods
 from tetragrad.tensor.reductions import positions
-from tetragrad.tensor.resizing import new_sizes, resize
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -85,6 +84,8 @@ class AttentionMethods(RandomMethods):
         >>> Tensor([[[1.0, 2.0]]]).interpolate(scale_factor=2)
         tensor([[[1., 1., 2., 2.]]])
         """
+        from tetragrad.tensor.resizing import new_sizes, resize
+
         if recompute_scale_factor and scale_factor is not None:
             size, _ = new_sizes(self.shape[2:], None, scale_factor)
             scale_factor = None

@@ -21,7 +21,6 @@ from tetragrad.graph.transfer import Transfer
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import CreationMethods
 from tetragrad.tensor.devices import device_name
-from tetragrad.tensor.display import describe
 from tetragrad.tensor.promotion import (
     Operand,
     Scalar,
@@ -313,6 +312,8 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         return bool(self.eq(value).read().any())
 
     def __repr__(self) -> str:
+        from tetragrad.tensor.display import describe
+
         return describe(self)
 
     # --- pickling ---------------------------------------------------------------------

@@ -21,7 +21,6 @@ from tetragrad.graph.reduce import Sum
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import multilinear
 from tetragrad.tensor.contraction import has_complex, promoted
-from tetragrad.tensor.contraction_order import contraction_order
 from tetragrad.tensor.promotion import broadcast_nodes, combine, normal_dim
 from tetragrad.tensor.reductions import drop_dims, positions
 
@@ -172,6 +171,8 @@ def contract(terms: list[Term], output: tuple[str, ...]) -> Node:
 
     Half-width floats are multiplied in float32 and rounded once, after the last sum.
     """
+    from tetragrad.tensor.contraction_order import contraction_order
+
     dtype = terms[0].node.dtype
     wide = accumulation(dtype)
     terms = [Term(ops.Cast(term.node, wide), term.labels) for term in terms]
