@@ -9,9 +9,9 @@ int16
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
-import ml_dtypes
 import numpy as np
 
 from tetragrad.core.errors import DTypeError, UnsupportedError
@@ -28,19 +28,27 @@ class Kind(IntEnum):
     COMPLEX = 4
 
 
-@frozen(slots=True, eq=False)
+@frozen(eq=False)
 class DType:
     """One element type. There is one object per type, compared by identity."""
 
     name: str
     kind: Kind
     bits: int
-    numpy: np.dtype
+
+    @cached_property
+    def numpy(self) -> np.dtype:
+        """NumPy's dtype. The types it lacks come from ml_dtypes, once one is needed."""
+        if self.name in np.sctypeDict:
+            return np.dtype(self.name)
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, self.name))
 
     @property
     def itemsize(self) -> int:
         """Bytes that one element takes in memory."""
-        return self.numpy.itemsize
+        return self.bits // 8
 
     @property
     def is_floating_point(self) -> bool:
@@ -69,28 +77,23 @@ class DType:
         return (by_name, (self.name,))
 
 
-def _make(name: str, kind: Kind, numpy_type: object) -> DType:
-    numpy_dtype = np.dtype(numpy_type)  # type: ignore[call-overload]
-    return DType(name, kind, numpy_dtype.itemsize * 8, numpy_dtype)
-
-
-bool_: Final = _make("bool", Kind.BOOL, np.bool_)
-uint8: Final = _make("uint8", Kind.UNSIGNED, np.uint8)
-uint16: Final = _make("uint16", Kind.UNSIGNED, np.uint16)
-uint32: Final = _make("uint32", Kind.UNSIGNED, np.uint32)
-uint64: Final = _make("uint64", Kind.UNSIGNED, np.uint64)
-int8: Final = _make("int8", Kind.SIGNED, np.int8)
-int16: Final = _make("int16", Kind.SIGNED, np.int16)
-int32: Final = _make("int32", Kind.SIGNED, np.int32)
-int64: Final = _make("int64", Kind.SIGNED, np.int64)
-float8_e4m3fn: Final = _make("float8_e4m3fn", Kind.FLOAT, ml_dtypes.float8_e4m3fn)
-float8_e5m2: Final = _make("float8_e5m2", Kind.FLOAT, ml_dtypes.float8_e5m2)
-float16: Final = _make("float16", Kind.FLOAT, np.float16)
-bfloat16: Final = _make("bfloat16", Kind.FLOAT, ml_dtypes.bfloat16)
-float32: Final = _make("float32", Kind.FLOAT, np.float32)
-float64: Final = _make("float64", Kind.FLOAT, np.float64)
-complex64: Final = _make("complex64", Kind.COMPLEX, np.complex64)
-complex128: Final = _make("complex128", Kind.COMPLEX, np.complex128)
+bool_: Final = DType("bool", Kind.BOOL, 8)
+uint8: Final = DType("uint8", Kind.UNSIGNED, 8)
+uint16: Final = DType("uint16", Kind.UNSIGNED, 16)
+uint32: Final = DType("uint32", Kind.UNSIGNED, 32)
+uint64: Final = DType("uint64", Kind.UNSIGNED, 64)
+int8: Final = DType("int8", Kind.SIGNED, 8)
+int16: Final = DType("int16", Kind.SIGNED, 16)
+int32: Final = DType("int32", Kind.SIGNED, 32)
+int64: Final = DType("int64", Kind.SIGNED, 64)
+float8_e4m3fn: Final = DType("float8_e4m3fn", Kind.FLOAT, 8)
+float8_e5m2: Final = DType("float8_e5m2", Kind.FLOAT, 8)
+float16: Final = DType("float16", Kind.FLOAT, 16)
+bfloat16: Final = DType("bfloat16", Kind.FLOAT, 16)
+float32: Final = DType("float32", Kind.FLOAT, 32)
+float64: Final = DType("float64", Kind.FLOAT, 64)
+complex64: Final = DType("complex64", Kind.COMPLEX, 64)
+complex128: Final = DType("complex128", Kind.COMPLEX, 128)
 
 ALL: Final = (
     bool_, uint8, uint16, uint32, uint64, int8, int16, int32, int64,
@@ -108,7 +111,6 @@ _BY_NAME: Final = {dtype.name: dtype for dtype in ALL} | {
     "int": int32, "long": int64, "byte": uint8, "char": int8,
     "cfloat": complex64, "cdouble": complex128,
 }  # fmt: skip
-_BY_NUMPY: Final = {dtype.numpy: dtype for dtype in ALL}
 
 
 def by_name(name: str) -> DType:
@@ -121,13 +123,14 @@ def by_name(name: str) -> DType:
 
 def from_numpy(numpy_dtype: object) -> DType:
     """The dtype of a NumPy array's elements."""
-    key = np.dtype(numpy_dtype).newbyteorder("=")  # type: ignore[call-overload]
-    if key not in _BY_NUMPY:
+    wanted = np.dtype(numpy_dtype).newbyteorder("=")  # type: ignore[call-overload]
+    found = _BY_NAME.get(wanted.name)
+    if found is None or found.numpy != wanted:
         raise DTypeError(
             f"NumPy dtype {numpy_dtype!r} has no tetragrad equivalent",
             hint="convert the array first, for example with .astype(np.float32)",
         )
-    return _BY_NUMPY[key]
+    return found
 
 
 def check_real(dtype: DType) -> DType:
@@ -229,6 +232,17 @@ def promote(*dtypes: DType) -> DType:
 def accumulation(dtype: DType) -> DType:
     """The dtype in which a sum or product of ``dtype`` values is carried."""
     return float32 if dtype in (float16, bfloat16) else dtype
+
+
+def float_info(dtype: DType) -> Any:
+    """The limits of a float dtype, as ``numpy.finfo`` gives them, of any width.
+
+    >>> float(float_info(bfloat16).eps)
+    0.0078125
+    """
+    import ml_dtypes
+
+    return ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
 
 
 def lowest(dtype: DType) -> int | float | bool:

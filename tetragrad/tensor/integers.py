@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ml_dtypes
-
 from tetragrad.core import dtypes
-from tetragrad.core.dtypes import DType
+from tetragrad.core.dtypes import DType, float_info
 from tetragrad.core.errors import DTypeError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
@@ -160,7 +158,7 @@ def _next_after(start: Node, towards: Node) -> Node:
 
 def _exponent(node: Node) -> Node:
     """e with |x| = m * 2**e and 0.5 <= m < 1, as an integer; 0 for 0 and infinity."""
-    facts = ml_dtypes.finfo(node.dtype.numpy)  # type: ignore[no-untyped-call]
+    facts = float_info(node.dtype)
     whole = _SAME_SIZE[node.dtype.bits]
     size = absolute_node(node)
     # Numbers below the normal ones get an exponent of their own by scaling.

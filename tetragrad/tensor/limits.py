@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
-
+from tetragrad.core.dtypes import float_info
 from tetragrad.core.errors import TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
@@ -132,7 +131,7 @@ class LimitMethods(ComplexMethods):
             return complex(*(part.nan_to_num(nan, posinf, neginf) for part in parts))
         if not self.dtype.is_floating_point:
             return self.result(self.node)
-        largest = float(ml_dtypes.finfo(self.dtype.numpy).max)  # type: ignore[no-untyped-call]
+        largest = float(float_info(self.dtype).max)
         high = largest if posinf is None else posinf
         low = -largest if neginf is None else neginf
         known = self.masked_fill(self.isnan(), nan)

@@ -9,9 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
-
 from tetragrad.core import dtypes
+from tetragrad.core.dtypes import float_info
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.tensor.activations import ActivationMethods
 from tetragrad.tensor.promotion import broadcast_shapes
@@ -256,4 +255,4 @@ def _follow(running: Tensor, current: Tensor, momentum: float | Tensor) -> None:
 
 
 def _machine_epsilon(tensor: Any) -> float:
-    return float(ml_dtypes.finfo(tensor.dtype.numpy).eps)  # type: ignore[no-untyped-call]
+    return float(float_info(tensor.dtype).eps)
