@@ -7,12 +7,13 @@ in the inverse transform, "forward" in the other, "ortho" by its root in both.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType, complex_dtype
 from tetragrad.core.errors import DTypeError, ShapeError
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph.elementwise import full_like
@@ -52,7 +53,7 @@ def fft(
     >>> tetragrad.fft.fft(Tensor([1.0, 0.0, 0.0, 0.0]))
     tensor([1.+0.j, 1.+0.j, 1.+0.j, 1.+0.j])
     """
-    return _complex_transform("fft", input, n, dim, norm, inverse=False)
+    return _complex_transform(_Call("fft", norm), input, n, dim)
 
 
 def ifft(
@@ -63,7 +64,7 @@ def ifft(
     >>> tetragrad.fft.ifft(Tensor([4.0, 0.0, 0.0, 0.0])).real
     tensor([1., 1., 1., 1.])
     """
-    return _complex_transform("ifft", input, n, dim, norm, inverse=True)
+    return _complex_transform(_Call("ifft", norm, inverse=True), input, n, dim)
 
 
 def rfft(
@@ -74,7 +75,7 @@ def rfft(
     >>> tetragrad.fft.rfft(Tensor([1.0, 0.0, 0.0, 0.0]))
     tensor([1.+0.j, 1.+0.j, 1.+0.j])
     """
-    return _real_transform("rfft", input, n, dim, norm, inverse=False)
+    return _real_transform(_Call("rfft", norm), input, n, dim)
 
 
 def irfft(
@@ -89,7 +90,7 @@ def irfft(
     >>> tetragrad.fft.irfft(Tensor([4.0, 0.0, 0.0]))
     tensor([1., 1., 1., 1.])
     """
-    return _transform_to_real("irfft", input, n, dim, norm, inverse=True)
+    return _transform_to_real(_Call("irfft", norm, inverse=True), input, n, dim)
 
 
 def hfft(
@@ -100,7 +101,7 @@ def hfft(
     >>> tetragrad.fft.hfft(Tensor([1.0, 1.0, 1.0]))
     tensor([4., 0., 0., 0.])
     """
-    return _transform_to_real("hfft", input, n, dim, norm, inverse=False)
+    return _transform_to_real(_Call("hfft", norm), input, n, dim)
 
 
 def ihfft(
@@ -111,7 +112,7 @@ def ihfft(
     >>> tetragrad.fft.ihfft(Tensor([4.0, 0.0, 0.0, 0.0])).real
     tensor([1., 1., 1.])
     """
-    return _real_transform("ihfft", input, n, dim, norm, inverse=True)
+    return _real_transform(_Call("ihfft", norm, inverse=True), input, n, dim)
 
 
 # --- several dimensions ---------------------------------------------------------------
@@ -126,7 +127,7 @@ def fftn(
     tensor([[1., 1.],
             [1., 1.]])
     """
-    return _every("fftn", input, s, dim, norm, inverse=False)
+    return _every(_Call("fftn", norm), input, s, dim)
 
 
 def ifftn(
@@ -138,7 +139,7 @@ def ifftn(
     tensor([[1., 1.],
             [1., 1.]])
     """
-    return _every("ifftn", input, s, dim, norm, inverse=True)
+    return _every(_Call("ifftn", norm, inverse=True), input, s, dim)
 
 
 def rfftn(
@@ -151,7 +152,7 @@ def rfftn(
     """
     sizes, dims = _sizes_and_dims("rfftn", input, s, dim)
     half = rfft(input, sizes[-1], dims[-1], norm)
-    return _along("rfftn", half, sizes[:-1], dims[:-1], norm, inverse=False)
+    return _along(_Call("rfftn", norm), half, sizes[:-1], dims[:-1])
 
 
 def irfftn(
@@ -164,7 +165,7 @@ def irfftn(
             [1., 1., 1., 1.]])
     """
     sizes, dims, last = _half_sizes("irfftn", input, s, dim)
-    whole = _along("irfftn", input, sizes, dims[:-1], norm, inverse=True)
+    whole = _along(_Call("irfftn", norm, inverse=True), input, sizes, dims[:-1])
     return irfft(whole, last, dims[-1], norm)
 
 
@@ -173,7 +174,7 @@ def hfftn(
 ) -> Tensor:
     """``fftn`` of a signal of which a half of the last dimension is given: real."""
     sizes, dims, last = _half_sizes("hfftn", input, s, dim)
-    whole = _along("hfftn", input, sizes, dims[:-1], norm, inverse=False)
+    whole = _along(_Call("hfftn", norm), input, sizes, dims[:-1])
     return hfft(whole, last, dims[-1], norm)
 
 
@@ -183,130 +184,99 @@ def ihfftn(
     """The inverse of ``hfftn``."""
     sizes, dims = _sizes_and_dims("ihfftn", input, s, dim)
     half = ihfft(input, sizes[-1], dims[-1], norm)
-    return _along("ihfftn", half, sizes[:-1], dims[:-1], norm, inverse=True)
+    return _along(_Call("ihfftn", norm, inverse=True), half, sizes[:-1], dims[:-1])
 
 
-_LAST_TWO = (-2, -1)
+class _OfTwo(Protocol):
+    def __call__(
+        self,
+        input: Tensor,
+        s: Dims = None,
+        dim: Sequence[int] = (-2, -1),
+        norm: str | None = None,
+    ) -> Tensor: ...
 
 
-def fft2(
-    input: Tensor,
-    s: Dims = None,
-    dim: Sequence[int] = _LAST_TWO,
-    norm: str | None = None,
-) -> Tensor:
-    """``fftn`` of the last two dimensions."""
-    return fftn(input, s, dim, norm)
+def _of_two(transform_of_several: Callable[..., Tensor]) -> _OfTwo:
+    """A transform of several dimensions as that of the last two."""
+    several = transform_of_several.__name__
+
+    def function(
+        input: Tensor,
+        s: Dims = None,
+        dim: Sequence[int] = (-2, -1),
+        norm: str | None = None,
+    ) -> Tensor:
+        return transform_of_several(input, s, dim, norm)
+
+    function.__name__ = function.__qualname__ = several.replace("fftn", "fft2")
+    function.__doc__ = f"``{several}`` of the last two dimensions."
+    return function
 
 
-def ifft2(
-    input: Tensor,
-    s: Dims = None,
-    dim: Sequence[int] = _LAST_TWO,
-    norm: str | None = None,
-) -> Tensor:
-    """``ifftn`` of the last two dimensions."""
-    return ifftn(input, s, dim, norm)
-
-
-def rfft2(
-    input: Tensor,
-    s: Dims = None,
-    dim: Sequence[int] = _LAST_TWO,
-    norm: str | None = None,
-) -> Tensor:
-    """``rfftn`` of the last two dimensions."""
-    return rfftn(input, s, dim, norm)
-
-
-def irfft2(
-    input: Tensor,
-    s: Dims = None,
-    dim: Sequence[int] = _LAST_TWO,
-    norm: str | None = None,
-) -> Tensor:
-    """``irfftn`` of the last two dimensions."""
-    return irfftn(input, s, dim, norm)
-
-
-def hfft2(
-    input: Tensor,
-    s: Dims = None,
-    dim: Sequence[int] = _LAST_TWO,
-    norm: str | None = None,
-) -> Tensor:
-    """``hfftn`` of the last two dimensions."""
-    return hfftn(input, s, dim, norm)
-
-
-def ihfft2(
-    input: Tensor,
-    s: Dims = None,
-    dim: Sequence[int] = _LAST_TWO,
-    norm: str | None = None,
-) -> Tensor:
-    """``ihfftn`` of the last two dimensions."""
-    return ihfftn(input, s, dim, norm)
+fft2 = _of_two(fftn)
+ifft2 = _of_two(ifftn)
+rfft2 = _of_two(rfftn)
+irfft2 = _of_two(irfftn)
+hfft2 = _of_two(hfftn)
+ihfft2 = _of_two(ihfftn)
 
 
 # --- how it is done -------------------------------------------------------------------
 
 
-def _complex_transform(
-    name: str,
-    input: Tensor,
-    n: int | None,
-    dim: int,
-    norm: str | None,
-    *,
-    inverse: bool,
-) -> Tensor:
-    input, axis, size = _prepared(name, input, n, dim)
+@frozen
+class _Call:
+    """Which function was called, and what it does besides adding up."""
+
+    name: str
+    norm: str | None
+    inverse: bool = False
+
+    def scaled(self, node: Node, size: int) -> Node:
+        """Divided as ``norm`` says."""
+        if self.norm not in (None, "backward", "forward", "ortho"):
+            raise ShapeError(
+                f"fft.{self.name}(norm={self.norm!r})",
+                hint="use 'backward', 'forward' or 'ortho'",
+            )
+        if self.norm == "ortho":
+            return ops.Mul(node, full_like(node, 1 / math.sqrt(size)))
+        divides = self.inverse if self.norm != "forward" else not self.inverse
+        return ops.Mul(node, full_like(node, 1 / size)) if divides else node
+
+
+def _complex_transform(call: _Call, input: Tensor, n: int | None, dim: int) -> Tensor:
+    input, axis, size = _prepared(call.name, input, n, dim)
     is_real = not input.is_complex()
     node = _last(input.real_node, axis, is_real)
-    plan = Plan(size, size, real_input=is_real, inverse=inverse)
+    plan = Plan(size, size, real_input=is_real, inverse=call.inverse)
     node = transform(_fitted(node, size, is_real), plan)
-    node = _scaled(name, node, size, norm, inverse=inverse)
+    node = call.scaled(node, size)
     return wrap_pairs(_back(node, axis, is_real=False), input)
 
 
-def _real_transform(
-    name: str,
-    input: Tensor,
-    n: int | None,
-    dim: int,
-    norm: str | None,
-    *,
-    inverse: bool,
-) -> Tensor:
+def _real_transform(call: _Call, input: Tensor, n: int | None, dim: int) -> Tensor:
     if input.is_complex():
         raise DTypeError(
-            f"fft.{name}() of {input.dtype}: it takes real numbers",
+            f"fft.{call.name}() of {input.dtype}: it takes real numbers",
             hint="use fft() or ifft()",
         )
-    input, axis, size = _prepared(name, input, n, dim)
+    input, axis, size = _prepared(call.name, input, n, dim)
     node = _fitted(_last(input.node, axis, True), size, True)
-    plan = Plan(size, size // 2 + 1, real_input=True, inverse=inverse)
-    node = _scaled(name, transform(node, plan), size, norm, inverse=inverse)
+    plan = Plan(size, size // 2 + 1, real_input=True, inverse=call.inverse)
+    node = call.scaled(transform(node, plan), size)
     return wrap_pairs(_back(node, axis, is_real=False), input)
 
 
-def _transform_to_real(
-    name: str,
-    input: Tensor,
-    n: int | None,
-    dim: int,
-    norm: str | None,
-    *,
-    inverse: bool,
-) -> Tensor:
+def _transform_to_real(call: _Call, input: Tensor, n: int | None, dim: int) -> Tensor:
     """Transform the first half of a signal whose other half mirrors it, conjugated."""
-    input, axis, _ = _prepared(name, input, None, dim)
+    input, axis, _ = _prepared(call.name, input, None, dim)
     size = 2 * (input.shape[axis] - 1) if n is None else n
     if size < 1:
         raise ShapeError(
-            f"fft.{name}(n={n}) of shape {input.shape}: the result would have {size} "
-            f"elements",
+            f"fft.{call.name}(n={n}) of shape {input.shape}: the result would have "
+            f"{size} elements",
             hint="pass n",
         )
     node = input.real_node
@@ -314,8 +284,8 @@ def _transform_to_real(
         node = to_pairs(node, complex_dtype(node.dtype))
     node = _fitted(_last(node, axis, False), size // 2 + 1, False)
     node = _mirrored(node, size)
-    plan = Plan(size, size, real_output=True, inverse=inverse)
-    node = _scaled(name, transform(node, plan), size, norm, inverse=inverse)
+    plan = Plan(size, size, real_output=True, inverse=call.inverse)
+    node = call.scaled(transform(node, plan), size)
     return wrap(_back(node, axis, is_real=True), input)
 
 
@@ -376,26 +346,11 @@ def _fitted(node: Node, size: int, is_real: bool) -> Node:
     return pad_dim(node, dim, 0, size - node.shape[dim])
 
 
-def _scaled(
-    name: str, node: Node, size: int, norm: str | None, *, inverse: bool
-) -> Node:
-    if norm not in (None, "backward", "forward", "ortho"):
-        raise ShapeError(
-            f"fft.{name}(norm={norm!r})", hint="use 'backward', 'forward' or 'ortho'"
-        )
-    if norm == "ortho":
-        return ops.Mul(node, full_like(node, 1 / math.sqrt(size)))
-    divides = inverse if norm in (None, "backward") else not inverse
-    return ops.Mul(node, full_like(node, 1 / size)) if divides else node
-
-
-def _every(
-    name: str, input: Tensor, s: Dims, dim: Dims, norm: str | None, *, inverse: bool
-) -> Tensor:
-    sizes, dims = _sizes_and_dims(name, input, s, dim)
+def _every(call: _Call, input: Tensor, s: Dims, dim: Dims) -> Tensor:
+    sizes, dims = _sizes_and_dims(call.name, input, s, dim)
     if not dims:
         return input.to(_complex_of(input.dtype))
-    return _along(name, input, sizes, dims, norm, inverse=inverse)
+    return _along(call, input, sizes, dims)
 
 
 def _complex_of(dtype: DType) -> DType:
@@ -403,17 +358,11 @@ def _complex_of(dtype: DType) -> DType:
 
 
 def _along(
-    name: str,
-    input: Tensor,
-    sizes: Sequence[int],
-    dims: Sequence[int],
-    norm: str | None,
-    *,
-    inverse: bool,
+    call: _Call, input: Tensor, sizes: Sequence[int], dims: Sequence[int]
 ) -> Tensor:
     """Transform one dimension after the other, the last one first."""
     for size, dim in reversed(list(zip(sizes, dims, strict=True))):
-        input = _complex_transform(name, input, size, dim, norm, inverse=inverse)
+        input = _complex_transform(call, input, size, dim)
     return input
 
 
