@@ -12,11 +12,13 @@ tensor(4.)
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from tetragrad.core import dtypes
-from tetragrad.core.dtypes import to_dtype
+from tetragrad.core.dtypes import DType, to_dtype
 from tetragrad.core.errors import DTypeError
+from tetragrad.core.frozen import frozen
 from tetragrad.tensor import Tensor
 
 __all__ = [
@@ -60,98 +62,103 @@ def _counts(input: Tensor, mask: Tensor | None, dim: Any, keepdim: bool) -> Tens
 # --- reductions -----------------------------------------------------------------------
 
 
-def sum(
-    input: Tensor,
-    dim: Any = None,
-    *,
-    keepdim: bool = False,
-    dtype: Any = None,
-    mask: Tensor | None = None,
-) -> Tensor:
+@frozen(eq=False)
+class _Given:
+    """What a reduction got: a tensor, what counts in it, and how to reduce it."""
+
+    tensor: Tensor
+    mask: Tensor | None
+    dim: Any
+    keepdim: bool
+
+    def filled(self, value: float | Callable[[DType], float]) -> Tensor:
+        """The tensor with a value, or its dtype's, where elements do not count."""
+        value = value(self.tensor.dtype) if callable(value) else value
+        return _filled(self.tensor, self.mask, value)
+
+
+class _Reduction(Protocol):
+    def __call__(
+        self,
+        input: Tensor,
+        dim: Any = None,
+        *,
+        keepdim: bool = False,
+        dtype: Any = None,
+        mask: Tensor | None = None,
+    ) -> Tensor: ...
+
+
+def _reduction(reduced: Callable[[_Given], Tensor]) -> _Reduction:
+    """A function with the arguments that most reductions have."""
+
+    def function(
+        input: Tensor,
+        dim: Any = None,
+        *,
+        keepdim: bool = False,
+        dtype: Any = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        return reduced(_Given(_converted(input, dtype), mask, dim, keepdim))
+
+    function.__name__ = function.__qualname__ = reduced.__name__
+    function.__doc__ = reduced.__doc__
+    return function
+
+
+@_reduction
+def sum(given: _Given) -> Tensor:
     """The sum of the elements that count."""
-    return _filled(_converted(input, dtype), mask, 0).sum(dim, keepdim)
+    return given.filled(0).sum(given.dim, given.keepdim)
 
 
-def prod(
-    input: Tensor,
-    dim: Any = None,
-    *,
-    keepdim: bool = False,
-    dtype: Any = None,
-    mask: Tensor | None = None,
-) -> Tensor:
+@_reduction
+def prod(given: _Given) -> Tensor:
     """The product of the elements that count."""
-    return _filled(_converted(input, dtype), mask, 1).prod(dim, keepdim)
+    return given.filled(1).prod(given.dim, given.keepdim)
 
 
-def amax(
-    input: Tensor,
-    dim: Any = None,
-    *,
-    keepdim: bool = False,
-    dtype: Any = None,
-    mask: Tensor | None = None,
-) -> Tensor:
+@_reduction
+def amax(given: _Given) -> Tensor:
     """The largest element that counts; of none, the lowest value of the dtype."""
-    given = _converted(input, dtype)
-    return _filled(given, mask, dtypes.lowest(given.dtype)).amax(dim, keepdim)
+    return given.filled(dtypes.lowest).amax(given.dim, given.keepdim)
 
 
-def amin(
-    input: Tensor,
-    dim: Any = None,
-    *,
-    keepdim: bool = False,
-    dtype: Any = None,
-    mask: Tensor | None = None,
-) -> Tensor:
+@_reduction
+def amin(given: _Given) -> Tensor:
     """The smallest element that counts; of none, the highest value of the dtype."""
-    given = _converted(input, dtype)
-    return _filled(given, mask, dtypes.highest(given.dtype)).amin(dim, keepdim)
+    return given.filled(dtypes.highest).amin(given.dim, given.keepdim)
 
 
-def argmax(
-    input: Tensor,
-    dim: int | None = None,
-    *,
-    keepdim: bool = False,
-    dtype: Any = None,
-    mask: Tensor | None = None,
-) -> Tensor:
+@_reduction
+def argmax(given: _Given) -> Tensor:
     """Where the largest element that counts is, in the dtype of the elements."""
-    given = _converted(input, dtype)
-    found = _filled(given, mask, dtypes.lowest(given.dtype)).argmax(dim, keepdim)
-    return found.to(given.dtype)
+    found = given.filled(dtypes.lowest).argmax(given.dim, given.keepdim)
+    return found.to(given.tensor.dtype)
 
 
-def argmin(
-    input: Tensor,
-    dim: int | None = None,
-    *,
-    keepdim: bool = False,
-    dtype: Any = None,
-    mask: Tensor | None = None,
-) -> Tensor:
+@_reduction
+def argmin(given: _Given) -> Tensor:
     """Where the smallest element that counts is, in the dtype of the elements."""
-    given = _converted(input, dtype)
-    found = _filled(given, mask, dtypes.highest(given.dtype)).argmin(dim, keepdim)
-    return found.to(given.dtype)
+    found = given.filled(dtypes.highest).argmin(given.dim, given.keepdim)
+    return found.to(given.tensor.dtype)
 
 
-def mean(
-    input: Tensor,
-    dim: Any = None,
-    *,
-    keepdim: bool = False,
-    dtype: Any = None,
-    mask: Tensor | None = None,
-) -> Tensor:
+@_reduction
+def logsumexp(given: _Given) -> Tensor:
+    """log(Σ exp(x)) of the elements that count, in the dtype of the elements."""
+    result = given.filled(dtypes.lowest).logsumexp(given.dim, given.keepdim)
+    return result.to(given.tensor.dtype)
+
+
+@_reduction
+def mean(given: _Given) -> Tensor:
     """The mean of the elements that count; of none, NaN."""
-    given = _converted(input, dtype)
-    if mask is None:
-        return given.mean(dim, keepdim)
-    total = sum(given, dim, keepdim=keepdim, mask=mask)
-    return total / _counts(given, mask, dim, keepdim)
+    if given.mask is None:
+        return given.tensor.mean(given.dim, given.keepdim)
+    total = given.filled(0).sum(given.dim, given.keepdim)
+    return total / _counts(given.tensor, given.mask, given.dim, given.keepdim)
 
 
 def median(
@@ -167,20 +174,6 @@ def median(
     if not given.dtype.is_floating_point:
         raise DTypeError(f"masked.median() of {given.dtype}", hint="write x.float()")
     return _filled(given, mask, math.nan).nanmedian(dim, keepdim).values
-
-
-def logsumexp(
-    input: Tensor,
-    dim: Any = None,
-    *,
-    keepdim: bool = False,
-    dtype: Any = None,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """log(Σ exp(x)) of the elements that count, in the dtype of the elements."""
-    given = _converted(input, dtype)
-    filled = _filled(given, mask, dtypes.lowest(given.dtype))
-    return filled.logsumexp(dim, keepdim).to(given.dtype)
 
 
 def norm(
