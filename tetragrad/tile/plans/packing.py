@@ -176,6 +176,50 @@ def pack(
     return _Packing(operand, depth, side, tile).run(scope)
 
 
+def clear_overhang(
+    operand: Operand, scope: Scope, side: Placed, tile: Tile
+) -> list[Statement]:
+    """Zero the positions of a tile beyond its block, which packing never writes.
+
+    Micro-tiles multiply them too. Whatever memory held there might be a subnormal
+    number, and those take a processor a hundred times as long.
+    """
+    if operand.panel:
+        return []
+    kernel, block, lanes = operand.kernel, side.block, operand.lanes
+    statements = _zeros(scope.builder, tile, block.size(kernel), lanes)
+    if block.is_ragged(kernel):
+        is_short = side.start.shift(block.chunk - 1 - kernel.axes[block.chunked])
+        everywhere = _zeros(scope.builder, tile, 0, lanes)
+        statements.append(When((is_short,), tuple(everywhere)))
+    return statements
+
+
+def _zeros(builder: Builder, tile: Tile, start: int, lanes: int) -> list[Statement]:
+    """Zeros at all positions of a tile's side from one on."""
+    depth, side = tile.shape[0], tile.shape[1] - start
+    along_side = tile.layout.strides[1] == 1
+    outer, inner = (depth, side) if along_side else (side, depth)
+
+    def zeros(row: Affine, first: Affine, count: int) -> Statement:
+        lane = builder.axis(count)
+        place = (row, first + axis_form(lane))
+        indices = place if along_side else place[::-1]
+        indices = (indices[0], indices[1].shift(start))
+        return Map(((lane, count),), tile, indices, literal(0, tile.dtype))
+
+    def row(number: Affine) -> list[Statement]:
+        whole, rest = divmod(inner, lanes)
+        statements = loop(
+            builder, whole, lambda step: [zeros(number, step.scale(lanes), lanes)]
+        )
+        if rest:
+            statements.append(zeros(number, Affine(whole * lanes), rest))
+        return statements
+
+    return loop(builder, outer, row) if inner else []
+
+
 @frozen
 class _Position:
     """Where the loops of a packing stand.

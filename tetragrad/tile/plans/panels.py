@@ -37,7 +37,13 @@ from tetragrad.tile.ir import (
 )
 from tetragrad.tile.plans.contraction import Block, ContractionPlan
 from tetragrad.tile.plans.micro_tiles import Corner, Places, Product, Region
-from tetragrad.tile.plans.packing import Operand, Placed, Window, pack
+from tetragrad.tile.plans.packing import (
+    Operand,
+    Placed,
+    Window,
+    clear_overhang,
+    pack,
+)
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
 
@@ -82,7 +88,11 @@ class _Panels(Product):
         """One block of rows by one of columns."""
         packed = self.packed()
         tiles = (packed.lhs_tile, packed.rhs_tile, packed.gathered)
-        allocs = [Alloc(tile) for tile in tiles if tile is not None]
+        allocs: list[Statement] = [Alloc(tile) for tile in tiles if tile is not None]
+        scope, operands = places.scope, (packed.lhs, packed.rhs)
+        sides = (places.rows, places.columns)
+        for operand, side, tile in zip(operands, sides, tiles[:2], strict=True):
+            allocs += clear_overhang(operand, scope, side, tile)
 
         def depth_block(scope: Scope, depth: Placed) -> list[Statement]:
             return self.depth_block(places, packed, self.located(scope, depth))
