@@ -94,18 +94,22 @@ _PACKAGES = frozenset(
 
 #: Functions whose modules are imported when one of them is first used.
 _LATE = {
-    "istft": "tensor.fourier.frames",
-    "stft": "tensor.fourier.frames",
-    "pca_lowrank": "tensor.linalg.lowrank",
-    "svd_lowrank": "tensor.linalg.lowrank",
-    "rearrange": "tensor.rearrange",
-    "reduce": "tensor.rearrange",
-    "repeat": "tensor.rearrange",
-    "bartlett_window": "signal.named",
-    "blackman_window": "signal.named",
-    "hamming_window": "signal.named",
-    "hann_window": "signal.named",
-    "kaiser_window": "signal.named",
+    name: f"tetragrad.{module}"
+    for module, names in {
+        "signal.named": """
+            bartlett_window blackman_window hamming_window hann_window kaiser_window
+        """,
+        "tensor.einsum": "einsum kron tensordot",
+        "tensor.fourier.frames": "istft stft",
+        "tensor.grids": """
+            atleast_1d atleast_2d atleast_3d cartesian_prod column_stack combinations
+            dstack result_type row_stack scalar_tensor tril_indices triu_indices
+            unravel_index
+        """,
+        "tensor.linalg.lowrank": "pca_lowrank svd_lowrank",
+        "tensor.rearrange": "rearrange reduce repeat",
+    }.items()
+    for name in names.split()
 }
 
 
@@ -115,7 +119,7 @@ def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return importlib.import_module(f"tetragrad.{name}")
     if name in _LATE:
-        return getattr(importlib.import_module(f"tetragrad.{_LATE[name]}"), name)
+        return getattr(importlib.import_module(_LATE[name]), name)
     raise missing(name, "tetragrad", [*globals(), *_PACKAGES, *_LATE])
 
 

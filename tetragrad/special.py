@@ -37,13 +37,13 @@ from tetragrad.tensor.special import (
     modified_bessel_k1,
     ndtr,
     ndtri,
-    polygamma,
     scaled_modified_bessel_k0,
     scaled_modified_bessel_k1,
     spherical_bessel_j0,
     xlog1py,
     zeta,
 )
+from tetragrad.tensor.special_methods import polygamma
 from tetragrad.tensor.tensor import Tensor as _Tensor
 
 digamma = psi = _Tensor.digamma

@@ -9,23 +9,7 @@ from __future__ import annotations
 
 from tetragrad.tensor.arithmetic import where
 from tetragrad.tensor.complex_numbers import imag, real
-from tetragrad.tensor.einsum import einsum, kron, tensordot
 from tetragrad.tensor.functions import power as pow
-from tetragrad.tensor.grids import (
-    atleast_1d,
-    atleast_2d,
-    atleast_3d,
-    cartesian_prod,
-    column_stack,
-    combinations,
-    dstack,
-    result_type,
-    row_stack,
-    scalar_tensor,
-    tril_indices,
-    triu_indices,
-    unravel_index,
-)
 from tetragrad.tensor.joining import (
     block_diag,
     cat,
@@ -36,7 +20,7 @@ from tetragrad.tensor.joining import (
 )
 from tetragrad.tensor.movement import broadcast_tensors
 from tetragrad.tensor.promotion import broadcast_shapes
-from tetragrad.tensor.special import polygamma
+from tetragrad.tensor.special_methods import polygamma
 from tetragrad.tensor.tensor import Tensor
 
 concat = concatenate = cat

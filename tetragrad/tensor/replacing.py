@@ -13,7 +13,7 @@ from tetragrad.tensor.arithmetic import ArithmeticMethods, in_place
 from tetragrad.tensor.cumulative import CumulativeMethods
 from tetragrad.tensor.functions import FunctionMethods
 from tetragrad.tensor.limits import LimitMethods
-from tetragrad.tensor.special import SpecialMethods
+from tetragrad.tensor.special_methods import SpecialMethods
 from tetragrad.tensor.statistics import StatisticsMethods
 
 
