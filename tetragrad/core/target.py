@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from dataclasses import field
 
+from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
+
+
+@frozen
+class DotStep:
+    """An instruction that adds several products to each lane at once.
+
+    ``total[n] += Σ_{i < depth} lhs[i] * rhs[n, i]``, where the elements of a group,
+    i = 0 … depth-1, lie next to each other.
+    """
+
+    name: str
+    lhs: DType
+    rhs: DType
+    total: DType
+    depth: int
 
 
 @frozen
@@ -33,10 +49,14 @@ class Target:
     row_vectors: int = 0
     #: The widest that ``vector_bytes`` may grow to for a long row.
     longest_vector_bytes: int = 0
+    #: How many times as long a row may be that several blocks hold together.
+    neighbours: int = 1
     #: What neighbouring rows of a tile should be an odd multiple of apart.
     line_bytes: int = 64
     #: Whether one launch can run a program on the pieces of many buffers.
     joins_pieces: bool = False
+    #: Instructions for products of narrow dtypes, the fastest first.
+    dot_steps: tuple[DotStep, ...] = ()
     features: frozenset[str] = field(default_factory=frozenset)
 
     @property

@@ -25,7 +25,7 @@ from enum import Enum
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.reduce import Reduce as ReduceOp
-from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, Guard
 from tetragrad.kernel.ir import Mode, Slot
 
@@ -181,6 +181,10 @@ class Mma(Statement):
     tile the region starts. ``lhs`` and ``rhs`` are indexed [k, m] and [k, n]; what
     that means in memory is their layouts' business. With ``starts`` the accumulator
     is assigned, whatever it held.
+
+    Tiles with a third dimension are indexed [k, m, i] and [k, n, i], and products are
+    summed over i too: a *group*, of which an instruction multiplies all at once
+    (:class:`tetragrad.core.target.DotStep`).
     """
 
     accumulator: Tile
@@ -193,10 +197,18 @@ class Mma(Statement):
     rhs_offset: tuple[Affine, Affine]
     starts: bool = False
 
+    @property
+    def group(self) -> int:
+        """Products that are summed in one step of the depth."""
+        return self.lhs.shape[2] if len(self.lhs.shape) == 3 else 1
+
 
 @frozen
 class Dimension:
-    """One dimension of a tensor in memory, and the index that a copy has in it."""
+    """One dimension of a tensor in memory, and the index that a copy has in it.
+
+    The index moves along at most one of the copy's axes, perhaps by several at a step.
+    """
 
     index: Affine
     size: int
@@ -207,11 +219,11 @@ class Dimension:
 class Copy(Statement):
     """``tile[axes] = slot[address]`` where the guard holds, and 0 elsewhere.
 
-    ``axes`` name the tile's dimensions. A copy into a channel's tile may arrive any
-    time before the channel says so. Such a copy knows the tensor it takes a box of:
-    the address is the sum of the dimensions' ``index * stride``, and the guard says
-    that each index is below its size. ``source`` replaces the slot by a tile in
-    GLOBAL space.
+    ``axes`` name the tile's dimensions, or else ``indices`` say where in the tile each
+    point goes. A copy into a channel's tile may arrive any time before the channel
+    says so. Such a copy knows the tensor it takes a box of: the address is the sum of
+    the dimensions' ``index * stride``, and the guard says that each index is in range.
+    ``source`` replaces the slot by a tile in GLOBAL space.
     """
 
     axes: tuple[Extent, ...]
@@ -222,11 +234,18 @@ class Copy(Statement):
     channel: Channel | None = None
     dimensions: tuple[Dimension, ...] = ()
     source: Tile | None = None
+    indices: tuple[Affine, ...] = ()
+
+    @property
+    def places(self) -> tuple[Affine, ...]:
+        """The tile's element for each point of the axes."""
+        return self.indices or tuple(axis_form(axis) for axis, _ in self.axes)
 
 
 def box_copy(
     axes: tuple[Extent, ...],
     tile: Tile,
+    indices: tuple[Affine, ...],
     slot: int,
     origin: int,
     dimensions: tuple[Dimension, ...],
@@ -236,8 +255,15 @@ def box_copy(
     address, guard = Affine(origin), []
     for dimension in dimensions:
         address = address + dimension.index.scale(dimension.stride)
-        guard.append(dimension.index.scale(-1).shift(dimension.size - 1))
-    return Copy(axes, tile, slot, address, tuple(guard), channel, dimensions)
+        guard += [*ends_of(dimension)]
+    kept = tuple(form for form in guard if form.terms)
+    return Copy(axes, tile, slot, address, kept, channel, dimensions, indices=indices)
+
+
+def ends_of(dimension: Dimension) -> tuple[Affine, Affine]:
+    """Forms that are not negative where the index is in range."""
+    index = dimension.index
+    return index, index.scale(-1).shift(dimension.size - 1)
 
 
 @frozen

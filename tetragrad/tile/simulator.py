@@ -336,40 +336,45 @@ class Simulator:
         """Read a box of a slot's elements into a tile; zeros outside the guard."""
         point = self.point(statement.axes, frame)
         tile = statement.tile
-        indices = tuple(Affine(0, ((axis, 1),)) for axis, _ in statement.axes)
         mask = point.guard(statement.guard)
         found = point.box(statement)
         values = np.where(mask, found, np.zeros((), tile.dtype.numpy))
         everywhere = np.ones(mask.shape, np.bool_)
-        self.assign(frame, tile, point.offsets(tile, indices), everywhere, values)
+        where = point.offsets(tile, statement.places)
+        self.assign(frame, tile, where, everywhere, values)
 
     def multiply(self, statement: Mma, frame: _Frame) -> None:
         """Multiply two regions of tiles and add the product to the accumulator."""
-        depth, rows, columns = statement.depth, statement.rows, statement.columns
-        lhs = self.region(statement.lhs, statement.lhs_offset, (depth, rows), frame)
-        rhs = self.region(statement.rhs, statement.rhs_offset, (depth, columns), frame)
+        rows, columns = statement.rows, statement.columns
         tile = statement.accumulator
+        dtype = tile.dtype.numpy
+        lhs = self.region(statement, statement.lhs, statement.lhs_offset, rows, frame)
+        rhs = self.region(
+            statement, statement.rhs, statement.rhs_offset, columns, frame
+        )
         memory = self.memory(tile, frame)
         point = self.point(((-1, rows), (-2, columns)), frame)
         axes = (Affine(0, ((-1, 1),)), Affine(0, ((-2, 1),)))
         where = point.offsets(tile, axes)
-        dtype = tile.dtype.numpy
         product = lhs.astype(dtype).T @ rhs.astype(dtype)
         memory[where] = product if statement.starts else memory[where] + product
 
     def region(
         self,
+        statement: Mma,
         tile: Tile,
         offset: tuple[Affine, Affine],
-        shape: tuple[int, int],
+        side: int,
         frame: _Frame,
     ) -> np.ndarray:
-        """A rectangular part of a tile with two dimensions."""
-        point = self.point(((-1, shape[0]), (-2, shape[1])), frame)
-        rows = offset[0] + Affine(0, ((-1, 1),))
-        columns = offset[1] + Affine(0, ((-2, 1),))
-        where = point.offsets(tile, (rows, columns))
-        return self.memory(tile, frame)[where]
+        """The part of an operand that a product takes, indexed [depth, side]."""
+        depth, group = statement.depth, statement.group
+        point = self.point(((-1, depth), (-2, group), (-3, side)), frame)
+        steps = offset[0] + Affine(0, ((-1, 1),))
+        sides = offset[1] + Affine(0, ((-3, 1),))
+        indices = (steps, sides, Affine(0, ((-2, 1),)))[: len(tile.shape)]
+        where = np.broadcast_to(point.offsets(tile, indices), point.shape)
+        return self.memory(tile, frame)[where].reshape(depth * group, side)
 
 
 class Evaluator:

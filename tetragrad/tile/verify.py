@@ -52,6 +52,7 @@ from tetragrad.tile.ir import (
     TileLoad,
     Wait,
     When,
+    ends_of,
 )
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.text import form_text, statement_text
@@ -183,16 +184,21 @@ class _Checker:
         place.forms(statement.guard)
         self.exists(statement.tile)
         shape = tuple(extent for _, extent in statement.axes)
-        if shape != statement.tile.shape:
+        if not statement.indices and shape != statement.tile.shape:
             raise VerifyError(
                 f"a box of {shape} does not fill {statement.tile.name}, "
                 f"which is {statement.tile.shape}"
             )
+        place.index(statement.tile, statement.places)
         dtype, numel = self.copied(statement)
         if dtype is not statement.tile.dtype:
             raise VerifyError(f"copy of {dtype} into {statement.tile.dtype}")
-        place.in_range(statement.address, numel, f"slot {statement.slot}")
-        check_dimensions(statement)
+        if not statement.dimensions:
+            place.in_range(statement.address, numel, f"slot {statement.slot}")
+            return
+        check_dimensions(statement, numel)
+        for dimension in statement.dimensions:
+            place.in_range(dimension.index, dimension.size, "a dimension")
 
     def copied(self, statement: Copy) -> tuple[DType, int]:
         """The dtype and the number of elements that a copy chooses from."""
@@ -205,12 +211,18 @@ class _Checker:
     def multiply(self, product: Mma) -> None:
         rows, columns = Affine(product.rows - 1), Affine(product.columns - 1)
         deepest = Affine(product.depth - 1)
+        if product.lhs.shape[2:] != product.rhs.shape[2:]:
+            raise VerifyError(
+                f"groups of {product.lhs.name}{product.lhs.shape} and "
+                f"{product.rhs.name}{product.rhs.shape} differ"
+            )
+        within = tuple(Affine(size - 1) for size in product.lhs.shape[2:])
         for tile, offset, last in (
             (product.lhs, product.lhs_offset, rows),
             (product.rhs, product.rhs_offset, columns),
         ):
-            self.index(tile, offset)
-            self.index(tile, (offset[0] + deepest, offset[1] + last))
+            self.index(tile, (*offset, *within))
+            self.index(tile, (offset[0] + deepest, offset[1] + last, *within))
         self.exists(product.accumulator)
         if product.accumulator.shape != (product.rows, product.columns):
             raise VerifyError(
@@ -310,16 +322,20 @@ class _Checker:
 # --- channels and registers ----------------------------------------------------------
 
 
-def check_dimensions(copy: Copy) -> None:
-    """A copy's dimensions say the same as its address and its guard."""
-    if not copy.dimensions:
-        return
-    rest = copy.address
+def check_dimensions(copy: Copy, numel: int) -> None:
+    """A copy's dimensions say the same as its address and its guard, and fit."""
+    rest, last = copy.address, 0
     for dimension in copy.dimensions:
         rest = rest - dimension.index.scale(dimension.stride)
-    ends = {entry.index.scale(-1).shift(entry.size - 1) for entry in copy.dimensions}
+        last += (dimension.size - 1) * dimension.stride
+    ends = {form for entry in copy.dimensions for form in ends_of(entry)}
     if rest.terms or not set(copy.guard) <= ends:
         raise VerifyError("the dimensions of a copy disagree with its address or guard")
+    if rest.constant < 0 or rest.constant + last >= numel:
+        raise VerifyError(
+            f"a tensor from {rest.constant} to {rest.constant + last} is not within "
+            f"the {numel} elements of slot {copy.slot}"
+        )
 
 
 def channels_in(body: Sequence[Statement]) -> set[Channel]:

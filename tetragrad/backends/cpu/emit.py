@@ -152,6 +152,7 @@ class _GridEmitter:
             [self._scalar(place) for place in range(len(program.scalars))],
             written,
             settings.vector_bytes or target.vector_bytes,
+            target.dot_steps,
         )
         self._find_scratch()
         extents = dict(program.axes)

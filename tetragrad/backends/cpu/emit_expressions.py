@@ -18,6 +18,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.frozen import frozen
+from tetragrad.core.target import DotStep
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
     Compute,
@@ -68,6 +69,7 @@ class Expressions:
         scalars: Sequence[Value],
         written: frozenset[int],
         vector_bytes: int,
+        dot_steps: tuple[DotStep, ...] = (),
     ) -> None:
         self.builder = builder
         self.scopes = scopes
@@ -77,6 +79,7 @@ class Expressions:
         self.scalars = scalars
         self.written = written
         self.vector_bytes = vector_bytes
+        self.dot_steps = dot_steps
         self.tiles: dict[str, Storage] = {}
         # The statement's guard over loop axes: its loads obey it too.
         self.guard: Guard = ()

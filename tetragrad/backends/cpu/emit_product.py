@@ -2,17 +2,25 @@
 
 for k:   columns = rhs[k, n…]                     whole vectors
          for m:  total[m, n…] += lhs[k, m] * columns
+
+Narrow operands come in groups that one instruction multiplies and sums. A group is
+four bytes, and moves as one int32.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import cached_property
 
-from tetragrad.backends.cpu.emit_expressions import Expressions, tile_form
+from tetragrad.backends.cpu.dot_steps import emit_dot_step
+from tetragrad.backends.cpu.emit_expressions import Expressions
 from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
 from tetragrad.backends.cpu.vector import Value, lanes_for
+from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
+from tetragrad.core.target import DotStep
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.tile.ir import Mma, Tile
 
@@ -40,8 +48,8 @@ class _MicroKernel:
         self.ops = expressions.ops
         self.product = product
         self.accumulator = product.accumulator
-        self.lhs, self.rhs = self._storage(product.lhs), self._storage(product.rhs)
-        self.totals = self._storage(self.accumulator)
+        self.lhs, self.rhs = self._operand(product.lhs), self._operand(product.rhs)
+        self.totals = self.expressions.tiles[self.accumulator.name]
         self.depth_axis, self.step_axis = self._fresh_axes()
         self.row_axis, self.column_axis = self._fresh_axes()
         lanes = lanes_for([self.accumulator.dtype], expressions.vector_bytes)
@@ -53,14 +61,20 @@ class _MicroKernel:
         self.turn = min(MOST_STEPS_PER_TURN, wanted)
         depth = axis_form(self.depth_axis).scale(self.turn) + axis_form(self.step_axis)
         row, column = axis_form(self.row_axis), axis_form(self.column_axis)
-        self.lhs_form = _region(product.lhs, product.lhs_offset, depth, row)
-        self.rhs_form = _region(product.rhs, product.rhs_offset, depth, column)
+        self.lhs_form = self.lhs.form(product.lhs_offset, depth, row)
+        self.rhs_form = self.rhs.form(product.rhs_offset, depth, column)
 
     def _fresh_axes(self) -> tuple[int, int]:
         return self.scopes.fresh_axis(), self.scopes.fresh_axis()
 
-    def _storage(self, tile: Tile) -> Storage:
-        return self.expressions.tiles[tile.name]
+    def _operand(self, tile: Tile) -> _Operand:
+        """An operand's memory, by elements or by groups of them."""
+        storage, group = self.expressions.tiles[tile.name], self.product.group
+        by_step, by_side = tile.layout.strides[:2]
+        if group > 1:
+            assert group * tile.dtype.itemsize == dtypes.int32.itemsize
+            storage = Storage(storage.base, dtypes.int32)
+        return _Operand(storage, by_step // group, by_side // group)
 
     def emit(self) -> None:
         """The loop over the depth, and what its unrolling leaves over."""
@@ -79,8 +93,8 @@ class _MicroKernel:
         # Elements then are at constants from one pointer to each region's corner.
         corner = [self.row_axis, self.column_axis, self.step_axis]
         with self.scopes.unrolled(corner, [0, 0, 0]):
-            lhs = self.memory.pointer(self.lhs, self.lhs_form)
-            rhs = self.memory.pointer(self.rhs, self.rhs_form)
+            lhs = self.memory.pointer(self.lhs.storage, self.lhs_form)
+            rhs = self.memory.pointer(self.rhs.storage, self.rhs_form)
         for step in steps:
             columns = {
                 vector: self._column(rhs, step, vector) for vector in self.vectors
@@ -109,33 +123,62 @@ class _MicroKernel:
 
     def _scalar(self, corner: str, step: int, row: int) -> Value:
         """lhs[step, row]"""
-        by_step, by_row = self.product.lhs.layout.strides
-        value = self.memory.load_at(self.lhs, corner, step * by_step + row * by_row)
-        return self.ops.cast(value, self.accumulator.dtype)
+        offset = step * self.lhs.by_step + row * self.lhs.by_side
+        return self._widened(self.memory.load_at(self.lhs.storage, corner, offset))
 
     def _column(self, corner: str, step: int, vector: VectorAxis) -> Value:
         """rhs[step, columns of a vector]"""
-        by_step, by_column = self.product.rhs.layout.strides
-        if by_column == 1:
-            offset = step * by_step + vector.start
-            value = self.memory.load_at(self.rhs, corner, offset, vector.lanes)
+        storage = self.rhs.storage
+        if self.rhs.by_side == 1:
+            offset = step * self.rhs.by_step + vector.start
+            value = self.memory.load_at(storage, corner, offset, vector.lanes)
         else:
             with (
                 self.scopes.unrolled([self.step_axis], [step]),
                 self.scopes.lanes_along(vector),
             ):
-                value = self.memory.load(self.rhs, self.rhs_form)
+                value = self.memory.load(storage, self.rhs_form)
+        return self._widened(value)
+
+    def _widened(self, value: Value) -> Value:
+        """An element as the sums need it; groups stay as they are."""
+        if self.product.group > 1:
+            return value
         return self.ops.cast(value, self.accumulator.dtype)
 
     def _multiply_add(self, scalar: Value, column: Value, total: Value) -> Value:
         scalar = self.expressions.builder.broadcast(scalar, column.lanes)
+        if self.product.group > 1:
+            builder = self.expressions.builder
+            return emit_dot_step(builder, self._dot_step, scalar, column, total)
         if total.dtype.is_floating_point:
             return self.ops.fma(scalar, column, total)
         return self.ops.add(total, self.ops.mul(scalar, column))
 
+    @cached_property
+    def _dot_step(self) -> DotStep:
+        """The instruction for operands of these dtypes."""
+        product = self.product
+        wanted = (product.lhs.dtype, product.rhs.dtype, self.accumulator.dtype)
+        return next(
+            step
+            for step in self.expressions.dot_steps
+            if (step.lhs, step.rhs, step.total) == wanted
+            and step.depth == product.group
+        )
 
-def _region(
-    tile: Tile, offset: tuple[Affine, Affine], depth: Affine, side: Affine
-) -> Affine:
-    """The place of element [depth, side] of a tile's region."""
-    return tile_form(tile, (offset[0] + depth, offset[1] + side))
+
+@frozen
+class _Operand:
+    """An operand in memory: elements or groups from step to step, and side to side."""
+
+    storage: Storage
+    by_step: int
+    by_side: int
+
+    def form(
+        self, offset: tuple[Affine, Affine], depth: Affine, side: Affine
+    ) -> Affine:
+        """The place of [depth, side] of a region."""
+        step = (offset[0] + depth).scale(self.by_step)
+        return step + (offset[1] + side).scale(self.by_side)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tetragrad.backends.cpu.compiler import Processor
+from tetragrad.backends.cpu.dot_steps import dot_steps
 from tetragrad.backends.cpu.host import Host, host, vector_bytes_of
 from tetragrad.core.target import Target
 
@@ -42,9 +43,11 @@ def make_target(
     if is_arm:
         features.add("neon")
     float32_lanes = vector_bytes // 4
+    architecture = processor.triple.split("-", 1)[0]
+    family = {"arm64": "aarch64", "amd64": "x86_64"}.get(architecture, architecture)
     return Target(
         backend="cpu",
-        architecture=processor.triple.split("-", 1)[0],
+        architecture=architecture,
         units=units,
         vector_bytes=vector_bytes,
         registers=32 if is_arm or vector_bytes == 64 else 16,
@@ -54,5 +57,6 @@ def make_target(
         arithmetic_rate=2.0 * _FMA_UNITS * float32_lanes * _CLOCK * units,
         launch_seconds=1e-6,
         joins_pieces=True,
+        dot_steps=dot_steps(family, frozenset(features), vector_bytes),
         features=frozenset(features),
     )

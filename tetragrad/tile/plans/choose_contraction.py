@@ -17,6 +17,7 @@ from tetragrad.tile.plans.contraction import (
     narrow_operands,
     strides_of,
 )
+from tetragrad.tile.plans.dot_steps import Dot, choose_dot
 from tetragrad.tile.plans.packing import runs_of
 from tetragrad.tile.plans.traffic import points_in, register_bytes
 
@@ -135,8 +136,7 @@ def _plan(
     while lanes > 1 and lanes // 2 >= columns_size:
         lanes //= 2
     vectors = min(2, -(-columns_size // lanes))
-    depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
-    depth = block_of(kernel, depth_axes, _depth_limit(kernel, depth_axes, itemsize))
+    depth, dot = _depth_and_dot(kernel, contraction, target)
     # Accumulators, a row of vectors, and two registers for broadcast elements.
     most = min(MAXIMUM_MICRO_ROWS, (target.registers - vectors - 2) // vectors)
     micro = (_micro_rows(kernel, contraction, max(1, most)), lanes * vectors)
@@ -150,7 +150,32 @@ def _plan(
         micro_rows=min(micro[0], rows.size(kernel)),
         micro_columns=lanes * vectors,
         lanes=target.vector_lanes(itemsize),
+        dot=dot,
     )
+
+
+def _depth_and_dot(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> tuple[Block, Dot | None]:
+    """How deep a block is, and the instruction for narrow operands, if one fits.
+
+    Groups of the depth must lie next to each other, so it must be one run.
+    """
+    operands = (contraction.lhs, contraction.rhs)
+    axes = in_memory_order(contraction.depth, operands)
+    total = contraction.reduction.accumulator
+    dot = choose_dot(*operands, total, target)
+    itemsize = register_bytes(total) if dot is None else dot.step.lhs.itemsize
+    depth = block_of(kernel, axes, _depth_limit(kernel, axes, itemsize))
+    if dot is None:
+        return depth, None
+    group = dot.step.depth
+    whole = replace(depth, chunk=-(-depth.chunk // group) * group)
+    if all(len(runs_of(kernel, whole, operand)) == 1 for operand in operands):
+        return whole, dot
+    return block_of(
+        kernel, axes, _depth_limit(kernel, axes, register_bytes(total))
+    ), None
 
 
 def _micro_rows(kernel: Kernel, contraction: Contraction, most: int) -> int:
@@ -309,7 +334,7 @@ def _cost(kernel: Kernel, contraction: Contraction, plan: ContractionPlan) -> fl
     depth = points_in(kernel, contraction.depth)
     vectors = max(1, plan.micro_columns // plan.lanes)
     step = max(plan.micro_rows * vectors, plan.micro_rows + vectors)
-    products = tasks * row_panels * column_panels * depth * step
+    products = tasks * row_panels * column_panels * depth * step / plan.group
     lhs_size = plan.rows.size(kernel) * depth * tasks
     rhs_size = plan.columns.size(kernel) * depth * tasks
     packing = lhs_size * _packing_cost(contraction.lhs, plan.rows, plan, side=False)

@@ -27,6 +27,7 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.ir import Kernel, Mode
 from tetragrad.tile.plans.cuts import cuttable
+from tetragrad.tile.plans.dot_steps import Dot
 from tetragrad.tile.plans.nest import roots_of
 from tetragrad.tile.plans.rewrite import walk_until
 
@@ -113,7 +114,8 @@ class ContractionPlan:
     A grid iteration computes one block of rows by one of columns; the micro-kernel
     keeps ``micro_rows`` by ``micro_columns`` results in registers; packing moves
     ``lanes`` elements at once, or ``at_once`` the whole block. For a matrix unit the
-    operands are packed in the ``narrow`` dtype that they are widened from.
+    operands are packed in the ``narrow`` dtype that they are widened from, for the
+    instruction ``dot`` in groups along the depth.
     """
 
     swap: bool
@@ -126,6 +128,12 @@ class ContractionPlan:
     lanes: int
     at_once: bool = False
     narrow: DType | None = None
+    dot: Dot | None = None
+
+    @property
+    def group(self) -> int:
+        """Positions of the depth that lie next to each other in packed operands."""
+        return self.dot.step.depth if self.dot is not None else 1
 
 
 def narrow_operands(contraction: Contraction) -> DType | None:

@@ -162,12 +162,19 @@ class Product(ABC):
 
     def accumulator(self) -> tuple[Tile, list[Statement]]:
         """A micro-tile of registers, holding zero."""
+        tile = self.registers(self.plan.micro_rows)
+        return tile, self.cleared(tile)
+
+    def registers(self, rows: int) -> Tile:
+        """A tile of registers for some rows of a micro-tile."""
         dtype = self.contraction.reduction.accumulator
-        shape = (self.plan.micro_rows, self.plan.micro_columns)
-        tile = self.builder.tile("accumulator", shape, dtype)
-        extents, _ = self.micro_axes(Corner())
-        zero = literal(0, dtype)
-        return tile, [Alloc(tile), Map(extents, tile, indices_of(extents), zero)]
+        return self.builder.tile("accumulator", (rows, self.plan.micro_columns), dtype)
+
+    def cleared(self, tile: Tile) -> list[Statement]:
+        """Bring a tile into being, holding zero."""
+        extents = tuple((self.builder.axis(size), size) for size in tile.shape)
+        zero = literal(0, tile.dtype)
+        return [Alloc(tile), Map(extents, tile, indices_of(extents), zero)]
 
     def product(self, total: Tile, lhs: Region, rhs: Region) -> Statement:
         """One depth block's contribution to a micro-tile."""
@@ -176,9 +183,9 @@ class Product(ABC):
             total,
             lhs.tile,
             rhs.tile,
-            plan.micro_rows,
+            total.shape[0],
             plan.micro_columns,
-            plan.depth.size(self.kernel),
+            plan.depth.size(self.kernel) // plan.group,
             (lhs.depth, lhs.side),
             (rhs.depth, rhs.side),
         )

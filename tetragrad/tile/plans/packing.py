@@ -112,6 +112,9 @@ class Operand:
     With ``panel`` the side is cut into panels of so many positions, which the tile
     holds one after the other, each in one piece: [panel · depth size + depth, side].
     That takes a side whose positions are one run.
+
+    With ``group`` so many positions of the depth, which is one run, lie next to each
+    other: the tile is indexed [depth // group, side, depth % group].
     """
 
     name: str
@@ -124,6 +127,12 @@ class Operand:
     at_once: bool = False
     padding: int = 0
     panel: int = 0
+    group: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Steps of the depth that a block has, each of one group."""
+        return self.depth.size(self.kernel) // self.group
 
     @cached_property
     def depth_runs(self) -> list[Run]:
@@ -166,7 +175,20 @@ class Operand:
         elif self.panel:
             shape = (depth_size * (side_size // self.panel), self.panel)
             layout = row_major(shape)
+        if self.group > 1:
+            shape, layout = self._in_groups(shape, layout)
         return builder.tile(self.name, shape, dtype, Space.SHARED, layout)
+
+    def _in_groups(
+        self, shape: tuple[int, int], layout: Layout
+    ) -> tuple[tuple[int, ...], Layout]:
+        """A tile's shape and layout with groups of its depth next to each other."""
+        depth, side = shape
+        by_depth, by_side = layout.strides
+        strides = (by_depth * self.group, by_side * self.group, 1)
+        if by_depth == 1:
+            strides = (self.group, by_side, 1)
+        return (depth // self.group, side, self.group), Layout(strides)
 
 
 def pack(
@@ -224,14 +246,16 @@ def _zeros(builder: Builder, tile: Tile, start: int, lanes: int) -> list[Stateme
 class _Position:
     """Where the loops of a packing stand.
 
-    Flat indices into the tile, the panel, and a guard for the operand's elements to
-    exist; where it fails the tile holds zeros.
+    Flat indices into the tile (of the depth by groups, then ``within`` a group), the
+    panel, and a guard for the operand's elements to exist; where it fails the tile
+    holds zeros.
     """
 
     depth: Affine = ZERO
     side: Affine = ZERO
     guard: Guard = ()
     panel: Affine | None = None
+    within: Affine = ZERO
 
 
 @frozen
@@ -274,7 +298,7 @@ class _Packing:
         def step(offset: Affine) -> list[Statement]:
             return self._loops(others, *self._bind(run, offset, scope, position))
 
-        count = self._window(run, position).count
+        count = self._steps(run, position)
         if not self.operand.at_once:
             return loop(scope.builder, count, step, unroll=True)
         axis = scope.builder.axis(count)
@@ -312,8 +336,10 @@ class _Packing:
     ) -> list[Statement]:
         """Vectors along one run: a strip gives the offset, then the run is bound."""
         axis = run.axes[-1]
-        count = self._window(run, position).count
+        count = self._steps(run, position)
         lanes = self.operand.lanes
+        if self._is_turned or self._is_grouped(run):
+            lanes //= self.operand.group
         strip = fitting_strip(axis, count, lanes, 1 if self._is_turned else MOST_MOVED)
         if self._is_cut(run) and count < lanes:
             strip = Strip(axis, count)
@@ -331,6 +357,15 @@ class _Packing:
         width = self.operand.panel
         return Window(window.start + position.panel.scale(width), width)
 
+    def _is_grouped(self, run: Run) -> bool:
+        """Whether a run is walked a group at a time."""
+        return self.operand.group > 1 and run in self.operand.depth_runs
+
+    def _steps(self, run: Run, position: _Position) -> int:
+        """How many positions of a run to visit, or groups of them."""
+        count = self._window(run, position).count
+        return count // self.operand.group if self._is_grouped(run) else count
+
     def _placed(self, run: Run) -> Placed:
         along_depth = run.axes[-1] in self.operand.depth.axes
         return self.depth if along_depth else self.side
@@ -347,12 +382,18 @@ class _Packing:
         self, run: Run, offset: Affine, scope: Scope, position: _Position
     ) -> tuple[Scope, _Position]:
         """Move along a run: the form of its axes, its place in the tile, its guard."""
+        step = offset.scale(run.stride)
+        if self._is_grouped(run):
+            group = self.operand.group
+            within = scope.builder.axis(group)
+            scope = scope.with_collective((within, group))
+            position = replace(position, within=axis_form(within))
+            offset = offset.scale(group) + axis_form(within)
         flat = self._flat(run, offset, position)
         for axis in run.axes[:-1]:
             scope = scope.bind(axis, ZERO)
         scope = scope.bind(run.axes[-1], flat)
         exists = flat.scale(-1).shift(run.size - 1)
-        step = offset.scale(run.stride)
         if self._placed(run) is self.side:
             position = replace(position, side=position.side + step)
             if not self.operand.panel:
@@ -381,9 +422,10 @@ class _Packing:
             value = Select(needed, value, literal(0, self.tile.dtype))
         depth = position.depth
         if position.panel is not None and not self.operand.is_by_depth:
-            size = self.operand.depth.size(self.operand.kernel)
-            depth = depth + position.panel.scale(size)
+            depth = depth + position.panel.scale(self.operand.steps)
         indices = (depth, position.side)
+        if self.operand.group > 1:
+            indices = (*indices, position.within)
         return Map(scope.collective, self.tile, indices, value, scope.guard)
 
 

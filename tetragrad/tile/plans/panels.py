@@ -21,13 +21,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tetragrad.core.frozen import frozen
-from tetragrad.graph.elementwise import Cast
+from tetragrad.graph.elementwise import Cast, Neg
 from tetragrad.graph.reduce import Sum
-from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Compute, Expression, Guard
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
+from tetragrad.kernel.expression import Compute, Expression, Guard, literal
 from tetragrad.tile.ir import (
     Alloc,
     Fold,
+    Layout,
     Map,
     Space,
     Statement,
@@ -36,6 +37,7 @@ from tetragrad.tile.ir import (
     When,
 )
 from tetragrad.tile.plans.contraction import Block, ContractionPlan
+from tetragrad.tile.plans.dot_steps import SHIFT, packed_lhs, packed_rhs
 from tetragrad.tile.plans.micro_tiles import Corner, Places, Product, Region
 from tetragrad.tile.plans.packing import (
     Operand,
@@ -68,6 +70,7 @@ class _Packed:
     lhs_tile: Tile
     rhs_tile: Tile
     gathered: Tile | None
+    shifts: Tile | None
 
 
 @frozen
@@ -87,7 +90,7 @@ class _Panels(Product):
     def block(self, places: Places) -> list[Statement]:
         """One block of rows by one of columns."""
         packed = self.packed()
-        tiles = (packed.lhs_tile, packed.rhs_tile, packed.gathered)
+        tiles = (packed.lhs_tile, packed.rhs_tile, packed.gathered, packed.shifts)
         allocs: list[Statement] = [Alloc(tile) for tile in tiles if tile is not None]
         scope, operands = places.scope, (packed.lhs, packed.rhs)
         sides = (places.rows, places.columns)
@@ -127,19 +130,24 @@ class _Panels(Product):
             lhs.tile(self.builder, self.group_of(lhs) * plan.micro_rows),
             rhs.tile(self.builder, self.column_panels * plan.micro_columns),
             self.gathering_tile(),
+            self.shifts_tile(),
         )
 
     def operand(self, name: str, value: Expression, side: Block, width: int) -> Operand:
         """How one operand is packed: in panels, if its positions are one run."""
         plan = self.plan
+        if plan.dot is not None:
+            packed = packed_lhs if name == "lhs" else packed_rhs
+            value = packed(value, plan.dot)
         whole = Operand(
             name,
             self.kernel,
             value,
             plan.depth,
             side,
-            plan.lanes,
+            plan.lanes * plan.group,
             lanes_along_side=name == "rhs",
+            group=plan.group,
         )
         return replace(whole, panel=width) if len(whole.side_runs) == 1 else whole
 
@@ -165,6 +173,47 @@ class _Panels(Product):
         shape = (rows, self.plan.micro_columns)
         return self.builder.tile("gathered", shape, dtype, Space.SHARED)
 
+    # --- rows that are moved up --------------------------------------------------
+
+    def shifts_tile(self) -> Tile | None:
+        """A tile for what the sums of each column start from, if rows are moved up."""
+        dot = self.plan.dot
+        if dot is None or not dot.is_shifted:
+            return None
+        shape = (self.column_panels, self.plan.micro_columns)
+        return self.builder.tile("shifts", shape, dot.step.total, Space.SHARED)
+
+    def shifting(self, packed: _Packed) -> list[Statement]:
+        """Fill that tile: a row of nothing but the shift, times the columns, negated.
+
+        Every step of the row's depth reads the same group.
+        """
+        shifts = packed.shifts
+        if shifts is None:
+            return []
+        steps, group = packed.rhs.steps, self.plan.group
+        shape, layout = (steps, 1, group), Layout((0, 0, 1))
+        dtype = packed.lhs_tile.dtype
+        row = self.builder.tile("shift", shape, dtype, Space.SHARED, layout)
+        axis = self.builder.axis(group)
+        here = (ZERO, ZERO, axis_form(axis))
+        fill = Map(((axis, group),), row, here, literal(SHIFT, dtype))
+
+        def panel(column: Affine) -> list[Statement]:
+            total = self.registers(1)
+            extent = (self.builder.axis(total.shape[1]), total.shape[1])
+            place = axis_form(extent[0])
+            negative = Compute(Neg, total.dtype, (TileLoad(total, (ZERO, place)),))
+            return [
+                *self.cleared(total),
+                self.product(
+                    total, Region(row), self.region(packed.rhs, packed.rhs_tile, column)
+                ),
+                Map((extent,), shifts, (column, place), negative),
+            ]
+
+        return [Alloc(row), fill, *loop(self.builder, self.column_panels, panel)]
+
     # --- loops -------------------------------------------------------------------
 
     def depth_block(
@@ -175,6 +224,7 @@ class _Panels(Product):
         packing = pack(
             packed.rhs, depth.scope, depth.placed, places.columns, packed.rhs_tile
         )
+        packing += self.shifting(packed)
 
         def group(number: Affine) -> list[Statement]:
             first = number.scale(size)
@@ -189,7 +239,7 @@ class _Panels(Product):
                     self.region(packed.lhs, packed.lhs_tile, panel),
                     self.region(packed.rhs, packed.rhs_tile, column),
                 )
-                tile, product = self.sums(*regions)
+                tile, product = self.sums(packed, *regions, column)
                 place = (first + panel, column)
                 if packed.gathered is None:
                     return product + self.finish(places, tile, place)
@@ -218,14 +268,22 @@ class _Panels(Product):
     def region(self, operand: Operand, tile: Tile, panel: Affine) -> Region:
         """Where a panel of an operand is in its tile."""
         if operand.panel:
-            return Region(tile, depth=panel.scale(self.plan.depth.size(self.kernel)))
+            return Region(tile, depth=panel.scale(operand.steps))
         is_lhs = operand.side is self.plan.rows
         width = self.plan.micro_rows if is_lhs else self.plan.micro_columns
         return Region(tile, side=panel.scale(width))
 
-    def sums(self, lhs: Region, rhs: Region) -> tuple[Tile, list[Statement]]:
+    def sums(
+        self, packed: _Packed, lhs: Region, rhs: Region, column: Affine
+    ) -> tuple[Tile, list[Statement]]:
         """The product of two panels, in registers."""
-        tile, statements = self.accumulator()
+        if packed.shifts is None:
+            tile, statements = self.accumulator()
+        else:
+            tile = self.registers(self.plan.micro_rows)
+            extents, indices = self.micro_axes(Corner())
+            start = TileLoad(packed.shifts, (column, indices[1]))
+            statements = [Alloc(tile), Map(extents, tile, indices, start)]
         return tile, [*statements, self.product(tile, lhs, rhs)]
 
     def corner(self, place: Place) -> Corner:
