@@ -9,15 +9,18 @@ keyword parameters are its attributes:
 
 The annotation of an input says what the function takes: ``Tensor`` (on a device),
 ``Host`` (an array, read if need be) or ``Value`` (whatever there is). An input that
-has been an attribute in older operator sets is passed under the same name.
+has been an attribute in older operator sets is passed under the same name. Attributes
+that several operators have may stand in one typed dictionary:
+``**placement: Unpack[Placement]``.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+
+from tetragrad.core.frozen import frozen
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SPECIAL: Final = frozenset(("node", "find"))
 
 
-@dataclass(frozen=True)
+@frozen
 class Parameter:
     """One input of an operator: its name and what the function takes."""
 
@@ -34,7 +37,7 @@ class Parameter:
     takes: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Operator:
     """A registered function, and what its signature says."""
 
@@ -110,7 +113,9 @@ def _described(
         if entry.kind is entry.KEYWORD_ONLY:
             keywords.add(entry.name)
         elif entry.kind is entry.VAR_KEYWORD:
-            takes_any = True
+            shared = _shared_attributes(function, str(entry.annotation))
+            keywords |= shared
+            takes_any = not shared
         elif entry.kind is entry.VAR_POSITIONAL:
             variadic = Parameter(entry.name, takes)
         else:
@@ -126,3 +131,11 @@ def _described(
         frozenset(keywords & SPECIAL),
         takes_any,
     )
+
+
+def _shared_attributes(function: Callable[..., Any], annotation: str) -> set[str]:
+    """The names that ``Unpack[Placement]`` stands for; none for other annotations."""
+    if not annotation.startswith("Unpack["):
+        return set()
+    dictionary = annotation.removeprefix("Unpack[").removesuffix("]")
+    return set(function.__globals__[dictionary].__annotations__)

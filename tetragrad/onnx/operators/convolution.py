@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.errors import ShapeError
 from tetragrad.onnx.operators.shape import listed, padded
-from tetragrad.onnx.operators.windows import Windows, place_windows
+from tetragrad.onnx.operators.windows import Placement, Windows, place_windows
 from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import Host
 from tetragrad.tensor import Tensor
@@ -27,21 +28,11 @@ def conv(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: Sizes | None = None,
     group: int = 1,
     kernel_shape: Sizes | None = None,
-    pads: Sizes | None = None,
-    strides: Sizes | None = None,
+    **placement: Unpack[Placement],
 ) -> Tensor:
-    place = place_windows(
-        x.shape[2:],
-        weight.shape[2:],
-        strides=strides,
-        dilations=dilations,
-        pads=pads,
-        auto_pad=auto_pad,
-    )
+    place = place_windows(x.shape[2:], weight.shape[2:], **placement)
     return with_bias(convolved(x, weight, place, group), bias)
 
 
@@ -119,14 +110,11 @@ def col2im(
     x: Tensor,
     image_shape: Host,
     block_shape: Host,
-    *,
-    dilations: Sizes | None = None,
-    pads: Sizes | None = None,
-    strides: Sizes | None = None,
+    **placement: Unpack[Placement],
 ) -> Tensor:
     """Add overlapping blocks up: a transposed convolution with a kernel of units."""
     sizes, block = listed(image_shape), listed(block_shape)
-    place = place_windows(sizes, block, strides=strides, dilations=dilations, pads=pads)
+    place = place_windows(sizes, block, **placement)
     counts = [
         (size + sum(edge) - step * (length - 1) - 1) // by + 1
         for size, edge, step, length, by in zip(
@@ -158,21 +146,17 @@ def deformable_convolution(
     bias: Tensor | None = None,
     mask: Tensor | None = None,
     *,
-    dilations: Sizes | None = None,
     group: int = 1,
     kernel_shape: Sizes | None = None,
     offset_group: int = 1,
-    pads: Sizes | None = None,
-    strides: Sizes | None = None,
+    **placement: Unpack[Placement],
 ) -> Tensor:
     """A convolution that moves each place of its kernel by an offset of its own.
 
     J. Dai et al., "Deformable Convolutional Networks", 2017; with ``mask`` as in
     X. Zhu et al., "Deformable ConvNets v2", 2018.
     """
-    place = place_windows(
-        x.shape[2:], weight.shape[2:], strides=strides, dilations=dilations, pads=pads
-    )
+    place = place_windows(x.shape[2:], weight.shape[2:], **placement)
     batch, channels, height, width = x.shape
     area = math.prod(place.kernel)
     rows, columns = offset.shape[-2:]

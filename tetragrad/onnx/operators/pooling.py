@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.onnx.graph import Node
 from tetragrad.onnx.operators.shape import listed, padded
-from tetragrad.onnx.operators.windows import Windows, place_windows
+from tetragrad.onnx.operators.windows import Placement, Windows, place_windows
 from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import Host
 from tetragrad.tensor import Tensor
@@ -25,23 +25,12 @@ def max_pool(
     x: Tensor,
     *,
     kernel_shape: Sizes,
-    auto_pad: str = "NOTSET",
     ceil_mode: int = 0,
-    dilations: Sizes | None = None,
-    pads: Sizes | None = None,
     storage_order: int = 0,
-    strides: Sizes | None = None,
     node: Node,
+    **placement: Unpack[Placement],
 ) -> Any:
-    place = place_windows(
-        x.shape[2:],
-        kernel_shape,
-        strides=strides,
-        dilations=dilations,
-        pads=pads,
-        auto_pad=auto_pad,
-        ceil_mode=ceil_mode,
-    )
+    place = place_windows(x.shape[2:], kernel_shape, ceil_mode=ceil_mode, **placement)
     cut = place.cut(padded(x, place.edges, "constant", dtypes.lowest(x.dtype)))
     values = cut.amax(place.inner_dims)
     if len(node.outputs) < 2:
@@ -68,23 +57,12 @@ def average_pool(
     x: Tensor,
     *,
     kernel_shape: Sizes,
-    auto_pad: str = "NOTSET",
     ceil_mode: int = 0,
     count_include_pad: int = 0,
-    dilations: Sizes | None = None,
-    pads: Sizes | None = None,
-    strides: Sizes | None = None,
+    **placement: Unpack[Placement],
 ) -> Tensor:
     """The mean of each window, whose divisor leaves out what is beyond the input."""
-    place = place_windows(
-        x.shape[2:],
-        kernel_shape,
-        strides=strides,
-        dilations=dilations,
-        pads=pads,
-        auto_pad=auto_pad,
-        ceil_mode=ceil_mode,
-    )
+    place = place_windows(x.shape[2:], kernel_shape, ceil_mode=ceil_mode, **placement)
     sums = place.cut(padded(x, place.edges, "constant")).sum(place.inner_dims)
     has_edges = any(any(edge) for edge in place.pads)
     if any(place.extra) or (has_edges and not count_include_pad):
@@ -113,22 +91,11 @@ def lp_pool(
     x: Tensor,
     *,
     kernel_shape: Sizes,
-    auto_pad: str = "NOTSET",
     ceil_mode: int = 0,
-    dilations: Sizes | None = None,
     p: int = 2,
-    pads: Sizes | None = None,
-    strides: Sizes | None = None,
+    **placement: Unpack[Placement],
 ) -> Tensor:
-    place = place_windows(
-        x.shape[2:],
-        kernel_shape,
-        strides=strides,
-        dilations=dilations,
-        pads=pads,
-        auto_pad=auto_pad,
-        ceil_mode=ceil_mode,
-    )
+    place = place_windows(x.shape[2:], kernel_shape, ceil_mode=ceil_mode, **placement)
     powers = padded(x.abs().pow(p), place.edges, "constant")
     return place.cut(powers).sum(place.inner_dims).pow(1 / p)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +13,7 @@ from tetragrad.core.errors import ShapeError
 from tetragrad.onnx.operators.convolution import convolved
 from tetragrad.onnx.operators.formats import cast_array
 from tetragrad.onnx.operators.shape import padded
-from tetragrad.onnx.operators.windows import place_windows
+from tetragrad.onnx.operators.windows import Placement, place_windows
 from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import (
     CARRIERS,
@@ -173,22 +173,12 @@ def conv_integer(
     x_zero_point: Tensor | None = None,
     w_zero_point: Tensor | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: Sizes | None = None,
     group: int = 1,
     kernel_shape: Sizes | None = None,
-    pads: Sizes | None = None,
-    strides: Sizes | None = None,
+    **placement: Unpack[Placement],
 ) -> Tensor:
     """A convolution in 32-bit integers; what is added around it means zero."""
-    place = place_windows(
-        x.shape[2:],
-        weight.shape[2:],
-        strides=strides,
-        dilations=dilations,
-        pads=pads,
-        auto_pad=auto_pad,
-    )
+    place = place_windows(x.shape[2:], weight.shape[2:], **placement)
     centred = padded(_centred(x, x_zero_point), place.edges, "constant")
     inside = place_windows(
         centred.shape[2:],
@@ -211,24 +201,11 @@ def qlinear_conv(
     y_zero_point: Tensor,
     bias: Tensor | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: Sizes | None = None,
     group: int = 1,
     kernel_shape: Sizes | None = None,
-    pads: Sizes | None = None,
-    strides: Sizes | None = None,
+    **placement: Unpack[Placement],
 ) -> Value:
-    sums = conv_integer(
-        x,
-        weight,
-        x_zero_point,
-        w_zero_point,
-        auto_pad=auto_pad,
-        dilations=dilations,
-        group=group,
-        pads=pads,
-        strides=strides,
-    )
+    sums = conv_integer(x, weight, x_zero_point, w_zero_point, group=group, **placement)
     by_channel = (1, -1, *(1,) * (x.ndim - 2))
     if bias is not None:
         sums = sums + bias.reshape(by_channel)

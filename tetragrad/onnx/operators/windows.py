@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TypedDict
 
 from tetragrad.core.errors import ShapeError
+from tetragrad.core.frozen import frozen
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.convolution import windows
 
 
-@dataclass(frozen=True)
+class Placement(TypedDict, total=False):
+    """The attributes that say where windows lie, whatever is done in them."""
+
+    auto_pad: str
+    dilations: Sequence[int] | None
+    pads: Sequence[int] | None
+    strides: Sequence[int] | None
+
+
+@frozen
 class Windows:
     """Windows over the dimensions after batch and channels."""
 
