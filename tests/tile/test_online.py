@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tetragrad
 from tetragrad import Tensor
 from tetragrad.backends.cpu.compiler import Processor
 from tetragrad.backends.cpu.target import make_target
@@ -106,3 +107,18 @@ def test_nan_reaches_only_its_own_rows() -> None:
     found = attention(Tensor(broken), k, v).numpy()
     assert np.isnan(found[0, 5]).all()
     assert np.isfinite(np.delete(found[0], 5, 0)).all()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_half_width_attention_is_one_kernel(dtype: str, causal: bool) -> None:
+    q, k, v = (
+        random(2, rows, 16).to(getattr(tetragrad, dtype)).realize()
+        for rows in (50, 70, 70)
+    )
+    result = q.scaled_dot_product_attention(k, v, is_causal=causal)
+    (node,) = without_markers([result.node])
+    (group,) = fuse([node], WIDE)
+    assert any(reason.startswith("online") for reason in group.reasons)
+    exact = in_float64(q.float(), k.float(), v.float(), causal=causal)
+    np.testing.assert_allclose(result.float().numpy(), exact, atol=0.02)

@@ -15,8 +15,9 @@ def absence(body: Expression, op: type[Reduce]) -> Guard:
     A select between a value and the identity says so itself. In a sum, so does an
     exponential of it: exp(select(g, x, -inf) - m) is 0 where g fails, for every m
     that a maximum of such values can have once one of them is not masked. A product
-    is 0 where both factors are.
+    is 0 where both factors are. Rounding changes neither 0 nor -inf.
     """
+    body = _unrounded(body)
     if isinstance(body, Select) and is_identity(body.outside, op):
         return body.guard
     if op is not Sum or not isinstance(body, Compute):
@@ -29,10 +30,22 @@ def absence(body: Expression, op: type[Reduce]) -> Guard:
     (exponent,) = body.inputs
     if not isinstance(exponent, Compute) or exponent.op is not ops.Sub:
         return ()
-    lhs = exponent.inputs[0]
+    lhs = _unrounded(exponent.inputs[0])
     if not isinstance(lhs, Select) or not _is_lowest(lhs.outside):
         return ()
     return lhs.guard
+
+
+def _unrounded(expression: Expression) -> Expression:
+    """What a float was before it became floats of other dtypes."""
+    while (
+        isinstance(expression, Compute)
+        and expression.op is ops.Cast
+        and expression.dtype.is_floating_point
+        and expression.inputs[0].dtype.is_floating_point
+    ):
+        (expression,) = expression.inputs
+    return expression
 
 
 def _is_lowest(expression: Expression) -> bool:

@@ -12,6 +12,9 @@ the reductions can be carried together in one pass, each corrected before it tak
 the next block. This is how attention becomes one kernel (Milakov and Gimelshein 2018;
 Dao et al. 2022), derived and not written down; variance and tanh(x - m) are refused.
 
+A float that is rounded to another dtype counts as multiplied by what it was multiplied
+by before: the rounding's error is as large beside the one as beside the other.
+
 While a running maximum is -inf the correction exp(old - new) is exp(-inf - -inf):
 carried sums are at their identity there, and a corrected identity is the identity.
 """
@@ -174,19 +177,34 @@ class _Analysis:
         if body.op is not ops.Mul:
             return body, None
         for position in (0, 1):
-            inner, other = body.inputs[position], body.inputs[1 - position]
-            masked = inner if isinstance(inner, Select) else None
-            if masked is not None and self._keeps_first(masked):
-                inner = masked.inside
-            if not isinstance(inner, Compute) or inner.op not in (ops.Div, ops.Mul):
-                continue
-            top, factor = inner.inputs
-            if self._is_invariant(factor) and self._depends(factor):
-                if masked is not None:
-                    top = Select(masked.guard, top, masked.outside)
+            other = body.inputs[1 - position]
+            found = self._divided(body.inputs[position])
+            if found is not None:
+                top, factor = found
                 pair = (top, other) if position == 0 else (other, top)
-                return Compute(ops.Mul, body.dtype, pair), (inner.op, factor)
+                return Compute(ops.Mul, body.dtype, pair), factor
         return body, None
+
+    def _divided(
+        self, value: Expression
+    ) -> tuple[Expression, tuple[type[ops.Binary], Expression]] | None:
+        """(x, (/, l)) for x / l, which may be rounded and masked."""
+        if _is_rounding(value):
+            found = self._divided(value.inputs[0])
+            if found is None:
+                return None
+            return _cast(found[0], value.dtype), found[1]
+        if isinstance(value, Select):
+            found = self._divided(value.inside) if self._keeps_first(value) else None
+            if found is None:
+                return None
+            return Select(value.guard, found[0], value.outside), found[1]
+        if not isinstance(value, Compute) or value.op not in (ops.Div, ops.Mul):
+            return None
+        top, factor = value.inputs
+        if not self._is_invariant(factor) or not self._depends(factor):
+            return None
+        return top, (value.op, factor)
 
     def _keeps_first(self, masked: Select) -> bool:
         """Whether a mask with zeros keeps the first element of every row.
@@ -261,6 +279,14 @@ def _cast(expression: Expression, dtype: DType) -> Expression:
 
 
 # --- one rule for each op: how its result changes with its operands ------------------
+
+
+def _is_rounding(expression: Expression) -> bool:
+    """Whether a float becomes a float of another dtype."""
+    if not isinstance(expression, Compute) or expression.op is not ops.Cast:
+        return False
+    source = expression.inputs[0].dtype
+    return bool(source.is_floating_point and expression.dtype.is_floating_point)
 
 
 def _amount(change: Change, way: Way, like: Expression) -> Expression | None:
@@ -368,6 +394,17 @@ def _of_where(
     return inside if _absorbs(expression.inputs[2], inside.way) else None
 
 
+def _of_cast(
+    analysis: _Analysis, expression: Compute, changes: Sequence[Change]
+) -> Change | None:
+    """round(x·a) = round(x)·a, but for an error as large as the rounding's own."""
+    (change,) = changes
+    is_scaled = change.way is Way.SCALED and change.amount is not None
+    if not is_scaled or not _is_rounding(expression):
+        return None
+    return change
+
+
 def _absorbs(fill: Expression, way: Way) -> bool:
     """Whether a value stays the same under every change of this way."""
     absorbing = {Way.SCALED: 0.0, Way.SHIFTED: float("-inf")}.get(way)
@@ -386,6 +423,7 @@ _RULES = {
     ops.Log2: _of_logarithm,
     ops.Maximum: _of_maximum,
     ops.Where: _of_where,
+    ops.Cast: _of_cast,
 }
 
 
@@ -415,101 +453,3 @@ def _rebuilt(
         case Reduction():
             return Reduction(expression.op, expression.axes, built[expression.body])
     return expression
-
-
-# --- contractions over a row that is itself a contraction -----------------------------
-
-
-@frozen
-class OnlineContraction:
-    """Weights made from scores, times values: attention, with its axes by role.
-
-    ``scores`` is the inner contraction; the weights of carry ``matrix`` are made from
-    it for each position of ``row`` and ``passed``, and contracted over ``passed``
-    with values along ``column``.
-    """
-
-    online: Online
-    matrix: int
-    scores: Reduction
-    queries: Expression
-    keys: Expression
-    weights: Expression
-    values: Expression
-    batch: tuple[int, ...]
-    row: int
-    passed: int
-    column: int
-
-
-def online_contraction(kernel: Kernel) -> OnlineContraction | None:
-    """The kernel as an online contraction, if it is one."""
-    online = online_form(kernel)
-    if online is None or len(online.axes) != 1:
-        return None
-    (output,) = kernel.outputs
-    (passed,) = online.axes
-    matrix, product = len(online.carries) - 1, online.carries[-1].body
-    scores = _inner_contraction(online)
-    if scores is None or not isinstance(product, Compute) or product.op is not ops.Mul:
-        return None
-    weights, values = product.inputs
-    if scores not in set(walk(weights)):
-        weights, values = values, weights
-    statistics = {
-        axis for carry in online.carries[:-1] for axis in carry.body.free_axes
-    }
-    columns = values.free_axes - statistics - {passed}
-    by_row = _roles(scores, passed)
-    if by_row is None or len(columns) != 1 or weights.free_axes & columns:
-        return None
-    queries, keys, rows = by_row
-    if not rows or _has_reduction(values) or passed in output.axes:
-        return None
-    (column,), row = columns, max(rows)
-    batch = tuple(axis for axis in output.axes if axis not in (row, column))
-    return OnlineContraction(
-        online,
-        matrix,
-        scores,
-        queries,
-        keys,
-        weights,
-        values,
-        batch,
-        row,
-        passed,
-        column,
-    )
-
-
-def _inner_contraction(online: Online) -> Reduction | None:
-    """The one reduction inside the carried bodies, if it is a sum of products."""
-    found = {
-        entry
-        for carry in online.carries
-        for entry in walk(carry.body)
-        if isinstance(entry, Reduction)
-    }
-    if len(found) != 1:
-        return None
-    (scores,) = found
-    product = scores.body
-    is_product = isinstance(product, Compute) and product.op is ops.Mul
-    exact = scores.op is reduces.Sum and product.dtype is scores.accumulator
-    return scores if is_product and exact else None
-
-
-def _roles(
-    scores: Reduction, passed: int
-) -> tuple[Expression, Expression, frozenset[int]] | None:
-    """The operand that stays in a row, the one that moves along it, the rows."""
-    lhs, rhs = scores.body.inputs
-    queries, keys = (rhs, lhs) if passed in lhs.free_axes else (lhs, rhs)
-    if passed in queries.free_axes or passed not in keys.free_axes:
-        return None
-    return queries, keys, queries.free_axes - keys.free_axes - set(scores.axes)
-
-
-def _has_reduction(expression: Expression) -> bool:
-    return any(isinstance(entry, Reduction) for entry in walk(expression))

@@ -15,7 +15,7 @@ from tetragrad.graph.node import Node
 from tetragrad.kernel.analysis import is_leaf
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import lower
-from tetragrad.kernel.online import online_contraction
+from tetragrad.kernel.online_contraction import online_contraction
 from tetragrad.kernel.repeats import pattern_of
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tetragrad.core import dtypes
 from tetragrad.core.errors import TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
@@ -40,13 +41,19 @@ class AttentionMethods(RandomMethods):
             attn_mask: bools (False: not attended to) or numbers to add.
             is_causal: attend to no position after the query's own.
             scale: 1 / sqrt(features) if left out.
+
+        Scores of half-width floats are float32, as they are summed; the weights are
+        rounded to the values' dtype before they are multiplied by them.
         """
         if enable_gqa:
             key = key.repeat_interleave(self.shape[-3] // key.shape[-3], -3)
             value = value.repeat_interleave(self.shape[-3] // value.shape[-3], -3)
         if scale is None:
             scale = 1.0 / math.sqrt(self.shape[-1])
-        scores = self.matmul(key.mT) * scale
+        query = self
+        if self.dtype.is_floating_point and self.dtype.bits == 16:
+            query, key = self.to(dtypes.float32), key.to(dtypes.float32)
+        scores = query.matmul(key.mT) * scale
         if is_causal:
             if attn_mask is not None:
                 raise TetragradError(
@@ -57,7 +64,7 @@ class AttentionMethods(RandomMethods):
             scores = scores.masked_fill(attn_mask.logical_not(), float("-inf"))
         elif attn_mask is not None:
             scores = scores + attn_mask
-        weights = scores.softmax(-1)
+        weights = scores.softmax(-1).to(self.dtype)
         if dropout_p:
             weights = weights.dropout(dropout_p)
         return weights.matmul(value)

@@ -30,7 +30,8 @@ from tetragrad.kernel.expression import (
     literal,
 )
 from tetragrad.kernel.ir import Kernel
-from tetragrad.kernel.online import Carried, OnlineContraction, online_contraction
+from tetragrad.kernel.online import Carried
+from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
 from tetragrad.tile.ir import (
     Alloc,
     Extent,

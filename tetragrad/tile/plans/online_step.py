@@ -20,7 +20,8 @@ from tetragrad.kernel.expression import (
     literal,
     walk,
 )
-from tetragrad.kernel.online import Carried, OnlineContraction
+from tetragrad.kernel.online import Carried
+from tetragrad.kernel.online_contraction import OnlineContraction
 from tetragrad.tile.ir import (
     Alloc,
     Extent,
