@@ -7,10 +7,11 @@ Steps beyond a sequence's own length keep the state and give zeros.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from tetragrad.core import dtypes
 from tetragrad.core.errors import ShapeError, TetragradError
+from tetragrad.core.frozen import frozen
 from tetragrad.onnx.operators.shape import reverse_sequence
 from tetragrad.onnx.registry import operator
 from tetragrad.tensor import Tensor
@@ -60,7 +61,7 @@ def _with_constants(
     return lambda x: function(x, alpha, beta)
 
 
-@dataclass(frozen=True)
+@frozen(eq=False)
 class Layer:
     """What the three layers have in common."""
 
@@ -84,7 +85,7 @@ class Layer:
 
     @property
     def directions(self) -> int:
-        return 2 if self.direction == "bidirectional" else 1
+        return _directions(self.direction)
 
     @property
     def hidden(self) -> int:
@@ -163,6 +164,47 @@ class Layer:
         return reverse_sequence(x, self.lengths)
 
 
+class LayerOptions(TypedDict, total=False):
+    """The attributes that the three layers have in common."""
+
+    activation_alpha: Sequence[float] | None
+    activation_beta: Sequence[float] | None
+    activations: Sequence[str] | None
+    clip: float | None
+    direction: str
+    hidden_size: int | None
+    layout: int
+    output_sequence: int
+
+
+def _layer(
+    x: Tensor,
+    weight: Tensor,
+    recurrence: Tensor,
+    bias: Tensor | None,
+    sequence_lens: Tensor | None,
+    usual_activations: tuple[str, ...],
+    **options: Unpack[LayerOptions],
+) -> Layer:
+    """A layer whose activations are the usual ones unless the options name others."""
+    direction = options.get("direction", "forward")
+    names = options.get("activations") or usual_activations * 2
+    functions = _activations(
+        names[: len(usual_activations) * _directions(direction)],
+        options.get("activation_alpha"),
+        options.get("activation_beta"),
+    )
+    lengths = None if sequence_lens is None else sequence_lens.to(dtypes.int64)
+    return Layer(
+        x, weight, recurrence, bias, lengths, direction, options.get("layout", 0),
+        functions, options.get("clip"),
+    )  # fmt: skip
+
+
+def _directions(direction: str) -> int:
+    return 2 if direction == "bidirectional" else 1
+
+
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     product = x.matmul(weight.t())
     return product if bias is None else product + bias
@@ -176,23 +218,10 @@ def rnn(
     bias: Tensor | None = None,
     sequence_lens: Tensor | None = None,
     initial_h: Tensor | None = None,
-    *,
-    activation_alpha: Sequence[float] | None = None,
-    activation_beta: Sequence[float] | None = None,
-    activations: Sequence[str] = ("Tanh", "Tanh"),
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
-    layout: int = 0,
-    output_sequence: int = 1,
+    **options: Unpack[LayerOptions],
 ) -> tuple[Tensor, ...]:
     """h' = f(x·Wᵀ + h·Rᵀ + b)."""
-    names = activations[: 2 if direction == "bidirectional" else 1]
-    functions = _activations(names, activation_alpha, activation_beta)
-    layer = Layer(
-        x, weight, recurrence, bias, _lengths(sequence_lens), direction, layout,
-        functions, clip,
-    )  # fmt: skip
+    layer = _layer(x, weight, recurrence, bias, sequence_lens, ("Tanh",), **options)
 
     def make(number: int) -> tuple[Step, State, Tensor]:
         (function,) = layer.functions_of(number)
@@ -217,31 +246,16 @@ def gru(
     sequence_lens: Tensor | None = None,
     initial_h: Tensor | None = None,
     *,
-    activation_alpha: Sequence[float] | None = None,
-    activation_beta: Sequence[float] | None = None,
-    activations: Sequence[str] | None = None,
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
-    layout: int = 0,
     linear_before_reset: int = 0,
-    output_sequence: int = 1,
+    **options: Unpack[LayerOptions],
 ) -> tuple[Tensor, ...]:
     """Gates z (update), r (reset) and h (new): h' = (1 − z)·g(…) + z·h.
 
     K. Cho et al., "Learning Phrase Representations", 2014. The reset gate multiplies
     the state before its product, or with ``linear_before_reset`` after.
     """
-    names = activations or ("Sigmoid", "Tanh") * 2
-    functions = _activations(
-        names[: 4 if direction == "bidirectional" else 2],
-        activation_alpha,
-        activation_beta,
-    )
-    layer = Layer(
-        x, weight, recurrence, bias, _lengths(sequence_lens), direction, layout,
-        functions, clip,
-    )  # fmt: skip
+    usual = ("Sigmoid", "Tanh")
+    layer = _layer(x, weight, recurrence, bias, sequence_lens, usual, **options)
     hidden = layer.hidden
 
     def make(number: int) -> tuple[Step, State, Tensor]:
@@ -281,30 +295,15 @@ def lstm(
     initial_c: Tensor | None = None,
     peepholes: Tensor | None = None,
     *,
-    activation_alpha: Sequence[float] | None = None,
-    activation_beta: Sequence[float] | None = None,
-    activations: Sequence[str] | None = None,
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
     input_forget: int = 0,
-    layout: int = 0,
-    output_sequence: int = 1,
+    **options: Unpack[LayerOptions],
 ) -> tuple[Tensor, ...]:
     """Gates i (input), o (output), f (forget) and c (new): c' = f·c + i·g(…).
 
     S. Hochreiter and J. Schmidhuber, 1997; peepholes of F. Gers et al., 2002.
     """
-    names = activations or ("Sigmoid", "Tanh", "Tanh") * 2
-    functions = _activations(
-        names[: 6 if direction == "bidirectional" else 3],
-        activation_alpha,
-        activation_beta,
-    )
-    layer = Layer(
-        x, weight, recurrence, bias, _lengths(sequence_lens), direction, layout,
-        functions, clip,
-    )  # fmt: skip
+    usual = ("Sigmoid", "Tanh", "Tanh")
+    layer = _layer(x, weight, recurrence, bias, sequence_lens, usual, **options)
 
     def make(number: int) -> tuple[Step, State, Tensor]:
         gate, new, output = layer.functions_of(number)
@@ -336,7 +335,3 @@ def lstm(
 
 def _peeped(gate: Tensor, weight: Tensor | None, cell: Tensor) -> Tensor:
     return gate if weight is None else gate + weight * cell
-
-
-def _lengths(sequence_lens: Tensor | None) -> Tensor | None:
-    return None if sequence_lens is None else sequence_lens.to(dtypes.int64)
