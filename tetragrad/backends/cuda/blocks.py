@@ -16,6 +16,10 @@ from tetragrad.tile.layout import tile_elements
 
 WARP = 32
 _ALIGNMENT = 16
+#: What a warp's result takes in shared memory, of any dtype.
+PARTIAL_BYTES = 8
+#: The results of so many warps are read by each thread; of more, by lanes together.
+FEW_WARPS = 8
 #: The name of a block's dynamic shared memory.
 SHARED = "dynamic_shared"
 
@@ -55,6 +59,13 @@ class Member:
     barrier: str
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """The blocks of one cluster that share a grid iteration; a power of two."""
+
+    count: int
+
+
 class Block:
     """The threads that run one body: a grid iteration's, or one member of a role."""
 
@@ -64,12 +75,15 @@ class Block:
         threads: Threads,
         shared: SharedMemory,
         member: Member | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.ops = ops
         self.builder = ops.builder
         self.threads = threads
         self.shared = shared
         self.member = member
+        self.neighbours = neighbours
+        self._have_met = neighbours is None
         # Shared tiles that were written and read since the last barrier.
         self._written: frozenset[str] = frozenset()
         self._read: frozenset[str] = frozenset()
@@ -161,17 +175,49 @@ class Block:
         self._written |= other[0]
         self._read |= other[1]
 
+    # --- neighbours --------------------------------------------------------------
+
+    def meet_neighbours(self) -> None:
+        """Wait until all blocks of the cluster run: only then have they memory.
+
+        What comes before, as the loads of a row, does not wait.
+        """
+        if self._have_met:
+            return
+        self._have_met = True
+        self.builder.first_line("barrier.cluster.arrive.relaxed.aligned")
+        self.builder.line("barrier.cluster.wait.acquire.aligned")
+
+    def _exchange(self) -> None:
+        """What threads left for others is there for them to read."""
+        if self.neighbours is None:
+            self.barrier()
+            return
+        self.builder.line("barrier.cluster.arrive.release.aligned")
+        self.builder.line("barrier.cluster.wait.acquire.aligned")
+
     # --- reductions --------------------------------------------------------------
 
     def reduce(self, kind: type[Reduce], values: Sequence[Value]) -> list[Value]:
         """Combine values over all threads; every thread gets the same results."""
-        values = [self._over_warp(kind, value) for value in values]
-        warps = self.threads.count // WARP
-        if warps == 1:
+        values = [self._over_lanes(kind, value) for value in values]
+        if self.threads.count == WARP:
             return list(values)
-        return self._over_warps(kind, values, warps)
+        self.meet_neighbours()
+        partials = self._room_for_partials(len(values))
+        self._leave(values, partials)
+        self._exchange()
+        return [
+            self._collected(kind, value.dtype, partials, number)
+            for number, value in enumerate(values)
+        ]
 
-    def _over_warp(self, kind: type[Reduce], value: Value) -> Value:
+    @property
+    def _warps(self) -> int:
+        return self.threads.count // WARP
+
+    def _over_lanes(self, kind: type[Reduce], value: Value) -> Value:
+        """Combine over the threads of a warp; they all get the same bits."""
         for distance in (16, 8, 4, 2, 1):
             value = self.ops.combine(kind, value, self._exchanged(value, distance))
         return value
@@ -196,36 +242,44 @@ class Block:
         whole = assign(kind, "mov.b64", f"{{{halves[0]}, {halves[1]}}}")
         return Value(whole, value.dtype)
 
-    def _over_warps(
-        self, kind: type[Reduce], values: Sequence[Value], warps: int
-    ) -> list[Value]:
-        """One thread of each warp leaves its results; then all threads read all."""
-        rooms = self._room_for_partials(len(values) * warps * 8)
+    def _room_for_partials(self, count: int) -> str:
+        """Room for so many results of every warp.
+
+        Where code may come by again, others may still read what was left there.
+        """
+        nbytes = count * self._warps * PARTIAL_BYTES
+        if not self.builder.is_inside_scope:
+            return self.room(nbytes)
+        if self._partials is None or nbytes > self._partial_bytes:
+            self._partials = self.room(nbytes)
+            self._partial_bytes = nbytes
+        self._exchange()
+        return self._partials
+
+    def _leave(self, values: Sequence[Value], partials: str) -> None:
+        """Each warp leaves its results; in a cluster, with every neighbour.
+
+        There as many lanes store as there are blocks, each into another one.
+        """
         assign = self.builder.assign
         index = self.threads.index.text
         warp = assign("b32", "shr.u32", f"{index}, 5")
         lane = assign("b32", "and.b32", f"{index}, 31")
-        is_first = assign("pred", "setp.eq.s32", f"{lane}, 0")
-        place = assign("b32", "mad.lo.s32", f"{warp}, 8, {rooms}")
-        self.barrier()
+        place = assign("b32", "mad.lo.s32", f"{warp}, {PARTIAL_BYTES}, {partials}")
+        space, receivers = "shared", 1
+        if self.neighbours is not None:
+            space, receivers = "shared::cluster", self.neighbours.count
+            receiver = assign("b32", "and.b32", f"{lane}, {receivers - 1}")
+            name = "mapa.shared::cluster.u32"
+            place = assign("b32", name, f"{place}, {receiver}")
+        stores = assign("pred", "setp.lt.u32", f"{lane}, {receivers}")
         for number, value in enumerate(values):
             stored = self._storable(value)
-            kind_text = register_class(stored.dtype)
-            offset = number * warps * 8
+            kind = register_class(stored.dtype)
+            offset = number * self._warps * PARTIAL_BYTES
             self.builder.line(
-                f"@{is_first} st.shared.{kind_text} [{place}+{offset}], {stored.text}"
+                f"@{stores} st.{space}.{kind} [{place}+{offset}], {stored.text}"
             )
-        self.barrier()
-        return [
-            self._read_all(kind, value.dtype, rooms, number * warps, warps)
-            for number, value in enumerate(values)
-        ]
-
-    def _room_for_partials(self, nbytes: int) -> str:
-        if self._partials is None or nbytes > self._partial_bytes:
-            self._partials = self.room(nbytes)
-            self._partial_bytes = nbytes
-        return self._partials
 
     def _storable(self, value: Value) -> Value:
         if value.dtype.is_bool:
@@ -235,21 +289,58 @@ class Block:
         kind = register_class(value.dtype)
         return Value(self.builder.assign(kind, f"mov.{kind}", value.text), value.dtype)
 
-    def _read_all(
-        self,
-        kind: type[Reduce],
-        dtype: dtypes.DType,
-        rooms: str,
-        first: int,
-        warps: int,
+    def _collected(
+        self, kind: type[Reduce], dtype: dtypes.DType, partials: str, number: int
     ) -> Value:
-        """The results of all warps, combined in one order by every thread."""
+        """What all warps left, combined in one order by every thread."""
         held = dtypes.int32 if dtype.is_bool else dtype
-        total = constant(kind.identity(dtype), dtype)
-        for warp in range(warps):
-            register = self.builder.register(register_class(held))
-            place = f"[{rooms}+{(first + warp) * 8}]"
-            self.builder.line(f"ld.shared.{register_class(held)} {register}, {place}")
-            value = self.ops.cast(Value(register, held), dtype)
-            total = value if warp == 0 else self.ops.combine(kind, total, value)
+        first = number * self._warps * PARTIAL_BYTES
+        if self._warps <= FEW_WARPS:
+            places = [first + warp * PARTIAL_BYTES for warp in range(self._warps)]
+            found = [self._partial(held, f"[{partials}+{place}]") for place in places]
+            return self._combined(kind, dtype, found)
+        return self._over_lanes(kind, self._by_lanes(kind, dtype, partials, first))
+
+    def _combined(
+        self, kind: type[Reduce], dtype: dtypes.DType, found: Sequence[Value]
+    ) -> Value:
+        total = self.ops.cast(found[0], dtype)
+        for value in found[1:]:
+            total = self.ops.combine(kind, total, self.ops.cast(value, dtype))
         return total
+
+    def _by_lanes(
+        self, kind: type[Reduce], dtype: dtypes.DType, partials: str, first: int
+    ) -> Value:
+        """A part of what the warps left for each lane of this one."""
+        held = dtypes.int32 if dtype.is_bool else dtype
+        assign = self.builder.assign
+        lane = assign("b32", "and.b32", f"{self.threads.index.text}, 31")
+        place = assign("b32", "mad.lo.s32", f"{lane}, {PARTIAL_BYTES}, {partials}")
+        found = []
+        for start in range(0, self._warps, WARP):
+            offset = first + start * PARTIAL_BYTES
+            left = self._warps - start
+            has_one = None
+            if left < WARP:
+                has_one = assign("pred", "setp.lt.u32", f"{lane}, {left}")
+            identity = self.ops.cast(constant(kind.identity(dtype), dtype), held)
+            found.append(self._partial(held, f"[{place}+{offset}]", has_one, identity))
+        return self._combined(kind, dtype, found)
+
+    def _partial(
+        self,
+        dtype: dtypes.DType,
+        place: str,
+        condition: str | None = None,
+        otherwise: Value | None = None,
+    ) -> Value:
+        """One element of shared memory, or another value where there is none."""
+        kind = register_class(dtype)
+        register = self.builder.register(kind)
+        shown = ""
+        if condition is not None and otherwise is not None:
+            self.builder.move(register, kind, otherwise)
+            shown = f"@{condition} "
+        self.builder.line(f"{shown}ld.shared.{kind} {register}, {place}")
+        return Value(register, dtype)

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 
 from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.access import Storage
-from tetragrad.backends.cuda.blocks import SHARED, WARP, Block, SharedMemory
+from tetragrad.backends.cuda.blocks import (
+    SHARED,
+    WARP,
+    Block,
+    Neighbours,
+    SharedMemory,
+)
 from tetragrad.backends.cuda.bulk import TensorMap
 from tetragrad.backends.cuda.operations import Operations
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, register_class
@@ -49,6 +55,11 @@ from tetragrad.tile.ir import Extent, Grid, Mma, Program, Role, Statement, Store
 PRODUCT_THREADS = 128
 FLAT_THREADS = 256
 MOST_THREADS = 1024
+#: Blocks of more threads than this become clusters of smaller blocks, which begin and
+#: end at different times, so that one loads while another stores.
+ALONE_THREADS = 512
+#: Threads of a block in a cluster, at least.
+NEIGHBOUR_THREADS = 256
 #: The bytes that a thread moves at once.
 RUN_BYTES = 16
 #: What the driver's encoding of a tensor map takes.
@@ -148,11 +159,11 @@ def run_width(program: Program, grid: Grid) -> int:
     return RUN_BYTES // widest
 
 
-def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
-    """Threads of a block: one for each column of a product, or for two of many.
+def thread_count(grid: Grid, homes: TileHomes, width: int, blocks: int = 1) -> int:
+    """Threads of an iteration: one for each column of a product, or for two of many.
 
     Two columns share what is read of the rows. Without a product there are as many
-    threads as the widest statement has work for.
+    threads as the widest statement has work for, in up to so many blocks.
     """
     for tile in homes.fragments.values():
         rows, columns = tile.shape
@@ -176,7 +187,18 @@ def thread_count(grid: Grid, homes: TileHomes, width: int) -> int:
         elif spread is Spread.FLAT:
             count = wanted_threads(statement.axes, width, flat=True)
             wanted.append(min(count, FLAT_THREADS))
-    return _whole_warps(min(MOST_THREADS, max(wanted)))
+    if max(wanted) <= ALONE_THREADS or homes.shared:
+        blocks = 1
+    return _whole_warps(min(blocks * MOST_THREADS, max(wanted)))
+
+
+def cluster_size(threads: int, blocks: int) -> int:
+    """How many blocks such an iteration's threads are divided among."""
+    size = 1
+    if threads > ALONE_THREADS:
+        while size < blocks and threads // size > NEIGHBOUR_THREADS:
+            size *= 2
+    return size if threads % (size * WARP) == 0 else 1
 
 
 def _whole_warps(threads: int) -> int:
@@ -198,13 +220,14 @@ class _GridEmitter:
         ops = Operations(self.builder, target.features)
         self.roles = tuple(entry for entry in grid.body if isinstance(entry, Role))
         self.thread_count = role_threads(self.roles)
+        self.neighbour_count = 1 if grid.cluster is None else grid.axes[-1][1]
         if not self.roles:
             homes = find_homes(grid.body)
             width = run_width(program, grid)
-            self.thread_count = thread_count(grid, homes, width)
-            index = Value(self.builder.assign("b32", "mov.u32", "%tid.x"), INDEX)
-            threads = Threads(self.builder, self.thread_count, width, index)
-            block = Block(ops, threads, self.shared)
+            wanted = thread_count(grid, homes, width, target.neighbours)
+            self.neighbour_count = cluster_size(wanted, target.neighbours)
+            self.thread_count = wanted // self.neighbour_count
+            block = self._block(ops, wanted, width)
         written = frozenset(stored_slots(grid.body))
         self.values = Values(
             ops,
@@ -217,6 +240,18 @@ class _GridEmitter:
             self.statements = Statements(
                 self.values, homes, block, contract=self.contract
             )
+
+    def _block(self, ops: Operations, count: int, width: int) -> Block:
+        """The threads of an iteration, which may be those of several blocks."""
+        index = Value(self.builder.assign("b32", "mov.u32", "%tid.x"), INDEX)
+        neighbours = None
+        if self.neighbour_count > 1:
+            rank = self.builder.assign("b32", "mov.u32", "%cluster_ctarank")
+            operands = f"{rank}, {self.thread_count}, {index.text}"
+            neighbours = Neighbours(self.neighbour_count)
+            index = Value(self.builder.assign("b32", "mad.lo.s32", operands), INDEX)
+        threads = Threads(self.builder, count, width, index)
+        return Block(ops, threads, self.shared, neighbours=neighbours)
 
     # --- parameters --------------------------------------------------------------
 
@@ -270,8 +305,8 @@ class _GridEmitter:
         if self.roles:
             # So that the assembler gives each role what it asks for.
             limits.append(".minnctapersm 1")
-        if self.cluster is not None:
-            limits.append(f".reqnctapercluster {self.cluster[1]}, 1, 1")
+        if self.neighbour_count > 1:
+            limits.append(f".reqnctapercluster {self.neighbour_count}, 1, 1")
         return "\n".join(
             [
                 f".visible .entry {name}(",
@@ -311,9 +346,12 @@ class _GridEmitter:
 
     def launch(self, name: str) -> GridLaunch:
         """How the kernel is launched, once its text is written."""
+        blocks = math.prod(extent for _, extent in self.grid.axes)
+        if not self.roles:
+            blocks *= self.neighbour_count
         return GridLaunch(
             name,
-            math.prod(extent for _, extent in self.grid.axes),
+            blocks,
             self.thread_count,
             self.shared.nbytes,
             tuple(self.maps),
@@ -322,7 +360,10 @@ class _GridEmitter:
     def _find_block(self) -> None:
         """The grid's axes from the block's number."""
         values = self.values
-        rest = Value(self.builder.assign("b32", "mov.u32", "%ctaid.x"), INDEX)
+        # With roles, neighbours are iterations of their own; else they share one.
+        shares = self.neighbour_count > 1 and not self.roles
+        number = "%clusterid.x" if shares else "%ctaid.x"
+        rest = Value(self.builder.assign("b32", "mov.u32", number), INDEX)
         for axis, extent in reversed(self.grid.axes[1:]):
             values.extents[axis] = extent
             operands = f"{rest.text}, {extent}"

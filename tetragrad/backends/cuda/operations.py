@@ -7,11 +7,11 @@ integers by zero without a trap but with any result, and clamps shifts on its ow
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable
 
 from tetragrad.backends.cuda import formats
+from tetragrad.backends.cuda.elementary import FUNCTIONS, elementary
 from tetragrad.backends.cuda.ptx import (
     Builder,
     Number,
@@ -25,8 +25,6 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import elementwise as op
 from tetragrad.graph import reduce
-from tetragrad.tile import functions
-from tetragrad.tile.arithmetic import absolute, format_of
 
 FLOAT_INSTRUCTIONS = {
     op.Add: "add.rn",
@@ -42,21 +40,6 @@ FLOAT_INSTRUCTIONS = {
 PAIR_INSTRUCTIONS = {op.Add: "add.rn", op.Sub: "sub.rn", op.Mul: "mul.rn"}
 INTEGER_INSTRUCTIONS = {op.Add: "add", op.Sub: "sub", op.Mul: "mul.lo"}
 BIT_INSTRUCTIONS = {op.And: "and", op.Or: "or", op.Xor: "xor"}
-
-FUNCTIONS: dict[type[op.Elementwise], Callable[..., Value]] = {
-    op.Exp: functions.exp,
-    op.Exp2: functions.exp2,
-    op.Log: functions.log,
-    op.Log2: functions.log2,
-    op.Sin: functions.sin,
-    op.Cos: functions.cos,
-    op.Tanh: functions.tanh,
-    op.Erf: functions.erf,
-    op.Pow: functions.pow,
-}
-
-#: The two factors of a short erf: see Operations._short_sigmoid.
-SHORT_ERF = (1.1287762129994219, 0.10070969744669114)
 
 REDUCTIONS = {
     reduce.Sum: op.Add,
@@ -105,7 +88,7 @@ class Operations:
         if kind is op.Bitcast:
             return self.bitcast(operands[0], dtype)
         if kind in FUNCTIONS:
-            return self._elementary(kind, dtype, operands)
+            return elementary(self, kind, dtype, operands)
         if kind in self._methods:
             return self._methods[kind](*operands)
         return self._instruction(kind, *operands)
@@ -151,54 +134,6 @@ class Operations:
         if kind is reduce.Min:
             return self.min(lhs, rhs)
         return self.apply(REDUCTIONS[kind], lhs.dtype, (lhs, rhs))
-
-    # --- elementary functions ----------------------------------------------------
-
-    def _elementary(
-        self, kind: type[op.Elementwise], dtype: DType, operands: tuple[Value, ...]
-    ) -> Value:
-        """Narrow floats are computed in float32 and rounded once."""
-        carrier = dtypes.float64 if dtype.bits == 64 else dtypes.float32
-        wide = [Value(e.text, carrier, e.constant) for e in operands]
-        if kind in (op.Sin, op.Cos):
-            result = self._of_angle(kind, wide[0])
-        elif dtype.bits == 16 and kind in (op.Exp, op.Exp2):
-            result = self._short_exponential(kind, wide[0])
-        elif dtype is dtypes.bfloat16 and kind in (op.Erf, op.Tanh):
-            result = self._short_sigmoid(kind, wide[0])
-        else:
-            result = FUNCTIONS[kind](self, *wide)
-        return formats.rounded(self, Value(result.text, dtype, result.constant))
-
-    def _short_exponential(self, kind: type[op.Elementwise], value: Value) -> Value:
-        """The GPU's own instruction; its error of 2**-17 is lost in the rounding."""
-        if kind is op.Exp:
-            value = self.mul(value, constant(math.log2(math.e), dtypes.float32))
-        return self.builder.compute("ex2.approx.f32", dtypes.float32, value)
-
-    def _short_sigmoid(self, kind: type[op.Elementwise], value: Value) -> Value:
-        """The GPU's own tanh; its error of 2**-11 is little beside bfloat16's 2**-9.
-
-        erf(x) is tanh(x * (a + b*x*x)) to 2**-11.5, with a and b fitted to the
-        largest relative error.
-        """
-        if kind is op.Erf:
-            linear, cubic = (constant(factor, dtypes.float32) for factor in SHORT_ERF)
-            square = self.mul(value, value)
-            value = self.mul(value, self.fma(square, cubic, linear))
-        return self.builder.compute("tanh.approx.f32", dtypes.float32, value)
-
-    def _of_angle(self, kind: type[op.Elementwise], angle: Value) -> Value:
-        """Sine or cosine: the short way, unless the angle is too large for it."""
-        builder, register = self.builder, register_class(angle.dtype)
-        near = FUNCTIONS[kind](self, angle, moderate=True)
-        result = builder.register(register)
-        builder.move(result, register, near)
-        limit = constant(format_of(self, angle).moderate_angle, angle.dtype)
-        is_moderate = self.lt(absolute(self, angle), limit)
-        with builder.only_if(builder.text(is_moderate), negated=True):
-            builder.move(result, register, FUNCTIONS[kind](self, angle))
-        return Value(result, angle.dtype)
 
     # --- constants and dtypes ----------------------------------------------------
 
@@ -258,6 +193,10 @@ class Operations:
 
     def _reciprocal(self, value: Value) -> Value:
         return self.div(constant(1.0, value.dtype), value)
+
+    def short_quotient(self, lhs: Value, rhs: Value) -> Value:
+        """lhs / rhs in float32 with an error of two units, to be rounded further."""
+        return self.builder.compute("div.full.f32", dtypes.float32, lhs, rhs)
 
     # --- comparison and choice ---------------------------------------------------
 

@@ -154,6 +154,11 @@ class Builder:
 
     # --- control -----------------------------------------------------------------
 
+    @property
+    def is_inside_scope(self) -> bool:
+        """Whether the code that is written now may be left out, or run again."""
+        return len(self._known) > 1
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         """A part of the code whose values are not known behind it."""

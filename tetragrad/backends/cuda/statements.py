@@ -6,6 +6,7 @@ value, and only where loops and branches meet are values moved to a common regis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from tetragrad.backends.cuda.access import WIDEST_BYTES
@@ -44,6 +45,8 @@ from tetragrad.tile.ir import (
 
 #: Iterations of a plain loop that are written out together, for independent loads.
 UNROLLED = 4
+#: Elements of a thread in those iterations; more would not stay in registers.
+MOST_UNROLLED = 128
 
 Key = tuple[int, ...]
 
@@ -135,6 +138,7 @@ class Statements:
                 self.emit(loop.body)
             return
         step = self._unroll_factor(loop)
+        self.block.meet_neighbours()
         entry = self.block.state()
         with self._carried(loop.body) as carriers:
             counter = self.builder.register("b32")
@@ -161,6 +165,7 @@ class Statements:
 
     def _unroll_factor(self, loop: For) -> int:
         """Iterations to write out together, where they do not wait for threads."""
+        elements = 1
         for statement in statements_in(loop.body):
             if not isinstance(statement, Alloc | Collective):
                 return 1
@@ -168,8 +173,13 @@ class Statements:
                 self.homes.in_memory(statement.tile) or self._crosses(statement)
             ):
                 return 1
+            if isinstance(statement, Collective):
+                points = math.prod(size for _, size in statement.axes)
+                elements = max(elements, points // self.block.threads.count)
         factor = UNROLLED
-        while loop.extent % factor:
+        while factor > 1 and (
+            loop.extent % factor or factor * elements > MOST_UNROLLED
+        ):
             factor //= 2
         return factor
 
@@ -206,6 +216,7 @@ class Statements:
             self.emit(when.body if chosen else when.otherwise)
             return
         predicate = condition.text
+        self.block.meet_neighbours()
         with self._carried((*when.body, *when.otherwise)) as carriers:
             before = self.block.state()
             start = {name: dict(found) for name, found in self.values.registers.items()}

@@ -41,6 +41,7 @@ SM_90A = replace(
     cache_bytes=50 * 1024 * 1024,
     memory_bandwidth=4.3e12,
     arithmetic_rate=60e12,
+    neighbours=8,
     features=frozenset({"mma", "wgmma", "bfloat16 pairs"}),
 )
 

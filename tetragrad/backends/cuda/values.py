@@ -19,6 +19,7 @@ from tetragrad.backends.cuda.spread import Coordinate, Run
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.graph.elementwise import Cast, Div
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
     Compute,
@@ -34,7 +35,7 @@ from tetragrad.kernel.expression import (
     Select,
 )
 from tetragrad.tile.ir import Tile, TileLoad
-from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.plans.rewrite import below, walk_until
 
 #: Indices within these limits are computed in 32 bits.
 _NARROW = 1 << 30
@@ -72,10 +73,18 @@ class Values:
         self.storages: dict[str, Storage] = {}
         # The elements of register tiles that this thread holds, by constant indices.
         self.registers: dict[str, dict[tuple[int, ...], Value]] = {}
+        self._only_rounded: dict[Expression, frozenset[Expression]] = {}
 
     def at(self, run: Run, guard: Guard = ()) -> Point:
         """A place to evaluate expressions at; loads there obey the guard."""
         return Point(self, run, tuple(form for form in guard if form.is_pure()))
+
+    def only_rounded(self, root: Expression) -> frozenset[Expression]:
+        """The float32 quotients in a value that are only rounded to 16 bits."""
+        found = self._only_rounded.get(root)
+        if found is None:
+            found = self._only_rounded[root] = quotients_only_rounded(root)
+        return found
 
 
 class Point:
@@ -225,8 +234,13 @@ class Point:
 
     def evaluate(self, root: Expression) -> Lanes:
         """The values of an expression along the run."""
+        short = self.values.only_rounded(root)
         for expression in walk_until(self._done, root):  # type: ignore[arg-type]
-            if expression not in self._done:
+            if expression in self._done:
+                continue
+            if expression in short:
+                self._done[expression] = self._short_quotient(expression)
+            else:
                 self._done[expression] = self._compute(expression)
         return self._done[root]
 
@@ -280,6 +294,14 @@ class Point:
                 tuple(lanes[element % len(lanes)] for lanes in inputs),
             )
             for element in range(width)
+        )
+
+    def _short_quotient(self, expression: Expression) -> Lanes:
+        """A quotient whose last digits nobody will see."""
+        lhs, rhs = (self._done[entry] for entry in expression.inputs)
+        return tuple(
+            self.ops.short_quotient(lhs[place % len(lhs)], rhs[place % len(rhs)])
+            for place in range(max(len(lhs), len(rhs)))
         )
 
     def _by_pairs(
@@ -402,6 +424,26 @@ class Point:
             )
             mask = self.mask(guard, element)
             memory.store(storage, self.linear(address, element), values, mask)
+
+
+def quotients_only_rounded(root: Expression) -> frozenset[Expression]:
+    """Quotients in float32 that conversions to 16 bits read, and nothing else."""
+    rounded: set[Expression] = set()
+    read: set[Expression] = {root}
+    for entry in walk_until({}, root):
+        is_rounding = (
+            isinstance(entry, Compute)
+            and entry.op is Cast
+            and entry.dtype in formats.HALVES
+        )
+        (rounded if is_rounding else read).update(below(entry))
+    return frozenset(
+        entry
+        for entry in rounded - read
+        if isinstance(entry, Compute)
+        and entry.op is Div
+        and entry.dtype is dtypes.float32
+    )
 
 
 def tile_form(tile: Tile, indices: Sequence[Affine]) -> Affine:

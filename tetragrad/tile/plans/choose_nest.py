@@ -63,8 +63,9 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         chunk = choose_chunk(kernel, outputs, grid, width, target)
         return NestPlan(group, grid, (best,), lanes, vectors, chunk, beside=beside)
     if inside:
+        is_kept = is_revisited(outputs, inside[0])
         lanes, vectors = row_in_registers(
-            kernel.axes[inside[0]], lanes, vectors, target
+            kernel.axes[inside[0]], lanes, vectors, target, is_kept=is_kept
         )
     rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
     chunk = choose_chunk(kernel, outputs, grid, rows, target)
@@ -157,14 +158,29 @@ def enough_blocks(
     return lanes, vectors
 
 
+def is_revisited(outputs: Sequence[Output], axis: int) -> bool:
+    """Whether a row along an axis is gone over more than once."""
+    reductions = {
+        point.expression
+        for point in points_of(outputs)
+        if isinstance(point.expression, Reduction) and axis in point.expression.axes
+    }
+    return len(reductions) > 1 or any(axis in output.axes for output in outputs)
+
+
 def row_in_registers(
-    row: int, lanes: int, vectors: int, target: Target
+    row: int, lanes: int, vectors: int, target: Target, *, is_kept: bool
 ) -> tuple[int, int]:
-    """Enough lanes and vectors to hold a whole row, where the target keeps it."""
+    """Enough lanes and vectors to hold a whole row, where the target keeps it.
+
+    Neighbouring blocks hold a row together only if it is gone over again.
+    """
     if not target.row_vectors:
         return lanes, vectors
     itemsize = target.vector_bytes // lanes
     longest = target.longest_vector_bytes // itemsize
+    if is_kept:
+        longest *= target.neighbours
     while lanes < longest and lanes * target.row_vectors < row:
         lanes *= 2
     return lanes, max(vectors, min(target.row_vectors, -(-row // lanes)))
