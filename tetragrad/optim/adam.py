@@ -12,41 +12,23 @@ step t.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from tetragrad.core import dtypes
-from tetragrad.optim.optimizer import (
-    Optimizer,
-    ParameterGroup,
-    State,
-    check_hints,
-    check_range,
+from tetragrad.optim.checked import (
+    SHARE,
+    CheckedOptimizer,
+    nonnegative,
 )
+from tetragrad.optim.optimizer import ParameterGroup, State
 from tetragrad.optim.sgd import norm, one_if_zero
 from tetragrad.tensor import Tensor
 
 
-class MomentOptimizer(Optimizer):
-    """What the family shares: options, the two running means, their correction."""
+class MomentOptimizer(CheckedOptimizer):
+    """What the family shares: options, and the two running means."""
 
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float | Tensor,
-        betas: tuple[float, float],
-        eps: float,
-        weight_decay: float,
-        hints: dict[str, Any],
-        **options: Any,
-    ) -> None:
-        check_hints(hints)
-        check_range("lr", lr, 0)
-        check_range("eps", eps, 0)
-        check_range("betas[0]", betas[0], 0, 1)
-        check_range("betas[1]", betas[1], 0, 1)
-        check_range("weight_decay", weight_decay, 0)
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, defaults | options)
+    bounds: ClassVar = nonnegative("lr", "eps", "weight_decay") | {"betas": SHARE}
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         return {"exp_avg": value.zeros_like(), "exp_avg_sq": value.zeros_like()}
@@ -72,6 +54,15 @@ def correction(state: State, group: ParameterGroup, index: int) -> Tensor:
 def _decayed(value: Tensor, group: ParameterGroup) -> Tensor:
     """p·(1 - lr·λ): weight decay apart from the gradient (Loshchilov 2017)."""
     return value * (1 - group.scalar("lr") * group.scalar("weight_decay"))
+
+
+def _with_decay(
+    value: Tensor, gradient: Tensor, group: ParameterGroup
+) -> tuple[Tensor, Tensor]:
+    """Weight decay of the value itself if it is decoupled, else by the gradient."""
+    if group["decoupled_weight_decay"]:
+        return _decayed(value, group), gradient
+    return value, gradient + group.scalar("weight_decay") * value
 
 
 class Adam(MomentOptimizer):
@@ -100,8 +91,9 @@ class Adam(MomentOptimizer):
         **hints: Any,
     ) -> None:
         super().__init__(
-            params, lr, betas, eps, weight_decay, hints, amsgrad=amsgrad,
-            maximize=maximize, decoupled_weight_decay=decoupled_weight_decay,
+            params, hints, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+            amsgrad=amsgrad, maximize=maximize,
+            decoupled_weight_decay=decoupled_weight_decay,
         )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
@@ -113,10 +105,7 @@ class Adam(MomentOptimizer):
     def next_value(
         self, value: Tensor, gradient: Tensor, state: State, group: ParameterGroup
     ) -> Tensor:
-        if group["decoupled_weight_decay"]:
-            value = _decayed(value, group)
-        else:
-            gradient = gradient + group.scalar("weight_decay") * value
+        value, gradient = _with_decay(value, gradient, group)
         mean, square = self.move_averages(gradient, state, group)
         if group["amsgrad"]:
             square = state["max_exp_avg_sq"].maximum(square)
@@ -173,7 +162,10 @@ class Adamax(MomentOptimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, hints, maximize=maximize)
+        super().__init__(
+            params, hints, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+            maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         return {"exp_avg": value.zeros_like(), "exp_inf": value.zeros_like()}
@@ -204,6 +196,8 @@ class NAdam(MomentOptimizer):
     >>> optimizer = optim.NAdam(nn.Linear(2, 1).parameters())
     """
 
+    bounds: ClassVar = MomentOptimizer.bounds | nonnegative("momentum_decay")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -217,9 +211,8 @@ class NAdam(MomentOptimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        check_range("momentum_decay", momentum_decay, 0)
         super().__init__(
-            params, lr, betas, eps, weight_decay, hints,
+            params, hints, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
             momentum_decay=momentum_decay, maximize=maximize,
             decoupled_weight_decay=decoupled_weight_decay,
         )  # fmt: skip
@@ -231,10 +224,7 @@ class NAdam(MomentOptimizer):
     def next_value(
         self, value: Tensor, gradient: Tensor, state: State, group: ParameterGroup
     ) -> Tensor:
-        if group["decoupled_weight_decay"]:
-            value = _decayed(value, group)
-        else:
-            gradient = gradient + group.scalar("weight_decay") * value
+        value, gradient = _with_decay(value, gradient, group)
         mean, square = self.move_averages(gradient, state, group)
         steps = state["step"].to(dtypes.float64)
         momentum = _nesterov_momentum(steps, group)
@@ -283,17 +273,14 @@ class RAdam(MomentOptimizer):
         **hints: Any,
     ) -> None:
         super().__init__(
-            params, lr, betas, eps, weight_decay, hints, maximize=maximize,
-            decoupled_weight_decay=decoupled_weight_decay,
+            params, hints, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+            maximize=maximize, decoupled_weight_decay=decoupled_weight_decay,
         )  # fmt: skip
 
     def next_value(
         self, value: Tensor, gradient: Tensor, state: State, group: ParameterGroup
     ) -> Tensor:
-        if group["decoupled_weight_decay"]:
-            value = _decayed(value, group)
-        else:
-            gradient = gradient + group.scalar("weight_decay") * value
+        value, gradient = _with_decay(value, gradient, group)
         mean, square = self.move_averages(gradient, state, group)
         is_reliable, rectifier = _rectifier(state, group)
         adaptive = rectifier * correction(state, group, 1).sqrt()
@@ -341,8 +328,9 @@ class LAMB(MomentOptimizer):
         **hints: Any,
     ) -> None:
         super().__init__(
-            params, lr, betas, eps, weight_decay, hints, adapt=adapt, maximize=maximize
-        )
+            params, hints, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+            adapt=adapt, maximize=maximize,
+        )  # fmt: skip
 
     def next_value(
         self, value: Tensor, gradient: Tensor, state: State, group: ParameterGroup
@@ -380,7 +368,10 @@ class Lion(MomentOptimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        super().__init__(params, lr, betas, 0.0, weight_decay, hints, maximize=maximize)
+        super().__init__(
+            params, hints, lr=lr, betas=betas, eps=0.0, weight_decay=weight_decay,
+            maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         return {"exp_avg": value.zeros_like()}

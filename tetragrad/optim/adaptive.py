@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tetragrad.core import dtypes
-from tetragrad.optim.optimizer import (
-    Optimizer,
-    ParameterGroup,
-    State,
-    check_hints,
-    check_range,
+from tetragrad.optim.checked import (
+    AT_LEAST_ONE,
+    SHARE,
+    CheckedOptimizer,
+    check_bounds,
+    nonnegative,
 )
+from tetragrad.optim.optimizer import ParameterGroup, State
 from tetragrad.optim.sgd import norm
 from tetragrad.tensor import Tensor
 
 
-class Adagrad(Optimizer):
+class Adagrad(CheckedOptimizer):
     """p ← p - lrₜ·g / (√s + eps) with s ← s + g², lrₜ = lr / (1 + (t - 1)·lr_decay).
 
     Source: Duchi et al., "Adaptive subgradient methods for online learning and
@@ -28,6 +29,10 @@ class Adagrad(Optimizer):
     >>> from tetragrad import nn, optim
     >>> optimizer = optim.Adagrad(nn.Linear(2, 1).parameters())
     """
+
+    bounds: ClassVar = nonnegative(
+        "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"
+    )
 
     def __init__(
         self,
@@ -41,18 +46,11 @@ class Adagrad(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        check_hints(hints)
-        check_range("lr", lr, 0)
-        check_range("lr_decay", lr_decay, 0)
-        check_range("weight_decay", weight_decay, 0)
-        check_range("initial_accumulator_value", initial_accumulator_value, 0)
-        check_range("eps", eps, 0)
-        defaults = {
-            "lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay,
-            "initial_accumulator_value": initial_accumulator_value, "eps": eps,
-            "maximize": maximize,
-        }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(
+            params, hints, lr=lr, lr_decay=lr_decay, weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value, eps=eps,
+            maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         return {"sum": value.full_like(group["initial_accumulator_value"])}
@@ -67,7 +65,7 @@ class Adagrad(Optimizer):
         return value - rate * gradient / (state["sum"].sqrt() + group.scalar("eps"))
 
 
-class Adadelta(Optimizer):
+class Adadelta(CheckedOptimizer):
     """Steps whose size follows earlier steps instead of a learning rate::
 
         s ← ρ·s + (1 - ρ)·g²
@@ -81,6 +79,8 @@ class Adadelta(Optimizer):
     >>> optimizer = optim.Adadelta(nn.Linear(2, 1).parameters())
     """
 
+    bounds: ClassVar = nonnegative("lr", "eps", "weight_decay") | {"rho": SHARE}
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -92,16 +92,10 @@ class Adadelta(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        check_hints(hints)
-        check_range("lr", lr, 0)
-        check_range("rho", rho, 0, 1)
-        check_range("eps", eps, 0)
-        check_range("weight_decay", weight_decay, 0)
-        defaults = {
-            "lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay,
-            "maximize": maximize,
-        }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(
+            params, hints, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay,
+            maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         return {"square_avg": value.zeros_like(), "acc_delta": value.zeros_like()}
@@ -119,7 +113,7 @@ class Adadelta(Optimizer):
         return value - group.scalar("lr") * delta
 
 
-class RMSprop(Optimizer):
+class RMSprop(CheckedOptimizer):
     """p ← p - lr·g / (√s + eps) with s ← α·s + (1 - α)·g².
 
     ``centered`` subtracts the squared mean of g from s; ``momentum`` μ steps along
@@ -131,6 +125,8 @@ class RMSprop(Optimizer):
     >>> from tetragrad import nn, optim
     >>> optimizer = optim.RMSprop(nn.Linear(2, 1).parameters(), momentum=0.9)
     """
+
+    bounds: ClassVar = nonnegative("lr", "alpha", "eps", "weight_decay", "momentum")
 
     def __init__(
         self,
@@ -145,17 +141,10 @@ class RMSprop(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        check_hints(hints)
-        check_range("lr", lr, 0)
-        check_range("alpha", alpha, 0)
-        check_range("eps", eps, 0)
-        check_range("weight_decay", weight_decay, 0)
-        check_range("momentum", momentum, 0)
-        defaults = {
-            "lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay,
-            "momentum": momentum, "centered": centered, "maximize": maximize,
-        }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(
+            params, hints, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay,
+            momentum=momentum, centered=centered, maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         state = {"square_avg": value.zeros_like()}
@@ -184,7 +173,7 @@ class RMSprop(Optimizer):
         return value - group.scalar("lr") * direction
 
 
-class Rprop(Optimizer):
+class Rprop(CheckedOptimizer):
     """Steps whose sizes depend on signs only: longer while the sign stays.
 
     Each element's step size is multiplied by ``etas[1]`` where the gradient keeps
@@ -198,6 +187,8 @@ class Rprop(Optimizer):
     >>> optimizer = optim.Rprop(nn.Linear(2, 1).parameters())
     """
 
+    bounds: ClassVar = nonnegative("lr")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -208,14 +199,11 @@ class Rprop(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        check_hints(hints)
-        check_range("lr", lr, 0)
-        check_range("etas[0]", etas[0], 0, 1)
-        check_range("etas[1]", etas[1], 1)
-        defaults = {
-            "lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize,
-        }  # fmt: skip
-        super().__init__(params, defaults)
+        check_bounds("etas[0]", etas[0], SHARE)
+        check_bounds("etas[1]", etas[1], AT_LEAST_ONE)
+        super().__init__(
+            params, hints, lr=lr, etas=etas, step_sizes=step_sizes, maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         sizes = value.zeros_like() + group.scalar("lr")
@@ -236,7 +224,7 @@ class Rprop(Optimizer):
         return value - kept.sign() * size
 
 
-class Adafactor(Optimizer):
+class Adafactor(CheckedOptimizer):
     """Adam's v for matrices kept as one vector of rows and one of columns.
 
     With rows r and columns c of the running mean of g², weighted by
@@ -253,6 +241,8 @@ class Adafactor(Optimizer):
     >>> optimizer = optim.Adafactor(nn.Linear(2, 1).parameters())
     """
 
+    bounds: ClassVar = nonnegative("lr", "weight_decay") | {"d": AT_LEAST_ONE}
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -265,17 +255,12 @@ class Adafactor(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        check_hints(hints)
-        check_range("lr", lr, 0)
-        check_range("d", d, 1)
-        check_range("weight_decay", weight_decay, 0)
         if beta2_decay > 0:
             raise ValueError(f"beta2_decay must not be positive, got {beta2_decay}")
-        defaults = {
-            "lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d,
-            "weight_decay": weight_decay, "maximize": maximize,
-        }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(
+            params, hints, lr=lr, beta2_decay=beta2_decay, eps=eps, d=d,
+            weight_decay=weight_decay, maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         if value.ndim < 2:

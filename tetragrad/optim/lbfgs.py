@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tetragrad.core.errors import TetragradError
+from tetragrad.optim.checked import NOT_NEGATIVE, check_bounds
 from tetragrad.optim.optimizer import (
     Optimizer,
     ParameterGroup,
     State,
-    check_range,
 )
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.joining import cat
@@ -78,7 +78,7 @@ class LBFGS(Optimizer):
         history_size: int = 100,
         line_search_fn: str | None = None,
     ) -> None:
-        check_range("lr", lr, 0)
+        check_bounds("lr", lr, NOT_NEGATIVE)
         if line_search_fn not in (None, "strong_wolfe"):
             raise TetragradError(
                 f"LBFGS with line_search_fn={line_search_fn!r}",

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from tetragrad.core.errors import ShapeError
-from tetragrad.optim.optimizer import (
-    Optimizer,
-    ParameterGroup,
-    State,
-    check_hints,
-    check_range,
-)
+from tetragrad.optim.checked import CheckedOptimizer, nonnegative
+from tetragrad.optim.optimizer import ParameterGroup, State
 from tetragrad.tensor import Tensor
 
 
-class Muon(Optimizer):
+class Muon(CheckedOptimizer):
     """Momentum, orthogonalised; for the matrices of hidden layers only.
 
     With momentum μ and weight decay λ, for a matrix p of shape (a, b)::
@@ -39,6 +34,8 @@ class Muon(Optimizer):
     >>> others = optim.AdamW([model.bias])
     """
 
+    bounds: ClassVar = nonnegative("lr", "momentum", "weight_decay")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -54,21 +51,15 @@ class Muon(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        check_hints(hints)
-        check_range("lr", lr, 0)
-        check_range("momentum", momentum, 0)
-        check_range("weight_decay", weight_decay, 0)
         if adjust_lr_fn not in (None, "original", "match_rms_adamw"):
             raise ValueError(
                 f"adjust_lr_fn is 'original' or 'match_rms_adamw', not {adjust_lr_fn!r}"
             )
-        defaults = {
-            "lr": lr, "weight_decay": weight_decay, "momentum": momentum,
-            "nesterov": nesterov, "ns_coefficients": tuple(ns_coefficients),
-            "eps": eps, "ns_steps": ns_steps, "adjust_lr_fn": adjust_lr_fn,
-            "maximize": maximize,
-        }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(
+            params, hints, lr=lr, weight_decay=weight_decay, momentum=momentum,
+            nesterov=nesterov, ns_coefficients=tuple(ns_coefficients), eps=eps,
+            ns_steps=ns_steps, adjust_lr_fn=adjust_lr_fn, maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         if value.ndim != 2:

@@ -10,7 +10,6 @@ replays with the numbers of the day, and a new learning rate compiles nothing.
 from __future__ import annotations
 
 import copy
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
-from tetragrad.core.errors import TetragradError, UnsupportedError
+from tetragrad.core.errors import TetragradError
 from tetragrad.engine import capture
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.base import realize_step
@@ -396,24 +395,6 @@ def _check_parameter(parameter: Any) -> None:
             "cannot optimise the result of an operation\n"
             "hint: optimise the tensors it was computed from"
         )
-
-
-def check_range(name: str, value: Any, low: float, high: float = math.inf) -> None:
-    """Refuse an option outside [low, high)."""
-    if isinstance(value, Tensor):
-        return
-    if not low <= value < high:
-        limit = "" if high == math.inf else f" and below {high}"
-        raise ValueError(f"{name} must be at least {low}{limit}, got {value}")
-
-
-def check_hints(hints: Mapping[str, Any]) -> None:
-    """Accept the options that change nothing here, and refuse unknown ones."""
-    for name, value in hints.items():
-        if name not in HINTS:
-            raise TypeError(f"an optimiser has no option {name!r}")
-        if name == "differentiable" and value:
-            raise UnsupportedError("gradients do not flow through optimiser steps")
 
 
 def _follow(parameter: Tensor, state: State) -> None:

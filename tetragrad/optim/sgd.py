@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from tetragrad.core import dtypes
-from tetragrad.optim.optimizer import (
-    Optimizer,
-    ParameterGroup,
-    State,
-    check_hints,
-    check_range,
-)
+from tetragrad.optim.checked import CheckedOptimizer, nonnegative
+from tetragrad.optim.optimizer import ParameterGroup, State
 from tetragrad.tensor import Tensor
 
 
-class SGD(Optimizer):
+class SGD(CheckedOptimizer):
     """Stochastic gradient descent.
 
     With gradient g, momentum μ, dampening τ and weight decay λ::
@@ -37,6 +32,8 @@ class SGD(Optimizer):
     [0.0]
     """
 
+    bounds: ClassVar = nonnegative("lr", "momentum", "weight_decay")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -49,20 +46,15 @@ class SGD(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        check_hints(hints)
-        check_range("lr", lr, 0)
-        check_range("momentum", momentum, 0)
-        check_range("weight_decay", weight_decay, 0)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError(
                 "Nesterov momentum needs momentum above 0 and dampening 0, got "
                 f"momentum={momentum}, dampening={dampening}"
             )
-        defaults = {
-            "lr": lr, "momentum": momentum, "dampening": dampening,
-            "weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize,
-        }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(
+            params, hints, lr=lr, momentum=momentum, dampening=dampening,
+            weight_decay=weight_decay, nesterov=nesterov, maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         return {"momentum_buffer": value.zeros_like()} if group["momentum"] else {}
@@ -88,7 +80,7 @@ def _add_momentum(direction: Tensor, state: State, group: ParameterGroup) -> Ten
     return direction + momentum * velocity if group["nesterov"] else velocity
 
 
-class LARS(Optimizer):
+class LARS(CheckedOptimizer):
     """Layer-wise adaptive rate scaling, for SGD with very large batches.
 
     With trust coefficient η, weight decay λ and momentum μ, for each parameter::
@@ -109,6 +101,8 @@ class LARS(Optimizer):
     >>> optimizer = optim.LARS([weights, biases], lr=0.1, weight_decay=1e-4)
     """
 
+    bounds: ClassVar = nonnegative("lr", "momentum", "weight_decay")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -122,16 +116,11 @@ class LARS(Optimizer):
         maximize: bool = False,
         **hints: Any,
     ) -> None:
-        check_hints(hints)
-        check_range("lr", lr, 0)
-        check_range("momentum", momentum, 0)
-        check_range("weight_decay", weight_decay, 0)
-        defaults = {
-            "lr": lr, "momentum": momentum, "weight_decay": weight_decay,
-            "trust_coefficient": trust_coefficient, "eps": eps, "adapt": adapt,
-            "maximize": maximize,
-        }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(
+            params, hints, lr=lr, momentum=momentum, weight_decay=weight_decay,
+            trust_coefficient=trust_coefficient, eps=eps, adapt=adapt,
+            maximize=maximize,
+        )  # fmt: skip
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
         return {"momentum_buffer": value.zeros_like()}
