@@ -292,7 +292,7 @@ class Memory(Addresses):
         if mask.never:
             return
         split = self.split(form)
-        value = self._to_storage(storage, value)
+        value = self.to_storage(storage, value)
         if split.is_uniform and mask.lanes is None:
             # All lanes write here; the last one stays.
             last = self.builder.lane(value, value.lanes - 1)
@@ -310,9 +310,10 @@ class Memory(Addresses):
     ) -> None:
         """Write neighbouring elements, the first of them so many after a pointer."""
         pointer = self._moved(pointer, storage, offset)
-        self._write_at(storage, pointer, self._to_storage(storage, value))
+        self._write_at(storage, pointer, self.to_storage(storage, value))
 
-    def _to_storage(self, storage: Storage, value: Value) -> Value:
+    def to_storage(self, storage: Storage, value: Value) -> Value:
+        """A value as the elements that a storage holds."""
         if not storage.in_registers:
             return formats.to_memory(self.ops, value)
         if storage.dtype.is_bool:

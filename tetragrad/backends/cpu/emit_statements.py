@@ -14,6 +14,7 @@ from tetragrad.backends.cpu.emit_addresses import Mask
 from tetragrad.backends.cpu.emit_expressions import Expressions, Recipe, tile_form
 from tetragrad.backends.cpu.emit_folds import Contribution, Folds, may_contract
 from tetragrad.backends.cpu.emit_memory import Storage
+from tetragrad.backends.cpu.emit_merges import merged
 from tetragrad.backends.cpu.emit_moves import Moves
 from tetragrad.backends.cpu.emit_product import emit_product
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
@@ -142,6 +143,7 @@ class Statements:
     # --- collective statements ---------------------------------------------------
 
     def _map(self, statement: Map) -> None:
+        statement = merged(statement)
         if self.moves.write(statement) or self.turns.write(statement):
             return
         tile = statement.tile

@@ -4,34 +4,56 @@
 
 As many vectors as a vector has lanes are loaded, interleaved pair by pair, and stored.
 After one round, vector 2n holds elements of the first halves of vectors n and n + half
-in turn; after log2(lanes) rounds each vector holds one column.
+in turn; after log2(lanes) rounds each vector holds one column. Fewer vectors, after
+fewer rounds, hold a few columns each, which is how rows are woven together:
+
+    tile[4*i + j] = source[j, i]      j < 4
+
+Groups of narrow elements that stay together move as one wider element.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from tetragrad.backends.cpu.emit_expressions import Expressions, tile_form
+from tetragrad.backends.cpu.emit_expressions import Expressions, Recipe, tile_form
 from tetragrad.backends.cpu.emit_memory import Storage
-from tetragrad.backends.cpu.vector import Builder, Value, lanes_for, memory_dtype
+from tetragrad.backends.cpu.emit_scopes import VectorAxis
+from tetragrad.backends.cpu.vector import Builder, Value, register_type, type_of
+from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Load
-from tetragrad.tile.ir import Map, Space, TileLoad
+from tetragrad.kernel.expression import Expression, Load, walk
+from tetragrad.tile.ir import Map, Space, Tile, TileLoad
+from tetragrad.tile.plans.rewrite import Rewriter
+
+#: What groups of elements move as, by their size in bytes.
+_WIDER = {2: dtypes.uint16, 4: dtypes.uint32, 8: dtypes.uint64}
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One side of a map: its memory, and elements from step to step of both axes."""
+@frozen
+class _Turn:
+    """A map that turns squares: values along ``second``, places along ``first``.
 
-    storage: Storage
-    corner: str
-    steps: tuple[int, int]
+    ``group`` elements along the last axis, ``lane``, move as one; where there are
+    groups, that axis takes in the second one. ``lanes`` groups are a vector, and
+    ``height`` vectors are turned together.
+    """
 
-    def distance(self, point: tuple[int, int]) -> int:
-        """Elements from the first point to another one."""
-        return self.steps[0] * point[0] + self.steps[1] * point[1]
+    statement: Map
+    value: Expression
+    target: Affine
+    first: int
+    second: int
+    lane: int
+    group: int
+    lanes: int
+    height: int
+
+    @property
+    def tile(self) -> Tile:
+        return self.statement.tile
 
 
 class Turns:
@@ -40,69 +62,81 @@ class Turns:
     def __init__(self, expressions: Expressions) -> None:
         self.expressions = expressions
         self.builder = expressions.builder
+        self.scopes = expressions.scopes
         self.memory = expressions.memory
 
     def write(self, statement: Map) -> bool:
         """Write the map, if it turns squares; whether it does."""
-        source, form = self._source(statement)
-        target = tile_form(statement.tile, statement.indices)
-        lanes = lanes_for([statement.tile.dtype], self.expressions.vector_bytes)
-        if source is None or not _turns(statement, form, target, lanes):
+        lanes = self.expressions.lanes_for([statement.value])
+        turn = _recognised(statement, lanes)
+        if turn is None:
             return False
-        to_storage = self.expressions.tiles[statement.tile.name]
-        rows = self._side(statement, source, form)
-        columns = self._side(statement, to_storage, target)
-        for square in _squares(statement, lanes):
-            self._turn(rows, columns, square, lanes)
+        storage = self.expressions.tiles[statement.tile.name]
+        axes = [axis for axis, _ in statement.axes]
+        with self.scopes.unrolled(axes, [0] * len(axes)):
+            corner = self.memory.pointer(storage, turn.target)
+        with self.scopes.statement():
+            recipe = self.expressions.prepare([turn.value], ())
+            for square in _squares(turn):
+                vectors = list(self._vectors(turn, recipe, square))
+                self._store(turn, storage, corner, square, vectors)
         return True
 
-    def _source(self, statement: Map) -> tuple[Storage | None, Affine]:
-        """What a map without a condition reads as it is, if it does nothing else."""
-        value, tile = statement.value, statement.tile
-        is_memory = memory_dtype(tile.dtype) is tile.dtype
-        is_plain = not statement.guard and tile.space is not Space.REGISTER
-        if is_memory and is_plain and value.dtype is tile.dtype:
-            if isinstance(value, Load) and not value.guard:
-                return self.expressions.slots[value.slot], value.address
-            if isinstance(value, TileLoad) and value.tile.space is not Space.REGISTER:
-                storage = self.expressions.tiles[value.tile.name]
-                return storage, tile_form(value.tile, value.indices)
-        return None, Affine(0)
-
-    def _side(self, statement: Map, storage: Storage, form: Affine) -> _Side:
-        first, second = (axis for axis, _ in statement.axes)
-        with self.expressions.scopes.unrolled([first, second], [0, 0]):
-            corner = self.memory.pointer(storage, form)
-        steps = (form.coefficient(first), form.coefficient(second))
-        return _Side(storage, corner, steps)
-
-    def _turn(
-        self, rows: _Side, columns: _Side, square: tuple[int, int], lanes: int
-    ) -> None:
-        """One square of vectors along the second axis, stored along the first."""
+    def _vectors(
+        self, turn: _Turn, recipe: Recipe, square: tuple[int, int]
+    ) -> Iterator[Value]:
+        """The values of a square, one vector of groups for each of its rows."""
         first, second = square
-        vectors = [
-            self.memory.load_at(
-                rows.storage,
-                rows.corner,
-                rows.distance((first + lane, second)),
-                lanes,
-            )
-            for lane in range(lanes)
-        ]
-        for lane, vector in enumerate(turned(self.builder, vectors)):
-            place = columns.distance((first, second + lane))
-            self.memory.store_at(columns.storage, columns.corner, vector, place)
+        storage = self.expressions.tiles[turn.tile.name]
+        vector = VectorAxis(turn.lane, second * turn.group, turn.lanes * turn.group)
+        for row in range(turn.height):
+            with (
+                self.scopes.unrolled([turn.first], [first + row]),
+                self.scopes.lanes_along(vector),
+            ):
+                value = self.expressions.evaluate(recipe)[turn.value]
+                value = self.builder.broadcast(value, vector.lanes)
+            yield self._grouped(turn, self.memory.to_storage(storage, value))
+
+    def _grouped(self, turn: _Turn, value: Value) -> Value:
+        """Elements that stay together as one."""
+        if turn.group == 1:
+            return value
+        wide = _WIDER[turn.group * turn.tile.dtype.itemsize]
+        result = register_type(wide, turn.lanes)
+        text = self.builder.assign(f"bitcast {type_of(value)} {value.text} to {result}")
+        return Value(text, wide, turn.lanes)
+
+    def _store(
+        self,
+        turn: _Turn,
+        storage: Storage,
+        corner: str,
+        square: tuple[int, int],
+        vectors: list[Value],
+    ) -> None:
+        """Turn a square and store its columns."""
+        first, second = square
+        storage = Storage(
+            storage.base, vectors[0].dtype, False, "", storage.store_access
+        )
+        by_first, by_second = (
+            turn.target.coefficient(axis) // turn.group
+            for axis in (turn.first, turn.second)
+        )
+        columns = turn.lanes // turn.height
+        for number, vector in enumerate(turned(self.builder, vectors)):
+            place = first * by_first + (second + number * columns) * by_second
+            self.memory.store_at(storage, corner, vector, place)
 
 
 def turned(builder: Builder, vectors: list[Value]) -> list[Value]:
-    """The columns of a square of vectors."""
-    lanes = len(vectors)
-    half = lanes // 2
+    """The columns of a square of vectors, several in each if there are few of them."""
+    lanes, half = vectors[0].lanes, len(vectors) // 2
     pairs = [(lane, lane + lanes) for lane in range(lanes)]
-    low = list(itertools.chain.from_iterable(pairs[:half]))
-    high = list(itertools.chain.from_iterable(pairs[half:]))
-    for _ in range(lanes.bit_length() - 1):
+    low = list(itertools.chain.from_iterable(pairs[: lanes // 2]))
+    high = list(itertools.chain.from_iterable(pairs[lanes // 2 :]))
+    for _ in range(len(vectors).bit_length() - 1):
         vectors = [
             builder.shuffle(vectors[number], vectors[number + half], places)
             for number in range(half)
@@ -111,22 +145,62 @@ def turned(builder: Builder, vectors: list[Value]) -> list[Value]:
     return vectors
 
 
-def _turns(statement: Map, source: Affine, target: Affine, lanes: int) -> bool:
-    """Whether vectors lie along the second axis, and belong along the first."""
-    if len(statement.axes) != 2 or not (source.is_pure() and target.is_pure()):
-        return False
-    (first, height), (second, width) = statement.axes
+def _recognised(statement: Map, most_lanes: int) -> _Turn | None:
+    """How a map turns squares, if it does."""
+    tile, value = statement.tile, statement.value
+    target = tile_form(tile, statement.indices)
+    if len(statement.axes) not in (2, 3) or tile.space is Space.REGISTER:
+        return None
+    if statement.guard or not target.is_pure() or value.dtype is not tile.dtype:
+        return None
+    if any(isinstance(e, TileLoad) and e.tile.name == tile.name for e in walk(value)):
+        return None
+    (first, height), (second, width), *last = statement.axes
+    lane, group = last[0] if last else (second, 1)
+    if group > 1 and group * tile.dtype.itemsize not in _WIDER:
+        return None
+    lanes = min(most_lanes // group, width)
+    if lanes < 2 or width % lanes or lanes & (lanes - 1):
+        return None
+    if not all(
+        _runs_along(form, first, second, lane, group) for form in _sources(value)
+    ):
+        return None
+    if target.coefficient(first) != group or (last and target.coefficient(lane) != 1):
+        return None
+    if height % lanes:
+        # Woven together: a few rows, with whole columns next to each other.
+        is_woven = height & (height - 1) == 0 and 1 < height < lanes
+        if not is_woven or target.coefficient(second) != height * group:
+            return None
+    if last:
+        value = Rewriter({second: Affine(0)}, {})(value)
+    rows = lanes if height % lanes == 0 else height
+    return _Turn(statement, value, target, first, second, lane, group, lanes, rows)
+
+
+def _runs_along(form: Affine, first: int, second: int, lane: int, group: int) -> bool:
+    """Whether memory runs along the second axis, a group at a time."""
     return (
-        lanes > 1
-        and height % lanes == 0
-        and width % lanes == 0
-        and source.coefficient(second) == 1
-        and target.coefficient(first) == 1
-        and source.coefficient(first) != 1
+        form.is_pure()
+        and form.coefficient(lane) == 1
+        and form.coefficient(second) == group
+        and form.coefficient(first) != 1
     )
 
 
-def _squares(statement: Map, lanes: int) -> Iterator[tuple[int, int]]:
+def _sources(value: Expression) -> list[Affine]:
+    """The addresses of what a value reads; one that never fits, if it reads nothing."""
+    found = []
+    for entry in walk(value):
+        if isinstance(entry, Load):
+            found.append(entry.address)
+        elif isinstance(entry, TileLoad) and entry.tile.space is not Space.REGISTER:
+            found.append(tile_form(entry.tile, entry.indices))
+    return found or [Affine(0)]
+
+
+def _squares(turn: _Turn) -> Iterator[tuple[int, int]]:
     """The first point of each square."""
-    (_, height), (_, width) = statement.axes
-    return itertools.product(range(0, height, lanes), range(0, width, lanes))
+    (_, height), (_, width), *_ = turn.statement.axes
+    return itertools.product(range(0, height, turn.height), range(0, width, turn.lanes))
