@@ -324,12 +324,16 @@ class _Fusion:
                 return False
             return not self._joins_row(node)
         if any(self.inline_count[root] > MAXIMUM_INLINE_NODES for root in readers):
-            return isinstance(node, ops.Elementwise)
+            return isinstance(node, ops.Elementwise) and not self._is_trivial(node)
         if not isinstance(node, ops.Elementwise) or _is_widening(node):
             return False
         if self._ends_a_row(node):
             return True
         return self._storing_pays(node)
+
+    def _is_trivial(self, node: Node) -> bool:
+        """Whether a value reads nothing and takes an operation or two, as a choice."""
+        return not self.reads[node] and self.work[node] <= 2.0
 
     def _is_in_epilogue(self, node: Reduce) -> bool:
         """Whether the node's one reader is the end of its own epilogue."""

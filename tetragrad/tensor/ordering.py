@@ -1,4 +1,4 @@
-"""How elements are put in order: by counting, digit by digit, block by block.
+"""How elements are put in order: by counting, by comparing, digit by digit, in blocks.
 
 All of it works on unsigned keys along the last dimension and gives places, not values.
 Equal keys keep their order. There is no primitive sort: counts, running sums and one
@@ -23,13 +23,22 @@ from tetragrad.tensor.gathering import take_along
 from tetragrad.tensor.joining import pad_dim
 from tetragrad.tensor.reductions import drop_dims, positions
 from tetragrad.tensor.scattering import scatter_reduce_nodes
+from tetragrad.tensor.sorting_network import sorted_columns
 
-#: Rows up to this length are sorted by counting, longer ones digit by digit.
+#: Rows up to this length are sorted by counting, if all have no more pairs of
+#: elements than this.
 COUNTING_LIMIT = 128
+COUNTED_PAIRS = 1 << 16
+
+#: Other rows up to this length are sorted by a network, longer ones digit by digit.
+NETWORK_LIMIT = 1 << 14
 
 #: A digit has four bits, so that the counts of its values fill one vector.
 DIGIT_BITS = 4
 DIGIT_VALUES = 1 << DIGIT_BITS
+
+#: A number that the network sorts has a key above its place.
+PLACE_BITS = 32
 
 #: Longer rows are counted in blocks of this many elements, side by side.
 COUNTED_TOGETHER = 256
@@ -67,16 +76,17 @@ def _signed_key(node: Node) -> Node:
 
 def sorted_order(key: Node) -> Node:
     """The places of the keys of the last dimension, smallest first; stable."""
-    if key.shape[-1] <= COUNTING_LIMIT:
+    size, dim = key.shape[-1], key.ndim - 1
+    if size <= COUNTING_LIMIT and key.numel * size <= COUNTED_PAIRS:
         return _order_by_counting(key)
+    order = _order_by_network if size <= NETWORK_LIMIT else _order_by_digits
     if key.dtype.bits <= 32:
-        return _order_by_digits(key)
+        return order(key)
     # First by the lower half; the upper half's order then keeps what is equal.
     low = ops.Cast(ops.And(key, full_like(key, (1 << 32) - 1)), dtypes.uint32)
     high = ops.Cast(ops.Shr(key, full_like(key, 32)), dtypes.uint32)
-    by_low = _order_by_digits(low)
-    dim = key.ndim - 1
-    by_high = _order_by_digits(take_along(high, by_low, dim))
+    by_low = order(low)
+    by_high = order(take_along(high, by_low, dim))
     return take_along(by_low, by_high, dim)
 
 
@@ -98,6 +108,28 @@ def _order_by_counting(key: Node) -> Node:
     rank = graph.Reshape(before, key.shape)
     place = broadcast_to(positions(size, dim, key.ndim), key.shape)
     return scatter_reduce_nodes(reduce.Sum, rank, place, size, dim)
+
+
+# --- by a network --------------------------------------------------------------------
+
+
+def _order_by_network(key: Node) -> Node:
+    """All rows at once: each key with its place below it, which makes them distinct.
+
+    The rows become columns, so that neighbours in memory make the same comparisons.
+    """
+    *batch, size = key.shape
+    rows = math.prod(batch)
+    length = 1 << (size - 1).bit_length()
+    key = graph.Permute(graph.Reshape(key, (rows, size)), (1, 0))
+    key = pad_dim(key, 0, 0, length - size, dtypes.highest(key.dtype))
+    place = broadcast_to(positions(length, 0, 2, dtypes.uint64), key.shape)
+    above = ops.Shl(ops.Cast(key, dtypes.uint64), full_like(place, PLACE_BITS))
+    (numbers,) = engine.realize([ops.Or(above, place)])
+    numbers = pad_dim(sorted_columns(numbers), 0, 0, size - length)
+    order = ops.And(numbers, full_like(numbers, (1 << PLACE_BITS) - 1))
+    order = graph.Permute(ops.Cast(order, dtypes.int64), (1, 0))
+    return graph.Reshape(order, (*batch, size))
 
 
 # --- digit by digit ------------------------------------------------------------------

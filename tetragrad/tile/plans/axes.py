@@ -19,13 +19,17 @@ from tetragrad.kernel.expression import (
     literal,
 )
 from tetragrad.kernel.ir import Kernel, Output
+from tetragrad.tile.plans.alternatives import write_out_alternatives
 from tetragrad.tile.plans.rewrite import Rewriter, atoms_of, walk_until
 
 
 @functools.lru_cache(maxsize=64)
 def simplify_axes(kernel: Kernel) -> Kernel:
-    """The same kernel with merged axes, and without those of one position."""
-    kernel = drop_empty(kernel)
+    """The same kernel with merged axes, and without those of one position.
+
+    First, axes along which outputs only choose become outputs of their own.
+    """
+    kernel = write_out_alternatives(drop_empty(kernel))
     sizes = list(kernel.axes)
     dropped = {axis for axis, size in enumerate(sizes) if size == 1}
     for outer, inner in mergeable_pairs(kernel):

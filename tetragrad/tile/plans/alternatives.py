@@ -1,0 +1,101 @@
+"""Write out an axis along which an output only chooses between values.
+
+Before: a value is computed at every position of the axis, and used at one of them.
+
+    y[2*i + j] = select(j == 0, a[i] - b[i], a[i] + b[i]),   j < 2
+
+After: one output for each position, with what all of them share computed once.
+
+    y[2*i] = a[i] - b[i];   y[2*i + 1] = a[i] + b[i]
+
+This is what stacking leaves behind: the parts of complex numbers, the halves of a
+butterfly, the places of a sorting network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Load,
+    Reduction,
+    Scan,
+    Select,
+    substitute,
+    walk,
+)
+from tetragrad.kernel.ir import Kernel, Mode, Output
+
+#: The longest axis that is written out, and the most outputs that a kernel may get.
+LONGEST_WRITTEN_OUT = 32
+MOST_OUTPUTS = 64
+#: How many times less there must be to compute afterwards.
+WORTH_WRITING_OUT = 2
+
+
+def write_out_alternatives(kernel: Kernel) -> Kernel:
+    """The kernel with such axes gone from its outputs, one after the other."""
+    if not _chooses(kernel):
+        return kernel
+    while True:
+        outputs: list[Output] = []
+        for output in kernel.outputs:
+            outputs += _written_out(output, kernel.axes) or [output]
+        if not len(kernel.outputs) < len(outputs) <= MOST_OUTPUTS:
+            return kernel
+        kernel = replace(kernel, outputs=tuple(outputs))
+
+
+def _chooses(kernel: Kernel) -> bool:
+    """Whether any value depends on a position at all: most kernels' do not."""
+    values = [output.value for output in kernel.outputs]
+    return any(isinstance(entry, Select) for entry in walk(*values))
+
+
+def _written_out(output: Output, sizes: Sequence[int]) -> list[Output] | None:
+    """One output for each position of the best axis, or None if none is worth it."""
+    if output.mode is not Mode.STORE or output.guard:
+        return None
+    below = walk(output.value)
+    if any(isinstance(entry, Reduction | Scan) for entry in below):
+        return None
+    before = _work(below)
+    for axis in _choice_axes(below, output, sizes):
+        found = [_at(output, axis, place, sizes) for place in range(sizes[axis])]
+        after = _work(walk(*(entry.value for entry in found)))
+        if after * WORTH_WRITING_OUT <= before * sizes[axis]:
+            return found
+    return None
+
+
+def _choice_axes(
+    below: Iterable[Expression], output: Output, sizes: Sequence[int]
+) -> list[int]:
+    """Short axes of an output that alone decide some choice."""
+    found = set()
+    for entry in below:
+        if isinstance(entry, Select):
+            deciding = {atom for form in entry.guard for atom, _ in form.terms}
+            if len(deciding) == 1 and deciding <= set(output.axes):
+                found |= deciding
+    return sorted(axis for axis in found if 1 < sizes[axis] <= LONGEST_WRITTEN_OUT)
+
+
+def _at(output: Output, axis: int, place: int, sizes: Sequence[int]) -> Output:
+    """The output at one position of an axis."""
+    forms = {axis: Affine(place)}
+    return replace(
+        output,
+        address=output.address.substitute(forms),
+        value=substitute(output.value, forms, sizes),
+        axes=tuple(entry for entry in output.axes if entry != axis),
+    )
+
+
+def _work(expressions: Iterable[Expression]) -> int:
+    """Operations and loads, each counted once."""
+    return sum(isinstance(entry, Compute | Load) for entry in expressions)
