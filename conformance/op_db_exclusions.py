@@ -74,9 +74,26 @@ DRAWN = frozenset(
 #: Values are whatever was in memory: shape and dtype are compared.
 UNDEFINED = frozenset(["empty", "empty_like", "new_empty"])
 
-#: The second result says where the first was found, and PyTorch leaves open which of
-#: several equal elements that is. The place of ``dim`` among the arguments.
-ANY_OF_EQUAL = {"kthvalue": 1, "median": 0, "mode": 0, "nanmedian": 0, "topk": 1}
+#: One result says where values were found, and PyTorch leaves open which of several
+#: equal elements that is. The place of ``dim`` among the arguments.
+ANY_OF_EQUAL = {
+    "argsort": 0,
+    "kthvalue": 1,
+    "median": 0,
+    "mode": 0,
+    "nanmedian": 0,
+    "sort": 0,
+    "topk": 1,
+}
+
+
+def leaves_place_open(name: str, number: int, sample: Any) -> bool:
+    """Whether this part of a result may be the index of any of several equal elements.
+
+    It follows the values; ``argsort`` gives nothing else.
+    """
+    is_place = number == (0 if name == "argsort" else 1)
+    return name in ANY_OF_EQUAL and is_place and not sample.kwargs.get("stable")
 
 
 def is_determined(name: str, sample: Any) -> bool:

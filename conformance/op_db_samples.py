@@ -25,7 +25,11 @@ from torch.overrides import resolve_name
 from torch.testing._internal.common_methods_invocations import op_db
 
 import tetragrad
-from conformance.op_db_exclusions import ANY_OF_EQUAL, is_determined
+from conformance.op_db_exclusions import (
+    ANY_OF_EQUAL,
+    is_determined,
+    leaves_place_open,
+)
 
 DTYPES = (torch.float32, torch.int64, torch.bool)
 
@@ -164,8 +168,8 @@ def call_here(entry: Any, sample: Any) -> tuple[Any, list[tetragrad.Tensor]]:
     except TypeError as error:
         message = str(error)
     if "descriptor" in message:
-        # A method of PyTorch's tensors alone, such as ``Tensor.uniform_``.
-        method = getattr(first, entry.name, None) or getattr(first, f"{entry.name}_")
+        # A method of PyTorch's tensors alone: "descriptor 'uniform_' for …".
+        method = getattr(first, message.split("'")[1])
         return method(*args, **kwargs), leaves
     # PyTorch's functions take PyTorch's dtypes only.
     dtypes = {key: sample.kwargs[key] for key in kwargs if "dtype" in key}
@@ -180,6 +184,9 @@ def translated(value: Any) -> Any:
         return getattr(tetragrad, str(value).removeprefix("torch."))
     if isinstance(value, torch.device):
         return None
+    if value == "cpu":
+        # The samples' word for where they are: here the device that is tested.
+        return tetragrad.empty(0).device
     if isinstance(value, dict):
         return {
             key: translated(entry)
@@ -314,8 +321,9 @@ def run_sample(entry: Any, sample: Any) -> None:
         raise Mismatch(f"the result has {len(parts)} parts, not {len(wanted)}")
     for number, (have, want) in enumerate(zip(parts, wanted, strict=True)):
         what = "the result" if len(wanted) == 1 else f"result {number}"
-        if number == 1 and entry.name in ANY_OF_EQUAL:
-            check_places(sample, have, parts[0], dimension_of(entry, sample))
+        if leaves_place_open(entry.name, number, sample):
+            dim = dimension_of(entry, sample)
+            check_places(sample, have, values_of(sample, wanted, dim), dim)
             continue
         check_same(what, have, want, functools.partial(exact.result, number))
     if their_leaves:
@@ -336,6 +344,14 @@ def check_places(sample: Any, places: Any, values: Any, dim: int) -> None:
         np.take_along_axis(source, index, dim), found, equal_nan=found.dtype.kind == "f"
     ):
         raise Mismatch("the indices do not lead to the values")
+
+
+def values_of(sample: Any, wanted: list[Any], dim: int) -> Any:
+    """The values that indices must lead to: beside PyTorch's indices, or at them."""
+    if len(wanted) > 1:
+        return wanted[0]
+    source, index = np.atleast_1d(as_array(sample.input)), as_array(wanted[0])
+    return np.take_along_axis(source, np.atleast_1d(index), dim).reshape(index.shape)
 
 
 def dimension_of(entry: Any, sample: Any) -> int:

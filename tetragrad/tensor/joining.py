@@ -380,7 +380,14 @@ class JoiningMethods(ContractionMethods):
 
 
 def _extend(node: Node, dim: int, before: int, after: int, mode: str) -> Node:
-    """Pad one dimension with elements of the tensor itself."""
+    """Pad one dimension with elements of the tensor itself.
+
+    Like PyTorch, 'reflect' also shows elements that a negative size has cut off, and
+    'circular' repeats what is left.
+    """
+    if mode == "circular":
+        node = pad_dim(node, dim, min(before, 0), min(after, 0))
+        before, after = max(before, 0), max(after, 0)
     size = node.shape[dim]
     limits = {"reflect": size - 1, "circular": size, "replicate": None}
     if mode not in limits:
@@ -397,21 +404,22 @@ def _extend(node: Node, dim: int, before: int, after: int, mode: str) -> Node:
     def part(start: int, stop: int) -> Node:
         return pad_dim(node, dim, -start, stop - size)
 
+    head_size, tail_size = max(before, 0), max(after, 0)
     head: Node
     tail: Node
     if mode == "reflect":
-        head = graph.Flip(part(1, before + 1), (dim,))
-        tail = graph.Flip(part(size - 1 - after, size - 1), (dim,))
+        head = graph.Flip(part(1, head_size + 1), (dim,))
+        tail = graph.Flip(part(size - 1 - tail_size, size - 1), (dim,))
     elif mode == "circular":
-        head, tail = part(size - before, size), part(0, after)
+        head, tail = part(size - head_size, size), part(0, tail_size)
     else:
-        head = _repeat_dim(part(0, 1), dim, before)
-        tail = _repeat_dim(part(size - 1, size), dim, after)
+        head = _repeat_dim(part(0, 1), dim, head_size)
+        tail = _repeat_dim(part(size - 1, size), dim, tail_size)
     whole = part(max(-before, 0), size + min(after, 0))
-    pieces = [head] * (before > 0) + [whole] + [tail] * (after > 0)
+    pieces = [head] * (head_size > 0) + [whole] + [tail] * (tail_size > 0)
     return concatenate_nodes(pieces, dim)
 
 
 def _repeat_dim(node: Node, dim: int, count: int) -> Node:
-    shape = (*node.shape[:dim], max(count, 0), *node.shape[dim + 1 :])
+    shape = (*node.shape[:dim], count, *node.shape[dim + 1 :])
     return graph.Expand(node, shape)

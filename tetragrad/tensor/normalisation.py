@@ -121,6 +121,8 @@ class NormalisationMethods(ActivationMethods):
     ) -> Tensor:
         """Normalised by channel (dimension 1): by the batch's statistics in training,
         when the running ones follow them; by the running ones otherwise.
+
+        A tensor without elements stays as it is, and tells the statistics nothing.
         """
         dims = tuple(dim for dim in range(self.ndim) if dim != 1)
         if not training:
@@ -129,11 +131,15 @@ class NormalisationMethods(ActivationMethods):
                     "batch_norm() without running statistics in evaluation",
                     hint="pass training=True, or running_mean and running_var",
                 )
+            if self.numel() == 0:
+                return self.clone()
             scale = (running_var + eps).rsqrt()
             normal = (self - _by_channel(running_mean, self.ndim)) * _by_channel(
                 scale, self.ndim
             )
             return _scaled_by_channel(normal, weight, bias)
+        if self.numel() == 0:
+            return self.clone()
         if self._count(dims) < 2:
             raise ShapeError(
                 f"batch_norm() in training of shape {self.shape}: one value a channel "
@@ -151,6 +157,8 @@ class NormalisationMethods(ActivationMethods):
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
     ) -> Tensor:
         """Divided by a power of the mean square of neighbouring channels."""
+        if self.numel() == 0:
+            return self.clone()
         moved = (self * self).movedim(1, -1)
         padded = moved.pad((size // 2, (size - 1) // 2))
         total = padded.unfold(self.ndim - 1, size, 1).sum(-1).movedim(-1, 1)

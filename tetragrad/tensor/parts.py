@@ -200,6 +200,8 @@ class PartMethods(AttentionMethods):
             for dim, have in enumerate(self.shape)
             if dim < extra or (wanted[dim - extra] == 1 and have != 1)
         )
+        if not wanted:
+            return self.sum()
         if not summed:
             return self.alias_copy()
         return self.sum(summed, keepdim=True).reshape(wanted)

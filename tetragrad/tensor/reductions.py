@@ -93,6 +93,8 @@ class ReductionMethods(LimitMethods):
         if wanted.is_complex:
             whole: Any = self
             return whole.type(wanted)._complex_product(dim, keepdim)
+        if wanted.is_bool:
+            return self.all(dim, keepdim)
         return self._reduced(graph.Prod, to_node(self, wanted), dim, keepdim)
 
     def _complex_product(self, dim: Dims, keepdim: bool) -> Tensor:

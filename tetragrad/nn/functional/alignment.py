@@ -37,7 +37,20 @@ def alignment_losses(
     for time in range(1, times):
         state = emitted[time] + _arrivals(state, can_skip)
         at_end = state.where((input_lengths > time).unsqueeze(1), at_end)
-    return -_final(at_end, target_lengths)
+    return -_final(at_end, target_lengths) + _normalisation(log_probs, input_lengths)
+
+
+def _normalisation(log_probs: Tensor, input_lengths: Tensor) -> Tensor:
+    """Zero, whose gradient is each class's probability, for each sequence.
+
+    Log-probabilities cannot change freely: with it, the loss has the same gradient
+    towards them as towards the logits they come from (Graves et al. 2006, eq. 16),
+    which is also PyTorch's.
+    """
+    total = log_probs.exp().sum(dim=2)
+    time = Tensor.arange(log_probs.shape[0], device=log_probs.device)
+    is_read = time.unsqueeze(1) < input_lengths
+    return (total - total.detach()).where(is_read, 0.0).sum(dim=0)
 
 
 def _target_rows(targets: Tensor, lengths: Tensor, batch: int) -> Tensor:
