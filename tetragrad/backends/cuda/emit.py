@@ -23,6 +23,12 @@ from tetragrad.backends.cuda.blocks import (
     SharedMemory,
 )
 from tetragrad.backends.cuda.bulk import TensorMap
+from tetragrad.backends.cuda.finish import (
+    Finish,
+    counters,
+    find_finish,
+    last_of_group,
+)
 from tetragrad.backends.cuda.operations import Operations
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, register_class
 from tetragrad.backends.cuda.roles import RoleGrid, map_name, role_threads
@@ -92,9 +98,11 @@ def emit_program(program: Program, target: Target, settings: Settings) -> Emitte
     """The whole program as one module of PTX text."""
     _refuse(program, target)
     kernels, launches, alignment = [], [], 16
-    for number, grid in enumerate(_grids_of(program)):
-        emitter = _GridEmitter(program, grid, target, settings)
+    for number, (grid, finish) in enumerate(_with_finishes(_grids_of(program))):
+        emitter = _GridEmitter(program, grid, target, settings, finish)
         name = f"{program.name}_{number}"
+        if finish is not None:
+            kernels.append(counters(name, finish))
         kernels.append(emitter.kernel(name))
         launches.append(emitter.launch(name))
         alignment = max(alignment, emitter.shared.alignment)
@@ -132,6 +140,16 @@ def _grids_of(program: Program) -> list[Grid]:
         if math.prod(extent for _, extent in statement.axes) > 0:
             grids.append(statement)
     return grids
+
+
+def _with_finishes(grids: Sequence[Grid]) -> Iterator[tuple[Grid, Finish | None]]:
+    """Each kernel's grid, with the one that its last blocks go on with."""
+    place = 0
+    while place < len(grids):
+        grid, following = grids[place], grids[place + 1 : place + 2]
+        finish = find_finish(grid, following[0]) if following else None
+        yield grid, finish
+        place += 1 if finish is None else 2
 
 
 def stored_slots(body: Sequence[Statement]) -> Iterator[int]:
@@ -209,10 +227,16 @@ class _GridEmitter:
     """Writes one grid as a kernel."""
 
     def __init__(
-        self, program: Program, grid: Grid, target: Target, settings: Settings
+        self,
+        program: Program,
+        grid: Grid,
+        target: Target,
+        settings: Settings,
+        finish: Finish | None,
     ) -> None:
         self.program = program
         self.grid = grid
+        self.finish = finish
         self.contract = settings.fma
         self.builder = Builder()
         self.shared = SharedMemory(self.builder)
@@ -224,11 +248,13 @@ class _GridEmitter:
         if not self.roles:
             homes = find_homes(grid.body)
             width = run_width(program, grid)
-            wanted = thread_count(grid, homes, width, target.neighbours)
-            self.neighbour_count = cluster_size(wanted, target.neighbours)
+            most = target.neighbours if finish is None else 1
+            wanted = thread_count(grid, homes, width, most)
+            self.neighbour_count = cluster_size(wanted, most)
             self.thread_count = wanted // self.neighbour_count
             block = self._block(ops, wanted, width)
-        written = frozenset(stored_slots(grid.body))
+        bodies = grid.body if finish is None else (*grid.body, *finish.grid.body)
+        written = frozenset(stored_slots(bodies))
         self.values = Values(
             ops,
             [self._slot(place) for place in range(len(program.slots))],
@@ -291,6 +317,8 @@ class _GridEmitter:
         """The whole text of the kernel."""
         self._find_block()
         self._body()
+        if self.finish is not None:
+            self._finish(name, self.finish)
         count = (
             len(self.program.slots)
             + len(self.program.scalars)
@@ -338,6 +366,25 @@ class _GridEmitter:
             self.maps,
             self.cluster,
         ).emit()
+
+    def _finish(self, name: str, finish: Finish) -> None:
+        """The grid that the last of these blocks run."""
+        values, builder = self.values, self.builder
+        blocks = math.prod(extent for _, extent in self.grid.axes)
+        group = None if finish.group is None else values.places[finish.group]
+        register = None if group is None else group.register
+        last = last_of_group(builder, name, finish, blocks, register)
+        for axis, extent in finish.grid.axes:
+            values.extents[axis] = extent
+            values.places[axis] = Coordinate(None)
+        if finish.axis is not None and group is not None:
+            values.places[finish.axis] = group
+        homes = find_homes(finish.grid.body)
+        width = run_width(self.program, finish.grid)
+        with builder.only_if(last):
+            block = self._block(values.ops, self.thread_count, width)
+            statements = Statements(values, homes, block, contract=self.contract)
+            statements.emit(finish.grid.body)
 
     @property
     def cluster(self) -> Extent | None:

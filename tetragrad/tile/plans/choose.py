@@ -17,10 +17,10 @@ from tetragrad.tile.plans.choose_contraction import (
 )
 from tetragrad.tile.plans.choose_nest import (
     CHUNK_ELEMENTS,
-    NARROWEST,
     SHORT_REDUCTION,
     choose_nest,
     grid_axes,
+    narrowest_lanes,
 )
 from tetragrad.tile.plans.choose_roles import choose_roles, role_parts
 from tetragrad.tile.plans.choose_stream import choose_stream
@@ -183,7 +183,7 @@ def _pieces(kernel: Kernel, value: Reduction, target: Target) -> int:
     """Grid iterations of a reduction: its results, or vectors of neighbouring ones."""
     results = points_in(kernel, value.free_axes)
     if target.has_free_iterations and not _runs_along_rows(value):
-        return -(-results // NARROWEST)
+        return -(-results // narrowest_lanes(kernel, [value.body]))
     return results
 
 
@@ -193,7 +193,7 @@ def _enough_pieces(kernel: Kernel, value: Reduction, target: Target) -> int:
     A row that stays in registers is worth more than pieces for every unit.
     """
     length = points_in(kernel, value.axes)
-    longest = target.row_vectors * target.longest_vector_bytes // 4
+    longest = target.row_vectors * target.longest_vector_bytes * target.neighbours // 4
     if _runs_along_rows(value) and length <= longest:
         return target.units // 2
     return target.pieces

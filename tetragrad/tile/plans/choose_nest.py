@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Compute, Reduction
+from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.contraction import (
     Contraction,
     find_contraction,
 )
 from tetragrad.tile.plans.nest import NestPlan, scans_of
+from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import (
     lane_bytes,
     operation_cost,
@@ -28,8 +29,9 @@ SHORT_REDUCTION = 64
 # A grid iteration should have about this many elements, so that handing it to a
 # thread costs little.
 CHUNK_ELEMENTS = 1 << 13
-# Lanes that one grid iteration has at least where hardware hands iterations out.
-NARROWEST = 128
+# Bytes of a row that one grid iteration reads at least where hardware hands iterations
+# out: what a warp loads at once.
+NARROWEST_BYTES = 512
 # Vectors side by side, which hides the latency of a chain of additions.
 SIDE_BY_SIDE = 4
 # Vectors side by side where sums run down columns, so that each row gives a piece of
@@ -56,7 +58,7 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         best = ranked[0]
         grid = (*(axis for axis in grid if axis != best), best)
         vectors = column_vectors(kernel, outputs, best, vectors, beside, target)
-        lanes, vectors = enough_blocks(kernel, grid, lanes, vectors, target)
+        lanes, vectors = enough_blocks(kernel, outputs, grid, lanes, vectors, target)
         if not target.has_free_iterations and runs_along_memory(outputs, best):
             lanes, vectors = ROWS_CARRIED, 1
         width = lanes * vectors
@@ -143,14 +145,35 @@ def _contractions_of(outputs: Sequence[Output]) -> list[Contraction]:
     return [entry for entry in found if entry is not None]
 
 
+def narrowest_lanes(
+    kernel: Kernel, values: Sequence[Expression], stored: Sequence[int] = ()
+) -> int:
+    """Lanes that one grid iteration has at least where hardware hands them out.
+
+    The narrowest elements decide: a warp should load whole lines of them, too.
+    """
+    loaded = [
+        entry.slot for entry in walk_until({}, *values) if isinstance(entry, Load)
+    ]
+    sizes = [kernel.slots[slot].dtype.itemsize for slot in (*loaded, *stored)]
+    return NARROWEST_BYTES // max(2, min(sizes, default=4))
+
+
 def enough_blocks(
-    kernel: Kernel, grid: Sequence[int], lanes: int, vectors: int, target: Target
+    kernel: Kernel,
+    outputs: Sequence[Output],
+    grid: Sequence[int],
+    lanes: int,
+    vectors: int,
+    target: Target,
 ) -> tuple[int, int]:
     """Narrower iterations where wide ones are too few; lanes and vectors."""
     if not target.has_free_iterations:
         return lanes, vectors
     points = points_in(kernel, grid)
-    while lanes * vectors > NARROWEST and points < target.pieces * lanes * vectors:
+    stored = [output.slot for output in outputs]
+    narrowest = narrowest_lanes(kernel, [output.value for output in outputs], stored)
+    while lanes * vectors > narrowest and points < target.pieces * lanes * vectors:
         if vectors > 1:
             vectors //= 2
         else:
