@@ -109,8 +109,7 @@ def _loaded(grid: Grid) -> set[int]:
 def _writes(grid: Grid) -> Iterator[tuple[str, Affine]]:
     """Tiles in global memory that a grid writes, and where."""
     for statement in statements_in(grid.body):
-        is_write = isinstance(statement, Map | Fold)
-        if is_write and statement.tile.space is Space.GLOBAL:
+        if isinstance(statement, Map | Fold) and statement.tile.space is Space.GLOBAL:
             yield statement.tile.name, statement.indices[0]
 
 
