@@ -44,6 +44,7 @@ from tetragrad.tile.ir import (
     Channel,
     Commit,
     Copy,
+    Dimension,
     Grid,
     Program,
     Release,
@@ -279,7 +280,13 @@ def test_descriptors_reach_what_layouts_say(contiguous: int, side: int) -> None:
             address += position % 64 * 2
         address ^= (address >> 7 & 7) << 4
         assert address == 2 * offsets(tile, (first + step, position))
-    assert len(panels_of(tile)) == (1 if contiguous == 0 else side // 64)
+    axes = ((1, depth), (2, side))
+    inner, outer = (
+        axis_form(axis) for axis, _ in (axes if not contiguous else axes[::-1])
+    )
+    dimensions = (Dimension(inner, 512, 1), Dimension(outer, 512, 512))
+    copy = Copy(axes, tile, 0, axis_form(1), dimensions=dimensions)
+    assert len(panels_of(copy)) == (1 if contiguous == 0 else side // 64)
 
 
 def test_a_swizzle_moves_chunks_only_within_their_row() -> None:

@@ -7,13 +7,15 @@ address is known; here it is only described. PTX ISA, "cp.async.bulk.tensor".
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tetragrad.backends.cuda.ptx import Builder
 from tetragrad.backends.cuda.values import Point
 from tetragrad.kernel.affine import Affine
-from tetragrad.tile.ir import Copy, Dimension, Tile
-from tetragrad.tile.layout import PANEL_BYTES, panel_of
+from tetragrad.tile.ir import Copy, Dimension
+from tetragrad.tile.layout import PANEL_BYTES, offsets, panel_of
 
 #: The most elements of a box along one dimension.
 LARGEST_BOX = 256
@@ -25,7 +27,8 @@ class TensorMap:
 
     ``parameter`` is the kernel's parameter with the buffer's address and ``origin``
     the tensor's first byte in it. ``sizes`` and ``box`` count elements, the
-    contiguous dimension first; ``strides`` are bytes, without that dimension's.
+    contiguous dimension first; ``strides`` are bytes, without that dimension's. The
+    engine takes every ``steps``-th element of what a box covers.
     """
 
     parameter: int
@@ -34,6 +37,7 @@ class TensorMap:
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     box: tuple[int, ...]
+    steps: tuple[int, ...]
     swizzle: int
 
 
@@ -48,11 +52,12 @@ def tensor_map(copy: Copy, parameter: int, shares: int = 1) -> TensorMap:
     origin = copy.address.constant
     for dimension in copy.dimensions:
         origin -= dimension.index.constant * dimension.stride
-    width = min(panel_of(copy.tile.dtype), box_extent(copy, first))
-    second, *more = (box_extent(copy, entry) for entry in others)
-    if shares > 1 and len(panels_of(copy.tile)) % shares:
-        second //= shares
-    box = (width, second, *more)
+    counts = [count for count, _ in map(movement_of(copy), copy.dimensions)]
+    steps = [step for _, step in map(movement_of(copy), copy.dimensions)]
+    counts[0] = min(panel_of(copy.tile.dtype), counts[0])
+    if shares > 1 and len(panels_of(copy)) % shares:
+        counts[divided_dimension(copy)] //= shares
+    box = [(count - 1) * step + 1 for count, step in zip(counts, steps, strict=True)]
     assert max(box) <= LARGEST_BOX, "a box that the copy engine takes"
     return TensorMap(
         parameter,
@@ -60,17 +65,29 @@ def tensor_map(copy: Copy, parameter: int, shares: int = 1) -> TensorMap:
         itemsize,
         tuple(entry.size for entry in copy.dimensions),
         tuple(entry.stride * itemsize for entry in others),
-        box,
+        tuple(box),
+        tuple(steps),
         copy.tile.layout.swizzle,
     )
 
 
-def box_extent(copy: Copy, dimension: Dimension) -> int:
-    """How many positions of a dimension the tile holds."""
-    for axis, extent in copy.axes:
-        if dimension.index.coefficient(axis) == 1:
-            return extent
-    return 1
+def movement_of(copy: Copy) -> Callable[[Dimension], tuple[int, int]]:
+    """How many positions of a dimension a copy takes, and how far apart."""
+
+    def movement(dimension: Dimension) -> tuple[int, int]:
+        for axis, extent in copy.axes:
+            step = dimension.index.coefficient(axis)
+            if step:
+                return extent, step
+        return 1, 1
+
+    return movement
+
+
+def divided_dimension(copy: Copy) -> int:
+    """The outermost dimension that a box extends along: parts of it are contiguous."""
+    counts = [count for count, _ in map(movement_of(copy), copy.dimensions)]
+    return max(number for number, count in enumerate(counts) if count > 1)
 
 
 def corner_of(copy: Copy, dimension: Dimension) -> Affine:
@@ -78,14 +95,24 @@ def corner_of(copy: Copy, dimension: Dimension) -> Affine:
     return dimension.index.substitute({axis: Affine(0) for axis, _ in copy.axes})
 
 
-def panels_of(tile: Tile) -> list[tuple[int, int]]:
+def panels_of(copy: Copy) -> list[tuple[int, int]]:
     """Where each panel starts: along the contiguous dimension, and in bytes."""
+    tile = copy.tile
     contiguous = tile.layout.strides.index(1)
-    rows, width = tile.shape[1 - contiguous], panel_of(tile.dtype)
-    return [
-        (first, first * rows * tile.dtype.itemsize)
-        for first in range(0, tile.shape[contiguous], width)
-    ]
+    origin = [form.constant for form in copy.places]
+    width, _ = movement_of(copy)(copy.dimensions[0])
+    panels = []
+    for first in range(0, width, panel_of(tile.dtype)):
+        place = list(origin)
+        place[contiguous] += first
+        panels.append((first, offsets(tile, place) * tile.dtype.itemsize))
+    return panels
+
+
+def copied_bytes(copy: Copy) -> int:
+    """The bytes that a copy brings, also where it overhangs."""
+    count = math.prod(extent for _, extent in copy.axes)
+    return count * copy.tile.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -114,23 +141,30 @@ def emit_copy(
 ) -> None:
     """Start the copy of a box; it completes on a barrier."""
     builder = point.builder
-    corners = [corner_of(copy, entry) for entry in copy.dimensions]
-    first, second, *others = (number_of(point, form) for form in corners)
-    panels, place = panels_of(copy.tile), arrival.place
+    corners = [number_of(point, corner_of(copy, entry)) for entry in copy.dimensions]
+    panels, place = panels_of(copy), arrival.place
     if share is not None and len(panels) % share.count:
-        # One panel: its rows are divided.
-        rows = box_extent(copy, copy.dimensions[1]) // share.count
-        second = builder.assign("b32", "mad.lo.s32", f"{share.rank}, {rows}, {second}")
+        # Too few panels: the rows of each are divided.
+        number = divided_dimension(copy)
+        count, step = movement_of(copy)(copy.dimensions[number])
+        along = count // share.count * step
+        corners[number] = builder.assign(
+            "b32", "mad.lo.s32", f"{share.rank}, {along}, {corners[number]}"
+        )
+        rows = rows_of(copy) // share.count
         place = moved(builder, share.rank, rows * PANEL_BYTES, place)
     elif share is not None:
         panels = panels[: len(panels) // share.count]
         along = len(panels) * panel_of(copy.tile.dtype)
-        first = builder.assign("b32", "mad.lo.s32", f"{share.rank}, {along}, {first}")
-        rows = box_extent(copy, copy.dimensions[1])
-        place = moved(builder, share.rank, len(panels) * rows * PANEL_BYTES, place)
+        corners[0] = builder.assign(
+            "b32", "mad.lo.s32", f"{share.rank}, {along}, {corners[0]}"
+        )
+        panel_bytes = rows_of(copy) * PANEL_BYTES
+        place = moved(builder, share.rank, len(panels) * panel_bytes, place)
+    first, *others = corners
     for start, offset in panels:
         along_panel = first if not start else plus(point, first, start)
-        corner = ", ".join([along_panel, second, *others])
+        corner = ", ".join([along_panel, *others])
         name = f"cp.async.bulk.tensor.{len(corners)}d.shared::cluster.global.tile"
         name += ".mbarrier::complete_tx::bytes"
         operands = f"[{place}+{offset}], [{parameter}, {{{corner}}}]"
@@ -140,6 +174,12 @@ def emit_copy(
             mask = builder.assign("b16", "mov.b16", str(share.mask))
             operands += f", {mask}"
         builder.line(f"{name} {operands}")
+
+
+def rows_of(copy: Copy) -> int:
+    """The rows that a copy brings of each panel."""
+    moves = movement_of(copy)
+    return math.prod(moves(entry)[0] for entry in copy.dimensions[1:])
 
 
 def moved(builder: Builder, count: str, step: int, place: str) -> str:

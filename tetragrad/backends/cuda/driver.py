@@ -257,7 +257,7 @@ class EncodedMap:
             (c_uint64 * rank)(*description.sizes),
             (c_uint64 * max(1, rank - 1))(*description.strides),
             (c_uint32 * rank)(*description.box),
-            (c_uint32 * rank)(*[1] * rank),
+            (c_uint32 * rank)(*description.steps),
             0,
             _SWIZZLES[description.swizzle],
             _PROMOTE_256,

@@ -22,6 +22,7 @@ from tetragrad.tile.plans.choose_nest import (
     grid_axes,
     narrowest_lanes,
 )
+from tetragrad.tile.plans.choose_online_roles import choose_online_roles
 from tetragrad.tile.plans.choose_roles import choose_roles, role_parts
 from tetragrad.tile.plans.choose_stream import choose_stream
 from tetragrad.tile.plans.contraction import (
@@ -60,7 +61,7 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     if settings.tf32:
         target = replace(target, features=target.features | {"tf32"})
     rest = simplify_axes(kernel)
-    online = choose_online(rest, target)
+    online = choose_online_roles(rest, target) or choose_online(rest, target)
     if online is not None:
         return Plan((), ((online,),))
     cuts: list[Cut | Repack] = []
@@ -144,9 +145,14 @@ def _cut_reduction(
     length = points_in(kernel, value.axes)
     if length <= SHORT_REDUCTION or work(kernel, value) < WORTH_A_GRID:
         return None
+    guarded = find_contraction(value, kernel) if _has_roles(target) else None
+    if guarded is not None and is_worth_packing(kernel, guarded):
+        division = role_parts(kernel, number, guarded, target)
+        if division is not None:
+            return _divided(kernel, number, division)
     contraction = find_contraction(value)
     if contraction is not None and is_worth_packing(kernel, contraction):
-        return _cut_contraction(kernel, number, contraction, target)
+        return _cut_contraction(kernel, number, contraction)
     pieces = _pieces(kernel, value, target)
     if pieces < _enough_pieces(kernel, value, target):
         longest = max(value.axes, key=lambda axis: kernel.axes[axis])
@@ -158,15 +164,24 @@ def _cut_reduction(
     return None
 
 
+def _has_roles(target: Target) -> bool:
+    """Whether products are computed by roles, which also bring guarded operands."""
+    return "wgmma" in target.features
+
+
+def _divided(kernel: Kernel, number: int, division: tuple[int, int]) -> Cut | None:
+    """Divide a product by roles; set it apart from the rest."""
+    axis, parts = division
+    if parts > 1:
+        return Cut(number, axis, parts)
+    is_alone = hosted_contraction(kernel, guarded=True) is not None
+    return None if is_alone else Cut(number)
+
+
 def _cut_contraction(
-    kernel: Kernel, number: int, contraction: Contraction, target: Target
+    kernel: Kernel, number: int, contraction: Contraction
 ) -> Cut | None:
     """Divide a product that is deep but has few blocks; set it apart from the rest."""
-    parts = role_parts(kernel, number, contraction, target)
-    if parts > 1:
-        return Cut(number, contraction.depth[0], parts)
-    if parts == 1:
-        return None if hosted_contraction(kernel) is not None else Cut(number)
     batches = points_in(kernel, contraction.batch)
     rows = -(-points_in(kernel, contraction.rows) // BLOCK_SIDE)
     columns = -(-points_in(kernel, contraction.columns) // BLOCK_SIDE)
@@ -245,6 +260,12 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
     grids: list[GridPlan] = []
     lanes = target.vector_lanes(4)
     grids += fills(kernel.outputs, lanes, CHUNK_ELEMENTS)
+    if _has_roles(target):
+        guarded = hosted_contraction(kernel, guarded=True)
+        if guarded is not None and is_worth_packing(kernel, guarded):
+            plan = _choose_roles(kernel, guarded, target)
+            if plan is not None:
+                return (plan,)
     contraction = hosted_contraction(kernel)
     if contraction is not None and is_worth_packing(kernel, contraction):
         return (_choose_product(kernel, contraction, target),)
@@ -260,13 +281,19 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
 def _choose_product(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> GridPlan:
-    """A product: streamed if it has few rows, by roles, or in blocks."""
+    """A product: streamed if it has few rows, or in blocks."""
     everything = tuple(range(len(kernel.outputs)))
-    return (
-        choose_stream(kernel, everything, target)
-        or choose_roles(kernel, contraction, target)
-        or choose_contraction(kernel, contraction, target)
-    )
+    streamed = choose_stream(kernel, everything, target)
+    return streamed or choose_contraction(kernel, contraction, target)
+
+
+def _choose_roles(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> GridPlan | None:
+    """A product by roles, unless it has so few rows that it is streamed."""
+    everything = tuple(range(len(kernel.outputs)))
+    streamed = choose_stream(kernel, everything, target)
+    return streamed or choose_roles(kernel, contraction, target)
 
 
 def group_outputs(kernel: Kernel) -> list[tuple[int, ...]]:

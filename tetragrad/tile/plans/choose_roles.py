@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from tetragrad.core import dtypes
 from tetragrad.core.target import Target
-from tetragrad.graph.elementwise import Cast
-from tetragrad.kernel.expression import Compute
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.plans.bulk import BulkOperand
+from tetragrad.tile.layout import panel_of
+from tetragrad.tile.plans.bulk import BulkOperand, plain_load
+from tetragrad.tile.plans.cells import Cells, box_of, split_radices
 from tetragrad.tile.plans.contraction import (
     Contraction,
     hosted_contraction,
@@ -24,11 +24,13 @@ from tetragrad.tile.plans.contraction import (
 from tetragrad.tile.plans.cuts import Cut, apply_cut
 from tetragrad.tile.plans.roles import (
     MEMBER_ROWS,
-    Raster,
     RolePlan,
     RoleProduct,
+    Sides,
     is_along_rows,
+    raster_of,
     role_product,
+    sides_of,
     staged_pitch,
 )
 from tetragrad.tile.plans.traffic import points_in
@@ -60,9 +62,9 @@ GROUP_BYTES = 8 << 20
 
 #: Results for each multiprocessor that are work enough without cutting the depth.
 ENOUGH_RESULTS = 128 * 128
-#: Parts that a depth is cut into at most, what a second launch takes, and what moves
+#: Parts that a depth is cut into, about, what a second launch takes, and what moves
 #: through memory in a cycle, on the whole device.
-MOST_PARTS = 64
+PARTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LAUNCH_CYCLES = 4000
 MEMORY_BYTES_PER_CYCLE = 2400
 
@@ -91,36 +93,59 @@ def choose_roles(
 
 def role_parts(
     kernel: Kernel, number: int, contraction: Contraction, target: Target
-) -> int:
-    """Into how many parts to cut the depth, so that all multiprocessors have work.
+) -> tuple[int, int] | None:
+    """An axis of the depth, and the parts to cut it into so that all units have work.
 
-    0 where the product is not made for roles.
+    One part where that is best; None where the product is not made for roles.
     """
     plans = role_plans(kernel, contraction, target)
     if not plans:
-        return 0
-    (depth,) = contraction.depth
-    size = kernel.axes[depth]
+        return None
     results = points_in(kernel, contraction.reduction.free_axes)
     if results >= target.units * ENOUGH_RESULTS:
-        return 1
+        return (0, 1)
+    moved = 2 * results * contraction.reduction.accumulator.itemsize
+    best, fewest = (0, 1), min(cycles for cycles, _ in plans)
+    for axis, parts in _divisions(kernel, contraction):
+        first, _ = apply_cut(kernel, Cut(number, axis, parts))
+        inner = hosted_contraction(first, guarded=True)
+        assert inner is not None, "a part of a product is a product"
+        plans = role_plans(first, inner, target)
+        cycles = min((cycles for cycles, _ in plans), default=math.inf)
+        cycles += 2 * parts * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
+        if cycles < fewest:
+            best, fewest = (axis, parts), cycles
+    return best
+
+
+def _divisions(kernel: Kernel, contraction: Contraction) -> Iterator[tuple[int, int]]:
+    """Axes of the depth and parts to divide them into, each of whole steps.
+
+    The last part may be shorter.
+    """
     product = role_product(kernel, contraction)
     assert product is not None, "there are plans"
     step = STEP_BYTES // product.lhs.dtype.itemsize
-    best, fewest = 1, min(cycles for cycles, _ in plans)
-    parts = 2
-    while size % parts == 0 and size // parts % step == 0 and parts <= MOST_PARTS:
-        first, _ = apply_cut(kernel, Cut(number, depth, parts))
-        inner = hosted_contraction(first)
-        assert inner is not None, "a part of a product is a product"
-        plans = role_plans(first, inner, target)
-        moved = 2 * parts * results * inner.reduction.dtype.itemsize
-        cycles = min((cycles for cycles, _ in plans), default=fewest)
-        cycles += 2 * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
-        if cycles < fewest:
-            best, fewest = parts, cycles
-        parts *= 2
-    return best
+    depth = contraction.depth
+    # What moves furthest through memory: images before lines, not taps of a filter.
+    axis = max(depth, key=lambda axis: _reach(product, axis))
+    size = kernel.axes[axis]
+    unit = step if len(depth) == 1 else 1
+    seen = set()
+    for wanted in PARTS:
+        length = -(-size // (wanted * unit)) * unit
+        parts = -(-size // length)
+        if parts > 1 and parts not in seen and parts * length - size < length:
+            seen.add(parts)
+            yield axis, parts
+
+
+def _reach(product: RoleProduct, axis: int) -> int:
+    """How far an axis moves through the operands."""
+    return sum(
+        abs(operand.load.address.coefficient(axis))
+        for operand in (product.lhs, product.rhs)
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -147,12 +172,10 @@ def multiplies(contraction: Contraction, target: Target) -> bool:
         return False
     if contraction.reduction.accumulator is not dtypes.float32:
         return False
-    dtype, other = (
-        operand.inputs[0].dtype
-        if isinstance(operand, Compute) and operand.op is Cast
-        else operand.dtype
-        for operand in (contraction.lhs, contraction.rhs)
-    )
+    loads = [plain_load(operand) for operand in (contraction.lhs, contraction.rhs)]
+    if None in loads:
+        return False
+    dtype, other = (load.dtype for load in loads if load is not None)
     if dtype is dtypes.float32 and "tf32" not in target.features:
         return False
     return dtype is other and dtype in MULTIPLIED
@@ -164,35 +187,133 @@ def _plans(
     """Every block size that fits, with its stages and its order of blocks."""
     itemsize = product.lhs.dtype.itemsize
     depth = STEP_BYTES // itemsize
-    steps = -(-kernel.axes[product.depth] // depth)
+    depth_chunks = _depth_box(kernel, product, depth)
+    if depth_chunks is None:
+        return
+    for rows, columns in _blocks(kernel, product):
+        chunks = _side_box(kernel, product.lhs, rows)
+        across = _side_box(kernel, product.rhs, columns)
+        if chunks is None or across is None:
+            continue
+        plan = RolePlan(
+            swap,
+            rows,
+            columns,
+            depth,
+            members=rows // MEMBER_ROWS,
+            stages=1,
+            piece=0,
+            group=1,
+            workers=1,
+            sums_steps=itemsize == 1,
+            row_chunks=chunks,
+            column_chunks=across,
+            depth_chunks=depth_chunks,
+        )
+        sides = sides_of(kernel, product, plan)
+        if _fits(product, sides):
+            yield from _filled(kernel, product, plan, sides, target)
+
+
+def _blocks(kernel: Kernel, product: RoleProduct) -> Iterator[tuple[int, int]]:
+    """Rows and columns that a block may have."""
+    across = points_in(kernel, product.rhs.side)
     for members in MEMBERS:
         rows = members * MEMBER_ROWS
         for columns in COLUMNS:
             if rows % product.lhs.side_step or columns % product.rhs.side_step:
                 continue
-            if columns >= 2 * max(8, kernel.axes[product.column]):
+            if columns >= 2 * max(8, across):
                 continue
-            if itemsize == 1 and columns > MOST_COLUMNS_SUMMED:
+            if product.lhs.dtype.itemsize == 1 and columns > MOST_COLUMNS_SUMMED:
                 continue
-            slot = (rows + columns) * STEP_BYTES
-            free = target.shared_bytes - BARRIER_BYTES
-            stages = min(MOST_STAGES, (free - STAGING_BYTES) // slot, max(2, steps))
-            plan = RolePlan(swap, rows, columns, depth, members, stages, 0, 1, 1)
-            piece = _piece(kernel, product, plan, free - stages * slot)
-            for cluster in CLUSTERS if piece else ():
-                if columns % (cluster * product.rhs.side_step):
-                    continue
-                sized = replace(
-                    plan, piece=piece, cluster=cluster, sums_steps=itemsize == 1
-                )
-                yield _in_order(kernel, product, sized, target)
+            yield rows, columns
 
 
-def _piece(kernel: Kernel, product: RoleProduct, plan: RolePlan, free: int) -> int:
+def _side_box(
+    kernel: Kernel, operand: BulkOperand, extent: int
+) -> tuple[int, ...] | None:
+    """The box for one side of a block: over all axes, or along neighbours only."""
+    sizes = tuple(kernel.axes[axis] for axis in operand.side)
+    if len(sizes) == 1 or operand.is_deep:
+        return box_of(sizes, extent)
+    panel = panel_of(operand.dtype)
+    size = kernel.axes[operand.contiguous]
+    boxes = [box for box in range(panel, extent + 1, panel) if extent % box == 0]
+    if not boxes:
+        return None
+    best = min(boxes, key=lambda box: (-(-size // box) * box, -box))
+    return tuple(best if axis == operand.contiguous else 1 for axis in operand.side)
+
+
+def _depth_box(
+    kernel: Kernel, product: RoleProduct, extent: int
+) -> tuple[int, ...] | None:
+    """The box for a step: along neighbours of one operand, or else over all axes."""
+    axes = product.depth
+    deep = {entry.contiguous for entry in (product.lhs, product.rhs) if entry.is_deep}
+    if len(deep) > 1:
+        return None
+    if deep:
+        return tuple(extent if axis in deep else 1 for axis in axes)
+    box = box_of(tuple(kernel.axes[axis] for axis in axes), extent)
+    return box if box is not None and math.prod(box) == extent else None
+
+
+def _fits(product: RoleProduct, sides: Sides) -> bool:
+    """Whether both operands have such boxes, and nothing is counted that is not there.
+
+    Beyond the end of an axis of the depth both must be zero, whatever is in memory.
+    """
+    for operand, cells in ((product.lhs, sides.rows), (product.rhs, sides.columns)):
+        if not operand.takes(cells) or not operand.takes(sides.depth):
+            return False
+        moving = _moving(cells) | _moving(sides.depth)
+        if any(len(entry.index.axes() & moving) > 1 for entry in operand.dimensions):
+            return False
+    depth = sides.depth
+    return all(
+        size % chunk == 0
+        or (product.lhs.has_plain(axis) and product.rhs.has_plain(axis))
+        for axis, size, chunk in zip(depth.axes, depth.sizes, depth.chunks, strict=True)
+    )
+
+
+def _moving(cells: Cells) -> set[int]:
+    """The axes that a box extends along."""
+    return {
+        axis for axis, chunk in zip(cells.axes, cells.chunks, strict=True) if chunk > 1
+    }
+
+
+def _filled(
+    kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides, target: Target
+) -> Iterator[RolePlan]:
+    """The plan with as many stages as fit, alone and with neighbours."""
+    slot = (plan.rows + plan.columns) * STEP_BYTES
+    free = target.shared_bytes - BARRIER_BYTES
+    steps = sides.depth.blocks
+    stages = min(MOST_STAGES, (free - STAGING_BYTES) // slot, max(2, steps))
+    plan = replace(plan, stages=stages)
+    piece = _piece(kernel, product, plan, sides, free - stages * slot)
+    if not piece:
+        return
+    for cluster in CLUSTERS:
+        if sides.columns.extent % (cluster * product.rhs.side_step):
+            continue
+        sized = replace(plan, piece=piece, cluster=cluster)
+        yield _in_order(kernel, product, sized, sides, target)
+
+
+def _piece(
+    kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides, free: int
+) -> int:
     """The most columns of results that can be staged at once."""
+    if split_radices(sides.rows.radices, MEMBER_ROWS) is None:
+        return 0
     for count in range(1, plan.columns // 8 + 1):
         piece, rest = divmod(plan.columns, count)
-        if rest or piece % 8:
+        if rest or piece % 8 or split_radices(sides.columns.radices, piece) is None:
             continue
         sized = replace(plan, piece=piece)
         needed = sum(
@@ -215,24 +336,15 @@ def _staged_bytes(plan: RolePlan, dtype: dtypes.DType, *, along_rows: bool) -> i
 
 
 def _in_order(
-    kernel: Kernel, product: RoleProduct, plan: RolePlan, target: Target
+    kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides, target: Target
 ) -> RolePlan:
     """The plan with groups of rows and as many workers as there is work for."""
-    depth = kernel.axes[product.depth] * product.lhs.dtype.itemsize
-    raster = _raster(kernel, product, plan)
+    depth = points_in(kernel, product.depth) * product.lhs.dtype.itemsize
+    raster = raster_of(product.contraction, kernel, sides, plan)
     group = group_of(raster.rows, plan.rows * depth)
     raster = replace(raster, group=group)
     workers = min(target.units // plan.cluster, raster.blocks)
     return replace(plan, group=group, workers=workers)
-
-
-def _raster(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> Raster:
-    return Raster(
-        -(-kernel.axes[product.row] // (plan.rows * plan.cluster)),
-        -(-kernel.axes[product.column] // plan.columns),
-        plan.group,
-        tuple(kernel.axes[axis] for axis in product.contraction.batch),
-    )
 
 
 def group_of(rows: int, nbytes: int) -> int:
@@ -249,27 +361,19 @@ def group_of(rows: int, nbytes: int) -> int:
 
 def _cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
     """How long the busiest worker takes."""
-    raster = _raster(kernel, product, plan)
+    sides = sides_of(kernel, product, plan)
+    raster = raster_of(product.contraction, kernel, sides, plan)
     turns = -(-raster.blocks // plan.workers)
-    steps = -(-kernel.axes[product.depth] // plan.depth)
+    steps = sides.depth.blocks
     storing = plan.rows * plan.columns / STORED_PER_CYCLE
     if any(is_along_rows(output, product) for output in kernel.outputs):
         storing *= 1.25
     block = steps * _step_cycles(product, plan) + storing + BLOCK_CYCLES
     # However it is cut, every operand must come from memory. Of plans that wait for
     # memory alike, those are better that do less besides.
-    memory = _operand_bytes(kernel, product) / MEMORY_BYTES_PER_CYCLE
+    memory = (product.lhs.nbytes + product.rhs.nbytes) / MEMORY_BYTES_PER_CYCLE
     slowest = max(turns * block, memory) + turns * block / 16
     return slowest + (CLUSTER_CYCLES if plan.cluster > 1 else 0)
-
-
-def _operand_bytes(kernel: Kernel, product: RoleProduct) -> int:
-    """What both operands take in memory."""
-    return sum(
-        math.prod(kernel.axes[axis] for axis in operand.axes_in_order())
-        * operand.dtype.itemsize
-        for operand in (product.lhs, product.rhs)
-    )
 
 
 def _step_cycles(product: RoleProduct, plan: RolePlan) -> float:
@@ -287,5 +391,5 @@ def _step_cycles(product: RoleProduct, plan: RolePlan) -> float:
 
 def _line_cost(operand: BulkOperand) -> float:
     """How much longer an operand takes than one whose rows begin with a line."""
-    pitch = operand.stride(operand.axes_in_order()[1]) * operand.dtype.itemsize
-    return 1.0 if pitch % LINE_BYTES == 0 else UNALIGNED
+    begins = all(pitch % LINE_BYTES == 0 for pitch in operand.pitches)
+    return 1.0 if begins else UNALIGNED

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
-from tetragrad.graph.elementwise import Cast, Mul
+from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -28,6 +28,7 @@ from tetragrad.kernel.expression import (
 from tetragrad.kernel.ir import Kernel, Mode
 from tetragrad.tile.plans.cuts import cuttable
 from tetragrad.tile.plans.dot_steps import Dot
+from tetragrad.tile.plans.factors import factors_of
 from tetragrad.tile.plans.nest import roots_of
 from tetragrad.tile.plans.rewrite import walk_until
 
@@ -154,17 +155,23 @@ def narrow_operands(contraction: Contraction) -> DType | None:
     return None
 
 
-def find_contraction(value: Expression) -> Contraction | None:
-    """The contraction that a reduction is, if it is one."""
+def find_contraction(
+    value: Expression, guarded_in: Kernel | None = None
+) -> Contraction | None:
+    """The contraction that a reduction is, if it is one.
+
+    With its kernel also that of guarded products; see :mod:`.factors`.
+    """
     if not isinstance(value, Reduction) or value.op is not Sum:
         return None
     body = value.body
-    if not isinstance(body, Compute) or body.op is not Mul:
-        return None
     # Products are rounded to their own dtype; the micro-kernel rounds only sums.
     if body.dtype is not value.accumulator:
         return None
-    lhs, rhs = body.inputs
+    factors = factors_of(body, guarded_in)
+    if factors is None:
+        return None
+    lhs, rhs = factors
     depth = set(value.axes)
     inner = [entry for entry in walk_until({}, body) if isinstance(entry, Reduction)]
     if inner:
@@ -182,12 +189,12 @@ def find_contraction(value: Expression) -> Contraction | None:
     return found if found.rows and found.columns else None
 
 
-def hosted_contraction(kernel: Kernel) -> Contraction | None:
+def hosted_contraction(kernel: Kernel, *, guarded: bool = False) -> Contraction | None:
     """The contraction that is all a kernel does, but for elementwise work after it."""
     values = cuttable(kernel)
     if len(values) != 1:
         return None
-    found = find_contraction(values[0])
+    found = find_contraction(values[0], kernel if guarded else None)
     if found is None:
         return None
     axes = tuple(sorted(found.reduction.free_axes))

@@ -25,12 +25,13 @@ group of neighbouring rows: together they read little that is not in the cache.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.reduce import Sum
-from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
-from tetragrad.kernel.expression import Quotient, Remainder, literal
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
+from tetragrad.kernel.expression import literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.ir import (
     Acquire,
@@ -54,6 +55,13 @@ from tetragrad.tile.ir import (
     When,
 )
 from tetragrad.tile.plans.bulk import BulkOperand, bulk_operand
+from tetragrad.tile.plans.cells import (
+    Cells,
+    digits_of,
+    flat_position,
+    join_digits,
+    split_radices,
+)
 from tetragrad.tile.plans.contraction import Contraction, hosted_contraction
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
 
@@ -68,7 +76,9 @@ STAGED_PADDING_BYTES = 16
 class RolePlan:
     """Sizes of a product by roles.
 
-    ``rows`` and ``columns`` of a block, ``depth`` of a step; the channel has
+    ``rows`` and ``columns`` of a block, ``depth`` of a step; each is made of boxes over
+    the axes of its side, nearest in memory first: of ``row_chunks`` positions and so
+    on, or along its only axis. The channel has
     ``stages`` steps; results are staged ``piece`` columns at a time. ``workers`` run
     side by side; ``group`` is the number of row blocks that are visited before the
     next column block is. A worker is a ``cluster`` of so many neighbours, with a
@@ -87,6 +97,9 @@ class RolePlan:
     workers: int
     cluster: int = 1
     sums_steps: bool = False
+    row_chunks: tuple[int, ...] = ()
+    column_chunks: tuple[int, ...] = ()
+    depth_chunks: tuple[int, ...] = ()
 
     @property
     def member_rows(self) -> int:
@@ -95,42 +108,67 @@ class RolePlan:
 
 @frozen
 class RoleProduct:
-    """A contraction over single axes, whose operands can be copied in bulk."""
+    """A contraction whose operands can be copied in bulk."""
 
     contraction: Contraction
     lhs: BulkOperand
     rhs: BulkOperand
 
     @property
-    def row(self) -> int:
-        return self.contraction.rows[0]
+    def depth(self) -> tuple[int, ...]:
+        """Axes of the depth, nearest first for the operand that lies along it."""
+        return self.lhs.depth if self.lhs.is_deep else self.rhs.depth
 
-    @property
-    def column(self) -> int:
-        return self.contraction.columns[0]
 
-    @property
-    def depth(self) -> int:
-        return self.contraction.depth[0]
+@frozen
+class Sides:
+    """How a plan divides the rows, the columns and the depth of a product."""
+
+    rows: Cells
+    columns: Cells
+    depth: Cells
 
 
 def role_product(kernel: Kernel, contraction: Contraction) -> RoleProduct | None:
     """The contraction as roles compute it, if they can."""
-    sides = (contraction.rows, contraction.columns, contraction.depth)
-    if any(len(axes) != 1 for axes in sides):
-        return None
-    (row,), (column,), (depth,) = sides
-    batch = contraction.batch
-    lhs = bulk_operand(kernel, contraction.lhs, row, depth, batch)
-    rhs = bulk_operand(kernel, contraction.rhs, column, depth, batch)
+    depth = contraction.depth
+    lhs = bulk_operand(kernel, contraction.lhs, contraction.rows, depth)
+    rhs = bulk_operand(kernel, contraction.rhs, contraction.columns, depth)
     if lhs is None or rhs is None:
         return None
     return RoleProduct(contraction, lhs, rhs)
 
 
+def sides_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> Sides:
+    """The cells that a plan means."""
+
+    def cells(axes: tuple[int, ...], extent: int, chunks: tuple[int, ...]) -> Cells:
+        chunks = chunks or (extent,)
+        sizes = tuple(kernel.axes[axis] for axis in axes)
+        return Cells(axes, sizes, chunks, extent // math.prod(chunks))
+
+    return Sides(
+        cells(product.lhs.side, plan.rows, plan.row_chunks),
+        cells(product.rhs.side, plan.columns, plan.column_chunks),
+        cells(product.depth, plan.depth, plan.depth_chunks),
+    )
+
+
+def raster_of(
+    contraction: Contraction, kernel: Kernel, sides: Sides, plan: RolePlan
+) -> Raster:
+    """The blocks of a product, in the order of a plan."""
+    return Raster(
+        -(-sides.rows.blocks // plan.cluster),
+        sides.columns.blocks,
+        plan.group,
+        tuple(kernel.axes[axis] for axis in contraction.batch),
+    )
+
+
 def build_roles(builder: Builder, plan: RolePlan) -> list[Statement]:
     """The grid of a product by roles."""
-    contraction = hosted_contraction(builder.kernel)
+    contraction = hosted_contraction(builder.kernel, guarded=True)
     assert contraction is not None
     if plan.swap:
         contraction = contraction.swapped()
@@ -160,21 +198,8 @@ class Raster:
     def place(self, number: Affine) -> tuple[Affine, Affine, list[Affine]]:
         """Row block, column block and batch positions of block ``number``."""
         sizes = (self.group, self.columns, self.groups, *reversed(self.batches))
-        digits, stride = [], 1
-        for size in sizes:
-            digits.append(self._digit(number, stride, size))
-            stride *= size
-        within, column, group, *batches = digits
+        within, column, group, *batches = digits_of(number, sizes, self.blocks)
         return group.scale(self.group) + within, column, batches[::-1]
-
-    def _digit(self, number: Affine, stride: int, size: int) -> Affine:
-        if size == 1:
-            return ZERO
-        limit = self.blocks // stride
-        rest = number
-        if stride > 1:
-            rest = of_atom(Quotient(number, stride, limit))
-        return rest if limit == size else of_atom(Remainder(rest, size))
 
 
 @frozen
@@ -187,7 +212,7 @@ class _Worker:
 
 @frozen
 class _Block:
-    """Where the block that a worker computes starts, and its batch."""
+    """Which block of rows and of columns a worker computes, and its batch."""
 
     row: Affine
     column: Affine
@@ -204,19 +229,23 @@ class _Roles:
     def kernel(self) -> Kernel:
         return self.builder.kernel
 
-    @property
+    @cached_property
+    def sides(self) -> Sides:
+        return sides_of(self.kernel, self.product, self.plan)
+
+    @cached_property
     def raster(self) -> Raster:
-        sizes, plan = self.kernel.axes, self.plan
-        return Raster(
-            -(-sizes[self.product.row] // (plan.rows * plan.cluster)),
-            -(-sizes[self.product.column] // plan.columns),
-            plan.group,
-            tuple(sizes[axis] for axis in self.product.contraction.batch),
-        )
+        contraction = self.product.contraction
+        return raster_of(contraction, self.kernel, self.sides, self.plan)
+
+    @property
+    def row_blocks(self) -> int:
+        """Row blocks, with those that the last group overhangs by."""
+        return self.raster.groups * self.raster.group * self.plan.cluster
 
     @property
     def steps(self) -> int:
-        return -(-self.kernel.axes[self.product.depth] // self.plan.depth)
+        return self.sides.depth.blocks
 
     def grid(self) -> list[Statement]:
         """One role that copies, and one that multiplies."""
@@ -226,12 +255,11 @@ class _Roles:
         rhs = self.product.rhs.tile(builder, "rhs", plan.depth, plan.columns)
         channel = Channel("operands", (lhs, rhs), plan.stages)
         member = builder.axis(plan.members)
-        first_row = axis_form(member).scale(plan.member_rows)
         load = Role("load", WARPS, tuple(self.load(worker, channel)))
         multiply = Role(
             "multiply",
             WARPS,
-            tuple(self.multiply(worker, channel, first_row)),
+            tuple(self.multiply(worker, channel, axis_form(member))),
             (member, plan.members),
         )
         extents = ((worker.axis, plan.workers), (worker.neighbour, plan.cluster))
@@ -249,13 +277,8 @@ class _Roles:
             number = form.scale(workers) + axis_form(worker.axis)
             row, column, batches = raster.place(number)
             block_row = row.scale(self.plan.cluster) + axis_form(worker.neighbour)
-            statements = body(
-                _Block(
-                    block_row.scale(self.plan.rows),
-                    column.scale(self.plan.columns),
-                    dict(zip(batch, batches, strict=True)),
-                )
-            )
+            places = dict(zip(batch, batches, strict=True))
+            statements = body(_Block(block_row, column, places))
             exists = (
                 number.scale(-1).shift(raster.blocks - 1),
                 row.scale(-1).shift(raster.rows - 1),
@@ -271,32 +294,54 @@ class _Roles:
         """Bring the operands of every step of every block."""
 
         def block(place: _Block) -> list[Statement]:
-            return loop(
-                self.builder, self.steps, lambda step: self.bring(place, channel, step)
+            return self.each_step(
+                lambda starts: self.bring(place, channel, starts),
             )
 
         return self.each_block(worker, block)
 
-    def bring(self, place: _Block, channel: Channel, step: Affine) -> list[Statement]:
+    def each_step(
+        self, body: Callable[[dict[int, Affine]], list[Statement]]
+    ) -> list[Statement]:
+        """The body for every cell of the depth, which starts there; nearest inside."""
+        depth = self.sides.depth
+        axes = list(zip(depth.axes, depth.chunks, depth.steps, strict=True))
+
+        def along(level: int, starts: dict[int, Affine]) -> list[Statement]:
+            if level < 0:
+                return body(starts)
+            axis, chunk, steps = axes[level]
+            return loop(
+                self.builder,
+                steps,
+                lambda step: along(level - 1, starts | {axis: step.scale(chunk)}),
+            )
+
+        return along(len(axes) - 1, {})
+
+    def bring(
+        self, place: _Block, channel: Channel, depth_starts: dict[int, Affine]
+    ) -> list[Statement]:
         """Fill one slot of the channel."""
-        product, (lhs, rhs) = self.product, channel.tiles
-        starts = {
-            **place.batch,
-            product.row: place.row,
-            product.column: place.column,
-            product.depth: step.scale(self.plan.depth),
-        }
-        return [
-            Acquire(channel),
-            product.lhs.copy(self.builder, lhs, channel, starts),
-            product.rhs.copy(self.builder, rhs, channel, starts),
-            Commit(channel),
-        ]
+        product, sides, (lhs, rhs) = self.product, self.sides, channel.tiles
+        starts = {**place.batch, **depth_starts}
+        copies: list[Statement] = []
+        for operand, tile, cells, block, blocks in (
+            (product.lhs, lhs, sides.rows, place.row, self.row_blocks),
+            (product.rhs, rhs, sides.columns, place.column, self.raster.columns),
+        ):
+            for cell in range(cells.count):
+                first = starts | cells.starts(block, Affine(cell), blocks)
+                both = (sides.depth, cells)
+                copies.append(
+                    operand.copy(self.builder, tile, channel, first, both, cell)
+                )
+        return [Acquire(channel), *copies, Commit(channel)]
 
     # --- the role that multiplies ------------------------------------------------
 
     def multiply(
-        self, worker: _Worker, channel: Channel, first_row: Affine
+        self, worker: _Worker, channel: Channel, member: Affine
     ) -> list[Statement]:
         """Sum the products of a member's rows, and store what becomes of them."""
         plan = self.plan
@@ -304,14 +349,13 @@ class _Roles:
         dtype = self.product.contraction.reduction.accumulator
         total = self.builder.tile("accumulator", shape, dtype)
         staged = [self.staged(output) for output in self.kernel.outputs]
+        first_row = member.scale(plan.member_rows)
 
         def block(place: _Block) -> list[Statement]:
             statements = self.summed(channel, total, first_row)
-            for column in range(0, plan.columns, plan.piece):
+            for piece in range(plan.columns // plan.piece):
                 for output, tile in zip(self.kernel.outputs, staged, strict=True):
-                    statements += self.finish(
-                        output, tile, total, place, first_row, column
-                    )
+                    statements += self.finish(output, tile, total, place, member, piece)
             return statements
 
         allocated = [Alloc(tile) for tile in (total, *staged)]
@@ -375,53 +419,116 @@ class _Roles:
         staged: Tile,
         total: Tile,
         place: _Block,
-        first_row: Affine,
-        column: int,
+        member: Affine,
+        piece: int,
     ) -> list[Statement]:
         """Compute one piece of an output, then store it as memory likes it."""
-        extents, scope = self.piece_scope(place, first_row, column)
-        indices = indices_of(extents)
-        held = TileLoad(total, (indices[0], indices[1].shift(column)))
+        return [
+            self.compute(output, staged, total, place, member, piece),
+            self.store(output, staged, place, member, piece),
+        ]
+
+    def compute(
+        self,
+        output: Output,
+        staged: Tile,
+        total: Tile,
+        place: _Block,
+        member: Affine,
+        piece: int,
+    ) -> Map:
+        """Stage what an output makes of a member's results in one piece."""
+        extents = tuple((self.builder.axis(size), size) for size in staged.shape)
+        row, column = indices_of(extents)
+        inner = [
+            digits_of(number, [size for size, _ in pairs], size)
+            for number, pairs, size in zip(
+                (row, column), self.divided(), staged.shape, strict=True
+            )
+        ]
+        scope = self.scope(place, extents, inner, member, piece)
+        held = TileLoad(total, (row, column.shift(piece * self.plan.piece)))
         reduction = self.product.contraction.reduction
-        value = scope.with_values({reduction: cast(held, reduction.dtype)})
+        scope = scope.with_values({reduction: cast(held, reduction.dtype)})
         # Beyond the edge nothing is loaded, and what is computed there is not stored.
-        compute = Map(extents, staged, indices, value.value(output.value))
+        return Map(extents, staged, (row, column), scope.value(output.value))
+
+    def store(
+        self, output: Output, staged: Tile, place: _Block, member: Affine, piece: int
+    ) -> Store:
+        """Store a staged piece, along the axes as they lie in memory."""
+        extents: list[list[Extent]] = []
+        inner, indices = [], []
+        for pairs in self.divided():
+            sizes = [size for size, _ in pairs]
+            mine = [(self.builder.axis(size), size) for size in sizes if size > 1]
+            axes = iter(mine)
+            digits = [axis_form(next(axes)[0]) if size > 1 else ZERO for size in sizes]
+            extents.append(mine[::-1])
+            inner.append(digits)
+            indices.append(flat_position(sizes, digits))
+        rows, columns = extents
+        along_rows = staged.layout.strides[0] == 1
+        order = tuple([*columns, *rows] if along_rows else [*rows, *columns])
+        scope = self.scope(place, order, inner, member, piece)
         rewriter = scope.rewriter()
-        order = extents[::-1] if staged.layout.strides[0] == 1 else extents
-        store = Store(
+        return Store(
             order,
             output.slot,
             rewriter.form(output.address),
-            TileLoad(staged, indices),
+            TileLoad(staged, tuple(indices)),
             scope.guard + rewriter.guards(output.guard),
         )
-        return [compute, store]
 
-    def piece_scope(
-        self, place: _Block, first_row: Affine, column: int
-    ) -> tuple[tuple[Extent, Extent], Scope]:
-        """Collective axes over a piece, and the kernel's axes at its points."""
-        plan, product, sizes = self.plan, self.product, self.kernel.axes
-        row_extent = (self.builder.axis(plan.member_rows), plan.member_rows)
-        column_extent = (self.builder.axis(plan.piece), plan.piece)
-        row = place.row + first_row + axis_form(row_extent[0])
-        across = place.column.shift(column) + axis_form(column_extent[0])
-        scope = Scope(self.builder).with_collective(row_extent, column_extent)
+    def divided(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """The digits of rows and columns: inside a member or a piece, and outside."""
+        rows = split_radices(self.sides.rows.radices, self.plan.member_rows)
+        columns = split_radices(self.sides.columns.radices, self.plan.piece)
+        assert rows is not None and columns is not None, "whole digits"
+        return rows, columns
+
+    def scope(
+        self,
+        place: _Block,
+        extents: tuple[Extent, ...],
+        inner: Sequence[Sequence[Affine]],
+        member: Affine,
+        piece: int,
+    ) -> Scope:
+        """The kernel's axes at the positions of a piece of a member's results."""
+        scope = Scope(self.builder).with_collective(*extents)
         for axis, form in place.batch.items():
             scope = scope.bind(axis, form)
-        scope = scope.bind(product.row, row).bind(product.column, across)
-        guarded = scope.with_guard(
-            row.scale(-1).shift(sizes[product.row] - 1),
-            across.scale(-1).shift(sizes[product.column] - 1),
-        )
-        return (row_extent, column_extent), guarded
+        rows, columns = self.divided()
+        for cells, block, blocks, digits in (
+            (
+                self.sides.rows,
+                place.row,
+                self.row_blocks,
+                join_digits(rows, inner[0], member),
+            ),
+            (
+                self.sides.columns,
+                place.column,
+                self.raster.columns,
+                join_digits(columns, inner[1], Affine(piece)),
+            ),
+        ):
+            places = cells.positions(block, digits, blocks)
+            for axis, form in places.items():
+                scope = scope.bind(axis, form)
+            scope = scope.with_guard(*cells.ends(places))
+        return scope
 
 
 def is_along_rows(output: Output, product: RoleProduct) -> bool:
     """Whether neighbouring rows, and not columns, are next to one another."""
     address = output.address
-    rows, columns = (address.coefficient(a) for a in (product.row, product.column))
-    return bool(rows == 1 and columns != 1)
+
+    def is_next(axes: Sequence[int]) -> bool:
+        return any(address.coefficient(axis) == 1 for axis in axes)
+
+    return is_next(product.lhs.side) and not is_next(product.rhs.side)
 
 
 def staged_pitch(plan: RolePlan, itemsize: int, *, along_rows: bool) -> int:

@@ -1,0 +1,190 @@
+"""Convolutions by roles: boxes over several axes, zeros of the copy engine's own.
+
+Nothing below the graph knows the word; these are sums of products whose operands are
+read at sums of places and offsets, inside limits. benchmarks/h200_convolutions.py runs
+the same kernels on a GPU.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.backends.cuda_programs import (
+    assembly_report,
+    emitted,
+    planned,
+    spilled_bytes,
+)
+from tests.backends.test_cuda_emit import check_meaning, leaf
+from tetragrad import Tensor
+from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.target import SM_90A
+from tetragrad.core import dtypes
+from tetragrad.core.settings import settings
+from tetragrad.graph.leaves import Buffer
+from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.tile.plans.bulk import dimensions_of
+from tetragrad.tile.plans.cells import (
+    Cells,
+    box_of,
+    digits_of,
+    flat_position,
+    split_radices,
+)
+from tetragrad.tile.text import program_text
+
+#: Images, channels, side, filters, their side, stride, padding.
+Sizes = tuple[int, int, int, int, int, int, int]
+
+
+def channels_last(*shape: int, make=leaf) -> Tensor:
+    """A tensor of (n, c, h, w) that lies in memory as (n, h, w, c)."""
+    n, c, h, w = shape
+    return make(n, h, w, c).permute(0, 3, 1, 2)
+
+
+def half(*shape: int) -> Tensor:
+    return leaf(*shape, dtype="bfloat16")
+
+
+def large(*shape: int) -> Tensor:
+    """A leaf of which nothing is computed, so that it may be large."""
+    return Tensor.from_node(Buffer(object(), shape, dtypes.bfloat16, "cuda"))
+
+
+def convolution(what: str, sizes: Sizes, make=half) -> Tensor:
+    """The result, or the gradient of the input or the weight, channels last."""
+    n, c, side, filters, taps, stride, padding = sizes
+    x = channels_last(n, c, side, side, make=make)
+    weight = channels_last(filters, c, taps, taps, make=make)
+    if what != "result":
+        x.requires_grad_()
+        weight.requires_grad_()
+    y = x.conv2d(weight, stride=stride, padding=padding)
+    if what == "result":
+        return y.permute(0, 2, 3, 1)
+    y.backward(channels_last(*y.shape, make=make))
+    gradient = (x if what == "input" else weight).grad
+    assert gradient is not None
+    return gradient.permute(0, 2, 3, 1)
+
+
+# --- meaning -------------------------------------------------------------------------
+
+SMALL: dict[str, tuple[str, Sizes]] = {
+    "padded": ("result", (1, 64, 9, 64, 3, 1, 1)),
+    "strided": ("result", (1, 72, 9, 64, 3, 2, 1)),
+    "strided points": ("result", (3, 64, 8, 128, 1, 2, 0)),
+    "input": ("input", (1, 64, 9, 64, 3, 1, 1)),
+    "input strided": ("input", (2, 64, 8, 64, 3, 2, 1)),
+    "weight": ("weight", (8, 64, 8, 64, 3, 1, 1)),
+    "weight strided": ("weight", (8, 64, 16, 64, 3, 2, 1)),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_roles_compute_convolutions(name: str) -> None:
+    programs = planned([convolution(*SMALL[name]).node], SM_90A)
+    assert any("Role(multiply" in program_text(program) for _, program in programs)
+    check_meaning(programs, 0)
+
+
+# --- text ----------------------------------------------------------------------------
+
+LARGE: dict[str, tuple[str, Sizes]] = {
+    f"{what} {sizes}": (what, sizes)
+    for what, sizes in itertools.product(
+        ("result", "input", "weight"),
+        (
+            (64, 256, 56, 256, 3, 1, 1),
+            (64, 64, 56, 64, 3, 1, 1),
+            (64, 512, 7, 512, 3, 1, 1),
+            (64, 256, 28, 256, 3, 2, 1),
+        ),
+    )
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_convolutions_assemble(name: str, tmp_path: Path) -> None:
+    (program, *_) = emitted(convolution(*LARGE[name], make=large), SM_90A)
+    report = assembly_report(program.text, SM_90A, tmp_path)
+    assert spilled_bytes(report) == 0, report
+    assert "warning" not in report and "serialized" not in report, report
+    # No image is unfolded in memory: boxes of it are copied as they are.
+    assert re.search(r"cp.async.bulk.tensor.[45]d", program.text)
+    assert program.text.count("wgmma.mma_async") >= 8
+
+
+def test_a_stride_is_the_copy_engines() -> None:
+    """Every other position is a step of the tensor map, not another copy."""
+    tensor = convolution("result", (64, 128, 56, 128, 3, 2, 1), make=large)
+    ((_, program),) = planned([tensor.node], SM_90A)
+    emitted = emit_program(program, SM_90A, settings())
+    (launch,) = emitted.launches
+    steps = {entry.steps for entry in launch.maps}
+    assert (1, 2, 2, 1) in steps
+
+
+# --- tensors -------------------------------------------------------------------------
+
+
+def test_guards_say_which_tensor_an_address_walks_through() -> None:
+    sizes = (8, 14, 3, 64)
+    image, line, tap, channel = map(axis_form, range(4))
+    row = line + tap
+    address = image.scale(14 * 64) + row.scale(64) + channel + Affine(-64)
+    guard = (row.shift(-1), row.scale(-1).shift(14))
+    found = {
+        (entry.index, entry.size, entry.stride)
+        for entry in dimensions_of(address, guard, sizes) or ()
+    }
+    assert found == {
+        (channel, 64, 1),
+        (row.shift(-1), 14, 64),
+        (image, 8, 14 * 64),
+    }
+
+
+def test_an_address_beside_its_guard_is_no_tensor() -> None:
+    i, j = axis_form(0), axis_form(1)
+    assert dimensions_of(i.scale(8) + j, (i + j,), (4, 8)) is None
+
+
+# --- cells ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sizes", "extent", "box"),
+    [
+        ((56, 56, 64), 128, (8, 8, 2)),
+        ((28, 28, 64), 128, (4, 4, 8)),
+        ((7, 7, 64), 128, (1, 1, 64)),
+        ((200,), 128, (128,)),
+    ],
+)
+def test_boxes_leave_little_unused(sizes, extent, box) -> None:
+    assert box_of(sizes, extent) == box
+
+
+def test_every_position_is_in_one_cell() -> None:
+    cells = Cells((0, 1), (6, 5), (4, 2), count=2)
+    seen = []
+    for block, number in itertools.product(range(cells.blocks), range(16)):
+        digits = digits_of(Affine(number), cells.radices, 16)
+        places = cells.positions(Affine(block), digits, cells.blocks)
+        place = tuple(places[axis].constant for axis in (0, 1))
+        if all(end.constant >= 0 for end in cells.ends(places)):
+            seen.append(place)
+    assert sorted(seen) == list(itertools.product(range(6), range(5)))
+
+
+def test_digits_are_divided_evenly_or_not_at_all() -> None:
+    assert split_radices((8, 4, 2), 16) == [(8, 1), (2, 2), (1, 2)]
+    assert split_radices((64, 3), 96) is None
+    digits = digits_of(Affine(37), (8, 4, 2), 64)
+    assert flat_position((8, 4, 2), digits) == Affine(37)
