@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from weakref import WeakKeyDictionary
 
 from tetragrad.graph.elementwise import Add
-from tetragrad.graph.markers import Detached
+from tetragrad.graph.markers import Detached, Variable
 from tetragrad.graph.node import Node, walk
+
+#: What a gradient passes when it is complete; the result takes its place.
+Rule = Callable[[Node], Node]
+
+#: Rules of the gradient towards a node.
+node_rules: WeakKeyDictionary[Node, list[Rule]] = WeakKeyDictionary()
+
+#: Rules of the gradient towards a variable, by its key: its value changes.
+variable_rules: dict[int, list[Rule]] = {}
 
 
 def gradients(outputs: dict[Node, Node], targets: Iterable[Node]) -> dict[Node, Node]:
@@ -26,10 +36,21 @@ def gradients(outputs: dict[Node, Node], targets: Iterable[Node]) -> dict[Node, 
     collected = {node: value for node, value in outputs.items() if node in needed}
     for node in reversed(order):
         upstream = collected.get(node)
-        if upstream is None or not any(source in needed for source in node.sources):
+        if upstream is None:
+            continue
+        for rule in _rules_of(node):
+            upstream = collected[node] = rule(upstream)
+        if not any(source in needed for source in node.sources):
             continue
         _collect(node, upstream, needed, collected)
     return {node: collected[node] for node in targets if node in collected}
+
+
+def _rules_of(node: Node) -> Iterable[Rule]:
+    """The rules at the time of the walk: a rule may remove itself."""
+    if isinstance(node, Variable):
+        return tuple(variable_rules.get(node.key, ()))
+    return tuple(node_rules.get(node, ()))
 
 
 def _that_reach(order: list[Node], targets: set[Node]) -> set[Node]:

@@ -187,6 +187,11 @@ def walk(
             order.append(node)
 
 
+def has_users(node: Node) -> bool:
+    """Whether any living node is computed from this one."""
+    return any(node in other.sources for other in list(_interned.values()))
+
+
 def interned_count() -> int:
     """How many nodes are alive: for tests of leaks and of compile cost."""
     return len(_interned)

@@ -23,10 +23,15 @@ from tetragrad.tensor.base import (
     wrap,
     wrap_pairs,
 )
+from tetragrad.tensor.hooks import (
+    call_after_accumulation,
+    fitted,
+    gradient_tensor,
+    retained,
+)
 from tetragrad.tensor.modes import enable_grad, no_grad
 from tetragrad.tensor.pairs import to_pairs
 from tetragrad.tensor.randomness import default_generator
-from tetragrad.tensor.storage import AS_COMPLEX, Hooked
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -57,21 +62,31 @@ def backward(
     output = self.real_node
     upstream = _upstream(self, gradient)
     reachable = walk([output], stop=_hides_gradients)
-    variables = [node for node in reachable if isinstance(node, Variable)]
+    variables = [
+        node for node in reachable if isinstance(node, Variable) or node in retained
+    ]
     if inputs is not None:
         wanted = {entry.real_node for entry in inputs}
         variables = [node for node in variables if node in wanted]
     found = gradients({output: upstream}, variables)
     given = []
     for variable in variables:
-        collector = collectors.get(variable.key)
+        collector = _collector_of(variable)
         if collector is not None and variable in found:
             _accumulate(collector, found[variable], create_graph)
             given.append(ref(cast(TensorBase, collector.grad).storage))
+            call_after_accumulation(collector)
     reverse_passes.given[self.storage] = given
     if retain_graph or (retain_graph is None and create_graph):
         kept_graphs.add(self.storage)
     outstanding.add(self.storage)
+
+
+def _collector_of(node: Node) -> TensorBase | None:
+    """The tensor, if it is alive, whose ``.grad`` a node's gradient is added to."""
+    if isinstance(node, Variable):
+        return collectors.get(node.key)
+    return retained[node]()
 
 
 def _hides_gradients(node: Node) -> bool:
@@ -120,16 +135,7 @@ def _accumulate(collector: TensorBase, node: Node, create_graph: bool) -> None:
     known = collector.grad
     if known is not None:
         node = Add(known.real_node, node)
-    collector.grad = _gradient_tensor(node, create_graph, collector)
-
-
-def _gradient_tensor(node: Node, create_graph: bool, of: TensorBase) -> Tensor:
-    """A gradient of a tensor: complex, if the tensor is."""
-    cls = TensorBase.tensor_class
-    made = cls.from_node(node if create_graph else Detached(node), tracked=create_graph)
-    if of.dtype.is_complex:
-        made.steps = (AS_COMPLEX,)
-    return made
+    collector.grad = gradient_tensor(node, create_graph, collector)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -171,7 +177,7 @@ def grad(
                 f"of shape {target.shape}",
                 hint="pass allow_unused=True to get None for it",
             )
-        made = None if node is None else _gradient_tensor(node, create_graph, target)
+        made = None if node is None else gradient_tensor(node, create_graph, target)
         parts.append(made)
     return tuple(parts)
 
@@ -255,7 +261,7 @@ def _with_rule(
     def rule(upstream: Node) -> tuple[Node | None, ...]:
         # A gradient is linear in the upstream ones: the others count as zero here.
         received = [
-            _gradient_tensor(upstream, True, entry)
+            gradient_tensor(upstream, True, entry)
             if index == position
             else entry.zeros_like()
             for index, entry in enumerate(outputs)
@@ -290,55 +296,8 @@ def _input_gradients(
                 f"{function.__name__}.backward returned a gradient of shape "
                 f"{value.shape} for an argument of shape {argument.shape}"
             )
-        nodes.append(None if value is None else _fitted(value, argument))
+        nodes.append(None if value is None else fitted(value, argument))
     return tuple(nodes)
-
-
-def _fitted(gradient: Any, argument: TensorBase) -> Node:
-    """The node of a gradient for this argument: pairs, if that is complex."""
-    if argument.dtype.is_complex and not gradient.dtype.is_complex:
-        return to_pairs(gradient.node, argument.dtype)
-    return cast(Node, gradient.real_node)
-
-
-class HookHandle:
-    """What ``register_hook`` returns: ``remove()`` takes the hook away again."""
-
-    def __init__(self, tensor: TensorBase, step: Hooked) -> None:
-        self._tensor = tensor
-        self._step = step
-
-    def remove(self) -> None:
-        """Results computed from now on no longer call the hook."""
-        steps = self._tensor.steps
-        self._tensor.steps = tuple(step for step in steps if step is not self._step)
-
-
-def register_hook(self: TensorBase, hook: Callable[[Any], Any]) -> HookHandle:
-    """Call ``hook(gradient)`` whenever this tensor's gradient is computed.
-
-    If the hook returns a tensor, that takes the gradient's place. Register it before
-    the tensor is used: each use takes along the hooks that are there.
-
-    >>> x = Tensor([1.0], requires_grad=True)
-    >>> handle = x.register_hook(lambda gradient: gradient * 10)
-    >>> (x * 2).backward()
-    >>> x.grad
-    tensor([20.])
-    """
-    if not self.requires_grad:
-        raise GradientError(
-            "register_hook() on a tensor that does not require a gradient"
-        )
-
-    def rule(upstream: Node) -> tuple[Node]:
-        with enable_grad():
-            replaced = hook(_gradient_tensor(upstream, True, self))
-        return (upstream if replaced is None else _fitted(replaced, self),)
-
-    step = Hooked(rule)
-    self.steps = (*self.steps, step)
-    return HookHandle(self, step)
 
 
 def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -335,26 +335,14 @@ class TensorBase:
                 hint="convert it first: x.float().requires_grad_()",
             )
         if not self.requires_grad:
-            self._collect((Stopped(), Collected(next(_keys), True)))
+            self.collect((Stopped(),), is_leaf=True)
         return self
 
-    def retain_grad(self) -> None:
-        """Keep the gradient of this intermediate result in ``.grad`` too.
-
-        Call it before the tensor is used, as each use takes the gradient along.
-        """
-        if not self.requires_grad:
-            raise GradientError(
-                "retain_grad() on a tensor that does not require a gradient"
-            )
-        if not any(isinstance(step, Collected) for step in self.steps):
-            self._collect((Collected(next(_keys), False),))
-
-    def _collect(self, steps: View) -> None:
-        self.steps = (*self.steps, *steps)
-        collected = steps[-1]
-        assert isinstance(collected, Collected)
-        collectors[collected.key] = self
+    def collect(self, steps: View, *, is_leaf: bool) -> None:
+        """After these steps, gradients arrive at this tensor's ``.grad``."""
+        key = next(_keys)
+        self.steps = (*self.steps, *steps, Collected(key, is_leaf))
+        collectors[key] = self
 
     def detach(self) -> Tensor:
         """The same elements, shared, without the gradient.

@@ -88,12 +88,18 @@ class Collected(ViewStep):
 
 @frozen(slots=True)
 class Hooked(ViewStep):
-    """A function of the user's sees, and may replace, the gradient."""
+    """Functions of the user's see, and may replace, the gradient, one after another."""
 
-    rule: Callable[[Node], tuple[Node | None, ...]]
+    rules: tuple[Callable[[Node], Node], ...]
 
     def apply(self, node: Node) -> Node:
-        return CustomGradient(node, self.rule, (node,))
+        return CustomGradient(node, self.passed, (node,))
+
+    def passed(self, upstream: Node) -> tuple[Node]:
+        """The gradient after all rules."""
+        for rule in self.rules:
+            upstream = rule(upstream)
+        return (upstream,)
 
 
 @frozen(slots=True)

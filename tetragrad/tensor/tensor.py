@@ -7,11 +7,17 @@ from typing import Any
 from tetragrad.core.dtypes import from_numpy, to_dtype
 from tetragrad.engine import realize as engine
 from tetragrad.graph.node import Node
-from tetragrad.tensor.autograd import backward, register_hook
+from tetragrad.tensor.autograd import backward
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import array_of, as_pairs
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.fourier.methods import FrameMethods
+from tetragrad.tensor.hooks import (
+    register_hook,
+    register_post_accumulate_grad_hook,
+    retain_grad,
+    retains_grad,
+)
 from tetragrad.tensor.linalg.methods import LinearAlgebraMethods
 from tetragrad.tensor.promotion import to_node
 from tetragrad.tensor.replacing import ReplacingMethods
@@ -59,6 +65,9 @@ class Tensor(ReplacingMethods, LinearAlgebraMethods, FrameMethods):
 
     backward = backward
     register_hook = register_hook
+    register_post_accumulate_grad_hook = register_post_accumulate_grad_hook
+    retain_grad = retain_grad
+    retains_grad = property(retains_grad)
 
     def __getattr__(self, name: str) -> Any:
         raise missing(name, "Tensor", dir(type(self)))
