@@ -131,15 +131,12 @@ class Neg(Unary):
     """-x; integers wrap."""
 
     __slots__ = ()
+    evaluate = np.negative
 
     @classmethod
     def simplify(cls, operand: Node) -> Node | None:
         """-(-x) -> x."""
         return operand.operand if isinstance(operand, Neg) else cls.fold(operand)
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return np.negative(operand)
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (Neg(upstream),)
@@ -150,15 +147,12 @@ class Not(Unary):
 
     __slots__ = ()
     accepts = "bits"
+    evaluate = np.invert
 
     @classmethod
     def simplify(cls, operand: Node) -> Node | None:
         """not not x -> x."""
         return operand.operand if isinstance(operand, Not) else cls.fold(operand)
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return np.invert(operand)
 
 
 class Reciprocal(Unary):
@@ -180,10 +174,7 @@ class Sqrt(Unary):
 
     __slots__ = ()
     accepts = "floats"
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return np.sqrt(operand)
+    evaluate = np.sqrt
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (Div(Mul(upstream, full_like(self, 0.5)), self),)
@@ -194,10 +185,7 @@ class Floor(Unary):
 
     __slots__ = ()
     accepts = "floats"
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return np.floor(operand)
+    evaluate = np.floor
 
 
 class Trunc(Unary):
@@ -205,10 +193,7 @@ class Trunc(Unary):
 
     __slots__ = ()
     accepts = "floats"
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return np.trunc(operand)
+    evaluate = np.trunc
 
 
 class Transcendental(Unary):
@@ -220,24 +205,20 @@ class Transcendental(Unary):
 
     __slots__ = ()
     accepts = "floats"
-    float64_function: ClassVar[np.ufunc]
+    #: The function, on an array of float64.
+    in_float64: ClassVar[np.ufunc | np.vectorize]
 
     @classmethod
-    def _in_float64(
-        cls, operand: np.ndarray, function: Callable[..., np.ndarray]
-    ) -> np.ndarray:
+    def evaluate(cls, operand: np.ndarray) -> np.ndarray:
         wide = np.asarray(operand, np.float64)
-        return np.asarray(function(wide)).astype(operand.dtype)
+        return np.asarray(cls.in_float64(wide)).astype(operand.dtype)
 
 
 class Exp(Transcendental):
     """e to the power x."""
 
     __slots__ = ()
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return Exp._in_float64(operand, np.exp)
+    in_float64 = np.exp
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (Mul(upstream, self),)
@@ -247,10 +228,7 @@ class Exp2(Transcendental):
     """2 to the power x."""
 
     __slots__ = ()
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return Exp2._in_float64(operand, np.exp2)
+    in_float64 = np.exp2
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (Mul(Mul(upstream, self), full_like(self, math.log(2))),)
@@ -260,10 +238,7 @@ class Log(Transcendental):
     """The natural logarithm; -inf at zero, NaN below."""
 
     __slots__ = ()
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return Log._in_float64(operand, np.log)
+    in_float64 = np.log
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (Div(upstream, self.operand),)
@@ -273,10 +248,7 @@ class Log2(Transcendental):
     """The logarithm to base 2; -inf at zero, NaN below."""
 
     __slots__ = ()
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return Log2._in_float64(operand, np.log2)
+    in_float64 = np.log2
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (Div(Mul(upstream, full_like(self, 1 / math.log(2))), self.operand),)
@@ -286,10 +258,7 @@ class Sin(Transcendental):
     """The sine of an angle in radians; NaN at infinity."""
 
     __slots__ = ()
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return Sin._in_float64(operand, np.sin)
+    in_float64 = np.sin
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (Mul(upstream, Cos(self.operand)),)
@@ -299,10 +268,7 @@ class Cos(Transcendental):
     """The cosine of an angle in radians; NaN at infinity."""
 
     __slots__ = ()
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return Cos._in_float64(operand, np.cos)
+    in_float64 = np.cos
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (Neg(Mul(upstream, Sin(self.operand))),)
@@ -312,10 +278,7 @@ class Tanh(Transcendental):
     """The hyperbolic tangent."""
 
     __slots__ = ()
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return Tanh._in_float64(operand, np.tanh)
+    in_float64 = np.tanh
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (Mul(upstream, Sub(full_like(self, 1.0), Mul(self, self))),)
@@ -325,10 +288,7 @@ class Erf(Transcendental):
     """The error function, 2/sqrt(pi) times the integral of exp(-t²) from 0 to x."""
 
     __slots__ = ()
-
-    @staticmethod
-    def evaluate(operand: np.ndarray) -> np.ndarray:
-        return Erf._in_float64(operand, np.vectorize(math.erf, otypes=[np.float64]))
+    in_float64 = np.vectorize(math.erf, otypes=[np.float64])
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         gaussian = Exp(Neg(Mul(self.operand, self.operand)))
@@ -439,6 +399,7 @@ class Add(Binary):
     """lhs + rhs; integers wrap."""
 
     __slots__ = ()
+    evaluate = np.add
 
     @classmethod
     def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
@@ -450,10 +411,6 @@ class Add(Binary):
             return rhs
         return cls.fold(lhs, rhs)
 
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.add(lhs, rhs)
-
     def gradient(self, upstream: Node) -> tuple[Node, Node]:
         return upstream, upstream
 
@@ -462,15 +419,12 @@ class Sub(Binary):
     """lhs - rhs; integers wrap."""
 
     __slots__ = ()
+    evaluate = np.subtract
 
     @classmethod
     def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
         """x - 0 -> x."""
         return lhs if is_constant(rhs, 0) else cls.fold(lhs, rhs)
-
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.subtract(lhs, rhs)
 
     def gradient(self, upstream: Node) -> tuple[Node, Node]:
         return upstream, Neg(upstream)
@@ -480,6 +434,7 @@ class Mul(Binary):
     """lhs * rhs; integers wrap."""
 
     __slots__ = ()
+    evaluate = np.multiply
 
     @classmethod
     def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
@@ -490,10 +445,6 @@ class Mul(Binary):
             return rhs
         return cls.fold(lhs, rhs)
 
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.multiply(lhs, rhs)
-
     def gradient(self, upstream: Node) -> tuple[Node, Node]:
         return Mul(upstream, self.rhs), Mul(upstream, self.lhs)
 
@@ -503,15 +454,12 @@ class Div(Binary):
 
     __slots__ = ()
     accepts = "floats"
+    evaluate = np.divide
 
     @classmethod
     def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
         """x / 1 -> x."""
         return lhs if is_constant(rhs, 1) else cls.fold(lhs, rhs)
-
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.divide(lhs, rhs)
 
     def gradient(self, upstream: Node) -> tuple[Node, Node]:
         lhs_gradient = Div(upstream, self.rhs)
@@ -583,15 +531,12 @@ class Maximum(Binary):
 
     __slots__ = ()
     accepts = "ordered"
+    evaluate = np.maximum
 
     @classmethod
     def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
         """max(x, x) -> x."""
         return lhs if lhs is rhs else cls.fold(lhs, rhs)
-
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.maximum(lhs, rhs)
 
     def gradient(self, upstream: Node) -> tuple[Node, Node]:
         # At a tie each side gets half, so that max(x, x) has gradient 1.
@@ -617,10 +562,7 @@ class Lt(Comparison):
 
     __slots__ = ()
     accepts = "ordered"
-
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.less(lhs, rhs)
+    evaluate = np.less
 
 
 class Eq(Comparison):
@@ -628,10 +570,7 @@ class Eq(Comparison):
 
     __slots__ = ()
     accepts = "anything"
-
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.equal(lhs, rhs)
+    evaluate = np.equal
 
 
 class And(Binary):
@@ -639,6 +578,7 @@ class And(Binary):
 
     __slots__ = ()
     accepts = "bits"
+    evaluate = np.bitwise_and
 
     @classmethod
     def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
@@ -648,16 +588,13 @@ class And(Binary):
             return lhs
         return rhs if is_constant(lhs, ones) else cls.fold(lhs, rhs)
 
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.bitwise_and(lhs, rhs)
-
 
 class Or(Binary):
     """Logical or of bools, bitwise or of integers."""
 
     __slots__ = ()
     accepts = "bits"
+    evaluate = np.bitwise_or
 
     @classmethod
     def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
@@ -666,20 +603,13 @@ class Or(Binary):
             return lhs
         return rhs if is_constant(lhs, 0) else cls.fold(lhs, rhs)
 
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.bitwise_or(lhs, rhs)
-
 
 class Xor(Binary):
     """Exclusive or, logical or bitwise."""
 
     __slots__ = ()
     accepts = "bits"
-
-    @staticmethod
-    def evaluate(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
-        return np.bitwise_xor(lhs, rhs)
+    evaluate = np.bitwise_xor
 
 
 def _shift_out(
