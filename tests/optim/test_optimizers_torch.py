@@ -38,6 +38,8 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
     ("RMSprop", {"lr": 0.1, "centered": True, "momentum": 0.9, "weight_decay": 0.1}),
     ("Rprop", {"lr": 0.1}),
     ("Adafactor", {"lr": 0.1, "weight_decay": 0.1}),
+    ("ASGD", {"lr": 0.1, "lambd": 0.1, "t0": 2, "weight_decay": 0.1}),
+    ("ASGD", {"lr": 1e-3, "alpha": 0.5, "maximize": True}),
 ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from tetragrad.optim import lr_scheduler
 from tetragrad.optim.adam import LAMB, Adam, Adamax, AdamW, Lion, NAdam, RAdam
 from tetragrad.optim.adaptive import Adadelta, Adafactor, Adagrad, RMSprop, Rprop
+from tetragrad.optim.averaged import ASGD
 from tetragrad.optim.lbfgs import LBFGS
 from tetragrad.optim.muon import Muon
 from tetragrad.optim.optimizer import Optimizer, OptimizerStateError
@@ -14,6 +15,7 @@ from tetragrad.optim.sgd import LARS, SGD
 from tetragrad.tensor.suggestions import missing
 
 __all__ = [
+    "ASGD",
     "LAMB",
     "LARS",
     "LBFGS",
