@@ -1,15 +1,84 @@
-"""Plans for convolutions: what they read, for sizes that fit no block."""
+"""Plans for convolutions: images read directly, and what products may read."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tests.tile.kernels import TARGETS, check
+from tests.tile.kernels import TARGETS, check, compute, form, kernel_of, load
 from tests.tile.test_contraction import convolution
+from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.reduce import Sum
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Load, Reduction, Select, literal
+from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile import simulator
+from tetragrad.tile.plans.axes import simplify_axes
+from tetragrad.tile.plans.build import Plan
+from tetragrad.tile.plans.choose_contraction import choose_direct
+from tetragrad.tile.plans.contraction import Block, hosted_contraction
+from tetragrad.tile.plans.windows import Sliding, image_of
 
+FLOAT = dtypes.float32
 ALL_TARGETS = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+
+
+@frozen
+class Window:
+    """How windows slide along a dimension."""
+
+    size: int
+    taps: int
+    step: int = 1
+    spread: int = 1
+    pad: int = 0
+
+    @property
+    def count(self) -> int:
+        reach = self.spread * (self.taps - 1) + 1
+        return (self.size + 2 * self.pad - reach) // self.step + 1
+
+    def position(self, axis: int, tap: int) -> Affine:
+        return Affine(-self.pad, ((axis, self.step), (tap, self.spread)))
+
+    def inside(self, axis: int, tap: int) -> tuple[Affine, ...]:
+        position = self.position(axis, tap)
+        return (position, position.scale(-1).shift(self.size - 1)) if self.pad else ()
+
+
+def convolve(channels: tuple[int, int], down: Window, along: Window) -> Kernel:
+    """Axes (n, cout, oh, ow, cin, kh, kw) of two images."""
+    inputs, outputs = channels
+    area = down.size * along.size
+    row, column = down.position(2, 5), along.position(3, 6)
+    guard = down.inside(2, 5) + along.inside(3, 6)
+    address = form(a0=inputs * area, a4=area) + row.scale(along.size) + column
+    image = Load(0, address, guard, FLOAT)
+    if guard:
+        image = Select(guard, image, literal(0.0, FLOAT))
+    taps = down.taps * along.taps
+    weight = load(1, form(a1=inputs * taps, a4=taps, a5=along.taps, a6=1))
+    total = Reduction(Sum, (4, 5, 6), compute(ops.Mul, image, weight))
+    count = down.count * along.count
+    address = form(a0=outputs * count, a1=count, a2=along.count, a3=1)
+    output = Output(2, address, total, (0, 1, 2, 3))
+    sizes = (2 * inputs * area, inputs * outputs * taps, 2 * outputs * count)
+    axes = (2, outputs, down.count, along.count, inputs, down.taps, along.taps)
+    return kernel_of(axes, [(FLOAT, size) for size in sizes], output)
+
+
+def direct_plan(kernel: Kernel, target) -> Plan:
+    """The plan that reads the image, whatever the model prefers."""
+    simple = simplify_axes(kernel)
+    contraction = hosted_contraction(simple)
+    for swap in (False, True):
+        sides = contraction.swapped() if swap else contraction
+        found = choose_direct(simple, sides, target, swap=swap)
+        if found is not None:
+            return Plan((), ((found[0],),))
+    raise AssertionError("no image is found")
 
 
 @pytest.fixture
@@ -26,8 +95,50 @@ def strict_products(monkeypatch):
 
 
 @ALL_TARGETS
-@pytest.mark.parametrize("size", [7, 9, 14])
+@pytest.mark.parametrize("size", [7, 14])
 def test_products_read_what_was_written(target, size, strict_products):
     """Memory may hold subnormal numbers, which take a hundred times as long."""
     kernel = convolution(2, 3, 10, size, pad=1, stride=1)
     check(kernel, target, tolerance=1e-4)
+
+
+WINDOWS = {
+    "plain": (Window(9, 3), Window(10, 3)),
+    "padded": (Window(7, 3, pad=1), Window(11, 5, pad=2)),
+    "stepping": (Window(9, 3, step=2, pad=1), Window(13, 3, step=2, pad=1)),
+    "uneven steps": (Window(8, 5, step=2), Window(17, 7, step=3, pad=3)),
+    "dilated": (Window(9, 3, spread=2, pad=2), Window(12, 3, spread=3, pad=3)),
+    "dilated steps": (Window(9, 3, spread=3), Window(13, 3, step=2, spread=1)),
+    "one dimension": (Window(1, 1), Window(40, 5, pad=2)),
+    "tall": (Window(20, 4, pad=1), Window(5, 1)),
+    "patches and windows": (Window(6, 2, step=2), Window(9, 3)),
+}
+
+
+@ALL_TARGETS
+@pytest.mark.parametrize("name", WINDOWS)
+def test_image_is_read_directly(target, name, strict_products):
+    kernel = convolve((3, 10), *WINDOWS[name])
+    plan = direct_plan(kernel, target)
+    check(kernel, target, tolerance=1e-4, plan=plan)
+
+
+def test_windows_are_found_in_addresses_and_guards():
+    """Without padding only addresses tell which axes slide together."""
+    for pad in (0, 1):
+        windows = Window(9, 3, step=2, pad=pad), Window(9, 3, spread=2, pad=pad)
+        kernel = convolve((3, 10), *windows)
+        contraction = hosted_contraction(kernel).swapped()
+        block = Block((0, 2, 3), 1, windows[0].count)
+        image = image_of(kernel, contraction, block)
+        assert image.planes == (4,)
+        assert image.row == Sliding(2, 5, 2, 1, 3)
+        assert image.lane == Sliding(3, 6, 1, 2, 3)
+
+
+def test_patches_do_not_overlap():
+    """A weight's rows could be windows too, but share nothing."""
+    kernel = convolve((3, 10), Window(9, 3, step=3), Window(9, 3, step=3))
+    contraction = hosted_contraction(kernel)
+    for sides in (contraction, contraction.swapped()):
+        assert choose_direct(kernel, sides, TARGETS["wide"], swap=False) is None

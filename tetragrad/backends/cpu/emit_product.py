@@ -79,7 +79,10 @@ class _MicroKernel:
     def emit(self) -> None:
         """The loop over the depth, and what its unrolling leaves over."""
         whole, rest = divmod(self.product.depth, self.turn)
-        if whole:
+        if whole == 1:
+            with self.scopes.unrolled([self.depth_axis], [0]):
+                self._steps(range(self.turn))
+        elif whole:
             with self.scopes.loop(self.depth_axis, whole):
                 self._steps(range(self.turn))
         if rest:

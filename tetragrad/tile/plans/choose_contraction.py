@@ -9,6 +9,7 @@ from dataclasses import replace
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression
 from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.plans.choose_direct import choose_direct
 from tetragrad.tile.plans.contraction import (
     Block,
     Contraction,
@@ -43,6 +44,8 @@ MATRIX_UNIT_SIDE = 32
 MATRIX_UNIT_DEPTH = 16
 # Operations an element of packing takes, where vectors cannot be moved as a whole.
 SCATTERED_PACKING = 1.0
+# Operations that a vector takes whose elements may lie outside of an image.
+GUARDED_PACKING = 8.0
 
 
 def is_worth_packing(kernel: Kernel, contraction: Contraction) -> bool:
@@ -58,16 +61,21 @@ def is_worth_packing(kernel: Kernel, contraction: Contraction) -> bool:
 def choose_contraction(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> ContractionPlan:
-    """The cheaper of the two ways to put one operand on vector lanes."""
+    """The cheapest way: either operand on vector lanes, in windows or as an image."""
     if target.has_free_iterations:
         swap = _columns_are_rows(kernel, contraction)
         contraction = contraction.swapped() if swap else contraction
         return _square_plan(kernel, contraction, target, swap=swap)
-    plans = [
+    plans: list[ContractionPlan] = [
         _plan(kernel, contraction, target, swap=False),
         _plan(kernel, contraction.swapped(), target, swap=True),
     ]
-    return min(plans, key=lambda plan: _cost(kernel, contraction, plan))
+    found = [(plan, _cost(kernel, contraction, plan)) for plan in plans]
+    for swap in (False, True):
+        sides = contraction.swapped() if swap else contraction
+        direct = choose_direct(kernel, sides, target, swap=swap)
+        found += [] if direct is None else [direct]
+    return min(found, key=lambda entry: entry[1])[0]
 
 
 def _columns_are_rows(kernel: Kernel, contraction: Contraction) -> bool:
@@ -332,24 +340,42 @@ def _cost(kernel: Kernel, contraction: Contraction, plan: ContractionPlan) -> fl
     row_panels = math.ceil(plan.rows.size(kernel) / plan.micro_rows)
     column_panels = math.ceil(plan.columns.size(kernel) / plan.micro_columns)
     depth = points_in(kernel, contraction.depth)
-    vectors = max(1, plan.micro_columns // plan.lanes)
+    vectors: float = max(1, plan.micro_columns // plan.lanes)
+    # Broadcasts count as for an image, so that the two compare.
     step = max(plan.micro_rows * vectors, plan.micro_rows + vectors)
+    step += plan.micro_rows / 2
     products = tasks * row_panels * column_panels * depth * step / plan.group
     lhs_size = plan.rows.size(kernel) * depth * tasks
     rhs_size = plan.columns.size(kernel) * depth * tasks
-    packing = lhs_size * _packing_cost(contraction.lhs, plan.rows, plan, side=False)
-    packing += rhs_size * _packing_cost(contraction.rhs, plan.columns, plan, side=True)
+    lhs, rhs = contraction.lhs, contraction.rhs
+    packing = lhs_size * _packing_cost(kernel, lhs, plan.rows, plan, side=False)
+    packing += rhs_size * _packing_cost(kernel, rhs, plan.columns, plan, side=True)
     return products + packing + _storing_cost(kernel, plan)
 
 
 def _packing_cost(
-    operand: Expression, block: Block, plan: ContractionPlan, *, side: bool
+    kernel: Kernel,
+    operand: Expression,
+    block: Block,
+    plan: ContractionPlan,
+    *,
+    side: bool,
 ) -> float:
-    """Operations an element: vectors must run along the lanes, or along either."""
-    axes = {block.chunked, *block.inner}
+    """Operations an element: vectors must run along the lanes, or along either.
+
+    Where windows of an image are packed, vectors end with a row of it, and each is
+    asked whether it lies inside.
+    """
+    runs = runs_of(kernel, block, operand)
+    is_windows = len(runs) > 1
     if not side:
-        axes |= {plan.depth.chunked, *plan.depth.inner}
-    contiguous = any(1 in strides_of(operand, axis) for axis in axes)
+        depth_runs = runs_of(kernel, plan.depth, operand)
+        is_windows |= len(depth_runs) > 1
+        runs += depth_runs
+    contiguous = [run for run in runs if 1 in strides_of(operand, run.axes[-1])]
+    if is_windows:
+        longest = max((run.extent for run in contiguous), default=2)
+        return GUARDED_PACKING / min(plan.lanes, longest)
     return 2 / plan.lanes if contiguous else SCATTERED_PACKING
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from tetragrad.tile.ir import Statement
 from tetragrad.tile.plans.contraction import ContractionPlan
+from tetragrad.tile.plans.direct import build_direct
 from tetragrad.tile.plans.panels import build_panels
 from tetragrad.tile.plans.scope import Builder
 from tetragrad.tile.plans.squares import build_square
+from tetragrad.tile.plans.windows import DirectPlan
 
 
 def build_contraction(builder: Builder, plan: ContractionPlan) -> list[Statement]:
     """The grid of a contraction."""
+    if isinstance(plan, DirectPlan):
+        return build_direct(builder, plan)
     return (build_square if plan.at_once else build_panels)(builder, plan)
