@@ -28,6 +28,7 @@ from tetragrad.core.errors import CompileError, DeviceError, OutOfMemoryError
 
 if TYPE_CHECKING:
     from tetragrad.backends.cuda.bulk import TensorMap
+    from tetragrad.backends.cuda.emit import GridLaunch
 
 _LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _OUT_OF_MEMORY = 2
@@ -301,7 +302,76 @@ class Event:
         return milliseconds.value / 1e3
 
 
-# --- recorded launches ---------------------------------------------------------------
+# --- launches ------------------------------------------------------------------------
+
+
+class KernelCall:
+    """A kernel with the places of its arguments, and what keeps those places."""
+
+    def __init__(
+        self, function: c_void_p, grid: GridLaunch, places: list[int], kept: object
+    ) -> None:
+        self.function = function
+        self.grid = grid
+        self.parameters = (c_void_p * max(1, len(places)))(*places)
+        self._kept = kept
+
+    def launch(self, stream: c_void_p) -> None:
+        """Run behind what the stream has; the driver copies the arguments first."""
+        grid = self.grid
+        call(
+            "cuLaunchKernel",
+            self.function,
+            grid.blocks,
+            1,
+            1,
+            grid.threads,
+            1,
+            1,
+            grid.shared_bytes,
+            stream,
+            self.parameters,
+            None,
+            doing=f"launching {grid.name}",
+        )
+
+
+class _NodeParameters(ctypes.Structure):
+    """A kernel in a graph: ``CUDA_KERNEL_NODE_PARAMS_v1`` in cuda.h."""
+
+    _fields_ = (
+        ("function", c_void_p),
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared_bytes", ctypes.c_uint),
+        ("parameters", c_void_p),
+        ("extra", c_void_p),
+    )
+
+
+@dataclass(frozen=True)
+class Node:
+    """A kernel in a recorded graph."""
+
+    handle: c_void_p
+
+
+def last_recorded(stream: c_void_p) -> Node:
+    """The node of what a stream that is being recorded was given last."""
+    status, count = c_int(), c_size_t()
+    number, graph, before = c_uint64(), c_void_p(), ctypes.POINTER(c_void_p)()
+    call(
+        "cuStreamGetCaptureInfo_v2",
+        stream,
+        byref(status),
+        byref(number),
+        byref(graph),
+        byref(before),
+        byref(count),
+        doing="recording launches",
+    )
+    assert count.value == 1, "one kernel behind the other"
+    return Node(c_void_p(before[0]))
 
 
 class Graph:
@@ -310,21 +380,22 @@ class Graph:
     def __init__(self, context: Context, record: Callable[[], None]) -> None:
         self._context = context
         context.use()
-        recorded, self.handle = c_void_p(), c_void_p()
+        # Its nodes stand for those of what is launched.
+        self._recorded, self.handle = c_void_p(), c_void_p()
         doing = "recording launches"
         call("cuStreamBeginCapture_v2", context.stream, _CAPTURE_RELAXED, doing=doing)
         try:
             record()
         finally:
-            call("cuStreamEndCapture", context.stream, byref(recorded), doing=doing)
+            recorded = byref(self._recorded)
+            call("cuStreamEndCapture", context.stream, recorded, doing=doing)
         call(
             "cuGraphInstantiateWithFlags",
             byref(self.handle),
-            recorded,
+            self._recorded,
             c_uint64(0),
             doing=doing,
         )
-        call("cuGraphDestroy", recorded, doing=doing)
 
     def launch(self) -> None:
         """Run everything again, with the arguments it was recorded with."""
@@ -336,7 +407,30 @@ class Graph:
             doing="repeating recorded launches",
         )
 
+    def update(self, node: Node, kernel: KernelCall) -> None:
+        """Give a kernel other arguments from the next launch on."""
+        grid = kernel.grid
+        parameters = _NodeParameters(
+            kernel.function,
+            (grid.blocks, 1, 1),
+            (grid.threads, 1, 1),
+            grid.shared_bytes,
+            ctypes.addressof(kernel.parameters),
+            None,
+        )
+        call(
+            "cuGraphExecKernelNodeSetParams",
+            self.handle,
+            node.handle,
+            byref(parameters),
+            doing=f"giving {grid.name} other arguments",
+        )
+
     def __del__(self) -> None:
         library = _library()
-        if library is not None and self.handle:
+        if library is None:
+            return
+        if self.handle:
             library.cuGraphExecDestroy(self.handle)
+        if self._recorded:
+            library.cuGraphDestroy(self._recorded)

@@ -223,6 +223,21 @@ def _whole_warps(threads: int) -> int:
     return -(-threads // WARP) * WARP
 
 
+def scalar_at(ops: Operations, dtype: DType, space: str, operand: str) -> Value:
+    """A scalar from where the launch has left it."""
+    assign = ops.builder.assign
+    if dtype.itemsize >= 4:
+        kind = register_class(dtype)
+        return Value(assign(kind, f"ld.{space}.{kind}", operand), dtype)
+    if dtype.is_floating_point:
+        return formats.widened(ops, assign("b16", f"ld.{space}.b16", operand), dtype)
+    letter = "s" if dtype.is_signed else "u"
+    number = assign("b32", f"ld.{space}.{letter}{dtype.itemsize * 8}", operand)
+    if not dtype.is_bool:
+        return Value(number, dtype)
+    return ops.cast(Value(number, dtypes.uint8), dtype)
+
+
 class _GridEmitter:
     """Writes one grid as a kernel."""
 
@@ -290,20 +305,8 @@ class _GridEmitter:
         return Storage(self._address(place), dtype, "global")
 
     def _scalar(self, ops: Operations, place: int) -> Value:
-        dtype: DType = self.program.scalars[place]
         operand = f"[p{len(self.program.slots) + place}]"
-        if dtype.itemsize >= 4:
-            kind = register_class(dtype)
-            return Value(self.builder.assign(kind, f"ld.param.{kind}", operand), dtype)
-        if dtype.is_floating_point:
-            half = self.builder.assign("b16", "ld.param.b16", operand)
-            return formats.widened(ops, half, dtype)
-        letter = "s" if dtype.is_signed else "u"
-        access = f"ld.param.{letter}{dtype.itemsize * 8}"
-        number = self.builder.assign("b32", access, operand)
-        if not dtype.is_bool:
-            return Value(number, dtype)
-        return ops.cast(Value(number, dtypes.uint8), dtype)
+        return scalar_at(ops, self.program.scalars[place], "param", operand)
 
     def _find_scratch(self) -> None:
         first = len(self.program.slots) + len(self.program.scalars)

@@ -26,6 +26,7 @@ _COMMON = Target(
     row_vectors=8,
     longest_vector_bytes=1024 * BYTES_PER_THREAD,
     line_bytes=4,
+    joins_pieces=True,
     features=frozenset({"mma"}),
 )
 

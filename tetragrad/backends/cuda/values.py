@@ -74,10 +74,18 @@ class Values:
         # The elements of register tiles that this thread holds, by constant indices.
         self.registers: dict[str, dict[tuple[int, ...], Value]] = {}
         self._only_rounded: dict[Expression, frozenset[Expression]] = {}
+        #: Conditions on this value are known to hold where code is written now.
+        self.ample: Expression | None = None
 
     def at(self, run: Run, guard: Guard = ()) -> Point:
         """A place to evaluate expressions at; loads there obey the guard."""
         return Point(self, run, tuple(form for form in guard if form.is_pure()))
+
+    def holds(self, form: Affine) -> bool:
+        """Whether a form is known to be >= 0."""
+        if self.ample is not None and any(atom == self.ample for atom, _ in form.terms):
+            return True
+        return form.range(self.extents)[0] >= 0  # type: ignore[arg-type]
 
     def only_rounded(self, root: Expression) -> frozenset[Expression]:
         """The float32 quotients in a value that are only rounded to 16 bits."""
@@ -167,7 +175,7 @@ class Point:
         """Whether all forms are >= 0 at an element; None if they always are."""
         total: Value | None = None
         for form in guard:
-            if form.range(self.values.extents)[0] >= 0:  # type: ignore[arg-type]
+            if self.values.holds(form):
                 continue
             linear = self.linear(form, element)
             if linear.base is None:
@@ -194,6 +202,7 @@ class Point:
         """
         width = self.run.width
         lane = self.run.lane
+        guard = tuple(form for form in guard if not self.values.holds(form))
         while width > 1:
             is_aligned = address.constant % width == 0 and all(
                 atom == lane or factor * self._step(atom) % width == 0
