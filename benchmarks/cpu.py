@@ -28,6 +28,8 @@ from cpu_rows import Row, rows
 Run = Callable[[], object]
 SECONDS_A_ROW = 1.5
 ROUNDS = 5
+#: How long a library runs before a run of it counts.
+SETTLE_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,11 @@ def _jax_run(row: Row, arrays: list[np.ndarray]) -> Run | None:
 
 
 def interleaved(runs: dict[str, Run], seconds_each: float) -> dict[str, float]:
-    """Median seconds of each, taking turns so that all see the same machine."""
+    """Median seconds of each, taking turns so that all see the same machine.
+
+    A turn starts with runs that do not count. The threads of the library before it
+    spin for some milliseconds after their last job, and would take half of our cores.
+    """
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
@@ -174,8 +180,18 @@ def interleaved(runs: dict[str, Run], seconds_each: float) -> dict[str, float]:
     while rounds < ROUNDS or time.perf_counter() < deadline:
         rounds += 1
         for name, run in runs.items():
+            settle(run)
             samples[name].append(timed(run)[0])
     return {name: float(np.median(times)) for name, times in samples.items()}
+
+
+def settle(run: Run) -> None:
+    """Run until other libraries' threads have gone to sleep, and at least once."""
+    started = time.perf_counter()
+    while True:
+        run()
+        if time.perf_counter() - started > SETTLE_SECONDS:
+            return
 
 
 # --- the table -----------------------------------------------------------------------
