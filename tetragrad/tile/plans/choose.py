@@ -24,7 +24,7 @@ from tetragrad.tile.plans.choose_nest import (
 )
 from tetragrad.tile.plans.choose_online_roles import choose_online_roles
 from tetragrad.tile.plans.choose_roles import choose_roles, role_parts
-from tetragrad.tile.plans.choose_stream import choose_stream
+from tetragrad.tile.plans.choose_stream import choose_row_stream, choose_stream
 from tetragrad.tile.plans.contraction import (
     Contraction,
     find_contraction,
@@ -273,6 +273,7 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
         grids.append(
             choose_transpose(kernel, group, target)
             or choose_stream(kernel, group, target)
+            or choose_row_stream(kernel, group, target)
             or choose_nest(kernel, group, target)
         )
     return tuple(grids)
@@ -283,8 +284,11 @@ def _choose_product(
 ) -> GridPlan:
     """A product: streamed if it has few rows, or in blocks."""
     everything = tuple(range(len(kernel.outputs)))
-    streamed = choose_stream(kernel, everything, target)
-    return streamed or choose_contraction(kernel, contraction, target)
+    return (
+        choose_stream(kernel, everything, target)
+        or choose_row_stream(kernel, everything, target)
+        or choose_contraction(kernel, contraction, target)
+    )
 
 
 def _choose_roles(

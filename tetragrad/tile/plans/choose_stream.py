@@ -6,7 +6,8 @@ from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.expression import Compute, Load, Reduction, Scan
 from tetragrad.kernel.ir import Kernel, Mode, Output
-from tetragrad.tile.plans.nest import roots_of
+from tetragrad.tile.plans.choose_nest import choose_chunk
+from tetragrad.tile.plans.nest import NestPlan, roots_of
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.stream import StreamPlan
 from tetragrad.tile.plans.traffic import lane_bytes, points_in
@@ -18,7 +19,9 @@ MOST_BESIDE = 12
 # Vectors side by side in registers, and the most for one row.
 MOST_VECTORS = 4
 # Rows of the matrix that are read side by side: processors follow so many streams.
-DEPTH = 16
+DEPTH = 8
+# Bytes of a row that are read before the next one: as far as a processor fetches ahead.
+RUN_BYTES = 4096
 
 
 def choose_stream(
@@ -45,10 +48,49 @@ def choose_stream(
     if sizes[0] * sizes[1] < SMALLEST_MATRIX:
         return None
     grid = tuple(axis for axis in others if axis in moving)
-    vectors = max(1, min(MOST_VECTORS, (target.registers - 4) // rows))
+    vectors = MOST_VECTORS
+    while vectors > 1 and vectors * rows > target.registers - 4:
+        vectors //= 2
     width = vectors * lanes
-    chunk = _chunk(kernel, target, grid, sizes[1], rows, width)
+    run = RUN_BYTES // min(load.dtype.itemsize for load in matrices)
+    chunk = _chunk(kernel, target, grid, sizes[1], (rows, width, run))
     return StreamPlan(group, grid, beside, column, lanes, vectors, chunk, DEPTH)
+
+
+def choose_row_stream(
+    kernel: Kernel, group: tuple[int, ...], target: Target
+) -> NestPlan | None:
+    """A plan, if a large matrix lies along the reduction, for a few results a row.
+
+    Rows of the matrix are read side by side from beginning to end, each by a vector of
+    its own, and multiplied with everything that shares them.
+    """
+    outputs = [kernel.outputs[number] for number in group]
+    reduction = _only_reduction(kernel, outputs)
+    if reduction is None or target.has_free_iterations:
+        return None
+    (depth,) = reduction.axes
+    axes = outputs[0].axes
+    loads = [
+        entry for entry in walk_until({}, reduction.body) if isinstance(entry, Load)
+    ]
+    if not _is_contiguous([load for load in loads if depth in load.free_axes], depth):
+        return None
+    sizes = {load: points_in(kernel, load.free_axes) for load in loads}
+    matrix = max(loads, key=lambda load: sizes[load])
+    beside = tuple(axis for axis in axes if axis not in matrix.free_axes)
+    inside = [axis for axis in axes if axis in matrix.free_axes]
+    rows = points_in(kernel, beside)
+    if not inside or rows > MOST_BESIDE or sizes[matrix] < SMALLEST_MATRIX:
+        return None
+    row = max(inside, key=lambda axis: kernel.axes[axis])
+    lanes = target.vector_lanes(lane_bytes(outputs))
+    if kernel.axes[depth] < 2 * lanes:
+        return None
+    grid = (*(axis for axis in inside if axis != row), row)
+    streams = min(DEPTH, kernel.axes[row], max(1, 3 * target.registers // 4 // rows))
+    chunk = choose_chunk(kernel, outputs, grid, streams, target)
+    return NestPlan(group, grid, (depth,), lanes, 1, chunk, streams, beside)
 
 
 def _chunk(
@@ -56,15 +98,20 @@ def _chunk(
     target: Target,
     grid: tuple[int, ...],
     columns: int,
-    rows: int,
-    width: int,
+    sizes: tuple[int, int, int],
 ) -> int:
-    """Columns of a grid iteration: near totals, and enough for every thread."""
+    """Columns of a grid iteration: near totals, and enough for every thread.
+
+    ``sizes`` are the rows, the columns of a step, and those of a run that is long
+    enough; long runs are worth more than that threads end at the same time.
+    """
+    rows, width, run = sizes
     # Totals may leave the first-level cache: long runs of memory are worth more.
     nearest = 2 * target.shared_bytes // (4 * rows)
     wanted = 2 * target.units if target.units > 1 else 1
     pieces = -(-wanted // points_in(kernel, grid))
-    chunk = min(nearest, -(-columns // pieces))
+    each = -(-columns // max(1, pieces // 2))
+    chunk = min(nearest, max(-(-columns // pieces), min(run, each)))
     return max(width, -(-chunk // width) * width)
 
 
