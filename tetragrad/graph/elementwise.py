@@ -515,6 +515,13 @@ class Pow(Binary):
         wide = np.power(lhs.astype(np.float64), rhs.astype(np.float64))
         return np.asarray(wide).astype(lhs.dtype)
 
+    @classmethod
+    def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+        """x ** 1 -> x; x ** 2 -> x * x, which is the square rounded once."""
+        if is_constant(rhs, 1):
+            return lhs
+        return Mul(lhs, lhs) if is_constant(rhs, 2) else cls.fold(lhs, rhs)
+
     def gradient(self, upstream: Node) -> tuple[Node, Node]:
         zero, one = full_like(self, 0.0), full_like(self, 1.0)
         inner = Mul(self.rhs, Pow(self.lhs, Sub(self.rhs, one)))
