@@ -65,6 +65,15 @@ class Settings:
     )
     jit: bool = _setting(True, "TETRAGRAD_JIT", "replay captured functions")
     fuse: bool = _setting(True, "TETRAGRAD_FUSE", "join kernels", code=True)
+    tune: bool = _setting(
+        False, "TETRAGRAD_TUNE", "measure other plans when a kernel is compiled"
+    )
+    tune_milliseconds: int = _setting(
+        1000,
+        "TETRAGRAD_TUNE_MILLISECONDS",
+        "how long to measure the plans of one kernel",
+        accepted=range(1, 1 << 24),
+    )
     verify: bool = _setting(False, "TETRAGRAD_VERIFY", "check between all stages")
     fma: bool = _setting(
         True, "TETRAGRAD_FMA", "contract a product and a sum", code=True

@@ -15,6 +15,7 @@ from tetragrad.backends.backend import Device, Executable
 from tetragrad.core.settings import Settings
 from tetragrad.engine.disk_cache import DiskCache
 from tetragrad.engine.progress import track
+from tetragrad.engine.tuning_database import TuningDatabase
 from tetragrad.kernel.ir import Kernel
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def executables(
 
 
 def _key(kernel: Kernel, device: Device, settings: Settings) -> tuple[Any, ...]:
-    return (kernel, device.name, settings.code_key())
+    return (kernel, device.name, settings.code_key(), settings.tune)
 
 
 def _start(
@@ -62,12 +63,13 @@ def _start(
 
         show_code(kernel, device, settings)
     cache = DiskCache(settings)
-    key = cache.key(kernel, device.target, settings)
+    plan = plan_name(kernel, device, settings)
+    key = cache.key(kernel, device.target, settings, plan)
     code = cache.read(key)
     if code is not None:
         kept = code
         return lambda: kept
-    program, text = compile_kernel(kernel, device, settings)
+    program, text = compile_kernel(kernel, device, settings, plan)
 
     def assemble() -> bytes:
         made = device.assemble(text, program)
@@ -102,17 +104,28 @@ class _Assembler:
             self._executor.shutdown(cancel_futures=True)
 
 
+def plan_name(kernel: Kernel, device: Device, settings: Settings) -> str:
+    """Which of the kernel's plans to take: one that was measured, or the model's."""
+    if settings.tune:
+        # Imported where plans are measured, as most programs measure none.
+        from tetragrad.engine.tuning import tuned_plan
+
+        return tuned_plan(kernel, device, settings)
+    return TuningDatabase(device.target, settings).plan_of(kernel)
+
+
 def compile_kernel(
-    kernel: Kernel, device: Device, settings: Settings
+    kernel: Kernel, device: Device, settings: Settings, plan: str | None = None
 ) -> tuple[Any, str]:
     """Turn one kernel into a tile program and target text."""
     # Imported at the first compile, so that importing the package stays light.
     from tetragrad.tile.plans.build import build
-    from tetragrad.tile.plans.choose import choose_plan
+    from tetragrad.tile.plans.candidates import plan_named
     from tetragrad.tile.verify import verify_program
 
-    plan = choose_plan(kernel, device.target, settings)
-    program = build(kernel, plan, device.target)
+    plan = plan or plan_name(kernel, device, settings)
+    chosen = plan_named(plan, kernel, device.target, settings)
+    program = build(kernel, chosen, device.target)
     if settings.verify:
         verify_program(program)
     return program, device.emit(program, settings)

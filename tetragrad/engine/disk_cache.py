@@ -30,14 +30,15 @@ _limits: dict[Path, DiskLimit] = {}
 class DiskCache:
     """A folder of entries; silently inactive where the folder cannot be written."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.folder = cache_folder() / "kernels" if settings.disk_cache else None
+    def __init__(self, settings: Settings, kind: str = "kernels") -> None:
+        self.folder = cache_folder() / kind if settings.disk_cache else None
         self.nbytes = settings.disk_cache_megabytes << 20
 
-    def key(self, kernel: Kernel, target: Target, settings: Settings) -> str:
-        """What the code depends on: kernel, target, settings, and our own source."""
+    def key(self, kernel: Kernel, target: Target, settings: Settings, plan: str) -> str:
+        """What the code depends on: kernel, plan, target, settings, our own source."""
         digest = hashlib.sha256(source_digest())
         digest.update(kernel_digest(kernel))
+        digest.update(plan.encode())
         digest.update(repr((target_facts(target), settings.code_key())).encode())
         return digest.hexdigest()
 

@@ -212,12 +212,13 @@ def _code_of(kernel: Kernel, device: Device, active: Settings) -> tuple[str, str
     """Plan, tile program and target text."""
     if device.interpret(kernel) is not None:
         return "", "", ""
-    from tetragrad.engine.assembly import compile_kernel
-    from tetragrad.tile.plans.choose import choose_plan
+    from tetragrad.engine.assembly import compile_kernel, plan_name
+    from tetragrad.tile.plans.candidates import plan_named
     from tetragrad.tile.text import program_text
 
-    plan = choose_plan(kernel, device.target, active)
-    program, text = compile_kernel(kernel, device, active)
+    name = plan_name(kernel, device, active)
+    plan = plan_named(name, kernel, device.target, active)
+    program, text = compile_kernel(kernel, device, active, name)
     return _plan_text(plan), program_text(program), text
 
 

@@ -288,7 +288,7 @@ def choose_chunk(
     for point in points_of(outputs):
         axes |= point.axes
     per_position = points_in(kernel, axes - set(grid))
-    enough = -(-CHUNK_ELEMENTS // max(1, per_position))
+    enough = -(-target.iteration_elements // max(1, per_position))
     balanced = math.ceil(size * others / (4 * target.units))
     chunk = max(width, enough, min(balanced, 16 * enough))
     chunk = -(-chunk // width) * width
