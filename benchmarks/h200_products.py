@@ -230,7 +230,7 @@ def changed_plan(
 ) -> Plan:
     """The model's best plan with these sizes; a group needs none to agree with it."""
     first = cut_kernel(kernel, plan.cuts)[0]
-    contraction = hosted_contraction(first)
+    contraction = hosted_contraction(first, guarded=True)
     fixed = {name: size for name, size in change.items() if name != "group"}
     candidates = [
         entry
@@ -392,39 +392,56 @@ def measure_case(
     peer = repeated_by_torch(their_record(case, data))
     exact = case.their_result(*(operand.double() for operand in data.operands[0]))
     their_error = relative_error(case.their_result(*data.operands[0]), exact)
-    for timer in (*timers, peer):
+    rows = times_in_turns(rows, [*timers, peer], len(data.operands), dog)
+    for row in rows:
+        row["teraflops"] = case.operations / row["microseconds"] / 1e6
+        row["torch_error"] = their_error
+        print(line(row), flush=True)
+    return rows
+
+
+def times_in_turns(
+    rows: list[dict[str, Any]],
+    timers: list[Callable[[], float]],
+    repeats: int,
+    dog: Watchdog,
+) -> list[dict[str, Any]]:
+    """The rows with the times of ours in turns with the peer's, which comes last.
+
+    A replay does the work ``repeats`` times.
+    """
+    for timer in timers:
         timer()
-    rounds = max(1, min(20, int(SECONDS / max(peer(), 1e-6))))
-    times: list[list[float]] = [[] for _ in range(len(timers) + 1)]
+    rounds = max(1, min(20, int(SECONDS / max(timers[-1](), 1e-6))))
+    times: list[list[float]] = [[] for _ in timers]
     for _ in range(ROUNDS):
-        for number, timer in enumerate((*timers, peer)):
+        for number, timer in enumerate(timers):
             # The first replay of a turn finds the caches as the other left them.
             timer()
             found = statistics.fmean(timer() for _ in range(rounds))
-            times[number].append(found / len(data.operands))
+            times[number].append(found / repeats)
         dog.progress()
     base = statistics.median(times[-1])
+    timed = []
     for row, found in zip(rows, times, strict=False):
         seconds = statistics.median(found)
         ratios = sorted(
             peer / mine for peer, mine in zip(times[-1], found, strict=True)
         )
-        row |= {
+        figures = {
             "microseconds": seconds * 1e6,
             "torch": base * 1e6,
             "ratio": base / seconds,
             "ratios": [ratios[0], ratios[-1]],
-            "teraflops": case.operations / seconds / 1e12,
-            "torch_error": their_error,
         }
-        print(line(row), flush=True)
-    return rows
+        timed.append(row | figures)
+    return timed
 
 
 def line(row: dict[str, Any]) -> str:
     low, high = row["ratios"]
     return (
-        f"{row['case']:<40} {row['plan']:<34} {row['microseconds']:9.1f} us "
+        f"{row['case']:<44} {row['plan']:<34} {row['microseconds']:9.1f} us "
         f"{row['teraflops']:6.1f} TFLOP/s  {row['ratio']:5.3f} "
         f"({low:.3f} to {high:.3f})  {row['error']:.1e} {row['torch_error']:.1e}"
     )

@@ -368,6 +368,26 @@ class Skew(Movement):
     fields = ("source", "dim", "step", "start", "length")
 
     @classmethod
+    def simplify(
+        cls, source: Node, dim: int, step: int, start: int, length: int
+    ) -> Node | None:
+        """A window of one position is not skewed: some of the source, and zeros."""
+        count, size = source.shape[dim : dim + 2]
+        first, end = max(0, start), min(count, start + length)
+        if size != 1 or first >= end:
+            return None
+        cut = tuple(
+            (first, end) if axis == dim else (0, extent)
+            for axis, extent in enumerate(source.shape)
+        )
+        before = first - start
+        around = tuple(
+            (before, length - before - (end - first)) if axis == dim else (0, 0)
+            for axis in range(source.ndim)
+        )
+        return pad(Shrink(source, cut), around, 0)
+
+    @classmethod
     def infer(
         cls, source: Node, dim: int, step: int, start: int, length: int
     ) -> tuple[Shape, DType]:
