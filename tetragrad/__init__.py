@@ -104,7 +104,17 @@ _LATE = {
         "tensor.grids": """
             atleast_1d atleast_2d atleast_3d cartesian_prod column_stack combinations
             dstack result_type row_stack scalar_tensor tril_indices triu_indices
-            unravel_index
+            unravel_index vander
+        """,
+        "tensor.dtype_limits": """
+            can_cast finfo get_default_dtype iinfo promote_types
+        """,
+        "tensor.buffers": "asarray frombuffer is_tensor",
+        "random": "fork_rng get_rng_state initial_seed seed set_rng_state",
+        "distributions.draws": "binomial poisson",
+        "nn.functional": """
+            alpha_dropout bilinear channel_shuffle ctc_loss embedding_bag
+            feature_alpha_dropout pdist rrelu
         """,
         "tensor.linalg.lowrank": "pca_lowrank svd_lowrank",
         "tensor.rearrange": "rearrange reduce repeat",

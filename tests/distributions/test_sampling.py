@@ -135,3 +135,11 @@ def test_mistakes_are_named(call: Any, message: str) -> None:
 def test_checks_can_be_left_out() -> None:
     kind = distributions.Normal(0.0, -1.0, validate_args=False)
     assert np.isnan(kind.log_prob(Tensor(0.0)).item())
+
+
+def test_counts_that_are_drawn() -> None:
+    tetragrad.manual_seed(0)
+    rates = Tensor.full((2000,), 4.0)
+    assert abs(tetragrad.poisson(rates).mean().item() - 4) < 0.3
+    halves = tetragrad.binomial(rates, Tensor(0.5))
+    assert abs(halves.mean().item() - 2) < 0.2

@@ -55,12 +55,25 @@ class ConversionMethods(ReductionMethods, CreationMethods):
             return self
         return combine(to_node(self, wanted), self, dtype=wanted)
 
-    def to(self, *args: Any, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
+    def to(
+        self,
+        *args: Any,
+        dtype: Any = None,
+        device: Any = None,
+        copy: Any = False,
+        **_: Any,
+    ) -> Tensor:
         """The tensor in another dtype or on another device, or like another tensor.
+
+        Without ``copy``, a tensor that is so already is returned itself. A first
+        positional bool is PyTorch's ``non_blocking``, which changes nothing here, and
+        a second one is ``copy``.
 
         >>> Tensor([1, 2]).to(tetragrad.float32)
         tensor([1., 2.])
         """
+        flags = [argument for argument in args if isinstance(argument, bool)]
+        copy = copy or flags[1:2] == [True]
         for argument in args:
             if isinstance(argument, TensorBase):
                 dtype, device = argument.dtype, argument.device
@@ -71,7 +84,8 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         moved: Any = self
         if device is not None and device_name(device) != self.device:
             moved = self.alike(Transfer(self.real_node, device_name(device)))
-        return moved if dtype is None else moved.type(dtype)
+        moved = moved if dtype is None else moved.type(dtype)
+        return moved.clone() if copy and moved is self else moved
 
     def cpu(self) -> Tensor:
         """The tensor on the CPU."""

@@ -180,6 +180,33 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     return tuple(reversed(found))
 
 
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """Vandermonde's matrix of a vector: row i holds powers of x[i].
+
+    Args:
+        x: shape (n,), real or complex; integers give int64.
+        N: the number of columns, n if left out.
+        increasing: begin with the power 0 instead of N - 1.
+
+    >>> tetragrad.vander(Tensor([2, 3]), 3)
+    tensor([[4, 2, 1],
+            [9, 3, 1]])
+
+    Raises:
+        ShapeError: x has not one dimension, or N is negative.
+    """
+    if x.ndim != 1 or (N is not None and N < 0):
+        raise ShapeError(
+            f"vander() of shape {x.shape} with {N} columns",
+            hint="pass a vector and a number that is not negative",
+        )
+    from tetragrad.tensor.linalg.products import vander as matrix_of
+
+    source = x.long() if x.dtype.is_integer or x.dtype.is_bool else x
+    powers = matrix_of(source, N)
+    return powers if increasing else powers.flip(1)
+
+
 def scalar_tensor(
     value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:

@@ -20,12 +20,12 @@ from tetragrad.tensor.hooks import (
 )
 from tetragrad.tensor.linalg.methods import LinearAlgebraMethods
 from tetragrad.tensor.promotion import to_node
-from tetragrad.tensor.replacing import ReplacingMethods
+from tetragrad.tensor.properties import PropertyMethods
 from tetragrad.tensor.storage import AS_COMPLEX, Storage, View
 from tetragrad.tensor.suggestions import missing
 
 
-class Tensor(ReplacingMethods, LinearAlgebraMethods, FrameMethods):
+class Tensor(PropertyMethods, LinearAlgebraMethods, FrameMethods):
     """An array of one dtype on one device, computed when it is first needed.
 
     Args:

@@ -5,37 +5,13 @@ Source: "Data type functions" of the Python array API standard 2025.12.
 
 from __future__ import annotations
 
-import ml_dtypes
-import numpy as np
-
-from tetragrad.core.dtypes import DType, Kind, part_dtype
+from tetragrad.core.dtypes import DType, Kind
 from tetragrad.core.errors import DTypeError
-from tetragrad.core.frozen import frozen
+from tetragrad.tensor import dtype_limits
+from tetragrad.tensor.dtype_limits import FloatLimits, IntegerLimits
 from tetragrad.xp.array import Array
 from tetragrad.xp.base import Scalar, tensor_of, wrap
 from tetragrad.xp.kinds import INTEGERS, common_dtype
-
-
-@frozen(slots=True)
-class FloatLimits:
-    """What ``finfo`` says of a floating-point dtype."""
-
-    bits: int
-    eps: float
-    max: float
-    min: float
-    smallest_normal: float
-    dtype: DType
-
-
-@frozen(slots=True)
-class IntegerLimits:
-    """What ``iinfo`` says of an integer dtype."""
-
-    bits: int
-    max: int
-    min: int
-    dtype: DType
 
 
 def _dtype_of(value: DType | Array) -> DType:
@@ -89,19 +65,7 @@ def finfo(type: DType | Array, /) -> FloatLimits:
     Raises:
         DTypeError: another dtype.
     """
-    dtype = _dtype_of(type)
-    if not (dtype.is_floating_point or dtype.is_complex):
-        raise DTypeError(f"finfo() of {dtype}", hint="use iinfo() for integers")
-    part = part_dtype(dtype)
-    limits = ml_dtypes.finfo(part.numpy)  # type: ignore[no-untyped-call]
-    return FloatLimits(
-        bits=part.bits,
-        eps=float(limits.eps),
-        max=float(limits.max),
-        min=float(limits.min),
-        smallest_normal=float(limits.smallest_normal),
-        dtype=part,
-    )
+    return dtype_limits.finfo(_dtype_of(type))
 
 
 def iinfo(type: DType | Array, /) -> IntegerLimits:
@@ -113,11 +77,7 @@ def iinfo(type: DType | Array, /) -> IntegerLimits:
     Raises:
         DTypeError: another dtype.
     """
-    dtype = _dtype_of(type)
-    if not dtype.is_integer:
-        raise DTypeError(f"iinfo() of {dtype}", hint="use finfo() for floats")
-    limits = np.iinfo(dtype.numpy)
-    return IntegerLimits(dtype.bits, int(limits.max), int(limits.min), dtype)
+    return dtype_limits.iinfo(_dtype_of(type))
 
 
 #: The standard's names for kinds of dtypes.
