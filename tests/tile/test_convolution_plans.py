@@ -130,7 +130,7 @@ def test_windows_are_found_in_addresses_and_guards():
         kernel = convolve((3, 10), *windows)
         contraction = hosted_contraction(kernel).swapped()
         block = Block((0, 2, 3), 1, windows[0].count)
-        image = image_of(kernel, contraction, block)
+        image = image_of(kernel, contraction.rhs, contraction.depth, block)
         assert image.planes == (4,)
         assert image.row == Sliding(2, 5, 2, 1, 3)
         assert image.lane == Sliding(3, 6, 1, 2, 3)

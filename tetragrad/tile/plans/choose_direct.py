@@ -43,7 +43,7 @@ def choose_direct(
         return None
     found = []
     for columns in _column_blocks(kernel, contraction):
-        image = image_of(kernel, contraction, columns)
+        image = image_of(kernel, contraction.rhs, contraction.depth, columns)
         if image is None or not image.slides:
             continue
         for chunk in _chunks(kernel.axes[columns.chunked]):

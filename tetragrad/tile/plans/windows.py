@@ -19,7 +19,7 @@ from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, forms_of
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.plans.contraction import Block, Contraction, ContractionPlan
+from tetragrad.tile.plans.contraction import Block, ContractionPlan
 from tetragrad.tile.plans.rewrite import walk_until
 
 # Steps and spreads of windows up to which an image is kept as such.
@@ -146,17 +146,19 @@ class DirectPlan(ContractionPlan):
     """A contraction that reads an image as such, instead of packed windows."""
 
 
-def image_of(kernel: Kernel, contraction: Contraction, columns: Block) -> Image | None:
-    """The image that a contraction's columns read, if the block is of one or two axes.
+def image_of(
+    kernel: Kernel, operand: Expression, depth: Sequence[int], columns: Block
+) -> Image | None:
+    """The image that an operand reads for columns, if the block is of one or two axes.
 
     Every axis of the depth is then a tap of one of these, or numbers planes.
     """
     if len(columns.inner) > 1:
         return None
-    forms = _forms_below(contraction.rhs)
+    forms = _forms_below(operand)
     if not all(form.is_pure() for form in forms):
         return None
-    rest = [axis for axis in contraction.depth if kernel.axes[axis] > 1]
+    rest = [axis for axis in depth if kernel.axes[axis] > 1]
     *outside, inside = (columns.chunked, *columns.inner)
     lane = _sliding(kernel, forms, inside, rest)
     if lane.tap is not None:
@@ -166,7 +168,7 @@ def image_of(kernel: Kernel, contraction: Contraction, columns: Block) -> Image 
         row = _sliding(kernel, forms, outside[0], rest)
         if row.tap is not None:
             rest.remove(row.tap)
-    return Image(tuple(axis for axis in contraction.depth if axis in rest), row, lane)
+    return Image(tuple(rest), row, lane)
 
 
 def _forms_below(operand: Expression) -> list[Affine]:
