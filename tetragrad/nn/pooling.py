@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from tetragrad.nn import functional as F
@@ -15,8 +15,15 @@ IntOrSequence = int | Sequence[int]
 class _Pool(Module):
     """A layer that hands its options to one function."""
 
-    #: The attributes that ``repr`` shows.
+    _function: ClassVar[Callable[..., Any]]
+    #: The attributes that the function gets and ``repr`` shows.
     options: ClassVar[tuple[str, ...]]
+    #: Those that ``repr`` does not show.
+    _other_options: ClassVar[tuple[str, ...]] = ()
+
+    def forward(self, input: Tensor) -> Any:
+        names = (*self.options, *self._other_options)
+        return self._function(input, **{name: getattr(self, name) for name in names})
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.options)
@@ -35,6 +42,7 @@ class _MaxPool(_Pool):
     """
 
     options = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    _other_options = ("return_indices",)
 
     def __init__(
         self,
@@ -53,10 +61,6 @@ class _MaxPool(_Pool):
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
 
-    def _arguments(self) -> dict[str, Any]:
-        names = (*self.options, "return_indices")
-        return {name: getattr(self, name) for name in names}
-
 
 class MaxPool1d(_MaxPool):
     """The largest element of each window of (batch, channels, length).
@@ -66,8 +70,7 @@ class MaxPool1d(_MaxPool):
     [[[3.0, 2.0]]]
     """
 
-    def forward(self, input: Tensor) -> Any:
-        return F.max_pool1d(input, **self._arguments())
+    _function = staticmethod(F.max_pool1d)
 
 
 class MaxPool2d(_MaxPool):
@@ -78,8 +81,7 @@ class MaxPool2d(_MaxPool):
     (1, 3, 3, 3)
     """
 
-    def forward(self, input: Tensor) -> Any:
-        return F.max_pool2d(input, **self._arguments())
+    _function = staticmethod(F.max_pool2d)
 
 
 class MaxPool3d(_MaxPool):
@@ -90,8 +92,7 @@ class MaxPool3d(_MaxPool):
     (1, 3, 2, 2, 2)
     """
 
-    def forward(self, input: Tensor) -> Any:
-        return F.max_pool3d(input, **self._arguments())
+    _function = staticmethod(F.max_pool3d)
 
 
 class AvgPool1d(_Pool):
@@ -102,6 +103,7 @@ class AvgPool1d(_Pool):
     [[[2.0]]]
     """
 
+    _function = staticmethod(F.avg_pool1d)
     options = (
         "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad",
     )  # fmt: skip
@@ -121,12 +123,6 @@ class AvgPool1d(_Pool):
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.avg_pool1d(
-            input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
-            self.count_include_pad,
-        )  # fmt: skip
-
 
 class AvgPool2d(AvgPool1d):
     """The mean of each window of (batch, channels, height, width).
@@ -137,6 +133,9 @@ class AvgPool2d(AvgPool1d):
     >>> nn.AvgPool2d(2)(Tensor.ones(1, 1, 4, 4)).tolist()
     [[[[1.0, 1.0], [1.0, 1.0]]]]
     """
+
+    _function = staticmethod(F.avg_pool2d)
+    _other_options = ("divisor_override",)
 
     def __init__(
         self,
@@ -150,12 +149,6 @@ class AvgPool2d(AvgPool1d):
         super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
         self.divisor_override = divisor_override
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.avg_pool2d(
-            input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
-            self.count_include_pad, self.divisor_override,
-        )  # fmt: skip
-
 
 class AvgPool3d(AvgPool2d):
     """The mean of each window of (batch, channels, depth, height, width).
@@ -165,11 +158,7 @@ class AvgPool3d(AvgPool2d):
     [[[[[1.0]]]]]
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.avg_pool3d(
-            input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
-            self.count_include_pad, self.divisor_override,
-        )  # fmt: skip
+    _function = staticmethod(F.avg_pool3d)
 
 
 class LPPool1d(_Pool):
@@ -180,6 +169,7 @@ class LPPool1d(_Pool):
     [[[5.0]]]
     """
 
+    _function = staticmethod(F.lp_pool1d)
     options = ("norm_type", "kernel_size", "stride", "ceil_mode")
 
     def __init__(
@@ -195,11 +185,6 @@ class LPPool1d(_Pool):
         self.stride = stride
         self.ceil_mode = ceil_mode
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.lp_pool1d(
-            input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode
-        )
-
 
 class LPPool2d(LPPool1d):
     """(Σ x^p)^(1/p) over each window of (batch, channels, height, width).
@@ -209,19 +194,13 @@ class LPPool2d(LPPool1d):
     [[[[4.0]]]]
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.lp_pool2d(
-            input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode
-        )
+    _function = staticmethod(F.lp_pool2d)
 
 
 class LPPool3d(LPPool1d):
     """(Σ x^p)^(1/p) over each window of (batch, channels, depth, height, width)."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.lp_pool3d(
-            input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode
-        )
+    _function = staticmethod(F.lp_pool3d)
 
 
 class _AdaptivePool(_Pool):
@@ -246,8 +225,7 @@ class AdaptiveAvgPool1d(_AdaptivePool):
     [[[3.0]]]
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.adaptive_avg_pool1d(input, self.output_size)
+    _function = staticmethod(F.adaptive_avg_pool1d)
 
 
 class AdaptiveAvgPool2d(_AdaptivePool):
@@ -260,8 +238,7 @@ class AdaptiveAvgPool2d(_AdaptivePool):
     (1, 4, 1, 2)
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(input, self.output_size)
+    _function = staticmethod(F.adaptive_avg_pool2d)
 
 
 class AdaptiveAvgPool3d(_AdaptivePool):
@@ -272,12 +249,13 @@ class AdaptiveAvgPool3d(_AdaptivePool):
     (1, 4, 1, 1, 1)
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.adaptive_avg_pool3d(input, self.output_size)
+    _function = staticmethod(F.adaptive_avg_pool3d)
 
 
 class _AdaptiveMaxPool(_AdaptivePool):
     """Adaptive pooling that can also return where each maximum was."""
+
+    _other_options = ("return_indices",)
 
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
         super().__init__(output_size)
@@ -292,8 +270,7 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
     [[[6.0]]]
     """
 
-    def forward(self, input: Tensor) -> Any:
-        return F.adaptive_max_pool1d(input, self.output_size, self.return_indices)
+    _function = staticmethod(F.adaptive_max_pool1d)
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
@@ -304,8 +281,7 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     (1, 4, 2, 2)
     """
 
-    def forward(self, input: Tensor) -> Any:
-        return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)
+    _function = staticmethod(F.adaptive_max_pool2d)
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
@@ -316,5 +292,4 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     (1, 4, 1, 1, 1)
     """
 
-    def forward(self, input: Tensor) -> Any:
-        return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)
+    _function = staticmethod(F.adaptive_max_pool3d)

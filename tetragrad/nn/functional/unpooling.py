@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tetragrad.core.errors import ShapeError
+from tetragrad.nn.functional.dimensional import with_dims
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.autograd import Function
 from tetragrad.tensor.joining import cat
@@ -26,9 +27,9 @@ def _max_unpool(
     input: Tensor,
     indices: Tensor,
     kernel_size: Sizes,
-    stride: Sizes | None,
-    padding: Sizes,
-    output_size: Sequence[int] | None,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    output_size: Sequence[int] | None = None,
 ) -> Tensor:
     """Values at the places that max pooling found them; zeros elsewhere."""
     if input.shape != indices.shape:
@@ -74,40 +75,13 @@ class _Placed(Function):
         return None, None, upstream.gather(ctx.dim, places), None
 
 
-def max_unpool1d(
-    input: Tensor,
-    indices: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    output_size: Sequence[int] | None = None,
-) -> Tensor:
-    """Put the values of ``max_pool1d`` back where its indices say; zeros elsewhere."""
-    return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
+_UNPOOL = (
+    "Put the values of ``max_pool{}d`` back where its indices say; zeros elsewhere."
+)
 
-
-def max_unpool2d(
-    input: Tensor,
-    indices: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    output_size: Sequence[int] | None = None,
-) -> Tensor:
-    """Put the values of ``max_pool2d`` back where its indices say; zeros elsewhere."""
-    return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
-
-
-def max_unpool3d(
-    input: Tensor,
-    indices: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    output_size: Sequence[int] | None = None,
-) -> Tensor:
-    """Put the values of ``max_pool3d`` back where its indices say; zeros elsewhere."""
-    return _max_unpool(3, input, indices, kernel_size, stride, padding, output_size)
+max_unpool1d = with_dims("max_unpool1d", 1, _max_unpool, _UNPOOL.format(1))
+max_unpool2d = with_dims("max_unpool2d", 2, _max_unpool, _UNPOOL.format(2))
+max_unpool3d = with_dims("max_unpool3d", 3, _max_unpool, _UNPOOL.format(3))
 
 
 # --- fractional pooling ---------------------------------------------------------------
@@ -132,10 +106,10 @@ def _fractional_max_pool(
     dims: int,
     input: Tensor,
     kernel_size: Sizes,
-    output_size: Any,
-    output_ratio: Any,
-    return_indices: bool,
-    samples: Tensor | None,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
 ) -> Any:
     if (output_size is None) == (output_ratio is None):
         raise ShapeError("fractional pooling needs either output_size or output_ratio")
@@ -147,6 +121,7 @@ def _fractional_max_pool(
         wanted = tuple(int(size * by) for size, by in zip(sizes, ratios, strict=True))
     else:
         wanted = _spread(output_size, dims)
+    samples = _random_samples
     if samples is None:
         samples = image.rand(batch, channels, dims, dtype=image.dtype)
     place = _window_places(samples, sizes, wanted, kernel)
@@ -157,6 +132,20 @@ def _fractional_max_pool(
     if image is not input:
         values, indices = values.squeeze(0), indices.squeeze(0)
     return (values, indices) if return_indices else values
+
+
+def _with_indices(
+    dims: int,
+    input: Tensor,
+    kernel_size: Sizes,
+    output_size: Any = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> Any:
+    return _fractional_max_pool(
+        dims, input, kernel_size, output_size, output_ratio, True, _random_samples
+    )
 
 
 def _window_places(
@@ -179,63 +168,21 @@ def _window_places(
     return total.flatten(2 + dims)
 
 
-def fractional_max_pool2d(
-    input: Tensor,
-    kernel_size: Sizes,
-    output_size: Any = None,
-    output_ratio: Any = None,
-    return_indices: bool = False,
-    _random_samples: Tensor | None = None,
-) -> Any:
-    """The largest element of ``output_size`` windows at random places of an image.
+_FRACTIONAL = """The largest element of ``output_size`` windows at random places of {}.
 
-    Their number may be given as a share of the input's sizes, ``output_ratio``.
-    """
-    sizes = output_size, output_ratio
-    return _fractional_max_pool(
-        2, input, kernel_size, *sizes, return_indices, _random_samples
-    )
+Their number may be given as a share of the input's sizes, ``output_ratio``.
+"""
+_INDICES = "``fractional_max_pool{}d``, always with the places of the elements."
 
-
-def fractional_max_pool2d_with_indices(
-    input: Tensor,
-    kernel_size: Sizes,
-    output_size: Any = None,
-    output_ratio: Any = None,
-    return_indices: bool = False,
-    _random_samples: Tensor | None = None,
-) -> Any:
-    """``fractional_max_pool2d``, always with the places of the elements."""
-    sizes = output_size, output_ratio
-    return _fractional_max_pool(2, input, kernel_size, *sizes, True, _random_samples)
-
-
-def fractional_max_pool3d(
-    input: Tensor,
-    kernel_size: Sizes,
-    output_size: Any = None,
-    output_ratio: Any = None,
-    return_indices: bool = False,
-    _random_samples: Tensor | None = None,
-) -> Any:
-    """The largest element of ``output_size`` windows at random places of a volume.
-
-    Their number may be given as a share of the input's sizes, ``output_ratio``.
-    """
-    sizes = output_size, output_ratio
-    return _fractional_max_pool(
-        3, input, kernel_size, *sizes, return_indices, _random_samples
-    )
-
-
-def fractional_max_pool3d_with_indices(
-    input: Tensor,
-    kernel_size: Sizes,
-    output_size: Any = None,
-    output_ratio: Any = None,
-    return_indices: bool = False,
-    _random_samples: Tensor | None = None,
-) -> Any:
-    """``fractional_max_pool3d``, always with the places of the elements."""
-    sizes = output_size, output_ratio
-    return _fractional_max_pool(3, input, kernel_size, *sizes, True, _random_samples)
+fractional_max_pool2d = with_dims(
+    "fractional_max_pool2d", 2, _fractional_max_pool, _FRACTIONAL.format("an image")
+)
+fractional_max_pool3d = with_dims(
+    "fractional_max_pool3d", 3, _fractional_max_pool, _FRACTIONAL.format("a volume")
+)
+fractional_max_pool2d_with_indices = with_dims(
+    "fractional_max_pool2d_with_indices", 2, _with_indices, _INDICES.format(2)
+)
+fractional_max_pool3d_with_indices = with_dims(
+    "fractional_max_pool3d_with_indices", 3, _with_indices, _INDICES.format(3)
+)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tetragrad.core.errors import ShapeError
+from tetragrad.nn.functional.dimensional import with_dims
 from tetragrad.tensor import Tensor
 
 Sizes = int | Sequence[int]
@@ -48,40 +49,24 @@ adaptive_max_pool2d = _function(Tensor.adaptive_max_pool2d)
 adaptive_max_pool3d = _function(Tensor.adaptive_max_pool3d)
 
 
-def lp_pool1d(
+def _lp_pool(
+    dims: int,
     input: Tensor,
     norm_type: float,
     kernel_size: Sizes,
     stride: Sizes | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """(Σ x^p)^(1/p) over each window of the last dimension."""
-    mean = avg_pool1d(input**norm_type, kernel_size, stride, 0, ceil_mode)
-    return _root(mean * _product(kernel_size, 1), norm_type)
+    average = (avg_pool1d, avg_pool2d, avg_pool3d)[dims - 1]
+    mean = average(input**norm_type, kernel_size, stride, 0, ceil_mode)
+    return _root(mean * _product(kernel_size, dims), norm_type)
 
 
-def lp_pool2d(
-    input: Tensor,
-    norm_type: float,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    ceil_mode: bool = False,
-) -> Tensor:
-    """(Σ x^p)^(1/p) over each window of the last two dimensions."""
-    mean = avg_pool2d(input**norm_type, kernel_size, stride, 0, ceil_mode)
-    return _root(mean * _product(kernel_size, 2), norm_type)
+_LP = "(Σ x^p)^(1/p) over each window of the last {}."
 
-
-def lp_pool3d(
-    input: Tensor,
-    norm_type: float,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    ceil_mode: bool = False,
-) -> Tensor:
-    """(Σ x^p)^(1/p) over each window of the last three dimensions."""
-    mean = avg_pool3d(input**norm_type, kernel_size, stride, 0, ceil_mode)
-    return _root(mean * _product(kernel_size, 3), norm_type)
+lp_pool1d = with_dims("lp_pool1d", 1, _lp_pool, _LP.format("dimension"))
+lp_pool2d = with_dims("lp_pool2d", 2, _lp_pool, _LP.format("two dimensions"))
+lp_pool3d = with_dims("lp_pool3d", 3, _lp_pool, _LP.format("three dimensions"))
 
 
 def _root(total: Tensor, order: float) -> Tensor:
