@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from tetragrad.core.frozen import frozen
 from tetragrad.tensor import Tensor
 
 
-@dataclass(frozen=True)
+@frozen
 class Constraint:
     """A set of values: ``check`` says for each element, or event, if it is inside."""
 

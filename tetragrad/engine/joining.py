@@ -9,9 +9,9 @@ memory is planned, as it moves kernels next to one another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.backend import Device, Executable
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
 from tetragrad.engine.assembly import executables
 from tetragrad.graph.leaves import LaunchValue
@@ -23,7 +23,7 @@ from tetragrad.kernel.lowering import Lowered
 from tetragrad.tile.plans.pieces import PIECE, Piece, piece_of
 
 
-@dataclass(frozen=True)
+@frozen
 class Joined:
     """Kernels with one piece, and how many elements each computes."""
 

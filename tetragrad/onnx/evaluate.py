@@ -8,12 +8,12 @@ else becomes operations on tensors, which are fused and compiled when they are r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tetragrad.core.errors import ShapeError, TetragradError
+from tetragrad.core.frozen import frozen
 from tetragrad.onnx.program import Program, Step
 from tetragrad.onnx.registry import HOST, Operator
 from tetragrad.onnx.schemas import Definition
@@ -53,7 +53,7 @@ class Scope:
         return to_tensor(value) if found is None else found
 
 
-@dataclass(frozen=True)
+@frozen
 class Body:
     """A graph inside of a node, which sees the values around the node."""
 

@@ -6,13 +6,15 @@ Nothing here knows protobuf; nothing here computes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
+from tetragrad.core.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class ValueType:
     """What a file says about an input or output of a graph."""
 
@@ -33,7 +35,7 @@ class ValueType:
         return f"{self.name}: {dtype.replace('object', 'string')}[{sizes}]"
 
 
-@dataclass(frozen=True)
+@frozen
 class Node:
     """One operator of a graph, with the names of what it reads and writes."""
 
@@ -59,7 +61,7 @@ class Node:
         return f"{self.title}{named} -> {outputs}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Graph:
     """Nodes in an order in which they can run."""
 
@@ -71,7 +73,7 @@ class Graph:
     constants: Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@frozen
 class Function:
     """An operator that a file defines by other operators."""
 
@@ -85,14 +87,14 @@ class Function:
     opsets: Mapping[str, int]
 
 
-@dataclass(frozen=True)
+@frozen
 class AttributeReference:
     """In a function: the attribute of the call that stands here."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@frozen
 class ModelFile:
     """Everything that a file says."""
 

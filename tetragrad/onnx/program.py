@@ -7,11 +7,11 @@ operator does not have and missing inputs are found before anything runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import tetragrad.onnx.operators  # noqa: F401 (fills the registry)
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.onnx import schemas
 from tetragrad.onnx.graph import Function, Graph, ModelFile, Node, ValueType
 from tetragrad.onnx.parsing import as_array, substitute
@@ -21,7 +21,7 @@ from tetragrad.onnx.registry import Operator, find
 _WITHOUT_MEANING = frozenset(("consumed_inputs",))
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Step:
     """A node and what computes it: a function of ours, or a program of its own."""
 
@@ -34,7 +34,7 @@ class Step:
     named_inputs: Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Program:
     """A graph that can run."""
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.errors import IndexingError, ShapeError
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph import reduce
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Selection:
     """An index taken apart: a view, and the arrays that index some of its dims."""
 

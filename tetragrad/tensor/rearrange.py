@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.errors import ShapeError
+from tetragrad.core.frozen import frozen
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -32,7 +32,7 @@ _TOKEN = re.compile(r"\.\.\.|[()]|[A-Za-z_]\w*|\d+")
 Group = tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Pattern:
     """Both sides of a pattern, and how it was written."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tetragrad.core.errors import ShapeError, TetragradError, UnsupportedError
+from tetragrad.core.frozen import frozen
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -23,7 +23,7 @@ _LINEAR = ("linear", "bilinear", "trilinear")
 MODES = (*_NEAREST, *_LINEAR, "bicubic", "area")
 
 
-@dataclass(frozen=True)
+@frozen
 class Grid:
     """How one dimension is resized: its sizes, and the distance of new pixels."""
 
@@ -102,7 +102,7 @@ def _nearest(grid: Grid, *, exact: bool) -> np.ndarray:
     return np.clip(places, 0, grid.count - 1)
 
 
-@dataclass(frozen=True)
+@frozen
 class Kernel:
     """The weight of an old pixel by its distance; 0 from ``reach`` on."""
 

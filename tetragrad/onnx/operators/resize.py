@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from tetragrad.core.errors import ShapeError, TetragradError
+from tetragrad.core.frozen import frozen
 from tetragrad.onnx.operators.shape import listed
 from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import Host
@@ -21,7 +21,7 @@ from tetragrad.tensor import Tensor
 from tetragrad.tensor.arithmetic import where
 
 
-@dataclass(frozen=True)
+@frozen
 class Options:
     """The attributes of a Resize."""
 
@@ -33,7 +33,7 @@ class Options:
     cubic_coefficient: float = -0.75
 
 
-@dataclass(frozen=True)
+@frozen
 class Line:
     """One dimension: its sizes, how much larger it becomes, and its part of the roi."""
 

@@ -6,12 +6,12 @@ All rows walk down a tree together, one level at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tetragrad.core.errors import TetragradError
+from tetragrad.core.frozen import frozen
 from tetragrad.onnx.operators.scores import labelled, transformed
 from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import Host
@@ -30,7 +30,7 @@ _COMPARISONS: tuple[tuple[str, Any], ...] = (
 _MEMBER = 6
 
 
-@dataclass(frozen=True)
+@frozen
 class Forest:
     """The inner nodes of all trees; a negative successor −1−n is leaf n."""
 
@@ -72,7 +72,7 @@ class Forest:
         return is_true
 
 
-@dataclass(frozen=True)
+@frozen
 class Votes:
     """What each leaf adds to each target, and whether it says anything about it."""
 

@@ -13,9 +13,10 @@ from a table of addresses and sizes.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine, axis_form, of_atom
 from tetragrad.kernel.expression import (
     Given,
@@ -37,7 +38,7 @@ PIECE = 1 << 14
 _POSITION = axis_form(0)
 
 
-@dataclass(frozen=True)
+@frozen
 class Piece:
     """A kernel for a whole piece, and one for what remains.
 

@@ -10,8 +10,9 @@ where the product reads it often.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from tetragrad.core.frozen import frozen
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Cast
 from tetragrad.kernel.affine import axis_form
@@ -39,7 +40,7 @@ STEP_DEPTH, STEP_CYCLES = 64, 2500
 WORTHWHILE = 0.9
 
 
-@dataclass(frozen=True)
+@frozen
 class Repack:
     """Copy what one load of a kernel reads; ``load`` counts the kernel's loads.
 
