@@ -361,18 +361,23 @@ def substitute(
     forms: Mapping[int, Affine],
     sizes: Sequence[int] | None = None,
     guard: Guard = (),
+    kept: frozenset[int] = frozenset(),
 ) -> Expression:
     """Replace loop axes by affine forms everywhere below ``root``.
 
     Axes bound by a reduction inside are replaced too: callers must rename those
-    consistently (a form for a bound axis must be a plain axis). Where the new forms
+    consistently (a form for a bound axis must be a plain axis), unless the reduction
+    binds one of those that are ``kept``: it means others. Where the new forms
     are only in range under ``guard``, loads that they move receive it. With the
     axes' sizes, conditions that no longer say anything are dropped.
     """
     rewritten: dict[Expression, Expression] = {}
     substitution = _Substitution(forms, sizes, guard, rewritten)
     for expression in walk(root):
-        rewritten[expression] = substitution.apply(expression)
+        is_kept = isinstance(expression, Reduction) and kept & set(expression.axes)
+        rewritten[expression] = (
+            expression if is_kept else substitution.apply(expression)
+        )
     return rewritten[root]
 
 

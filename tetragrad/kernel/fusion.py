@@ -42,6 +42,8 @@ MAXIMUM_INLINE_NODES = 600
 MAXIMUM_RECOMPUTED_WORK = 100.0
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
+#: The elementwise work before a selection from rows that is looked at.
+MAXIMUM_ROW_NODES = 64
 #: The longest reduction that is done at each step of a running value.
 LONGEST_STEP = 64
 #: Reductions that compute each element of what they run over once.
@@ -104,6 +106,8 @@ class _Fusion:
         self.inline_count: dict[Node, int] = {}
         # The contraction at the start of each epilogue, by the epilogue's end.
         self.epilogues: dict[Node, Node] = {}
+        # Selections that are made in the kernel that reduces the rows they select from.
+        self.row_gathers: set[Node] = set()
         # The reduction that an Expand repeats, if it is one of its row.
         self.repeated: dict[Node, Reduce | None] = {}
         # For each node: operations per element if inline, and the bytes it reads.
@@ -305,8 +309,10 @@ class _Fusion:
         if isinstance(user, _ONE_TO_ONE):
             return True
         if isinstance(user, Reduce):
-            # A root reads its row once; a joined one once a pass.
             kind = self.facts.kinds[user]
+            if kind is Kind.GATHER:
+                return user in self.row_gathers
+            # A root reads its row once; a joined one once a pass.
             return kind is Kind.ROW and user not in self.in_memory
         return False
 
@@ -317,7 +323,7 @@ class _Fusion:
         if isinstance(node, Reduce):
             kind = self.facts.kinds[node]
             if kind is Kind.GATHER:
-                return self._storing_pays(node)
+                return self._gathers_from_row(node) or self._storing_pays(node)
             if kind in (Kind.SCAN, Kind.SCATTER):
                 return not self._leaves_in_place(node, kind)
             if node in self.facts.absorbed or self._is_in_epilogue(node):
@@ -383,7 +389,8 @@ class _Fusion:
         if self.facts.kinds[node] is not Kind.ROW or len(self.readers[node]) != 1:
             return False
         (root,) = self.readers[node]
-        if isinstance(root, Reduce) and self.facts.kinds[root] is not Kind.ROW:
+        is_other = isinstance(root, Reduce) and self.facts.kinds[root] is not Kind.ROW
+        if is_other and root not in self.row_gathers:
             return False
         revisits = self._revisits_row(node, root)
         if revisits is None or (revisits and not self._row_is_worth_keeping(node)):
@@ -428,7 +435,7 @@ class _Fusion:
             return _without_ones(user.shape) == _without_ones(user.source.shape)
         if isinstance(user, moves.Expand):
             return _without_ones(user.shape) == row_shape
-        return self._is_same_row_reduce(user, node)
+        return self._is_same_row_reduce(user, node) or self._is_gather(user, node)
 
     def _is_same_row_reduce(self, user: Node, node: Reduce) -> bool:
         return (
@@ -437,6 +444,50 @@ class _Fusion:
             and user.dims == node.dims
             and self.facts.kinds[user] is Kind.ROW
         )
+
+    def _is_gather(self, user: Node, node: Reduce) -> bool:
+        """Whether a selection takes one element of each row that is reduced."""
+        return (
+            self.facts.kinds.get(user) is Kind.GATHER
+            and _without_ones(user.sources[0].shape) == _without_ones(node.source.shape)
+            and _without_ones(user.shape) == _without_ones(node.shape)
+        )
+
+    def _gathers_from_row(self, node: Reduce) -> bool:
+        """Whether a selection from rows is made with the rows' own statistics.
+
+        Stored here, as the loss of a class is, the rows are read once: neither they
+        nor their statistics go to memory.
+        """
+        statistics = self._row_statistics(node)
+        if not statistics or not all(
+            self._is_gather(node, entry)
+            and self._revisits_row(entry, node)
+            and self._row_is_worth_keeping(entry)
+            for entry in statistics
+        ):
+            return False
+        self.row_gathers.add(node)
+        self.note(node, f"row: one element of each in {node.source.shape}")
+        return True
+
+    def _row_statistics(self, node: Reduce) -> set[Reduce]:
+        """The reductions of rows that a value, element by element, is made with."""
+        found: set[Reduce] = set()
+        seen: set[Node] = set()
+        stack = [node.source]
+        while stack and len(seen) < MAXIMUM_ROW_NODES:
+            current = stack.pop()
+            if current in seen or current in self.in_memory:
+                continue
+            seen.add(current)
+            if isinstance(current, moves.Expand):
+                reduction = self._repeated_reduction(current)
+                if reduction is not None:
+                    found.add(reduction)
+            elif isinstance(current, ops.Elementwise | moves.Reshape):
+                stack += current.sources
+        return found
 
     def _ends_a_row(self, node: Node) -> bool:
         """A value made with its own row's statistics, about to leave that row.

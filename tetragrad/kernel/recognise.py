@@ -145,7 +145,7 @@ def _gather_affine(
             continue
         for axis in axes:
             coefficient = form.coefficient(axis)
-            if coefficient not in (1, -1) or _binds(body.inside, axis):
+            if coefficient not in (1, -1):
                 continue
             if _carries(body.inside, form.axes()):
                 continue
@@ -173,7 +173,7 @@ def _gather(
         return None
     for axis in axes:
         index = match.index_of(axis)
-        if index is None or _binds(match.chosen, axis):
+        if index is None:
             continue
         if _carries(match.chosen, {axis, *index.free_axes}):
             continue
@@ -191,10 +191,13 @@ def _take(
     chosen: Expression,
     sizes: Sequence[int],
 ) -> Expression:
-    """The one term at axis = target; the other reduce axes remain."""
+    """The one term at axis = target; the other reduce axes remain.
+
+    A reduction of the whole row, which binds the axis itself, is the same for all.
+    """
     guard = (target, target.scale(-1).shift(sizes[axis] - 1))
     address = _clamped(target, sizes[axis])
-    value = substitute(chosen, {axis: address}, sizes, guard)
+    value = substitute(chosen, {axis: address}, sizes, guard, frozenset({axis}))
     value = select(guard, value, _identity(op, chosen), sizes)
     rest = tuple(entry for entry in axes if entry != axis)
     return reduction(op, rest, value, sizes) if rest else value

@@ -82,7 +82,7 @@ class Statements:
             case Map():
                 self._map(statement)
             case Fold():
-                self._fold(statement)
+                self._fold(statement, following)
             case Store():
                 self._store(statement)
             case Mma():
@@ -370,7 +370,7 @@ class Statements:
         else:
             multiply(self.values, self.block.threads, product)
 
-    def _fold(self, statement: Fold) -> None:
+    def _fold(self, statement: Fold, following: Sequence[Statement]) -> None:
         if self.homes.in_memory(statement.tile):
             self._fold_in_memory(statement)
         elif self._crosses(statement) and (
@@ -378,8 +378,26 @@ class Statements:
         ):
             self._fold_across(statement)
         else:
-            elements = self.values.registers[statement.tile.name]
+            elements = dict(self.values.registers[statement.tile.name])
+            if self._may_begin_anywhere(statement, following):
+                elements = _without_identity(statement, elements)
             self._fold_into(statement, elements)
+            self.values.registers[statement.tile.name] |= elements
+
+    def _may_begin_anywhere(
+        self, statement: Fold, following: Sequence[Statement]
+    ) -> bool:
+        """Whether the first value may be taken as it is, and not combined.
+
+        A sum must begin with 0 + x, which is not x where that is -0. Not a part of one,
+        which is itself combined with 0 in the end.
+        """
+        return statement.op is not Sum or any(
+            isinstance(entry, Fold)
+            and self._crosses(entry)
+            and statement.tile.name in tiles_read(entry)
+            for entry in following
+        )
 
     def _fold_into(self, statement: Fold, elements: dict[Key, Value]) -> None:
         """Combine each point into an element that this thread holds."""
@@ -387,13 +405,22 @@ class Statements:
             point = self.values.at(run, statement.guard)
             for element in range(run.width):
                 key = point.key(statement.indices, element)
-                elements[key] = self._combined(statement, point, element, elements[key])
+                before = elements.get(key)
+                elements[key] = self._combined(statement, point, element, before)
 
     def _combined(
-        self, statement: Fold, point: Point, element: int, before: Value
+        self, statement: Fold, point: Point, element: int, before: Value | None
     ) -> Value:
-        """An element with one point combined into it."""
+        """An element with one point combined into it, or the first one by itself."""
         value = statement.value
+        if before is None:
+            condition = point.mask(statement.guard, element)
+            first = point.value(value, element)
+            return (
+                first
+                if condition is None
+                else self._or_identity(statement, condition, first)
+            )
         is_float = statement.tile.dtype.is_floating_point
         is_product = isinstance(value, Compute) and value.op is Mul
         if self.contract and is_float and is_product and statement.op is Sum:
@@ -406,6 +433,11 @@ class Statements:
             return after
         return self.ops.where(condition, after, before)
 
+    def _or_identity(self, statement: Fold, condition: Value, value: Value) -> Value:
+        dtype = statement.tile.dtype
+        identity = constant(statement.op.identity(dtype), dtype)
+        return self.ops.where(condition, value, identity)
+
     def _fold_across(self, statement: Fold) -> None:
         """Combine lanes of all threads into elements that all threads hold."""
         elements = self.values.registers[statement.tile.name]
@@ -417,13 +449,11 @@ class Statements:
     def _partial_sums(self, statement: Fold) -> dict[Key, Value]:
         """What this thread's own points give, by element."""
         partial: dict[Key, Value] = {}
-        dtype = statement.tile.dtype
-        start = constant(statement.op.identity(dtype), dtype)
         for run in self._runs(statement):
             point = self.values.at(run, statement.guard)
             for element in range(run.width):
                 key = point.key(statement.indices, element)
-                before = partial.get(key, start)
+                before = partial.get(key)
                 partial[key] = self._combined(statement, point, element, before)
         return partial
 
@@ -465,6 +495,16 @@ class Statements:
                 place = point.linear(statement.address, element)
                 value = lanes[element % len(lanes)]
                 self.values.memory.combine(storage, place, value, statement.mode, shown)
+
+
+def _without_identity(statement: Fold, elements: dict[Key, Value]) -> dict[Key, Value]:
+    """The elements that something has been combined into."""
+    identity = statement.op.identity(statement.tile.dtype)
+    return {
+        key: value
+        for key, value in elements.items()
+        if value.constant is None or value.constant != identity
+    }
 
 
 Carried = dict[tuple[str, Key], tuple[str, str]]
