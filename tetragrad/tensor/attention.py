@@ -61,7 +61,7 @@ class AttentionMethods(RandomMethods):
                 )
             scores = _causal(scores)
         elif attn_mask is not None and attn_mask.dtype.is_bool:
-            scores = scores.masked_fill(attn_mask.logical_not(), float("-inf"))
+            scores = scores.where(attn_mask, float("-inf"))
         elif attn_mask is not None:
             scores = scores + attn_mask
         weights = scores.softmax(-1).to(self.dtype)

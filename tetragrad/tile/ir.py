@@ -85,6 +85,23 @@ class TileLoad(Expression):
         self.free_axes = frozenset(axis for form in indices for axis in form.axes())
 
 
+class QuickPower(Expression):
+    """2 ** (value * factor + addend) by the quickest way that a device has.
+
+    Its error may be as large as 2**-15: for what is rounded to 16 bits afterwards.
+    """
+
+    __slots__ = ()
+    fields = ("value", "factor", "addend")
+
+    def _describe(
+        self, value: Expression, factor: Expression, addend: Expression
+    ) -> None:
+        self.dtype = value.dtype
+        self.operands = (value, factor, addend)
+        self.free_axes = value.free_axes | factor.free_axes | addend.free_axes
+
+
 # --- statements ----------------------------------------------------------------------
 
 
@@ -110,12 +127,16 @@ class Grid(Statement):
 
 @frozen
 class For(Statement):
-    """Run the body for axis = 0 … extent-1, in order."""
+    """Run the body for axis = 0 … extent-1, in order.
+
+    With a guard only as long as it holds: the first failure ends the loop.
+    """
 
     axis: int
     extent: int
     body: tuple[Statement, ...]
     unroll: bool = False
+    guard: Guard = ()
 
 
 @frozen
@@ -328,7 +349,9 @@ class Sync(Statement):
 
 @frozen
 class Pin(Statement):
-    """The assembler must not move what follows above this point."""
+    """The assembler must not move what follows above the making of this tile."""
+
+    tile: Tile
 
 
 @frozen

@@ -43,6 +43,7 @@ from tetragrad.tile.ir import (
     Map,
     Mma,
     Pin,
+    QuickPower,
     Program,
     Release,
     Role,
@@ -151,6 +152,8 @@ class Simulator:
             case For(axis, extent, body):
                 for position in range(extent):
                     frame.axes[axis] = np.array(position)
+                    if not self.holds(statement.guard, frame):
+                        break
                     yield from self.body(body, frame)
             case When(guard, body, otherwise):
                 chosen = body if self.holds(guard, frame) else otherwise
@@ -462,6 +465,9 @@ class Evaluator:
                 return np.asarray(result).reshape(self.shape)
             case Select():
                 return np.where(self.guard(expression.guard), *operands)
+            case QuickPower():
+                value, factor, addend = operands
+                return np.exp2(value * factor + addend)
             case Quotient():
                 return self.form(expression.form) // expression.divisor
             case Remainder():

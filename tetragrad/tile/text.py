@@ -20,6 +20,7 @@ from tetragrad.tile.ir import (
     Map,
     Mma,
     Pin,
+    QuickPower,
     Program,
     Release,
     Role,
@@ -85,8 +86,11 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
             together = "" if cluster is None else f", i{cluster} together"
             return f"Grid({axes_text(statement.axes)}{together})"
         case For():
-            unrolled = ", unrolled" if statement.unroll else ""
-            return f"For(i{statement.axis} over {statement.extent}{unrolled})"
+            text = f"i{statement.axis} over {statement.extent}"
+            text += ", unrolled" if statement.unroll else ""
+            if statement.guard:
+                text += f", while {guard_text(statement.guard)}"
+            return f"For({text})"
         case When():
             return f"When({guard_text(statement.guard)})"
         case Alloc():
@@ -111,8 +115,10 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
             return f"{type(statement).__name__}({statement.channel.name})"
         case Role():
             return _role_text(statement)
-        case Sync() | Pin():
-            return type(statement).__name__
+        case Sync():
+            return "Sync"
+        case Pin():
+            return f"Pin({statement.tile.name})"
     raise AssertionError(f"no text for {type(statement).__name__}")
 
 
@@ -189,4 +195,7 @@ def value_text(value: Expression) -> str:
 def _format(value: Expression, text_of: TextOf) -> str:
     if isinstance(value, TileLoad):
         return element_text(value.tile, value.indices)
+    if isinstance(value, QuickPower):
+        exponent, factor, addend = map(text_of, value.operands)
+        return f"quick 2**({exponent} * {factor} + {addend})"
     return kernel_text.format_expression(value, text_of, "i")

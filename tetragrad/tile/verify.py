@@ -102,8 +102,9 @@ class _Checker:
                     raise VerifyError("a cluster is not the last axis of its grid")
                 self.within(statement.axes).body(statement.body)
             case For():
-                extent = ((statement.axis, statement.extent),)
-                self.within(extent).body(statement.body)
+                place = self.within(((statement.axis, statement.extent),))
+                place.forms(statement.guard)
+                place.where(statement.guard).body(statement.body)
             case When():
                 self.forms(statement.guard)
                 self.where(statement.guard).body(statement.body)
@@ -120,8 +121,10 @@ class _Checker:
                 self.copy(statement)
             case Mma():
                 self.multiply(statement)
-            case Acquire() | Commit() | Wait() | Release() | Sync() | Pin():
+            case Acquire() | Commit() | Wait() | Release() | Sync():
                 pass
+            case Pin():
+                self.exists(statement.tile)
             case _:
                 raise VerifyError(f"unknown statement {type(statement).__name__}")
 

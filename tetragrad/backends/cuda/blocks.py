@@ -219,15 +219,15 @@ class Block:
     def _over_lanes(self, kind: type[Reduce], value: Value) -> Value:
         """Combine over the threads of a warp; they all get the same bits."""
         for distance in (16, 8, 4, 2, 1):
-            value = self.ops.combine(kind, value, self._exchanged(value, distance))
+            value = self.ops.combine(kind, value, self.exchanged(value, distance))
         return value
 
-    def _exchanged(self, value: Value, distance: int) -> Value:
+    def exchanged(self, value: Value, distance: int) -> Value:
         """The value of the thread whose number differs in one bit."""
         assign = self.builder.assign
         if value.dtype.is_bool:
             number = self.ops.cast(value, dtypes.int32)
-            return self.ops.cast(self._exchanged(number, distance), dtypes.bool_)
+            return self.ops.cast(self.exchanged(number, distance), dtypes.bool_)
         kind = register_class(value.dtype)
         text = self.builder.text(value)
         if value.constant is not None:

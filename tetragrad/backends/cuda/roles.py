@@ -20,6 +20,7 @@ from tetragrad.backends.cuda.bulk import (
     Arrival,
     Share,
     TensorMap,
+    copied_bytes,
     emit_copy,
     tensor_map,
 )
@@ -27,24 +28,20 @@ from tetragrad.backends.cuda.channels import (
     Ring,
     RingEnd,
     make_ring,
-    tile_bytes,
     warps_of,
 )
+from tetragrad.backends.cuda.fragments import FragmentStatements
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value
 from tetragrad.backends.cuda.spread import Coordinate, Run, Threads
-from tetragrad.backends.cuda.statements import Statements
 from tetragrad.backends.cuda.tiles import (
     Collective,
     accesses_of,
     find_homes,
     statements_in,
 )
+from tetragrad.backends.cuda.underway import UnderWay
 from tetragrad.backends.cuda.values import Values
-from tetragrad.backends.cuda.warpgroup import (
-    Operand,
-    accumulator_keys,
-    multiply_warpgroup,
-)
+from tetragrad.backends.cuda.warpgroup import Held, Operand, multiply_warpgroup
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine
 from tetragrad.tile.ir import (
@@ -56,6 +53,7 @@ from tetragrad.tile.ir import (
     Extent,
     For,
     Mma,
+    Pin,
     Program,
     Release,
     Role,
@@ -240,7 +238,7 @@ class RoleGrid:
         block = Block(
             self.values.ops, threads, self.shared, Member(member, members, barrier)
         )
-        _RoleStatements(self, role, block, rings).emit_all()
+        _RoleStatements(self, role, block, rings, end).emit_all()
 
     def _width(self, role: Role) -> int:
         """Elements that a thread stores at once: 16 bytes of the widest."""
@@ -289,22 +287,27 @@ def role_threads(roles: Sequence[Role]) -> int:
 # --- one role ------------------------------------------------------------------------
 
 
-class _RoleStatements(Statements):
+class _RoleStatements(FragmentStatements):
     """Emits the body of one role, and keeps track of products under way.
 
-    A product runs in the background. Its slot may be given back, and its results may
-    be read, when it has finished; so a release waits until the next product has been
-    issued, and what reads the results waits for all of them.
+    What touches a product's registers waits for it, and a slot that it reads is given
+    back when the next product has been issued.
     """
 
     def __init__(
-        self, grid: RoleGrid, role: Role, block: Block, rings: dict[str, Ring]
+        self,
+        grid: RoleGrid,
+        role: Role,
+        block: Block,
+        rings: dict[str, Ring],
+        end: str,
     ) -> None:
         super().__init__(
             grid.values, find_homes(role.body), block, contract=grid.contract
         )
         self.grid = grid
         self.role = role
+        self.end = end
         self.ends: dict[str, RingEnd] = {}
         for statement in statements_in(role.body):
             if isinstance(statement, Acquire | Wait):
@@ -315,9 +318,7 @@ class _RoleStatements(Statements):
                         self.builder, rings[name], produces=produces
                     )
         self._full: dict[str, str] = {}
-        # Whether a product is under way, and the channels it will release.
-        self._running = False
-        self._released: tuple[str, ...] = ()
+        self.under_way = UnderWay(self.builder, self.ends)
 
     def emit_all(self) -> None:
         """The whole body."""
@@ -334,27 +335,21 @@ class _RoleStatements(Statements):
             case Wait(channel):
                 self.ends[channel.name].wait()
             case Release(channel):
-                self._release(channel)
+                self.under_way.release(channel)
             case Mma():
                 self._multiply_slot(statement)
             case For():
                 self._loop(statement)
-            case When():
-                self._finish()
-                super().statement(statement, following)
-            case Alloc() if statement.tile.name in self.homes.fixed:
-                self._allocate_sums(statement.tile)
             case _:
-                if self._reads_sums(statement):
-                    self._finish()
+                self.under_way.finish(self._touched(statement))
                 super().statement(statement, following)
 
     def emit(self, body: Sequence[Statement]) -> None:
         """Statements in order; what begins with no product under way ends so."""
-        began_running = self._running
+        began_running = bool(self.under_way)
         super().emit(body)
         if not began_running:
-            self._finish()
+            self.under_way.finish()
 
     # --- copies ------------------------------------------------------------------
 
@@ -368,33 +363,28 @@ class _RoleStatements(Statements):
         arrival = Arrival(end.place(copy.tile), barrier)
         share = self.grid.share_of(copy)
         emit_copy(point, copy, self.grid.parameter_of(copy), arrival, share)
-        end.expect(tile_bytes(copy.tile))
+        end.expect(copied_bytes(copy))
 
     # --- products ----------------------------------------------------------------
 
-    def _allocate_sums(self, tile: Tile) -> None:
-        """Registers that stay the same for all products into a tile."""
-        elements = {}
-        for key in accumulator_keys(*tile.shape):
-            register = self.builder.register("f32")
-            self.builder.changing.add(register)
-            elements[key] = Value(register, tile.dtype)
-        self.values.registers[tile.name] = elements
-
     def _multiply_slot(self, product: Mma) -> None:
-        """Issue a product; then wait for the one before, and release its slots."""
+        """Issue a product, whose registers nothing else may be at work on."""
         elements = self.values.registers[product.accumulator.name]
         multiply_warpgroup(
             self.builder,
             product,
-            self._operand(product.lhs, product.lhs_offset),
+            self._left_operand(product),
             self._operand(product.rhs, product.rhs_offset),
             list(elements.values()),
         )
-        if self._released:
-            self._wait_for_products(1)
-            self._release_noted()
-        self._running = True
+        self.under_way.issued(product)
+
+    def _left_operand(self, product: Mma) -> Operand | Held:
+        """The first operand, in a slot or in registers."""
+        if product.lhs.name not in self.homes.operands:
+            return self._operand(product.lhs, product.lhs_offset)
+        pairs = self.values.registers[product.lhs.name]
+        return Held({key: value.text for key, value in pairs.items()})
 
     def _operand(self, tile: Tile, offset: tuple[Affine, Affine]) -> Operand:
         """An operand where the slot that is held has it."""
@@ -409,42 +399,44 @@ class _RoleStatements(Statements):
                 operand.move_side(place.register, step)
         return operand
 
-    def _release(self, channel: Channel) -> None:
-        """Give a slot back: later, if a product may still read it."""
-        self.ends[channel.name].release_later()
-        self._released = (*self._released, channel.name)
-        if not self._running:
-            self._release_noted()
-
-    def _release_noted(self) -> None:
-        for name in self._released:
-            self.ends[name].release_noted()
-        self._released = ()
-
-    def _wait_for_products(self, left: int) -> None:
-        self.builder.line(f"wgmma.wait_group.sync.aligned {left}")
-
-    def _finish(self) -> None:
-        """Wait for all products; release what they used."""
-        if self._running:
-            self._wait_for_products(0)
-            self._running = False
-        if self._released:
-            self._release_noted()
-
     def _loop(self, loop: For) -> None:
         """A loop whose body finds the same products under way in every turn.
 
         Steps of a product go on from one another; before any other body all finish.
         """
         if {type(statement) for statement in loop.body} != {Wait, Mma, Release}:
-            self._finish()
-        before = self._released
+            self.under_way.finish()
+        if copies_only(self.role):
+            self._divide_before(loop)
+        before = self.under_way.releases
         super().statement(loop, ())
-        assert self._released == before, "every turn releases what it waited for"
+        after = self.under_way.releases
+        assert after == before, "every turn releases what it waited for"
 
-    def _reads_sums(self, statement: Statement) -> bool:
-        """Whether a statement touches the results of products."""
-        return isinstance(statement, Collective) and any(
-            access.tile.name in self.homes.fixed for access in accesses_of(statement)
-        )
+    def _divide_before(self, loop: For) -> None:
+        """Compute what copies divide where it does not change: one thread does it all.
+
+        Boxes start at digits of a block's number, and the loop is about its steps.
+        """
+        inside = {loop.axis}
+        for statement in statements_in(loop.body):
+            inside |= {statement.axis} if isinstance(statement, For) else set()
+            inside |= {axis for axis, _ in getattr(statement, "axes", ())}
+        point = self.values.at(Run({}))
+        for statement in statements_in(loop.body):
+            if isinstance(statement, Copy):
+                for dimension in statement.dimensions:
+                    for atom, _ in dimension.index.terms:
+                        is_fixed = not isinstance(atom, int)
+                        if is_fixed and not atom.free_axes & inside:
+                            point.evaluate(atom)
+
+    def _touched(self, statement: Statement) -> set[str] | None:
+        """The tiles of products that a statement touches; None: anything may be."""
+        touched: set[str] = set()
+        for entry in statements_in([statement]):
+            if isinstance(entry, Collective):
+                touched |= {access.tile.name for access in accesses_of(entry)}
+            elif not isinstance(entry, When | Alloc | Pin):
+                return None
+        return touched

@@ -152,6 +152,13 @@ class Threads:
                 yield Run(places, column, 2, None, number)
                 number += 1
 
+    def on_fragment_rows(self, axes: Sequence[Extent]) -> Iterator[Run]:
+        """The rows of which this thread holds results; of four threads all the same."""
+        ((row, rows),) = axes
+        first_row, _ = self.fragment_start(rows, 8)
+        for number, down in enumerate(self._fragment_rows(rows, 8)):
+            yield Run({row: Coordinate(first_row, down)}, number=number)
+
     def _fragment_rows(self, rows: int, columns: int) -> list[int]:
         """Where a warp's pieces of eight rows are, from its first one."""
         if self.is_warpgroup:

@@ -47,7 +47,6 @@ from tetragrad.tile.ir import (
 UNROLLED = 4
 #: Elements of a thread in those iterations; more would not stay in registers.
 MOST_UNROLLED = 128
-
 Key = tuple[int, ...]
 
 
@@ -90,7 +89,7 @@ class Statements:
             case Sync():
                 self.block.barrier()
             case Pin():
-                pass
+                self._pin(statement)
             case _:
                 raise UnsupportedError(f"{type(statement).__name__} on CUDA")
 
@@ -132,7 +131,7 @@ class Statements:
     def _for(self, loop: For) -> None:
         self.values.extents[loop.axis] = loop.extent
         places = self.values.places
-        if loop.unroll or loop.extent == 1:
+        if (loop.unroll or loop.extent == 1) and not loop.guard:
             for position in range(loop.extent):
                 places[loop.axis] = Coordinate(None, position)
                 self.emit(loop.body)
@@ -145,9 +144,11 @@ class Statements:
             again = self.builder.label()
             self.builder.line(f"mov.b32 {counter}, 0")
             self.builder.place(again)
+            end = self.builder.label() if loop.guard else None
             with self.builder.scope():
                 for position in range(step):
                     places[loop.axis] = Coordinate(counter, position)
+                    self._leave_unless(loop.guard, end)
                     self.emit(loop.body)
                 self._carry(carriers)
                 if self._writes_shared(loop.body):
@@ -156,6 +157,17 @@ class Statements:
             more = self.builder.register("pred")
             self.builder.line(f"setp.lt.s32 {more}, {counter}, {loop.extent}")
             self.builder.line(f"@{more} bra {again}")
+            if end is not None:
+                self.builder.place(end)
+
+    def _leave_unless(self, guard: Guard, end: str | None) -> None:
+        """End a loop where its guard fails."""
+        condition = self.values.at(Run({})).condition(guard)
+        if condition is not None:
+            self.builder.line(f"@!{self.builder.text(condition)} bra {end}")
+
+    def _pin(self, pin: Pin) -> None:
+        """Nothing, where nothing runs in the background."""
 
     def _writes_shared(self, body: Sequence[Statement]) -> bool:
         return any(
@@ -165,6 +177,8 @@ class Statements:
 
     def _unroll_factor(self, loop: For) -> int:
         """Iterations to write out together, where they do not wait for threads."""
+        if loop.guard:
+            return 1
         elements = 1
         for statement in statements_in(loop.body):
             if not isinstance(statement, Alloc | Collective):
@@ -190,7 +204,8 @@ class Statements:
         return all(lane not in form.axes() for form in statement.indices)
 
     def _carried(self, body: Sequence[Statement]) -> _Carriers:
-        return _Carriers(self.values, tiles_written(body) - self.homes.fixed)
+        unchanging = self.homes.fixed | self.homes.operands.keys()
+        return _Carriers(self.values, tiles_written(body) - unchanging)
 
     def _carry(self, carriers: Carried) -> None:
         """Move what a body made of the carried elements to where they are kept."""
@@ -256,6 +271,8 @@ class Statements:
             yield from threads.on_lanes(statement.axes)
         elif spread is Spread.FRAGMENTS:
             yield from threads.on_fragments(statement.axes)
+        elif spread is Spread.FRAGMENT_ROWS:
+            yield from threads.on_fragment_rows(statement.axes)
         else:
             yield from self._flat_runs(statement)
 

@@ -51,6 +51,7 @@ class Spread(Enum):
     EVERYWHERE = "everywhere"
     FLAT = "flat"
     FRAGMENTS = "fragments"
+    FRAGMENT_ROWS = "fragment rows"
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,10 @@ class TileHomes:
     fragments: dict[str, Tile] = field(default_factory=dict)
     #: Fragments whose registers stay the same while a warpgroup's products go on.
     fixed: set[str] = field(default_factory=set)
+    #: Tiles that lie as the unit reads an operand from registers, in pairs.
+    operands: dict[str, Tile] = field(default_factory=dict)
+    #: One value for each row of a product, held by all threads with parts of it.
+    fragment_rows: set[str] = field(default_factory=set)
     everywhere: set[str] = field(default_factory=set)
     shared: dict[str, Tile] = field(default_factory=dict)
 
@@ -104,6 +109,8 @@ class TileHomes:
         accesses = list(accesses_of(statement))
         if any(entry.tile.name in self.fragments for entry in accesses):
             return Spread.FRAGMENTS
+        if any(entry.tile.name in self.fragment_rows for entry in accesses):
+            return Spread.FRAGMENT_ROWS
         if any(entry.tile.name in self.lanes for entry in accesses):
             return Spread.LANES
         held = [entry for entry in accesses if entry.tile.name in self.everywhere]
@@ -141,10 +148,13 @@ def find_homes(body: Sequence[Statement]) -> TileHomes:
             homes.fragments[name] = product.accumulator
             if is_for_warpgroup(product):
                 homes.fixed.add(name)
+            if product.lhs.space is Space.REGISTER:
+                homes.operands[product.lhs.name] = product.lhs
     _join_fragments(homes, together)
-    for name, uses in accesses.items():
-        if name not in homes.fragments:
-            _settle(homes, name, uses, unrolled)
+    _join_fragment_rows(homes, together)
+    placed = homes.fragments.keys() | homes.operands.keys() | homes.fragment_rows
+    for name in accesses.keys() - placed:
+        _settle(homes, name, accesses[name], unrolled)
     _settle_conflicts(homes, accesses, together)
     for name in multiplied.keys() - homes.lanes - homes.fragments.keys():
         raise UnsupportedError(f"the sums of a product in tile {name} on CUDA")
@@ -162,6 +172,25 @@ def _join_fragments(homes: TileHomes, together: list[list[Access]]) -> None:
         for entry in group:
             if (entry.indices, entry.tile.shape) in places:
                 homes.fragments[entry.tile.name] = entry.tile
+
+
+def _join_fragment_rows(homes: TileHomes, together: list[list[Access]]) -> None:
+    """What is indexed by a row of a warpgroup's results, beside them or such a tile."""
+    changed = bool(homes.fixed)
+    while changed:
+        changed = False
+        for group in together:
+            rows = {
+                entry.indices[0]
+                for entry in group
+                if entry.tile.name in homes.fragments
+                or entry.tile.name in homes.fragment_rows
+            }
+            for entry in group:
+                is_row = len(entry.indices) == 1 and entry.indices[0] in rows
+                if is_row and entry.tile.name not in homes.fragment_rows:
+                    homes.fragment_rows.add(entry.tile.name)
+                    changed = True
 
 
 def _settle(

@@ -34,7 +34,7 @@ from tetragrad.kernel.expression import (
     Scalar,
     Select,
 )
-from tetragrad.tile.ir import Tile, TileLoad
+from tetragrad.tile.ir import QuickPower, Tile, TileLoad
 from tetragrad.tile.plans.rewrite import below, walk_until
 
 #: Indices within these limits are computed in 32 bits.
@@ -283,6 +283,8 @@ class Point:
                 )
             case Select():
                 return self._select(expression)
+            case QuickPower():
+                return self._quick_power(expression)
             case Quotient() | Remainder():
                 return self._divide(expression)
             case Indexed():
@@ -342,6 +344,17 @@ class Point:
             if condition is not None:
                 chosen = self.ops.where(condition, chosen, other)
             results.append(chosen)
+        return tuple(results)
+
+    def _quick_power(self, power: Expression) -> Lanes:
+        """One multiplication with an addition, and the GPU's own instruction."""
+        inputs = [self._done[entry] for entry in power.operands]
+        results = []
+        for element in range(max(map(len, inputs))):
+            value, factor, addend = (lanes[element % len(lanes)] for lanes in inputs)
+            exponent = self.ops.fma(value, factor, addend)
+            name = "ex2.approx.ftz.f32"
+            results.append(self.builder.compute(name, dtypes.float32, exponent))
         return tuple(results)
 
     def _divide(self, atom: Expression) -> Lanes:

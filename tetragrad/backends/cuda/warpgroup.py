@@ -10,7 +10,7 @@ from __future__ import annotations
 from tetragrad.backends.cuda.ptx import Builder, Value
 from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
-from tetragrad.tile.ir import Mma, Tile
+from tetragrad.tile.ir import Mma, Space, Tile
 from tetragrad.tile.layout import PANEL_BYTES, panel_of
 
 #: Rows of one instruction, the bytes of depth that it takes, and its most columns.
@@ -36,8 +36,10 @@ _SWIZZLE_128 = 1 << 30
 
 
 def is_for_warpgroup(product: Mma) -> bool:
-    """Whether the operands lie as this unit reads them."""
-    return product.lhs.layout.swizzle == product.rhs.layout.swizzle == PANEL_BYTES
+    """Whether the operands lie as this unit reads them: the first may be registers."""
+    is_held = product.lhs.space is Space.REGISTER
+    is_swizzled = product.lhs.layout.swizzle == PANEL_BYTES
+    return product.rhs.layout.swizzle == PANEL_BYTES and (is_held or is_swizzled)
 
 
 def accumulator_keys(rows: int, columns: int) -> list[Key]:
@@ -53,6 +55,37 @@ def accumulator_keys(rows: int, columns: int) -> list[Key]:
         for down in (0, 8)
         for beside in (0, 1)
     ]
+
+
+def operand_keys(depth: int, rows: int) -> list[Key]:
+    """The pairs of a left operand that a thread holds, in the order of the unit.
+
+    They lie as results do: a pair are neighbours along the depth, in the columns that
+    :func:`accumulator_keys` gives, so that results become operands where they are.
+    """
+    return [
+        (deep + beside, first + down)
+        for first in range(0, rows, ROWS)
+        for deep in range(0, depth, 16)
+        for beside in (0, 8)
+        for down in (0, 8)
+    ]
+
+
+class Held:
+    """A left operand in registers, two 16-bit elements in each."""
+
+    def __init__(self, pairs: dict[Key, str]) -> None:
+        self.pairs = pairs
+
+    def text(self, position: int, part: int) -> str:
+        """The registers of 16 positions of the depth, for 64 rows."""
+        keys = [
+            (position + beside, part * ROWS + down)
+            for beside in (0, 8)
+            for down in (0, 8)
+        ]
+        return "{" + ", ".join(self.pairs[key] for key in keys) + "}"
 
 
 class Operand:
@@ -101,6 +134,11 @@ class Operand:
         panel, inside = divmod(position, panel_of(self.tile.dtype))
         return panel * self._panel_units() + inside * itemsize // _UNIT
 
+    def text(self, position: int, part: int) -> str:
+        """The descriptor of a position along the depth, for a part of 64 rows."""
+        units = self.depth_units(position) + self.side_units(part * ROWS)
+        return self.descriptor(units)
+
     def descriptor(self, units: int) -> str:
         """The descriptor of what lies so many units further."""
         low, whole = self.builder.register("b32"), self.builder.register("b64")
@@ -110,7 +148,11 @@ class Operand:
 
 
 def multiply_warpgroup(
-    builder: Builder, product: Mma, lhs: Operand, rhs: Operand, elements: list[Value]
+    builder: Builder,
+    product: Mma,
+    lhs: Operand | Held,
+    rhs: Operand,
+    elements: list[Value],
 ) -> None:
     """Issue one step's instructions, as one group that can be waited for."""
     dtype = product.lhs.dtype
@@ -124,15 +166,16 @@ def multiply_warpgroup(
     factors = "1, 1"
     if dtype.itemsize == 2:
         # Other formats are read along the depth only.
-        factors += f", {int(not lhs.is_deep)}, {int(not rhs.is_deep)}"
+        if isinstance(lhs, Operand):
+            factors += f", {int(not lhs.is_deep)}"
+        factors += f", {int(not rhs.is_deep)}"
     each = len(elements) // (product.rows // ROWS)
     builder.line("wgmma.fence.sync.aligned")
     for depth in range(0, product.depth, step):
         adds = constant_predicate(builder, holds=depth > 0 or not product.starts)
         right = rhs.descriptor(rhs.depth_units(depth))
         for part in range(product.rows // ROWS):
-            units = lhs.depth_units(depth) + lhs.side_units(part * ROWS)
-            left = lhs.descriptor(units)
+            left = lhs.text(depth, part)
             mine = elements[part * each : (part + 1) * each]
             sums = ", ".join(element.text for element in mine)
             builder.line(f"{name} {{{sums}}}, {left}, {right}, {adds}, {factors}")

@@ -32,6 +32,7 @@ from tetragrad.tile.plans.cuts import Cut
 from tetragrad.tile.plans.fill import FillPlan, build_fill
 from tetragrad.tile.plans.nest import NestPlan, build_nest
 from tetragrad.tile.plans.online import OnlinePlan, build_online
+from tetragrad.tile.plans.online_roles import OnlineRolePlan, build_online_roles
 from tetragrad.tile.plans.product import build_contraction
 from tetragrad.tile.plans.repack import Repack, divide
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
@@ -49,6 +50,7 @@ GridPlan = (
     | StreamPlan
     | FillPlan
     | OnlinePlan
+    | OnlineRolePlan
 )
 
 
@@ -69,7 +71,7 @@ class Plan:
         grids = [grid for stage in self.stages for grid in stage]
         if any(isinstance(grid, ContractionPlan | RolePlan) for grid in grids):
             return "contraction"
-        if any(isinstance(grid, OnlinePlan) for grid in grids):
+        if any(isinstance(grid, OnlinePlan | OnlineRolePlan) for grid in grids):
             return "online"
         if self.cuts:
             return "reduce"
@@ -121,6 +123,8 @@ def build_grid(builder: Builder, grid: GridPlan) -> list[Statement]:
             return build_roles(builder, grid)
         case OnlinePlan():
             return build_online(builder, grid)
+        case OnlineRolePlan():
+            return build_online_roles(builder, grid)
         case StreamPlan():
             return build_stream(builder, grid)
         case TransposePlan():

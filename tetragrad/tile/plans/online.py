@@ -193,34 +193,11 @@ class Attention:
         def take_in(step: Affine) -> list[Statement]:
             keys = Placed(self.key_block, step.scale(self.plan.keys))
             statements = Step(self, scope, tiles, rows, keys).statements()
-            needed = self.needed(scope, rows, keys)
+            needed = needed_blocks(self.form, scope, rows, keys)
             return [When(needed, tuple(statements))] if needed else statements
 
         statements += loop(self.builder, self.key_block.chunks(self.kernel), take_in)
         return statements + self.finish(scope, rows, tiles)
-
-    def needed(self, scope: Scope, rows: Placed, keys: Placed) -> Guard:
-        """What must hold for a block of keys to add anything to a block of rows.
-
-        Half of the blocks of a causal mask add nothing, nor do those beyond a size.
-        """
-        carries = self.form.online.carries[: self.form.matrix]
-        guards = [absence(carry.body, carry.op) for carry in carries]
-        guards.append(absence(self.form.weights, Sum))
-        common = [
-            form
-            for form in guards[0]
-            if is_plain(form) and all(form in guard for guard in guards)
-        ]
-        place = scope
-        conditions = []
-        for form in common:
-            for axis, block in ((self.form.row, rows), (self.form.passed, keys)):
-                last = block.block.chunk - 1 if form.coefficient(axis) > 0 else 0
-                place = place.bind(axis, block.start.shift(last))
-            if form.axes() <= set(place.forms):
-                conditions.append(place.rewriter().form(form))
-        return tuple(form for form in conditions if not self.builder.always(form))
 
     def tiles(self) -> Tiles:
         dtype = self.form.scores.accumulator
@@ -355,3 +332,29 @@ class Attention:
                 tiles.before[number], (row,)
             )
         return found
+
+
+def needed_blocks(
+    online: OnlineContraction, scope: Scope, rows: Placed, keys: Placed
+) -> Guard:
+    """What must hold for a block of keys to add anything to a block of rows.
+
+    Half of the blocks of a causal mask add nothing, nor do those beyond a size.
+    """
+    carries = online.online.carries[: online.matrix]
+    guards = [absence(carry.body, carry.op) for carry in carries]
+    guards.append(absence(online.weights, Sum))
+    common = [
+        form
+        for form in guards[0]
+        if is_plain(form) and all(form in guard for guard in guards)
+    ]
+    conditions = []
+    for form in common:
+        place = scope
+        for axis, block in ((online.row, rows), (online.passed, keys)):
+            last = block.block.chunk - 1 if form.coefficient(axis) > 0 else 0
+            place = place.bind(axis, block.start.shift(last))
+        if form.axes() <= set(place.forms):
+            conditions.append(place.rewriter().form(form))
+    return tuple(form for form in conditions if not scope.builder.always(form))
