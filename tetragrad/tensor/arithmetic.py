@@ -10,11 +10,22 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, TetragradError
 from tetragrad.graph import elementwise as ops
-from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.movement import Reshape
 from tetragrad.graph.node import Node
+from tetragrad.tensor.arithmetic_nodes import (
+    add_nodes,
+    differ_nodes,
+    floor_divide_nodes,
+    fmod_nodes,
+    ignoring_nan,
+    minimum_nodes,
+    multiply_nodes,
+    not_above_nodes,
+    subtract_nodes,
+    truncated_divide_nodes,
+    whole_step,
+)
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.gradient_rules import with_zero_gradient
 from tetragrad.tensor.movement import MovementMethods
 from tetragrad.tensor.pairs import form_of, split
 from tetragrad.tensor.promotion import (
@@ -64,84 +75,6 @@ def binary(
         found = form_of(op)(*map(split, nodes))
         return combine_parts(found, left, right)
     return combine(op(*nodes), left, right)
-
-
-def add_nodes(lhs: Node, rhs: Node) -> Node:
-    """The sum; of bools, whether any holds."""
-    return ops.Or(lhs, rhs) if lhs.dtype.is_bool else ops.Add(lhs, rhs)
-
-
-def multiply_nodes(lhs: Node, rhs: Node) -> Node:
-    """The product; of bools, whether both hold."""
-    return ops.And(lhs, rhs) if lhs.dtype.is_bool else ops.Mul(lhs, rhs)
-
-
-def subtract_nodes(lhs: Node, rhs: Node) -> Node:
-    """The difference, which bools do not have."""
-    if lhs.dtype.is_bool:
-        raise DTypeError(
-            "subtraction of bools", hint="use ^ or logical_xor(), or convert to int"
-        )
-    return ops.Sub(lhs, rhs)
-
-
-def differ_nodes(lhs: Node, rhs: Node) -> Node:
-    """Where the elements are not equal; NaN differs from everything."""
-    return ops.Not(ops.Eq(lhs, rhs))
-
-
-def minimum_nodes(lhs: Node, rhs: Node) -> Node:
-    """The smaller value; NaN if either is NaN."""
-    if lhs.dtype.is_bool:
-        return ops.And(lhs, rhs)
-    # Negation reverses the order of floats, and the bitwise not that of integers.
-    reverse = ops.Neg if lhs.dtype.is_floating_point else ops.Not
-    return reverse(ops.Maximum(reverse(lhs), reverse(rhs)))
-
-
-def absolute_node(node: Node) -> Node:
-    """The value without its sign, for values whose gradient is not needed."""
-    zero = full_like(node, 0)
-    return ops.Where(ops.Lt(zero, node), node, ops.Sub(zero, node))
-
-
-def fmod_nodes(lhs: Node, rhs: Node) -> Node:
-    """The remainder of truncated division: its sign is lhs's."""
-    remainder = ops.Mod(absolute_node(lhs), absolute_node(rhs))
-    is_negative = ops.Lt(lhs, full_like(lhs, 0))
-    return ops.Where(is_negative, ops.Neg(remainder), remainder)
-
-
-def floor_divide_nodes(lhs: Node, rhs: Node) -> Node:
-    """The floor of the exact quotient."""
-    if not lhs.dtype.is_floating_point:
-        return ops.IDiv(lhs, rhs)
-    # The rounded quotient may have reached the next whole number, so the remainder
-    # is taken out first; it divides exactly up to one rounding.
-    remainder = fmod_nodes(lhs, rhs)
-    zero, one = full_like(lhs, 0), full_like(lhs, 1)
-    quotient: Node = ops.Div(ops.Sub(lhs, remainder), rhs)
-    has_rest = ops.Not(ops.Eq(remainder, zero))
-    signs_differ = ops.Xor(ops.Lt(remainder, zero), ops.Lt(rhs, zero))
-    lower = ops.Sub(quotient, one)
-    quotient = ops.Where(ops.And(has_rest, signs_differ), lower, quotient)
-    floor = ops.Floor(quotient)
-    half = full_like(lhs, 0.5)
-    is_next = ops.Lt(half, ops.Sub(quotient, floor))
-    rounded = ops.Where(is_next, ops.Add(floor, one), floor)
-    return ops.Where(ops.Eq(rhs, zero), ops.Div(lhs, rhs), rounded)
-
-
-def truncated_divide_nodes(lhs: Node, rhs: Node) -> Node:
-    """The quotient without its fraction."""
-    if lhs.dtype.is_floating_point:
-        return ops.Trunc(ops.Div(lhs, rhs))
-    quotient = ops.IDiv(lhs, rhs)
-    zero, one = full_like(lhs, 0), full_like(lhs, 1)
-    is_exact = ops.Eq(ops.Mul(quotient, rhs), lhs)
-    is_positive = ops.Not(ops.Lt(quotient, zero))
-    keep = ops.Or(ops.Or(is_exact, is_positive), ops.Eq(rhs, zero))
-    return ops.Where(keep, quotient, ops.Add(quotient, one))
 
 
 def operator(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -210,7 +143,7 @@ class ArithmeticMethods(MovementMethods):
                 f"there is no rounding_mode {rounding_mode!r}",
                 hint="use None, 'trunc' or 'floor'",
             )
-        return binary(_step(modes[rounding_mode]), self, other)
+        return binary(whole_step(modes[rounding_mode]), self, other)
 
     def floor_divide(self, other: Operand) -> Tensor:
         """The floor of self / other; an integer divided by 0 gives 0.
@@ -218,7 +151,7 @@ class ArithmeticMethods(MovementMethods):
         >>> Tensor([7, -7]).floor_divide(2)
         tensor([ 3, -4])
         """
-        return binary(_step(floor_divide_nodes), self, other)
+        return binary(whole_step(floor_divide_nodes), self, other)
 
     def remainder(self, other: Operand) -> Tensor:
         """self - floor(self / other) * other; its sign is other's.
@@ -284,11 +217,11 @@ class ArithmeticMethods(MovementMethods):
 
     def le(self, other: Operand) -> Tensor:
         """Where self is less than other or equal."""
-        return binary(_not_above, self, other)
+        return binary(not_above_nodes, self, other)
 
     def ge(self, other: Operand) -> Tensor:
         """Where self is greater than other or equal."""
-        return binary(lambda lhs, rhs: _not_above(rhs, lhs), self, other)
+        return binary(lambda lhs, rhs: not_above_nodes(rhs, lhs), self, other)
 
     not_equal = ne
     less = lt
@@ -366,11 +299,11 @@ class ArithmeticMethods(MovementMethods):
 
     def fmax(self, other: Operand) -> Tensor:
         """The larger elements, ignoring NaN where the other is a number."""
-        return binary(_ignore_nan(ops.Maximum), self, other)
+        return binary(ignoring_nan(ops.Maximum), self, other)
 
     def fmin(self, other: Operand) -> Tensor:
         """The smaller elements, ignoring NaN where the other is a number."""
-        return binary(_ignore_nan(minimum_nodes), self, other)
+        return binary(ignoring_nan(minimum_nodes), self, other)
 
     def where(self, condition: Tensor, other: Operand) -> Tensor:
         """self where the condition holds, else other.
@@ -465,22 +398,6 @@ def _divide(lhs: Any, rhs: Any) -> Tensor:
     return binary(ops.Div, left, right, float_dtype(left, right))
 
 
-def _step(op: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:
-    """A quotient rounded to a whole number, which does not change gradually."""
-
-    def apply(lhs: Node, rhs: Node) -> Node:
-        return with_zero_gradient(op(lhs, rhs), lhs, rhs)
-
-    return apply
-
-
-def _not_above(lhs: Node, rhs: Node) -> Node:
-    """lhs <= rhs; false if either is NaN."""
-    if lhs.dtype.is_floating_point:
-        return ops.Or(ops.Lt(lhs, rhs), ops.Eq(lhs, rhs))
-    return ops.Not(ops.Lt(rhs, lhs))
-
-
 def _truths(lhs: Any, rhs: Any) -> tuple[Tensor, Tensor]:
     """Whether the operands are nonzero."""
     left, right = to_operand(lhs), to_operand(rhs)
@@ -488,16 +405,6 @@ def _truths(lhs: Any, rhs: Any) -> tuple[Tensor, Tensor]:
         combine(to_node(left, dtypes.bool_), left),
         combine(to_node(right, dtypes.bool_), right),
     )
-
-
-def _ignore_nan(op: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:
-    """An op that gives the other operand where one is NaN."""
-
-    def apply(lhs: Node, rhs: Node) -> Node:
-        either = ops.Where(ops.Eq(rhs, rhs), op(lhs, rhs), lhs)
-        return ops.Where(ops.Eq(lhs, lhs), either, rhs)
-
-    return apply
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:

@@ -16,7 +16,7 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import arithmetic
+from tetragrad.tensor import arithmetic_nodes
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.pairs import FORMS, Pair
@@ -337,10 +337,10 @@ def sigmoid(pair: Pair) -> Pair:
 
 
 FORMS.update({
-    arithmetic.add_nodes: add,
-    arithmetic.subtract_nodes: subtract,
-    arithmetic.multiply_nodes: multiply,
-    arithmetic.differ_nodes: differ,
+    arithmetic_nodes.add_nodes: add,
+    arithmetic_nodes.subtract_nodes: subtract,
+    arithmetic_nodes.multiply_nodes: multiply,
+    arithmetic_nodes.differ_nodes: differ,
     ops.Div: divide,
     ops.Eq: equal,
     ops.Pow: power,

@@ -16,12 +16,11 @@ from tetragrad.tensor.arithmetic import (
     ArithmeticMethods,
     binary,
     in_place,
-    multiply_nodes,
 )
+from tetragrad.tensor.arithmetic_nodes import multiply_nodes, power_nodes
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.pairs import form_of, split
-from tetragrad.tensor.powers import power_nodes
 from tetragrad.tensor.promotion import (
     DEFAULT_FLOAT,
     Operand,

@@ -12,7 +12,8 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor import function_nodes as nodes
-from tetragrad.tensor.arithmetic import absolute_node, binary, in_place
+from tetragrad.tensor.arithmetic import binary, in_place
+from tetragrad.tensor.arithmetic_nodes import absolute_node
 from tetragrad.tensor.gradient_rules import with_gradient, with_slope
 from tetragrad.tensor.parts import PartMethods
 from tetragrad.tensor.promotion import Operand

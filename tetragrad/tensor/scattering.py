@@ -20,7 +20,8 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
-from tetragrad.tensor.arithmetic import in_place, minimum_nodes
+from tetragrad.tensor.arithmetic import in_place
+from tetragrad.tensor.arithmetic_nodes import minimum_nodes
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import by_parts
 from tetragrad.tensor.gathering import (
