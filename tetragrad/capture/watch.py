@@ -284,29 +284,26 @@ class _WatchedSlot:
             self._write(watch, owner, value)
 
 
+def _watched_handle(slot: Any) -> _WatchedSlot:
+    """A slot of a handle itself, which none of its views share."""
+
+    def read(watch: Watch, handle: Any) -> Any:
+        return watch.read_handle(slot, handle)
+
+    def write(watch: Watch, handle: Any, value: Any) -> None:
+        watch.write_handle(slot, handle, value)
+
+    return _WatchedSlot(slot, read, write)
+
+
+_SHARED_VALUE = _WatchedSlot(_SHARED, Watch.read_value, Watch.write_value)
+
 _SLOTS: list[tuple[type, str, Any, _WatchedSlot]] = [
     (Storage, "value", _SLOT, _WatchedSlot(_SLOT, Watch.read_value, Watch.write_value)),
-    (
-        SharedStorage,
-        "value",
-        _SHARED,
-        _WatchedSlot(_SHARED, Watch.read_value, Watch.write_value),
-    ),
+    (SharedStorage, "value", _SHARED, _SHARED_VALUE),
     (TensorBase, "grad", GRAD, _WatchedSlot(GRAD, Watch.read_grad, Watch.write_grad)),
-] + [
-    (
-        TensorBase,
-        name,
-        slot,
-        _WatchedSlot(
-            slot,
-            lambda watch, handle, slot=slot: watch.read_handle(slot, handle),
-            lambda watch, handle, value, slot=slot: watch.write_handle(
-                slot, handle, value
-            ),
-        ),
-    )
-    for name, slot in (("storage", STORAGE), ("steps", STEPS))
+    (TensorBase, "storage", STORAGE, _watched_handle(STORAGE)),
+    (TensorBase, "steps", STEPS, _watched_handle(STEPS)),
 ]
 
 

@@ -176,5 +176,5 @@ class Copies:
             )
             assert block.value is not None
             raw = (ctypes.c_uint8 * STAGING_BYTES).from_address(block.value)
-            self._staging = np.frombuffer(raw, np.uint8)
+            self._staging = np.frombuffer(memoryview(raw), np.uint8)
         return self._staging
