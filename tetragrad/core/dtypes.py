@@ -30,7 +30,11 @@ class Kind(IntEnum):
 
 @frozen(eq=False)
 class DType:
-    """One element type. There is one object per type, compared by identity."""
+    """One element type. There is one object per type, compared by identity.
+
+    >>> tetragrad.float32.itemsize, tetragrad.int64.is_integer
+    (4, True)
+    """
 
     name: str
     kind: Kind

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 
 class TetragradError(Exception):
-    """The root of the tree; catch it to catch everything raised on purpose."""
+    """The root of the tree; catch it to catch everything raised on purpose.
+
+    >>> issubclass(tetragrad.ShapeError, tetragrad.TetragradError)
+    True
+    """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         self.hint = hint
@@ -16,19 +20,38 @@ class TetragradError(Exception):
 
 
 class ShapeError(TetragradError, ValueError):
-    """Sizes that do not fit one another or the operation."""
+    """Sizes that do not fit one another or the operation.
+
+    >>> try:
+    ...     Tensor([1, 2]) + Tensor([1, 2, 3])
+    ... except tetragrad.ShapeError as error:
+    ...     print(str(error).splitlines()[0])
+    shapes (2,) and (3,) do not broadcast: they differ in dimension -1
+    """
 
 
 class DTypeError(TetragradError, TypeError):
-    """A dtype that the operation does not accept."""
+    """A dtype that the operation does not accept.
+
+    >>> issubclass(tetragrad.DTypeError, TypeError)
+    True
+    """
 
 
 class IndexingError(TetragradError, IndexError):
-    """An index outside its dimension, or of a kind that cannot index."""
+    """An index outside its dimension, or of a kind that cannot index.
+
+    >>> issubclass(tetragrad.IndexingError, IndexError)
+    True
+    """
 
 
 class DeviceError(TetragradError, RuntimeError):
-    """A device that is unknown, closed, or different from the other operand's."""
+    """A device that is unknown, closed, or different from the other operand's.
+
+    >>> issubclass(tetragrad.DeviceError, tetragrad.TetragradError)
+    True
+    """
 
 
 class OutOfMemoryError(DeviceError, MemoryError):
@@ -36,7 +59,11 @@ class OutOfMemoryError(DeviceError, MemoryError):
 
 
 class GradientError(TetragradError, RuntimeError):
-    """A gradient that was asked for and does not exist."""
+    """A gradient that was asked for and does not exist.
+
+    >>> issubclass(tetragrad.GradientError, RuntimeError)
+    True
+    """
 
 
 class ExchangeError(TetragradError, BufferError, ValueError):
@@ -44,11 +71,19 @@ class ExchangeError(TetragradError, BufferError, ValueError):
 
 
 class LinAlgError(TetragradError, RuntimeError):
-    """A matrix for which what was asked does not exist: singular, not definite."""
+    """A matrix for which what was asked does not exist: singular, not definite.
+
+    >>> issubclass(tetragrad.linalg.LinAlgError, ValueError)
+    False
+    """
 
 
 class CaptureError(TetragradError, RuntimeError):
-    """Something inside a captured function that a replay could not repeat."""
+    """Something inside a captured function that a replay could not repeat.
+
+    >>> issubclass(tetragrad.CaptureError, tetragrad.TetragradError)
+    True
+    """
 
 
 class FileFormatError(TetragradError, ValueError):

@@ -18,7 +18,13 @@ from tetragrad.data.shuffle import permutation
 
 
 class Dataset(Protocol):
-    """What the loader needs; a list is a data set too."""
+    """What the loader needs; a list is a data set too.
+
+    >>> from tetragrad import data
+    >>> samples: data.Dataset = [10, 20]
+    >>> list(data.DataLoader(samples, batch_size=2))
+    [tensor([10, 20])]
+    """
 
     def __len__(self) -> int: ...
 
@@ -33,7 +39,13 @@ class Gatherable(Protocol):
 
 
 class TensorDataset:
-    """Tensors or arrays of one common length; item i is their i-th elements."""
+    """Tensors or arrays of one common length; item i is their i-th elements.
+
+    >>> from tetragrad import data
+    >>> pairs = data.TensorDataset(np.arange(3), np.arange(3) * 10)
+    >>> len(pairs), [int(part) for part in pairs[2]]
+    (3, [2, 20])
+    """
 
     def __init__(self, *tensors: Any) -> None:
         if not tensors:
@@ -69,7 +81,12 @@ class TensorDataset:
 
 
 class Subset:
-    """Some samples of another data set, in the order of ``indices``."""
+    """Some samples of another data set, in the order of ``indices``.
+
+    >>> from tetragrad import data
+    >>> list(data.Subset([10, 20, 30], [2, 0]))
+    [30, 10]
+    """
 
     def __init__(self, dataset: Dataset, indices: Sequence[int] | np.ndarray) -> None:
         self.dataset = dataset
@@ -110,6 +127,10 @@ def random_split(
     """Split a data set into parts at random; fractions must add up to 1.
 
     Samples left over by rounding go to the first parts, one each.
+
+    >>> from tetragrad import data
+    >>> [len(part) for part in data.random_split(list(range(10)), [0.7, 0.3])]
+    [7, 3]
     """
     counts = _counts(lengths, len(dataset))
     order = permutation(len(dataset), seed)

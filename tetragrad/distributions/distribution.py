@@ -34,6 +34,10 @@ class Distribution:
     outcome. Parameters are checked when a distribution is made, and outcomes when
     their probability is asked for, unless ``validate_args`` is False; inside of a
     captured function, which cannot look at values, nothing is checked.
+
+    >>> from tetragrad.distributions import Distribution, Normal
+    >>> isinstance(Normal(0.0, 1.0), Distribution)
+    True
     """
 
     #: Whether ``rsample`` lets gradients through.

@@ -40,35 +40,61 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """Draw from U(a, b)."""
+    """Draw from U(a, b).
+
+    >>> tensor = nn.init.uniform_(Tensor.zeros(2, 3), -1, 1)
+    >>> bool((tensor.abs() <= 1).all())
+    True
+    """
     with no_grad():
         return tensor.uniform_(a, b)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Draw from N(mean, std²)."""
+    """Draw from N(mean, std²).
+
+    >>> nn.init.normal_(Tensor.zeros(2, 3)).shape
+    (2, 3)
+    """
     with no_grad():
         return tensor.normal_(mean, std)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Fill with one value."""
+    """Fill with one value.
+
+    >>> nn.init.constant_(Tensor.zeros(2), 0.5)
+    tensor([0.5000, 0.5000])
+    """
     with no_grad():
         return tensor.fill_(val)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """Fill with 1."""
+    """Fill with 1.
+
+    >>> nn.init.ones_(Tensor.zeros(2))
+    tensor([1., 1.])
+    """
     return constant_(tensor, 1.0)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Fill with 0."""
+    """Fill with 0.
+
+    >>> nn.init.zeros_(Tensor.ones(2))
+    tensor([0., 0.])
+    """
     return constant_(tensor, 0.0)
 
 
 def eye_(tensor: Tensor) -> Tensor:
-    """Write the identity into a matrix: 1 on the diagonal, 0 elsewhere."""
+    """Write the identity into a matrix: 1 on the diagonal, 0 elsewhere.
+
+    >>> nn.init.eye_(Tensor.zeros(2, 2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     if tensor.ndim != 2:
         raise ShapeError(f"eye_() fills a matrix, not a tensor of shape {tensor.shape}")
     identity = Tensor.eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device)
@@ -76,7 +102,11 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """Write a convolution weight (out, in, *kernel) that passes channels through."""
+    """Write a convolution weight (out, in, *kernel) that passes channels through.
+
+    >>> nn.init.dirac_(Tensor.zeros(1, 1, 3))
+    tensor([[[0., 1., 0.]]])
+    """
     if tensor.ndim not in (3, 4, 5) or tensor.shape[0] % groups:
         raise ShapeError(
             f"dirac_() with {groups} group(s) cannot fill shape {tensor.shape}: it "
@@ -96,6 +126,10 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
     Source: Glorot and Bengio, "Understanding the difficulty of training deep
     feedforward neural networks", 2010.
+
+    >>> tensor = nn.init.xavier_uniform_(Tensor.zeros(3, 3))
+    >>> bool((tensor.abs() <= 1).all())
+    True
     """
     fan_in, fan_out = calculate_fan_in_and_fan_out(tensor)
     bound = gain * math.sqrt(6 / (fan_in + fan_out))
@@ -103,7 +137,11 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """N(0, gain²·2 / (fan_in + fan_out)); see :func:`xavier_uniform_`."""
+    """N(0, gain²·2 / (fan_in + fan_out)); see :func:`xavier_uniform_`.
+
+    >>> nn.init.xavier_normal_(Tensor.zeros(3, 3)).shape
+    (3, 3)
+    """
     fan_in, fan_out = calculate_fan_in_and_fan_out(tensor)
     return normal_(tensor, 0.0, gain * math.sqrt(2 / (fan_in + fan_out)))
 
@@ -123,6 +161,9 @@ def kaiming_uniform_(
         nonlinearity: what follows the layer; see :func:`calculate_gain`.
 
     Source: He et al., "Delving deep into rectifiers", 2015.
+
+    >>> nn.init.kaiming_uniform_(Tensor.zeros(3, 3), nonlinearity="relu").shape
+    (3, 3)
     """
     bound = math.sqrt(3) * _kaiming_deviation(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound)
@@ -134,7 +175,11 @@ def kaiming_normal_(
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
 ) -> Tensor:
-    """N(0, gain² / fan); see :func:`kaiming_uniform_`."""
+    """N(0, gain² / fan); see :func:`kaiming_uniform_`.
+
+    >>> nn.init.kaiming_normal_(Tensor.zeros(3, 3), mode="fan_out").shape
+    (3, 3)
+    """
     return normal_(tensor, 0.0, _kaiming_deviation(tensor, a, mode, nonlinearity))
 
 
@@ -145,6 +190,10 @@ def trunc_normal_(
 
     x = mean + std·√2·erf⁻¹(2u - 1), with u uniform between the distribution
     function's values at a and b (sampling by the inverse of that function).
+
+    >>> tensor = nn.init.trunc_normal_(Tensor.zeros(9), a=0.0, b=1.0)
+    >>> bool((tensor >= 0).all())
+    True
     """
     low = 0.5 * (1 + math.erf((a - mean) / std * _SQRT_HALF))
     high = 0.5 * (1 + math.erf((b - mean) / std * _SQRT_HALF))
@@ -162,6 +211,10 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     Source: Saxe et al., "Exact solutions to the nonlinear dynamics of learning in
     deep linear neural networks", 2013. The orthogonal factor Q of a normal random
     matrix A = QR is uniformly distributed once the signs of R's diagonal move to Q.
+
+    >>> tensor = nn.init.orthogonal_(Tensor.zeros(2, 3))
+    >>> (tensor @ tensor.mT).allclose(Tensor.eye(2), atol=1e-5)
+    True
     """
     if tensor.ndim < 2:
         raise ShapeError(f"orthogonal_() needs 2 dimensions, got shape {tensor.shape}")
@@ -181,6 +234,9 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
     """N(0, std²) with a share ``sparsity`` of each column set to zero.
 
     Source: Martens, "Deep learning via Hessian-free optimization", 2010.
+
+    >>> (nn.init.sparse_(Tensor.zeros(4, 2), sparsity=0.5) == 0).sum(0)
+    tensor([2, 2])
     """
     if tensor.ndim != 2:
         raise ShapeError(f"sparse_() fills a matrix, not shape {tensor.shape}")
@@ -192,7 +248,11 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
 
 
 def calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
-    """The two fans of a weight of shape (out, in, *kernel)."""
+    """The two fans of a weight of shape (out, in, *kernel).
+
+    >>> nn.init.calculate_fan_in_and_fan_out(Tensor.zeros(8, 3, 5, 5))
+    (75, 200)
+    """
     if tensor.ndim < 2:
         raise ShapeError(
             f"fan in and fan out need 2 dimensions or more, got shape {tensor.shape}",

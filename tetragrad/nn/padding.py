@@ -61,13 +61,21 @@ class ConstantPad1d(_Padding):
 
 
 class ConstantPad2d(ConstantPad1d):
-    """Pad the last two dimensions with ``value``; see :class:`ConstantPad1d`."""
+    """Pad the last two dimensions with ``value``; see :class:`ConstantPad1d`.
+
+    >>> nn.ConstantPad2d(1, 0.5)(Tensor.zeros(1, 1, 1)).shape
+    (1, 3, 3)
+    """
 
     spatial_dims = 2
 
 
 class ConstantPad3d(ConstantPad1d):
-    """Pad the last three dimensions with ``value``; see :class:`ConstantPad1d`."""
+    """Pad the last three dimensions with ``value``; see :class:`ConstantPad1d`.
+
+    >>> nn.ConstantPad3d(1, 0.5)(Tensor.zeros(1, 1, 1, 1)).shape
+    (1, 3, 3, 3)
+    """
 
     spatial_dims = 3
 
@@ -85,13 +93,21 @@ class ZeroPad1d(_Padding):
 
 
 class ZeroPad2d(ZeroPad1d):
-    """Pad the last two dimensions with zeros; see :class:`ZeroPad1d`."""
+    """Pad the last two dimensions with zeros; see :class:`ZeroPad1d`.
+
+    >>> nn.ZeroPad2d((0, 1, 0, 0))(Tensor([[[1.0, 2.0]]]))
+    tensor([[[1., 2., 0.]]])
+    """
 
     spatial_dims = 2
 
 
 class ZeroPad3d(ZeroPad1d):
-    """Pad the last three dimensions with zeros; see :class:`ZeroPad1d`."""
+    """Pad the last three dimensions with zeros; see :class:`ZeroPad1d`.
+
+    >>> nn.ZeroPad3d(1)(Tensor.ones(1, 1, 1, 1)).shape
+    (1, 3, 3, 3)
+    """
 
     spatial_dims = 3
 
@@ -109,13 +125,21 @@ class ReflectionPad1d(_Padding):
 
 
 class ReflectionPad2d(ReflectionPad1d):
-    """Pad the last two dimensions by reflection; see :class:`ReflectionPad1d`."""
+    """Pad the last two dimensions by reflection; see :class:`ReflectionPad1d`.
+
+    >>> nn.ReflectionPad2d((1, 0, 0, 0))(Tensor([[[1.0, 2.0]]]))
+    tensor([[[2., 1., 2.]]])
+    """
 
     spatial_dims = 2
 
 
 class ReflectionPad3d(ReflectionPad1d):
-    """Pad the last three dimensions by reflection; see :class:`ReflectionPad1d`."""
+    """Pad the last three dimensions by reflection; see :class:`ReflectionPad1d`.
+
+    >>> nn.ReflectionPad3d((1, 0, 0, 0, 0, 0))(Tensor([[[[1.0, 2.0]]]]))
+    tensor([[[[2., 1., 2.]]]])
+    """
 
     spatial_dims = 3
 
@@ -133,13 +157,21 @@ class ReplicationPad1d(_Padding):
 
 
 class ReplicationPad2d(ReplicationPad1d):
-    """Pad the last two dimensions with their edges; see :class:`ReplicationPad1d`."""
+    """Pad the last two dimensions with their edges; see :class:`ReplicationPad1d`.
+
+    >>> nn.ReplicationPad2d((1, 0, 0, 0))(Tensor([[[1.0, 2.0]]]))
+    tensor([[[1., 1., 2.]]])
+    """
 
     spatial_dims = 2
 
 
 class ReplicationPad3d(ReplicationPad1d):
-    """Pad the last three dimensions with their edges; see :class:`ReplicationPad1d`."""
+    """Pad the last three dimensions with their edges; see :class:`ReplicationPad1d`.
+
+    >>> nn.ReplicationPad3d((1, 0, 0, 0, 0, 0))(Tensor([[[[1.0, 2.0]]]]))
+    tensor([[[[1., 1., 2.]]]])
+    """
 
     spatial_dims = 3
 
@@ -157,12 +189,20 @@ class CircularPad1d(_Padding):
 
 
 class CircularPad2d(CircularPad1d):
-    """Pad the last two dimensions from their other ends; see :class:`CircularPad1d`."""
+    """Pad the last two dimensions from their other ends; see :class:`CircularPad1d`.
+
+    >>> nn.CircularPad2d((1, 0, 0, 0))(Tensor([[[1.0, 2.0]]]))
+    tensor([[[2., 1., 2.]]])
+    """
 
     spatial_dims = 2
 
 
 class CircularPad3d(CircularPad1d):
-    """Pad the last three dimensions from their other ends; see CircularPad1d."""
+    """Pad the last three dimensions from their other ends; see CircularPad1d.
+
+    >>> nn.CircularPad3d((1, 0, 0, 0, 0, 0))(Tensor([[[[1.0, 2.0]]]]))
+    tensor([[[[2., 1., 2.]]]])
+    """
 
     spatial_dims = 3

@@ -198,7 +198,11 @@ class LPPool2d(LPPool1d):
 
 
 class LPPool3d(LPPool1d):
-    """(Σ x^p)^(1/p) over each window of (batch, channels, depth, height, width)."""
+    """(Σ x^p)^(1/p) over each window of (batch, channels, depth, height, width).
+
+    >>> nn.LPPool3d(2, (1, 1, 2))(Tensor([[[[[3.0, 4.0]]]]]))
+    tensor([[[[[5.]]]]])
+    """
 
     _function = staticmethod(F.lp_pool3d)
 

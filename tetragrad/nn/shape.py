@@ -156,14 +156,22 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """:class:`Upsample` with mode 'nearest'."""
+    """:class:`Upsample` with mode 'nearest'.
+
+    >>> nn.UpsamplingNearest2d(scale_factor=2)(Tensor.ones(1, 1, 2, 2)).shape
+    (1, 1, 4, 4)
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """:class:`Upsample` with mode 'bilinear' and aligned corners."""
+    """:class:`Upsample` with mode 'bilinear' and aligned corners.
+
+    >>> nn.UpsamplingBilinear2d(size=(1, 3))(Tensor([[[[0.0, 2.0]]]]))
+    tensor([[[[0., 1., 2.]]]])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)

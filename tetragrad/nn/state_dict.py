@@ -20,7 +20,11 @@ from tetragrad.tensor.modes import no_grad
 
 
 class StateDictError(TetragradError, RuntimeError):
-    """A state dict that does not fit the module it is loaded into."""
+    """A state dict that does not fit the module it is loaded into.
+
+    >>> issubclass(nn.StateDictError, tetragrad.TetragradError)
+    True
+    """
 
 
 class IncompatibleKeys(NamedTuple):

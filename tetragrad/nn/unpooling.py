@@ -63,13 +63,25 @@ class MaxUnpool1d(_MaxUnpool):
 
 
 class MaxUnpool2d(_MaxUnpool):
-    """Put the values of ``MaxPool2d`` back where its indices say."""
+    """Put the values of ``MaxPool2d`` back where its indices say.
+
+    >>> value, place = nn.MaxPool2d(2, return_indices=True)(Tensor.ones(1, 1, 2, 2))
+    >>> nn.MaxUnpool2d(2)(value, place)
+    tensor([[[[1., 0.],
+              [0., 0.]]]])
+    """
 
     rank = 2
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """Put the values of ``MaxPool3d`` back where its indices say."""
+    """Put the values of ``MaxPool3d`` back where its indices say.
+
+    >>> values = Tensor.ones(1, 1, 2, 2, 2)
+    >>> value, place = nn.MaxPool3d(2, return_indices=True)(values)
+    >>> nn.MaxUnpool3d(2)(value, place).sum()
+    tensor(1.)
+    """
 
     rank = 3
 
@@ -117,6 +129,10 @@ class FractionalMaxPool2d(_FractionalMaxPool):
 
 
 class FractionalMaxPool3d(_FractionalMaxPool):
-    """The largest element of windows at random places of a volume."""
+    """The largest element of windows at random places of a volume.
+
+    >>> nn.FractionalMaxPool3d(2, output_size=2)(Tensor.ones(1, 4, 4, 4)).shape
+    (1, 2, 2, 2)
+    """
 
     rank = 3

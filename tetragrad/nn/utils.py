@@ -191,7 +191,13 @@ def weight_norm(module: Any, name: str = "weight", dim: int | None = 0) -> Any:
 
 
 def remove_weight_norm(module: Any, name: str = "weight") -> Any:
-    """Make the weight an ordinary parameter again; returns the module."""
+    """Make the weight an ordinary parameter again; returns the module.
+
+    >>> layer = nn.utils.weight_norm(nn.Linear(2, 3))
+    >>> layer = nn.utils.remove_weight_norm(layer)
+    >>> sorted(name for name, _ in layer.named_parameters())
+    ['bias', 'weight']
+    """
     hooks = module._forward_pre_hooks.entries
     numbers = [
         number

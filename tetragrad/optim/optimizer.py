@@ -32,7 +32,11 @@ HINTS = frozenset(["capturable", "differentiable", "foreach", "fused"])
 
 
 class OptimizerStateError(TetragradError, ValueError):
-    """A saved optimiser state that belongs to other parameters."""
+    """A saved optimiser state that belongs to other parameters.
+
+    >>> issubclass(optim.OptimizerStateError, tetragrad.TetragradError)
+    True
+    """
 
 
 class ParameterGroup(dict[str, Any]):
@@ -151,6 +155,9 @@ class Optimizer:
         params: tensors, pairs of name and tensor, or groups: dictionaries with
             "params" and options of their own.
         defaults: options of groups that do not give them.
+
+    >>> issubclass(optim.Adam, optim.Optimizer)
+    True
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:

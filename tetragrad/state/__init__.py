@@ -41,6 +41,13 @@ def load(path_or_bytes: PathOrBytes) -> Any:
 
     safetensors and ``.npz`` give a dictionary of tensors, ``.npy`` one tensor, a
     torch checkpoint the structure that was saved.
+
+    >>> import os, tempfile
+    >>> from tetragrad import state
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> state.save_safetensors({"w": Tensor([1.0, 2.0])}, path)
+    >>> state.load(path)
+    {'w': tensor([1., 2.])}
     """
     source = open_source(path_or_bytes)
     match detect(source.data):
@@ -71,7 +78,15 @@ def _load_numpy(source: BytesSource, format: Format) -> Any:
 
 
 def load_safetensors(path_or_bytes: PathOrBytes) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, by name."""
+    """All tensors of a safetensors file, by name.
+
+    >>> import os, tempfile
+    >>> from tetragrad import state
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> state.save_safetensors({"w": Tensor([1.0, 2.0])}, path)
+    >>> state.load_safetensors(path)
+    {'w': tensor([1., 2.])}
+    """
     file = open_safetensors(path_or_bytes)
     return {name: to_tensor(array) for name, array in file.items()}
 
@@ -81,7 +96,15 @@ def save_safetensors(
     path: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write named tensors to a safetensors file; a crash leaves the old file whole."""
+    """Write named tensors to a safetensors file; a crash leaves the old file whole.
+
+    >>> import os, tempfile
+    >>> from tetragrad import state
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> state.save_safetensors({"w": Tensor([1, 2])}, path)
+    >>> list(state.load_safetensors(path))
+    ['w']
+    """
     arrays = {name: to_array(tensor, name) for name, tensor in tensors.items()}
     write_safetensors(arrays, path, metadata)
 

@@ -105,7 +105,15 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
 
 
 def open_safetensors(path_or_bytes: PathOrBytes) -> SafetensorsFile:
-    """Check a whole header and return the tensors without reading any."""
+    """Check a whole header and return the tensors without reading any.
+
+    >>> import os, tempfile
+    >>> from tetragrad import state
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> state.save_safetensors({"w": Tensor([1, 2])}, path)
+    >>> state.open_safetensors(path)["w"].shape
+    (2,)
+    """
     source = open_source(path_or_bytes)
     header_end = _header_end(source)
     header = _parse_header(source, bytes(source.data[LENGTH_BYTES:header_end]))

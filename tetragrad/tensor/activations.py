@@ -40,11 +40,19 @@ class ActivationMethods(PoolingMethods):
         return self.result(nodes.relu(self.node))
 
     def relu6(self) -> Tensor:
-        """min(max(x, 0), 6)."""
+        """min(max(x, 0), 6).
+
+        >>> Tensor([-1.0, 2.0, 9.0]).relu6()
+        tensor([0., 2., 6.])
+        """
         return self.hardtanh(0.0, 6.0)
 
     def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-        """x limited to a range; the gradient at the limits is 0."""
+        """x limited to a range; the gradient at the limits is 0.
+
+        >>> Tensor([-4.0, 0.5, 4.0]).hardtanh()
+        tensor([-1.0000,  0.5000,  1.0000])
+        """
         if self.dtype.is_integer:
             return self.clamp(int(min_val), int(max_val))
         source = self.node
@@ -66,7 +74,11 @@ class ActivationMethods(PoolingMethods):
         return where(self > 0, self, self * negative_slope)
 
     def prelu(self, weight: Tensor) -> Tensor:
-        """x, times a learned slope (one, or one a channel) below zero."""
+        """x, times a learned slope (one, or one a channel) below zero.
+
+        >>> Tensor([-1.0, 2.0]).prelu(Tensor([0.5]))
+        tensor([-0.5000,  2.0000])
+        """
         if weight.numel() > 1:
             weight = weight.reshape(-1, *(1 for _ in self.shape[2:]))
         elif weight.ndim:
@@ -75,30 +87,54 @@ class ActivationMethods(PoolingMethods):
         return where(self > 0, self, self * weight)
 
     def elu(self, alpha: float = 1.0) -> Tensor:
-        """x above zero, alpha * (exp(x) - 1) below."""
+        """x above zero, alpha * (exp(x) - 1) below.
+
+        >>> Tensor([-1.0, 2.0]).elu()
+        tensor([-0.6321,  2.0000])
+        """
         # Where the other branch is chosen the exponential must not overflow.
         below = self.clamp(max=0)
         return where(self > 0, self, below.expm1() * alpha)
 
     def celu(self, alpha: float = 1.0) -> Tensor:
-        """x above zero, alpha * (exp(x / alpha) - 1) below."""
+        """x above zero, alpha * (exp(x / alpha) - 1) below.
+
+        >>> Tensor([-1.0, 2.0]).celu(2.0)
+        tensor([-0.7869,  2.0000])
+        """
         below = self.clamp(max=0)
         return where(self > 0, self, (below / alpha).expm1() * alpha)
 
     def selu(self) -> Tensor:
-        """The self-normalising ELU."""
+        """The self-normalising ELU.
+
+        >>> Tensor([-1.0, 2.0]).selu()
+        tensor([-1.1113,  2.1014])
+        """
         return self.elu(SELU_ALPHA) * SELU_SCALE
 
     def threshold(self, threshold: float, value: float) -> Tensor:
-        """x above the threshold, else ``value``."""
+        """x above the threshold, else ``value``.
+
+        >>> Tensor([0.5, 2.0]).threshold(1.0, -1.0)
+        tensor([-1.,  2.])
+        """
         return where(self > threshold, self, value)
 
     def hardshrink(self, lambd: float = 0.5) -> Tensor:
-        """0 where |x| is at most ``lambd``, else x."""
+        """0 where |x| is at most ``lambd``, else x.
+
+        >>> Tensor([-1.0, 0.25]).hardshrink()
+        tensor([-1.,  0.])
+        """
         return self.masked_fill(self.abs() <= lambd, 0)
 
     def softshrink(self, lambd: float = 0.5) -> Tensor:
-        """x moved towards zero by ``lambd``, and 0 within it."""
+        """x moved towards zero by ``lambd``, and 0 within it.
+
+        >>> Tensor([-1.0, 0.25]).softshrink()
+        tensor([-0.5000,  0.0000])
+        """
         low = where(self < -lambd, self + lambd, 0.0)
         return where(self > lambd, self - lambd, low)
 
@@ -132,13 +168,21 @@ class ActivationMethods(PoolingMethods):
     swish = silu
 
     def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-        """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold."""
+        """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold.
+
+        >>> Tensor([-1.0, 0.0]).softplus()
+        tensor([0.3133, 0.6931])
+        """
         scaled = self * beta
         smooth = scaled.apply_float(nodes.softplus) / beta
         return where(scaled > threshold, self, smooth)
 
     def mish(self) -> Tensor:
-        """x * tanh(softplus(x))."""
+        """x * tanh(softplus(x)).
+
+        >>> Tensor([-1.0, 2.0]).mish()
+        tensor([-0.3034,  1.9440])
+        """
         return self * self.apply_float(nodes.softplus).tanh()
 
     def logsigmoid(self) -> Tensor:
@@ -152,23 +196,43 @@ class ActivationMethods(PoolingMethods):
     log_sigmoid = logsigmoid
 
     def hardsigmoid(self) -> Tensor:
-        """x / 6 + 1/2, limited to [0, 1]."""
+        """x / 6 + 1/2, limited to [0, 1].
+
+        >>> Tensor([-4.0, 0.0, 1.5]).hardsigmoid()
+        tensor([0.0000, 0.5000, 0.7500])
+        """
         return (self + 3.0).relu6() / 6.0
 
     def hardswish(self) -> Tensor:
-        """x * hardsigmoid(x)."""
+        """x * hardsigmoid(x).
+
+        >>> Tensor([-1.0, 2.0, 4.0]).hardswish()
+        tensor([-0.3333,  1.6667,  4.0000])
+        """
         return self * self.hardsigmoid()
 
     def softsign(self) -> Tensor:
-        """x / (1 + |x|)."""
+        """x / (1 + |x|).
+
+        >>> Tensor([-1.0, 3.0]).softsign()
+        tensor([-0.5000,  0.7500])
+        """
         return self / (self.abs() + 1.0)
 
     def tanhshrink(self) -> Tensor:
-        """x - tanh(x)."""
+        """x - tanh(x).
+
+        >>> Tensor([-1.0, 1.0]).tanhshrink()
+        tensor([-0.2384,  0.2384])
+        """
         return self - self.tanh()
 
     def glu(self, dim: int = -1) -> Tensor:
-        """The first half times the sigmoid of the second half."""
+        """The first half times the sigmoid of the second half.
+
+        >>> Tensor([1.0, 2.0, 0.0, 0.0]).glu()
+        tensor([0.5000, 1.0000])
+        """
         first, second = self.chunk(2, dim)
         return first * second.sigmoid()
 
@@ -193,7 +257,11 @@ class ActivationMethods(PoolingMethods):
         return self.to(accumulation(wanted)), wanted
 
     def log_softmax(self, dim: int | None = None, *, dtype: Any = None) -> Tensor:
-        """log(softmax(x)) along a dimension, without underflow."""
+        """log(softmax(x)) along a dimension, without underflow.
+
+        >>> Tensor([0.0, 0.0]).log_softmax(0)
+        tensor([-0.6931, -0.6931])
+        """
         dim = _softmax_dim("log_softmax()", dim, self.ndim)
         source, result_dtype = self._widened(dtype)
         shifted = source - source.amax(dim, keepdim=True).detach()
@@ -201,7 +269,11 @@ class ActivationMethods(PoolingMethods):
         return result.to(result_dtype)
 
     def softmin(self, dim: int | None = None) -> Tensor:
-        """softmax(-x)."""
+        """softmax(-x).
+
+        >>> Tensor([0.0, 1.0]).softmin(0)
+        tensor([0.7311, 0.2689])
+        """
         return (-self).softmax(dim)
 
     relu_ = in_place(relu)

@@ -44,6 +44,10 @@ class AttentionMethods(RandomMethods):
 
         Scores of half-width floats are float32, as they are summed; the weights are
         rounded to the values' dtype before they are multiplied by them.
+
+        >>> query = Tensor.ones(1, 2, 4)
+        >>> query.scaled_dot_product_attention(query, query).shape
+        (1, 2, 4)
         """
         if enable_gqa:
             key = key.repeat_interleave(self.shape[-3] // key.shape[-3], -3)

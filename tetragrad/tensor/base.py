@@ -131,6 +131,9 @@ class TensorBase:
         """The current value in the graph, of real numbers.
 
         What reads it does not know of complex numbers, so it gets none.
+
+        >>> Tensor([1.0, 2.0]).node
+        <Buffer float32[2]>
         """
         if self.steps and shows_complex(self.steps):
             raise UnsupportedError(
@@ -141,7 +144,11 @@ class TensorBase:
 
     @property
     def real_node(self) -> Node:
-        """The current value in the graph; complex numbers are pairs in a last dim."""
+        """The current value in the graph; complex numbers are pairs in a last dim.
+
+        >>> Tensor([1.0 + 2.0j]).real_node.shape
+        (1, 2)
+        """
         return self.storage.read(self.steps)
 
     @property
@@ -173,7 +180,11 @@ class TensorBase:
 
     @property
     def device(self) -> str:
-        """The name of the device that holds, or will hold, the elements."""
+        """The name of the device that holds, or will hold, the elements.
+
+        >>> Tensor([1.0], device="cpu").device
+        'cpu'
+        """
         return self.storage.value.device or settings().device
 
     @property
@@ -187,22 +198,41 @@ class TensorBase:
 
     @property
     def line(self) -> str:
-        """``file:line`` of the user's code that made this tensor."""
+        """``file:line`` of the user's code that made this tensor.
+
+        >>> Tensor([1.0]).line.rpartition(":")[2].isdigit()
+        True
+        """
         if self._origin is None:
             return "?"
         code, number = self._origin
         return f"{code.co_filename}:{number}"
 
     def result(self, node: Node, *inputs: TensorBase) -> Tensor:
-        """Wrap the node of an operation on ``self`` and ``inputs``."""
+        """Wrap the node of an operation on ``self`` and ``inputs``.
+
+        >>> x = Tensor([1.0, 2.0])
+        >>> x.result(x.node).equal(x)
+        True
+        """
         return wrap(node, self, *inputs)
 
     def alike(self, node: Node) -> Tensor:
-        """Wrap the node of an operation on ``real_node`` that keeps pairs together."""
+        """Wrap the node of an operation on ``real_node`` that keeps pairs together.
+
+        >>> x = Tensor([1.0, 2.0])
+        >>> x.alike(x.real_node).equal(x)
+        True
+        """
         return (wrap_pairs if self.dtype.is_complex else wrap)(node, self)
 
     def moved(self, movement: type[Movement], *arguments: Any) -> Tensor:
-        """A view of this tensor through one movement; it shares the storage."""
+        """A view of this tensor through one movement; it shares the storage.
+
+        >>> from tetragrad.graph.movement import Permute
+        >>> Tensor([[1, 2]]).moved(Permute, (1, 0)).shape
+        (2, 1)
+        """
         if self.dtype.is_complex:
             arguments = beside_pairs(movement, arguments, self.shape)
         step = Moved(movement, arguments)
@@ -217,7 +247,12 @@ class TensorBase:
         return tensor
 
     def copied(self, movement: type[Movement], *arguments: Any) -> Tensor:
-        """The elements moved, in a storage of their own."""
+        """The elements moved, in a storage of their own.
+
+        >>> from tetragrad.graph.movement import Permute
+        >>> Tensor([[1, 2]]).copied(Permute, (1, 0)).shape
+        (2, 1)
+        """
         if self.dtype.is_complex:
             arguments = beside_pairs(movement, arguments, self.shape)
         return self.alike(movement(self.real_node, *arguments))
@@ -229,6 +264,10 @@ class TensorBase:
             GradientError: a leaf that requires a gradient, outside of ``no_grad``.
             ShapeError: the new value has another shape.
             DTypeError: converting it to this dtype would change its kind.
+
+        >>> x = Tensor([1, 2])
+        >>> x.write(Tensor([3, 4]))
+        tensor([3, 4])
         """
         recording = is_grad_enabled()
         if recording and self._shows_leaf():
@@ -279,7 +318,11 @@ class TensorBase:
         return self
 
     def read(self) -> np.ndarray:
-        """The elements as a fresh NumPy array, gradient or not."""
+        """The elements as a fresh NumPy array, gradient or not.
+
+        >>> Tensor([1, 2]).read()
+        array([1, 2])
+        """
         node: Node = realize_tensors([self])[0]
         array = engine.read_buffer(cast(Buffer, node))
         # Movement never needs a kernel to be read by the host.
@@ -296,7 +339,11 @@ class TensorBase:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether operations on this tensor record a gradient; may be set."""
+        """Whether operations on this tensor record a gradient; may be set.
+
+        >>> Tensor([1.0], requires_grad=True).requires_grad
+        True
+        """
         return self.storage.carries_gradient(self.steps)
 
     @requires_grad.setter
@@ -305,7 +352,12 @@ class TensorBase:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether the tensor is not the result of a recorded operation."""
+        """Whether the tensor is not the result of a recorded operation.
+
+        >>> x = Tensor([1.0], requires_grad=True)
+        >>> x.is_leaf, (x * 2).is_leaf
+        (True, False)
+        """
         if not self.requires_grad:
             return True
         for step in reversed(self.steps):
@@ -353,7 +405,12 @@ class TensorBase:
         return self.tensor_class._handle(self.storage, (*self.steps, Stopped()))
 
     def detach_(self) -> Self:
-        """Forget how this tensor was computed; returns self."""
+        """Forget how this tensor was computed; returns self.
+
+        >>> x = Tensor([1.0], requires_grad=True) * 2
+        >>> x.detach_().requires_grad
+        False
+        """
         if self.requires_grad:
             self.steps = (*self.steps, Stopped())
         return self

@@ -195,15 +195,27 @@ class ComplexMethods(FunctionMethods):
     conj_physical = conj
 
     def resolve_conj(self) -> Tensor:
-        """The tensor: no conjugate is left to be taken."""
+        """The tensor: no conjugate is left to be taken.
+
+        >>> Tensor([1 + 2j]).conj().resolve_conj()
+        tensor([1.-2.j])
+        """
         return self  # type: ignore[return-value]
 
     def resolve_neg(self) -> Tensor:
-        """The tensor: no sign is left to be changed."""
+        """The tensor: no sign is left to be changed.
+
+        >>> Tensor([1.0]).resolve_neg()
+        tensor([1.])
+        """
         return self  # type: ignore[return-value]
 
     def is_conj(self) -> bool:
-        """Whether a conjugate is still to be taken: never."""
+        """Whether a conjugate is still to be taken: never.
+
+        >>> Tensor([1 + 2j]).conj().is_conj()
+        False
+        """
         return False
 
     def angle(self) -> Tensor:
@@ -232,18 +244,31 @@ class ComplexMethods(FunctionMethods):
 
     @property
     def mH(self) -> Tensor:
-        """The last two dimensions exchanged, and the imaginary part negated."""
+        """The last two dimensions exchanged, and the imaginary part negated.
+
+        >>> Tensor([[1j, 2]]).mH.shape
+        (2, 1)
+        """
         turned: Any = self.mT
         return turned.conj()
 
     @property
     def H(self) -> Tensor:
-        """The conjugate transpose of a matrix."""
+        """The conjugate transpose of a matrix.
+
+        >>> Tensor([[1j, 2]]).H.shape
+        (2, 1)
+        """
         turned: Any = self.t()
         return turned.conj()
 
     def adjoint(self) -> Tensor:
-        """The conjugate transpose of the last two dimensions."""
+        """The conjugate transpose of the last two dimensions.
+
+        >>> Tensor([[1 + 1j, 2]]).adjoint()
+        tensor([[1.-1.j],
+                [2.-0.j]])
+        """
         return self.mH
 
 

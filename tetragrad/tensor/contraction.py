@@ -117,13 +117,21 @@ class ContractionMethods(ConversionMethods):
         return to_tensor(other).matmul(self)
 
     def mm(self, mat2: TensorBase) -> Tensor:
-        """The product of two matrices."""
+        """The product of two matrices.
+
+        >>> Tensor([[1, 2]]).mm(Tensor([[3], [4]]))
+        tensor([[11]])
+        """
         _need_ndim("mm()", self, 2)
         _need_ndim("mm()", mat2, 2)
         return self.matmul(mat2)
 
     def bmm(self, mat2: TensorBase) -> Tensor:
-        """The products of two batches of matrices."""
+        """The products of two batches of matrices.
+
+        >>> Tensor.ones(2, 1, 3).bmm(Tensor.ones(2, 3, 1)).shape
+        (2, 1, 1)
+        """
         _need_ndim("bmm()", self, 3)
         _need_ndim("bmm()", mat2, 3)
         if self.shape[0] != mat2.shape[0]:
@@ -134,7 +142,11 @@ class ContractionMethods(ConversionMethods):
         return self.matmul(mat2)
 
     def mv(self, vec: TensorBase) -> Tensor:
-        """A matrix times a vector."""
+        """A matrix times a vector.
+
+        >>> Tensor([[1, 2], [3, 4]]).mv(Tensor([1, 1]))
+        tensor([3, 7])
+        """
         _need_ndim("mv()", self, 2)
         _need_ndim("mv()", vec, 1)
         return self.matmul(vec)
@@ -167,19 +179,31 @@ class ContractionMethods(ConversionMethods):
     def addmm(
         self, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
     ) -> Tensor:
-        """beta * self + alpha * (mat1 @ mat2)."""
+        """beta * self + alpha * (mat1 @ mat2).
+
+        >>> Tensor([[1]]).addmm(Tensor([[1, 2]]), Tensor([[3], [4]]))
+        tensor([[12]])
+        """
         return mixed(self, mat1.mm(mat2), beta, alpha)
 
     def addmv(
         self, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1
     ) -> Tensor:
-        """beta * self + alpha * (mat @ vec)."""
+        """beta * self + alpha * (mat @ vec).
+
+        >>> Tensor([1, 1]).addmv(Tensor([[1, 2], [3, 4]]), Tensor([1, 1]))
+        tensor([4, 8])
+        """
         return mixed(self, mat.mv(vec), beta, alpha)
 
     def baddbmm(
         self, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
     ) -> Tensor:
-        """beta * self + alpha * bmm(batch1, batch2)."""
+        """beta * self + alpha * bmm(batch1, batch2).
+
+        >>> Tensor([[[1.0]]]).baddbmm(Tensor.ones(1, 1, 3), Tensor.ones(1, 3, 1))
+        tensor([[[4.]]])
+        """
         return mixed(self, batch1.bmm(batch2), beta, alpha)
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -88,59 +88,115 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         return moved.clone() if copy and moved is self else moved
 
     def cpu(self) -> Tensor:
-        """The tensor on the CPU."""
+        """The tensor on the CPU.
+
+        >>> Tensor([1.0]).cpu().device
+        'cpu'
+        """
         return self.to("cpu")
 
     def type_as(self, other: TensorBase) -> Tensor:
-        """The tensor in the dtype of another one."""
+        """The tensor in the dtype of another one.
+
+        >>> Tensor([1, 2]).type_as(Tensor([0.5]))
+        tensor([1., 2.])
+        """
         return self.to(other.dtype)
 
     def float(self) -> Tensor:
-        """The tensor in float32."""
+        """The tensor in float32.
+
+        >>> Tensor([1, 2]).float()
+        tensor([1., 2.])
+        """
         return self.to(dtypes.float32)
 
     def double(self) -> Tensor:
-        """The tensor in float64."""
+        """The tensor in float64.
+
+        >>> Tensor([1.0]).double()
+        tensor([1.], dtype=tetragrad.float64)
+        """
         return self.to(dtypes.float64)
 
     def cfloat(self) -> Tensor:
-        """The tensor in complex64."""
+        """The tensor in complex64.
+
+        >>> Tensor([1.0]).cfloat()
+        tensor([1.+0.j])
+        """
         return self.to(dtypes.complex64)
 
     def cdouble(self) -> Tensor:
-        """The tensor in complex128."""
+        """The tensor in complex128.
+
+        >>> Tensor([1.0]).cdouble()
+        tensor([1.+0.j], dtype=tetragrad.complex128)
+        """
         return self.to(dtypes.complex128)
 
     def half(self) -> Tensor:
-        """The tensor in float16."""
+        """The tensor in float16.
+
+        >>> Tensor([1.0]).half()
+        tensor([1.], dtype=tetragrad.float16)
+        """
         return self.to(dtypes.float16)
 
     def bfloat16(self) -> Tensor:
-        """The tensor in bfloat16."""
+        """The tensor in bfloat16.
+
+        >>> Tensor([1.0]).bfloat16()
+        tensor([1.], dtype=tetragrad.bfloat16)
+        """
         return self.to(dtypes.bfloat16)
 
     def int(self) -> Tensor:
-        """The tensor in int32; fractions are cut off."""
+        """The tensor in int32; fractions are cut off.
+
+        >>> Tensor([1.7]).int()
+        tensor([1], dtype=tetragrad.int32)
+        """
         return self.to(dtypes.int32)
 
     def long(self) -> Tensor:
-        """The tensor in int64; fractions are cut off."""
+        """The tensor in int64; fractions are cut off.
+
+        >>> Tensor([1.7]).long()
+        tensor([1])
+        """
         return self.to(dtypes.int64)
 
     def short(self) -> Tensor:
-        """The tensor in int16."""
+        """The tensor in int16.
+
+        >>> Tensor([1]).short()
+        tensor([1], dtype=tetragrad.int16)
+        """
         return self.to(dtypes.int16)
 
     def char(self) -> Tensor:
-        """The tensor in int8."""
+        """The tensor in int8.
+
+        >>> Tensor([1]).char()
+        tensor([1], dtype=tetragrad.int8)
+        """
         return self.to(dtypes.int8)
 
     def byte(self) -> Tensor:
-        """The tensor in uint8."""
+        """The tensor in uint8.
+
+        >>> Tensor([1]).byte()
+        tensor([1], dtype=tetragrad.uint8)
+        """
         return self.to(dtypes.uint8)
 
     def bool(self) -> Tensor:
-        """Where the elements are nonzero."""
+        """Where the elements are nonzero.
+
+        >>> Tensor([0, 2]).bool()
+        tensor([False,  True])
+        """
         return self.to(dtypes.bool_)
 
     def bitcast(self, dtype: Any) -> Tensor:
@@ -152,15 +208,27 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         return self.result(Bitcast(self.node, to_dtype(dtype)))
 
     def is_floating_point(self) -> Any:
-        """Whether the dtype is one of floating-point numbers."""
+        """Whether the dtype is one of floating-point numbers.
+
+        >>> Tensor([1.0]).is_floating_point()
+        True
+        """
         return self.dtype.is_floating_point
 
     def is_complex(self) -> Any:
-        """Whether the dtype is one of complex numbers."""
+        """Whether the dtype is one of complex numbers.
+
+        >>> Tensor([1j]).is_complex()
+        True
+        """
         return self.dtype.is_complex
 
     def is_signed(self) -> Any:
-        """Whether the dtype has negative numbers."""
+        """Whether the dtype has negative numbers.
+
+        >>> Tensor([1], dtype="uint8").is_signed()
+        False
+        """
         return self.dtype.is_signed
 
     # --- copies -----------------------------------------------------------------------
@@ -176,7 +244,12 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         return self.alike(self.real_node)
 
     def copy_(self, source: Any) -> Self:
-        """Replace the elements by those of ``source``, which is broadcast."""
+        """Replace the elements by those of ``source``, which is broadcast.
+
+        >>> Tensor.zeros(2, 2).assign(Tensor([1.0, 2.0]))
+        tensor([[1., 2.],
+                [1., 2.]])
+        """
         operand = to_operand(source)
         pairs = (2,) if self.dtype.is_complex else ()
         node = broadcast_to(to_node(operand, self.dtype), (*self.shape, *pairs))
@@ -195,7 +268,11 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         return self.copy_(value)
 
     def zero_(self) -> Self:
-        """Replace every element by 0."""
+        """Replace every element by 0.
+
+        >>> Tensor([1, 2]).zero_()
+        tensor([0, 0])
+        """
         return self.copy_(0)
 
     # --- to the host ------------------------------------------------------------------
@@ -205,6 +282,9 @@ class ConversionMethods(ReductionMethods, CreationMethods):
 
         Raises:
             GradientError: the tensor requires a gradient (``force=True`` drops it).
+
+        >>> Tensor([1, 2]).numpy()
+        array([1, 2])
         """
         if self.requires_grad and not force:
             raise GradientError(
@@ -263,7 +343,11 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         return engine.device(self.device).dlpack_device
 
     def tolist(self) -> Any:
-        """Nested lists of Python numbers; a plain number for a single element."""
+        """Nested lists of Python numbers; a plain number for a single element.
+
+        >>> Tensor([[1, 2]]).tolist()
+        [[1, 2]]
+        """
         array = self.read()
         if array.dtype.kind == "V" or array.dtype.name not in _PLAIN:
             array = array.astype(np.float64)

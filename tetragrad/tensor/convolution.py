@@ -258,7 +258,11 @@ class ConvolutionMethods(IndexingMethods):
         dilation: Sizes = 1,
         groups: int = 1,
     ) -> Tensor:
-        """Correlate (batch, in, depth, height, width) with (out, in / groups, …)."""
+        """Correlate (batch, in, depth, height, width) with (out, in / groups, …).
+
+        >>> Tensor.ones(1, 1, 2, 2, 2).conv3d(Tensor.ones(1, 1, 2, 2, 2))
+        tensor([[[[[8.]]]]])
+        """
         return _convolution(3, self, weight, bias, stride, padding, dilation, groups)
 
     def conv_transpose1d(
@@ -290,7 +294,12 @@ class ConvolutionMethods(IndexingMethods):
         groups: int = 1,
         dilation: Sizes = 1,
     ) -> Tensor:
-        """The adjoint of ``conv2d``; the weight is (in, out / groups, *kernel)."""
+        """The adjoint of ``conv2d``; the weight is (in, out / groups, *kernel).
+
+        >>> Tensor.ones(1, 1, 1, 1).conv_transpose2d(Tensor.ones(1, 1, 2, 2))
+        tensor([[[[1., 1.],
+                  [1., 1.]]]])
+        """
         return _transposed(
             2, self, weight, bias, stride, padding, output_padding, groups, dilation
         )
@@ -305,7 +314,12 @@ class ConvolutionMethods(IndexingMethods):
         groups: int = 1,
         dilation: Sizes = 1,
     ) -> Tensor:
-        """The adjoint of ``conv3d``; the weight is (in, out / groups, *kernel)."""
+        """The adjoint of ``conv3d``; the weight is (in, out / groups, *kernel).
+
+        >>> weight = Tensor.ones(1, 1, 2, 2, 2)
+        >>> Tensor.ones(1, 1, 1, 1, 1).conv_transpose3d(weight).shape
+        (1, 1, 2, 2, 2)
+        """
         return _transposed(
             3, self, weight, bias, stride, padding, output_padding, groups, dilation
         )

@@ -149,7 +149,12 @@ def tensor(
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor of the data; a tensor that fits already is returned as it is."""
+    """A tensor of the data; a tensor that fits already is returned as it is.
+
+    >>> x = Tensor([1, 2])
+    >>> tetragrad.as_tensor(x) is x
+    True
+    """
     cls = TensorBase.tensor_class
     wanted = None if dtype is None else to_dtype(dtype)
     if isinstance(data, cls) and wanted in (None, data.dtype):
@@ -265,7 +270,11 @@ class CreationMethods(TensorBase):
 
     @staticmethod
     def empty(*size: Any, dtype: Any = None, **options: Any) -> Tensor:
-        """A tensor whose values do not matter; they are zeros."""
+        """A tensor whose values do not matter; they are zeros.
+
+        >>> Tensor.empty(2)
+        tensor([0., 0.])
+        """
         return CreationMethods.zeros(*size, dtype=dtype, **options)
 
     @staticmethod
@@ -359,43 +368,79 @@ class CreationMethods(TensorBase):
     def full_like(
         self, fill_value: Scalar, *, dtype: Any = None, **options: Any
     ) -> Tensor:
-        """One value everywhere, in the shape and dtype of this tensor."""
+        """One value everywhere, in the shape and dtype of this tensor.
+
+        >>> Tensor([1, 2]).full_like(7)
+        tensor([7, 7])
+        """
         dtype = self.dtype if dtype is None else dtype
         return CreationMethods.full(self.shape, fill_value, dtype=dtype, **options)
 
     def zeros_like(self, *, dtype: Any = None, **options: Any) -> Tensor:
-        """Zeros in the shape and dtype of this tensor."""
+        """Zeros in the shape and dtype of this tensor.
+
+        >>> Tensor([1, 2]).zeros_like()
+        tensor([0, 0])
+        """
         return self.full_like(0, dtype=dtype, **options)
 
     def ones_like(self, *, dtype: Any = None, **options: Any) -> Tensor:
-        """Ones in the shape and dtype of this tensor."""
+        """Ones in the shape and dtype of this tensor.
+
+        >>> Tensor([1.0, 2.0]).ones_like()
+        tensor([1., 1.])
+        """
         return self.full_like(1, dtype=dtype, **options)
 
     def empty_like(self, *, dtype: Any = None, **options: Any) -> Tensor:
-        """A tensor of this shape and dtype whose values do not matter."""
+        """A tensor of this shape and dtype whose values do not matter.
+
+        >>> Tensor([1.0, 2.0]).empty_like().shape
+        (2,)
+        """
         return self.full_like(0, dtype=dtype, **options)
 
     def new_zeros(self, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
-        """Zeros of another shape in this tensor's dtype."""
+        """Zeros of another shape in this tensor's dtype.
+
+        >>> Tensor([1, 2]).new_zeros(3)
+        tensor([0, 0, 0])
+        """
         dtype = self.dtype if dtype is None else dtype
         return CreationMethods.zeros(*size, dtype=dtype, **options)
 
     def new_ones(self, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
-        """Ones of another shape in this tensor's dtype."""
+        """Ones of another shape in this tensor's dtype.
+
+        >>> Tensor([1, 2]).new_ones(3)
+        tensor([1, 1, 1])
+        """
         dtype = self.dtype if dtype is None else dtype
         return CreationMethods.ones(*size, dtype=dtype, **options)
 
     def new_empty(self, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
-        """A tensor of another shape in this tensor's dtype."""
+        """A tensor of another shape in this tensor's dtype.
+
+        >>> Tensor([1, 2]).new_empty(3).dtype
+        int64
+        """
         return self.new_zeros(*size, dtype=dtype, **options)
 
     def new_full(self, size: Sequence[int], fill_value: Scalar, **options: Any) -> Any:
-        """One value in another shape in this tensor's dtype."""
+        """One value in another shape in this tensor's dtype.
+
+        >>> Tensor([1, 2]).new_full((3,), 7)
+        tensor([7, 7, 7])
+        """
         options.setdefault("dtype", self.dtype)
         return CreationMethods.full(size, fill_value, **options)
 
     def new_tensor(self, data: Any, **options: Any) -> Tensor:
-        """A tensor of the data in this tensor's dtype."""
+        """A tensor of the data in this tensor's dtype.
+
+        >>> Tensor([1.5]).new_tensor([1, 2])
+        tensor([1., 2.])
+        """
         options.setdefault("dtype", self.dtype)
         return tensor(data, **options)
 

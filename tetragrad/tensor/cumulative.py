@@ -115,7 +115,11 @@ class CumulativeMethods(LossMethods):
         return self._running_extreme(reduce.Max, dim)
 
     def cummin(self, dim: int) -> ValuesAndIndices:
-        """The smallest element so far, and the last place at which it stood."""
+        """The smallest element so far, and the last place at which it stood.
+
+        >>> Tensor([3, 1, 2]).cummin(0).values
+        tensor([3, 1, 1])
+        """
         return self._running_extreme(reduce.Min, dim)
 
     def _running_extreme(self, op: type[reduce.Reduce], dim: int) -> ValuesAndIndices:
@@ -141,7 +145,11 @@ class CumulativeMethods(LossMethods):
         return ValuesAndIndices(self.result(values), self.result(index))
 
     def logcumsumexp(self, dim: int) -> Tensor:
-        """log(Σ exp(x)) of each element and all before it, without overflow."""
+        """log(Σ exp(x)) of each element and all before it, without overflow.
+
+        >>> Tensor([0.0, 0.0]).logcumsumexp(0)
+        tensor([0.0000, 0.6931])
+        """
         dim = normal_dim(dim, self.ndim)
         if not self.ndim:
             return self.result(self.node)

@@ -23,10 +23,18 @@ def device_name(device: object) -> str:
 
 
 def set_num_threads(count: int) -> None:
-    """Use so many CPU threads from now on; 0 means all cores."""
+    """Use so many CPU threads from now on; 0 means all cores.
+
+    >>> count = tetragrad.get_num_threads()
+    >>> tetragrad.set_num_threads(count)
+    """
     configure(threads=count)
 
 
 def get_num_threads() -> int:
-    """The number of CPU threads in use."""
+    """The number of CPU threads in use.
+
+    >>> tetragrad.get_num_threads() >= 1
+    True
+    """
     return settings().threads or os.cpu_count() or 1

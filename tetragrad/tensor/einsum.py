@@ -66,6 +66,9 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
     Raises:
         ShapeError: the equation does not fit the operands.
+
+    >>> tetragrad.einsum("ij,j->i", Tensor([[1, 2], [3, 4]]), Tensor([1, 1]))
+    tensor([3, 7])
     """
     tensors = list(operands[0]) if _is_list(operands) else list(operands)
     if has_complex(*tensors):

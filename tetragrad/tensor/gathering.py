@@ -192,7 +192,12 @@ class GatheringMethods(JoiningMethods):
         return self.result(take_along(self.node, places, dim))
 
     def take_along_dim(self, indices: Tensor, dim: int | None = None) -> Tensor:
-        """Like ``gather``; the other dimensions broadcast."""
+        """Like ``gather``; the other dimensions broadcast.
+
+        >>> Tensor([[3, 1], [2, 4]]).take_along_dim(Tensor([[1], [0]]), 1)
+        tensor([[1],
+                [2]])
+        """
         if dim is None:
             return self.ravel().gather(0, indices.ravel())
         dim = normal_dim(dim, self.ndim)

@@ -127,13 +127,22 @@ def _with_dim(tensor: Any, dim: int) -> Tensor:
 
 
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors side by side: along the second dimension, vectors along the first."""
+    """Tensors side by side: along the second dimension, vectors along the first.
+
+    >>> tetragrad.hstack([Tensor([1]), Tensor([2, 3])])
+    tensor([1, 2, 3])
+    """
     pieces = [entry.reshape(1) if entry.ndim == 0 else entry for entry in tensors]
     return cat(pieces, 0 if pieces[0].ndim == 1 else 1)
 
 
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors below one another; a vector is a row."""
+    """Tensors below one another; a vector is a row.
+
+    >>> tetragrad.row_stack([Tensor([1, 2]), Tensor([3, 4])])
+    tensor([[1, 2],
+            [3, 4]])
+    """
     return cat([entry.reshape(1, -1) if entry.ndim < 2 else entry for entry in tensors])
 
 
@@ -206,7 +215,11 @@ class JoiningMethods(ContractionMethods):
         return self.result(graph.Reshape(node, joined))
 
     def tile(self, *dims: Any) -> Tensor:
-        """Like ``repeat``; missing counts in front are 1."""
+        """Like ``repeat``; missing counts in front are 1.
+
+        >>> Tensor([1, 2]).tile(2)
+        tensor([1, 2, 1, 2])
+        """
         counts = sizes_of(dims)
         return self.repeat((1,) * (self.ndim - len(counts)) + counts)
 
@@ -313,7 +326,12 @@ class JoiningMethods(ContractionMethods):
         return self._triangle(diagonal, lower=True)
 
     def triu(self, diagonal: int = 0) -> Tensor:
-        """The upper triangle of the last two dimensions; zeros below."""
+        """The upper triangle of the last two dimensions; zeros below.
+
+        >>> Tensor.ones(2, 2).triu()
+        tensor([[1., 1.],
+                [0., 1.]])
+        """
         return self._triangle(diagonal, lower=False)
 
     @by_parts
@@ -353,6 +371,10 @@ class JoiningMethods(ContractionMethods):
         """Matrices with the last dimension as their diagonals.
 
         The matrices' rows are dimension ``dim1`` of the result, the columns ``dim2``.
+
+        >>> Tensor([1, 2]).diag_embed()
+        tensor([[1, 0],
+                [0, 2]])
         """
         first, second = normal_dim(dim1, self.ndim + 1), normal_dim(dim2, self.ndim + 1)
         if (first, second) != (self.ndim - 1, self.ndim):

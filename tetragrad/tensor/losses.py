@@ -102,7 +102,11 @@ class LossMethods(NormalisationMethods):
     def binary_cross_entropy(
         self, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
     ) -> Tensor:
-        """-(t log x + (1 - t) log(1 - x)) of probabilities; logs are at least -100."""
+        """-(t log x + (1 - t) log(1 - x)) of probabilities; logs are at least -100.
+
+        >>> Tensor([0.5]).binary_cross_entropy(Tensor([1.0]))
+        tensor(0.6931)
+        """
         _check_alike("binary_cross_entropy()", self, target)
         log_true = self.log().clamp(min=-100)
         log_false = (1 - self).log().clamp(min=-100)
@@ -136,6 +140,9 @@ class LossMethods(NormalisationMethods):
         """Σ target * (log(target) - self); self holds log probabilities.
 
         ``reduction='batchmean'`` divides the sum by the batch size.
+
+        >>> Tensor([-0.5]).kl_div(Tensor([1.0]), "sum")
+        tensor(0.5000)
         """
         if log_target:
             loss = target.exp() * (target - self)
@@ -157,13 +164,21 @@ class LossMethods(NormalisationMethods):
         return reduced(difference * difference, reduction)
 
     def l1_loss(self, target: Tensor, reduction: str = "mean") -> Tensor:
-        """The absolute difference."""
+        """The absolute difference.
+
+        >>> Tensor([1.0, 2.0]).l1_loss(Tensor([1.0, 4.0]))
+        tensor(1.)
+        """
         return reduced((self - target).abs(), reduction)
 
     def smooth_l1_loss(
         self, target: Tensor, reduction: str = "mean", beta: float = 1.0
     ) -> Tensor:
-        """Squared below ``beta``, absolute above."""
+        """Squared below ``beta``, absolute above.
+
+        >>> Tensor([1.0, 2.0]).smooth_l1_loss(Tensor([1.0, 4.0]))
+        tensor(0.7500)
+        """
         if beta == 0:
             return self.l1_loss(target, reduction)
         difference = self - target
@@ -174,7 +189,11 @@ class LossMethods(NormalisationMethods):
     def huber_loss(
         self, target: Tensor, reduction: str = "mean", delta: float = 1.0
     ) -> Tensor:
-        """Half the square below ``delta``, ``delta`` times the rest above."""
+        """Half the square below ``delta``, ``delta`` times the rest above.
+
+        >>> Tensor([1.0, 2.0]).huber_loss(Tensor([1.5, 4.0]))
+        tensor(0.8125)
+        """
         difference = self - target
         size = difference.abs()
         near = difference * difference * 0.5
@@ -188,7 +207,11 @@ class LossMethods(NormalisationMethods):
         eps: float = 1e-8,
         reduction: str = "mean",
     ) -> Tensor:
-        """exp(x) - t * x, or x - t * log(x), without Stirling's term."""
+        """exp(x) - t * x, or x - t * log(x), without Stirling's term.
+
+        >>> Tensor([0.0]).poisson_nll_loss(Tensor([2.0]))
+        tensor(1.)
+        """
         if log_input:
             loss = self.exp() - target * self
         else:
@@ -202,7 +225,11 @@ class LossMethods(NormalisationMethods):
         eps: float = 1e-6,
         reduction: str = "mean",
     ) -> Tensor:
-        """(log(var) + (x - t)² / var) / 2."""
+        """(log(var) + (x - t)² / var) / 2.
+
+        >>> Tensor([1.0]).gaussian_nll_loss(Tensor([3.0]), Tensor([1.0]))
+        tensor(2.)
+        """
         safe = where(var < eps, eps, var)
         difference = self - target
         loss = (safe.log() + difference * difference / safe) * 0.5
@@ -213,13 +240,21 @@ class LossMethods(NormalisationMethods):
     def hinge_embedding_loss(
         self, target: Tensor, margin: float = 1.0, reduction: str = "mean"
     ) -> Tensor:
-        """x where the target is 1, max(0, margin - x) where it is -1."""
+        """x where the target is 1, max(0, margin - x) where it is -1.
+
+        >>> Tensor([0.25, 0.5]).hinge_embedding_loss(Tensor([1, -1]))
+        tensor(0.3750)
+        """
         near = where(target != -1, self, 0.0)
         far = where(target != 1, (margin - self).relu(), 0.0)
         return reduced(near + far, reduction)
 
     def soft_margin_loss(self, target: Tensor, reduction: str = "mean") -> Tensor:
-        """log(1 + exp(-target * x))."""
+        """log(1 + exp(-target * x)).
+
+        >>> Tensor([0.0]).soft_margin_loss(Tensor([1.0]))
+        tensor(0.6931)
+        """
         return reduced((-target * self).apply_float(nodes.softplus), reduction)
 
     def margin_ranking_loss(
@@ -229,7 +264,11 @@ class LossMethods(NormalisationMethods):
         margin: float = 0.0,
         reduction: str = "mean",
     ) -> Tensor:
-        """max(0, -target * (self - other) + margin)."""
+        """max(0, -target * (self - other) + margin).
+
+        >>> Tensor([1.0]).margin_ranking_loss(Tensor([3.0]), Tensor([1.0]))
+        tensor(2.)
+        """
         return reduced((-target * (self - other) + margin).relu(), reduction)
 
     def cosine_embedding_loss(
@@ -239,7 +278,12 @@ class LossMethods(NormalisationMethods):
         margin: float = 0.0,
         reduction: str = "mean",
     ) -> Tensor:
-        """1 - cosine where the target is 1, max(0, cosine - margin) where it is -1."""
+        """1 - cosine where the target is 1, max(0, cosine - margin) where it is -1.
+
+        >>> x = Tensor([[1.0, 0.0]])
+        >>> x.cosine_embedding_loss(Tensor([[3.0, 4.0]]), Tensor([1]))
+        tensor(0.4000)
+        """
         cosine = self.cosine_similarity(other, dim=self.ndim - 1)
         near = where(target == 1, 1 - cosine, 0.0)
         far = where(target == -1, (cosine - margin).relu(), 0.0)
@@ -254,7 +298,11 @@ class LossMethods(NormalisationMethods):
         eps: float = 1e-6,
         reduction: str = "mean",
     ) -> Tensor:
-        """max(0, |anchor - positive| - |anchor - negative| + margin)."""
+        """max(0, |anchor - positive| - |anchor - negative| + margin).
+
+        >>> Tensor([[0.0]]).triplet_margin_loss(Tensor([[1.0]]), Tensor([[2.0]]), 3.0)
+        tensor(2.)
+        """
         near = self.pairwise_distance(positive, p, eps)
         far = self.pairwise_distance(negative, p, eps)
         return reduced((near - far + margin).relu(), reduction)

@@ -55,7 +55,11 @@ class MovementMethods(TensorBase):
         return self.shape if dim is None else self.shape[normal_dim(dim, self.ndim)]
 
     def dim(self) -> int:
-        """The number of dimensions."""
+        """The number of dimensions.
+
+        >>> Tensor([[1, 2]]).dim()
+        2
+        """
         return self.ndim
 
     def numel(self) -> int:
@@ -69,17 +73,29 @@ class MovementMethods(TensorBase):
     nelement = numel
 
     def element_size(self) -> int:
-        """Bytes that one element takes."""
+        """Bytes that one element takes.
+
+        >>> Tensor([1.0]).element_size()
+        4
+        """
         return self.dtype.itemsize
 
     @property
     def itemsize(self) -> int:
-        """Bytes that one element takes."""
+        """Bytes that one element takes.
+
+        >>> Tensor([1.0]).itemsize
+        4
+        """
         return self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
-        """Bytes that all elements take."""
+        """Bytes that all elements take.
+
+        >>> Tensor([1.0, 2.0]).nbytes
+        8
+        """
         return self.numel() * self.dtype.itemsize
 
     def stride(self, dim: int | None = None) -> Any:
@@ -111,7 +127,11 @@ class MovementMethods(TensorBase):
         return tuple(step // 2 for step in found[:-1])
 
     def contiguous(self) -> Tensor:
-        """This tensor, or a copy of it if it is not contiguous."""
+        """This tensor, or a copy of it if it is not contiguous.
+
+        >>> Tensor([[1, 2]]).contiguous().is_contiguous()
+        True
+        """
         if self.is_contiguous():
             return self  # type: ignore[return-value]
         return self.alike(self.real_node)
@@ -141,6 +161,10 @@ class MovementMethods(TensorBase):
         Raises:
             ShapeError: the elements are not evenly spaced, so that only a copy
                 could have this shape.
+
+        >>> Tensor([1, 2, 3, 4]).view(2, -1)
+        tensor([[1, 2],
+                [3, 4]])
         """
         if len(shape) == 1 and isinstance(shape[0], DType):
             return wrap(Bitcast(self.node, shape[0]), self)
@@ -178,11 +202,19 @@ class MovementMethods(TensorBase):
         return layout.reshaped(self.shape, strides, sizes) is not None
 
     def view_as(self, other: TensorBase) -> Tensor:
-        """A view with the shape of another tensor."""
+        """A view with the shape of another tensor.
+
+        >>> Tensor([1, 2]).view_as(Tensor([[0], [0]])).shape
+        (2, 1)
+        """
         return self.view(other.shape)
 
     def reshape_as(self, other: TensorBase) -> Tensor:
-        """The same elements with the shape of another tensor."""
+        """The same elements with the shape of another tensor.
+
+        >>> Tensor([1, 2]).reshape_as(Tensor([[0], [0]])).shape
+        (2, 1)
+        """
         return self.reshape(other.shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -201,7 +233,11 @@ class MovementMethods(TensorBase):
         return self.reshape(*self.shape[:start], joined, *self.shape[end + 1 :])
 
     def ravel(self) -> Tensor:
-        """All elements in one dimension."""
+        """All elements in one dimension.
+
+        >>> Tensor([[1, 2]]).ravel()
+        tensor([1, 2])
+        """
         return self.reshape(self.numel())
 
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Tensor:
@@ -276,7 +312,11 @@ class MovementMethods(TensorBase):
     swapdims = transpose
 
     def t(self) -> Tensor:
-        """The transpose of a tensor with at most two dimensions."""
+        """The transpose of a tensor with at most two dimensions.
+
+        >>> Tensor([[1, 2]]).t().shape
+        (2, 1)
+        """
         if self.ndim > 2:
             raise ShapeError(
                 f"t() of shape {self.shape} with {self.ndim} dimensions",
@@ -286,12 +326,20 @@ class MovementMethods(TensorBase):
 
     @property
     def T(self) -> Tensor:
-        """All dimensions in reverse order."""
+        """All dimensions in reverse order.
+
+        >>> Tensor([[1, 2]]).T.shape
+        (2, 1)
+        """
         return self.permute(*reversed(range(self.ndim)))
 
     @property
     def mT(self) -> Tensor:
-        """The last two dimensions exchanged."""
+        """The last two dimensions exchanged.
+
+        >>> Tensor.zeros(3, 1, 2).mT.shape
+        (3, 2, 1)
+        """
         if self.ndim < 2:
             raise ShapeError(f"mT needs at least two dimensions, not {self.shape}")
         return self.transpose(-2, -1)
@@ -342,11 +390,21 @@ class MovementMethods(TensorBase):
         return self.moved(graph.Reshape, own).moved(graph.Expand, shape)
 
     def expand_as(self, other: TensorBase) -> Tensor:
-        """Repeat up to the shape of another tensor."""
+        """Repeat up to the shape of another tensor.
+
+        >>> Tensor([[1], [2]]).expand_as(Tensor.zeros(2, 2))
+        tensor([[1, 1],
+                [2, 2]])
+        """
         return self.expand(other.shape)
 
     def broadcast_to(self, *shape: Any) -> Tensor:
-        """Repeat up to a shape; the same as ``expand``."""
+        """Repeat up to a shape; the same as ``expand``.
+
+        >>> Tensor([1, 2]).broadcast_to(2, 2)
+        tensor([[1, 2],
+                [1, 2]])
+        """
         return self.expand(*shape)
 
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
@@ -367,7 +425,11 @@ class MovementMethods(TensorBase):
         return self.cut(dim, first, first + length)
 
     def cut(self, dim: int, start: int, stop: int) -> Tensor:
-        """Elements ``start`` up to ``stop`` of one dimension, both in range."""
+        """Elements ``start`` up to ``stop`` of one dimension, both in range.
+
+        >>> Tensor([1, 2, 3]).cut(0, 1, 3)
+        tensor([2, 3])
+        """
         bounds = tuple(
             (start, stop) if position == dim else (0, size)
             for position, size in enumerate(self.shape)
@@ -483,11 +545,19 @@ class MovementMethods(TensorBase):
         return self.copied(graph.Flip, named)
 
     def fliplr(self) -> Tensor:
-        """Reverse the second dimension."""
+        """Reverse the second dimension.
+
+        >>> Tensor([[1, 2]]).fliplr()
+        tensor([[2, 1]])
+        """
         return self.flip(1)
 
     def flipud(self) -> Tensor:
-        """Reverse the first dimension."""
+        """Reverse the first dimension.
+
+        >>> Tensor([1, 2]).flipud()
+        tensor([2, 1])
+        """
         return self.flip(0)
 
     def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:

@@ -74,7 +74,11 @@ class NormalisationMethods(ActivationMethods):
         bias: Tensor | None = None,
         eps: float = 1e-5,
     ) -> Tensor:
-        """Mean 0 and variance 1 over each group of channels (dimension 1)."""
+        """Mean 0 and variance 1 over each group of channels (dimension 1).
+
+        >>> Tensor([[1.0, 3.0, 5.0, 9.0]]).group_norm(2)
+        tensor([[-1.0000,  1.0000, -1.0000,  1.0000]])
+        """
         channels = self.shape[1]
         if num_groups < 1 or channels % num_groups:
             raise ShapeError(
@@ -96,7 +100,11 @@ class NormalisationMethods(ActivationMethods):
         momentum: float | Tensor = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
-        """Mean 0 and variance 1 over each channel of each element of the batch."""
+        """Mean 0 and variance 1 over each channel of each element of the batch.
+
+        >>> Tensor([[[1.0, 3.0]]]).instance_norm()
+        tensor([[[-1.0000,  1.0000]]])
+        """
         if not use_input_stats:
             return self.batch_norm(running_mean, running_var, weight, bias, eps=eps)
         dims = tuple(range(2, self.ndim))
@@ -123,6 +131,10 @@ class NormalisationMethods(ActivationMethods):
         when the running ones follow them; by the running ones otherwise.
 
         A tensor without elements stays as it is, and tells the statistics nothing.
+
+        >>> Tensor([[1.0], [3.0]]).batch_norm(None, None, training=True)
+        tensor([[-1.0000],
+                [ 1.0000]])
         """
         dims = tuple(dim for dim in range(self.ndim) if dim != 1)
         if not training:
@@ -156,7 +168,12 @@ class NormalisationMethods(ActivationMethods):
     def local_response_norm(
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
     ) -> Tensor:
-        """Divided by a power of the mean square of neighbouring channels."""
+        """Divided by a power of the mean square of neighbouring channels.
+
+        >>> Tensor([[[1.0], [2.0]]]).local_response_norm(2, alpha=2.0)
+        tensor([[[0.5946],
+                 [0.5217]]])
+        """
         if self.numel() == 0:
             return self.clone()
         moved = (self * self).movedim(1, -1)
@@ -208,7 +225,11 @@ class NormalisationMethods(ActivationMethods):
     def pairwise_distance(
         self, other: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
     ) -> Tensor:
-        """The p-norm of the difference along the last dimension."""
+        """The p-norm of the difference along the last dimension.
+
+        >>> Tensor([[0.0, 0.0]]).pairwise_distance(Tensor([[3.0, 4.0]]))
+        tensor([5.0000])
+        """
         return (self - other + eps).norm(p, -1, keepdim)
 
     def cdist(
@@ -220,6 +241,9 @@ class NormalisationMethods(ActivationMethods):
         """All distances between the rows of two (batches of) matrices.
 
         Differences are taken element by element, whatever ``compute_mode`` says.
+
+        >>> Tensor([[0.0, 0.0]]).cdist(Tensor([[3.0, 4.0]]))
+        tensor([[5.]])
         """
         return (self.unsqueeze(-2) - other.unsqueeze(-3)).norm(p, -1)
 

@@ -71,11 +71,19 @@ class PartMethods(AttentionMethods):
         return self._split_evenly("hsplit()", indices_or_sections, dim, 1)
 
     def vsplit(self, indices_or_sections: Sizes) -> Any:
-        """Split along the first dimension."""
+        """Split along the first dimension.
+
+        >>> [part.tolist() for part in Tensor([[1], [2]]).vsplit(2)]
+        [[[1]], [[2]]]
+        """
         return self._split_evenly("vsplit()", indices_or_sections, 0, 2)
 
     def dsplit(self, indices_or_sections: Sizes) -> Any:
-        """Split along the third dimension."""
+        """Split along the third dimension.
+
+        >>> [part.shape for part in Tensor.zeros(1, 1, 4).dsplit(2)]
+        [(1, 1, 2), (1, 1, 2)]
+        """
         return self._split_evenly("dsplit()", indices_or_sections, 2, 3)
 
     def _split_evenly(self, name: str, parts: Sizes, dim: int, least: int) -> Any:
@@ -145,7 +153,13 @@ class PartMethods(AttentionMethods):
     # --- copies in place of views -----------------------------------------------------
 
     def alias_copy(self) -> Tensor:
-        """The same elements again, in a storage of their own."""
+        """The same elements again, in a storage of their own.
+
+        >>> x = Tensor([1, 2])
+        >>> _ = x.alias_copy().add_(1)
+        >>> x
+        tensor([1, 2])
+        """
         return self.clone()
 
     diagonal_copy = _copying(MovementMethods.diagonal)
@@ -215,11 +229,19 @@ class PartMethods(AttentionMethods):
         return self.masked_fill(self.ones_like().bool(), value)
 
     def constant_pad_nd(self, pad: Sequence[int], value: float = 0) -> Tensor:
-        """``pad`` with one value around."""
+        """``pad`` with one value around.
+
+        >>> Tensor([1, 2]).constant_pad_nd((1, 0), 7)
+        tensor([7, 1, 2])
+        """
         return self.pad(pad, "constant", value)
 
     def positive(self) -> Tensor:
-        """+self."""
+        """+self.
+
+        >>> Tensor([-1]).positive()
+        tensor([-1])
+        """
         if self.dtype.is_bool:
             raise DTypeError("positive() of bools", hint="convert it first: x.int()")
         return self  # type: ignore[return-value]

@@ -48,7 +48,11 @@ class ProductMethods(IntegerMethods):
     def addbmm(
         self, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
     ) -> Tensor:
-        """beta * self + alpha * (the sum of all products of the batch)."""
+        """beta * self + alpha * (the sum of all products of the batch).
+
+        >>> Tensor([[1.0]]).addbmm(Tensor.ones(2, 1, 3), Tensor.ones(2, 3, 1))
+        tensor([[7.]])
+        """
         total = batch1.bmm(batch2).sum(0, dtype=batch1.dtype)
         return mixed(self, total, beta, alpha)
 

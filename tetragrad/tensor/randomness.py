@@ -125,7 +125,11 @@ _default: Generator | None = None
 
 
 def default_generator() -> Generator:
-    """The generator that is used where none is given."""
+    """The generator that is used where none is given.
+
+    >>> tetragrad.random.default_generator() is tetragrad.random.default_generator()
+    True
+    """
     global _default
     if _default is None:
         _default = Generator()
@@ -145,12 +149,22 @@ def manual_seed(seed: int) -> Generator:
 
 
 def get_state() -> Tensor:
-    """A copy of the default generator's state."""
+    """A copy of the default generator's state.
+
+    >>> state = tetragrad.random.get_state()
+    >>> first = tetragrad.rand(2)
+    >>> tetragrad.random.set_state(state)
+    >>> tetragrad.rand(2).equal(first)
+    True
+    """
     return default_generator().get_state()
 
 
 def set_state(state: Tensor) -> None:
-    """Continue the default generator from a state."""
+    """Continue the default generator from a state.
+
+    >>> tetragrad.random.set_state(tetragrad.random.get_state())
+    """
     default_generator().set_state(state)
 
 
@@ -325,23 +339,39 @@ class RandomMethods(SortingMethods):
         dtype: Any = None,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Normally distributed numbers; mean and std may be tensors."""
+        """Normally distributed numbers; mean and std may be tensors.
+
+        >>> Tensor.normal(Tensor([1.0, 100.0]), 0.0)
+        tensor([  1., 100.])
+        """
         if size is None:
             size = (mean + std * 0).shape
         return RandomMethods.randn(*size, dtype=dtype, generator=generator) * std + mean
 
     def rand_like(self, *, dtype: Any = None, generator: Any = None) -> Tensor:
-        """Numbers between 0 and 1 in the shape and dtype of this tensor."""
+        """Numbers between 0 and 1 in the shape and dtype of this tensor.
+
+        >>> Tensor.zeros(2, 3).rand_like().shape
+        (2, 3)
+        """
         dtype = self.dtype if dtype is None else dtype
         return RandomMethods.rand(self.shape, dtype=dtype, generator=generator)
 
     def randn_like(self, *, dtype: Any = None, generator: Any = None) -> Tensor:
-        """Normal numbers in the shape and dtype of this tensor."""
+        """Normal numbers in the shape and dtype of this tensor.
+
+        >>> Tensor.zeros(2, 3).randn_like().shape
+        (2, 3)
+        """
         dtype = self.dtype if dtype is None else dtype
         return RandomMethods.randn(self.shape, dtype=dtype, generator=generator)
 
     def randint_like(self, low: int, high: int | None = None, **options: Any) -> Tensor:
-        """Integers in the shape and dtype of this tensor."""
+        """Integers in the shape and dtype of this tensor.
+
+        >>> bool((Tensor.zeros(8).randint_like(3) < 3).all())
+        True
+        """
         options.setdefault("dtype", self.dtype)
         if high is None:
             low, high = 0, low
@@ -398,22 +428,38 @@ class RandomMethods(SortingMethods):
     def uniform_(
         self, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None
     ) -> Tensor:
-        """Replace the elements by numbers evenly distributed from a to b."""
+        """Replace the elements by numbers evenly distributed from a to b.
+
+        >>> bool((Tensor.zeros(8).uniform_(2, 3) >= 2).all())
+        True
+        """
         return self.copy_(self.rand_like(generator=generator) * (b - a) + a)  # type: ignore[return-value]
 
     def normal_(
         self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None
     ) -> Tensor:
-        """Replace the elements by normally distributed numbers."""
+        """Replace the elements by normally distributed numbers.
+
+        >>> Tensor.zeros(2, 3).normal_().shape
+        (2, 3)
+        """
         return self.copy_(self.randn_like(generator=generator) * std + mean)  # type: ignore[return-value]
 
     def bernoulli_(self, p: Any = 0.5, *, generator: Any = None) -> Tensor:
-        """Replace the elements by 1 with probability p, else 0."""
+        """Replace the elements by 1 with probability p, else 0.
+
+        >>> Tensor.zeros(3).bernoulli_(1.0)
+        tensor([1., 1., 1.])
+        """
         draw = RandomMethods.rand(self.shape, generator=generator)
         return self.copy_((draw < p).to(self.dtype))  # type: ignore[return-value]
 
     def exponential_(self, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
-        """Replace the elements by exponentially distributed numbers."""
+        """Replace the elements by exponentially distributed numbers.
+
+        >>> bool((Tensor.zeros(8).exponential_() >= 0).all())
+        True
+        """
         draw = 1 - self.rand_like(generator=generator)
         return self.copy_(-draw.log() / lambd)  # type: ignore[return-value]
 

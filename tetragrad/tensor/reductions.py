@@ -157,11 +157,20 @@ class ReductionMethods(LimitMethods):
         return self._reduced(graph.Max, self.node, dim, keepdim)
 
     def amin(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
-        """The smallest element; equal ones share the gradient."""
+        """The smallest element; equal ones share the gradient.
+
+        >>> Tensor([[3, 1], [2, 4]]).amin(1)
+        tensor([1, 2])
+        """
         return self._reduced(graph.Min, self.node, dim, keepdim)
 
     def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> Any:
-        """The smallest and the largest element."""
+        """The smallest and the largest element.
+
+        >>> low, high = Tensor([3, 1, 2]).aminmax()
+        >>> low, high
+        (tensor(1), tensor(3))
+        """
         return self.amin(dim, keepdim), self.amax(dim, keepdim)
 
     def max(self, dim: Any = None, keepdim: bool = False) -> Any:
@@ -179,7 +188,11 @@ class ReductionMethods(LimitMethods):
         return self._extreme(graph.Max, dim, keepdim)
 
     def min(self, dim: Any = None, keepdim: bool = False) -> Any:
-        """The smallest element; with ``dim``, (values, indices); or elementwise."""
+        """The smallest element; with ``dim``, (values, indices); or elementwise.
+
+        >>> Tensor([[3, 1], [2, 4]]).min(1).values
+        tensor([1, 2])
+        """
         if dim is None:
             return self.amin()
         if isinstance(dim, TensorBase):
@@ -238,7 +251,11 @@ class ReductionMethods(LimitMethods):
         return self._argument(graph.Max, dim, keepdim)
 
     def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        """The index of the smallest element: the first, where several are equal."""
+        """The index of the smallest element: the first, where several are equal.
+
+        >>> Tensor([3, 1, 2]).argmin()
+        tensor(1)
+        """
         return self._argument(graph.Min, dim, keepdim)
 
     def _argument(
@@ -264,7 +281,11 @@ class ReductionMethods(LimitMethods):
         return self._truth(graph.Min, node, dim, keepdim, empty=True)
 
     def any(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
-        """Whether any element is nonzero."""
+        """Whether any element is nonzero.
+
+        >>> Tensor([0, 2]).any()
+        tensor(True)
+        """
         node = to_node(self, dtypes.bool_)
         return self._truth(graph.Max, node, dim, keepdim, empty=False)
 
@@ -327,18 +348,32 @@ class ReductionMethods(LimitMethods):
         *,
         correction: float | None = None,
     ) -> Tensor:
-        """The standard deviation: the square root of the variance."""
+        """The standard deviation: the square root of the variance.
+
+        >>> Tensor([1.0, 3.0]).std()
+        tensor(1.4142)
+        """
         return self.var(dim, unbiased, keepdim, correction=correction).sqrt()
 
     def var_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
-        """The variance and the mean."""
+        """The variance and the mean.
+
+        >>> variance, mean = Tensor([1.0, 3.0]).var_mean()
+        >>> variance, mean
+        (tensor(2.), tensor(2.))
+        """
         keepdim = options.get("keepdim", False)
         # In place of dimensions there may be ``unbiased``, which the mean has not.
         dims = None if isinstance(dim, bool) else dim
         return self.var(dim, **options), self.mean(dims, keepdim)
 
     def std_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
-        """The standard deviation and the mean."""
+        """The standard deviation and the mean.
+
+        >>> deviation, mean = Tensor([1.0, 3.0]).std_mean(correction=0)
+        >>> deviation
+        tensor(1.)
+        """
         keepdim = options.get("keepdim", False)
         # In place of dimensions there may be ``unbiased``, which the mean has not.
         dims = None if isinstance(dim, bool) else dim
@@ -391,11 +426,19 @@ class ReductionMethods(LimitMethods):
         return result if keepdim else result.squeeze(normal_dims(dim, self.ndim))
 
     def nansum(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
-        """The sum of all elements that are not NaN."""
+        """The sum of all elements that are not NaN.
+
+        >>> Tensor([1.0, float("nan")]).nansum()
+        tensor(1.)
+        """
         return self.masked_fill(self != self, 0).sum(dim, keepdim)
 
     def nanmean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
-        """The mean of all elements that are not NaN."""
+        """The mean of all elements that are not NaN.
+
+        >>> Tensor([1.0, float("nan")]).nanmean()
+        tensor(1.)
+        """
         return self.nansum(dim, keepdim) / (self == self).sum(dim, keepdim)
 
 

@@ -83,12 +83,20 @@ class ReplacingMethods(SpecialMethods):
     def cauchy_(
         self, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None
     ) -> Self:
-        """Fill with numbers of a Cauchy distribution: a tangent of random angles."""
+        """Fill with numbers of a Cauchy distribution: a tangent of random angles.
+
+        >>> Tensor.zeros(2, 3).cauchy_().shape
+        (2, 3)
+        """
         turn = self.rand_like(generator=generator) - 0.5
         return self.copy_(median + sigma * (turn * math.pi).tan())
 
     def geometric_(self, p: float, *, generator: Any = None) -> Self:
-        """Fill with the number of trials until the first success of probability p."""
+        """Fill with the number of trials until the first success of probability p.
+
+        >>> bool((Tensor.zeros(8).geometric_(0.5) >= 1).all())
+        True
+        """
         if not 0 < p <= 1:
             raise TetragradError(f"geometric_({p})", hint="p is above 0, at most 1")
         if p == 1:
@@ -100,6 +108,10 @@ class ReplacingMethods(SpecialMethods):
     def log_normal_(
         self, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
     ) -> Self:
-        """Fill with numbers whose logarithms are normal with this mean and std."""
+        """Fill with numbers whose logarithms are normal with this mean and std.
+
+        >>> bool((Tensor.zeros(8).log_normal_() > 0).all())
+        True
+        """
         normal = self.randn_like(generator=generator)
         return self.copy_((normal * std + mean).exp())

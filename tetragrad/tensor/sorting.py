@@ -76,7 +76,11 @@ class SortingMethods(CumulativeMethods):
         return self.sort(dim, descending, stable).indices
 
     def msort(self) -> Tensor:
-        """The elements of the first dimension in order."""
+        """The elements of the first dimension in order.
+
+        >>> Tensor([3, 1, 2]).msort()
+        tensor([1, 2, 3])
+        """
         return self.sort(0).values
 
     def topk(
@@ -367,7 +371,11 @@ class SortingMethods(CumulativeMethods):
         return boundaries.searchsorted(self, out_int32=out_int32, right=right)
 
     def histc(self, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-        """How many values lie in each of ``bins`` equal intervals."""
+        """How many values lie in each of ``bins`` equal intervals.
+
+        >>> Tensor([1.0, 2.0, 2.5]).histc(bins=2, min=1, max=3)
+        tensor([1., 2.])
+        """
         low, high = min, max
         if low == high and self.numel():
             low, high = self.amin().item(), self.amax().item()

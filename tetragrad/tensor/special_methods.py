@@ -71,6 +71,9 @@ class SpecialMethods(StatisticsMethods):
 
         It is ln π p (p-1)/4 + Σ lgamma(x - j/2) over j = 0 … p-1 (DLMF 35.3.4), for
         x > (p-1)/2.
+
+        >>> Tensor([3.0]).mvlgamma(2)
+        tensor([1.5502])
         """
         if p < 1:
             raise TetragradError(f"mvlgamma({p}): the dimension is 1 or more")
@@ -96,7 +99,11 @@ class SpecialMethods(StatisticsMethods):
         return float_binary(_gamma().igamma, self, other)
 
     def igammac(self, other: Operand) -> Tensor:
-        """Q(self, other) = 1 - P(self, other), exact where it is small."""
+        """Q(self, other) = 1 - P(self, other), exact where it is small.
+
+        >>> Tensor([1.0]).igammac(Tensor([1.0]))
+        tensor([0.3679])
+        """
         return float_binary(_gamma().igammac, self, other)
 
     def i0(self) -> Tensor:

@@ -169,6 +169,11 @@ class StatisticsMethods(ProductMethods):
 
         The arguments are those of ``histogram``, with a number of intervals or the
         edges for each axis, and a pair of outer edges for each axis in ``range``.
+
+        >>> points = Tensor([[0.0, 0.0], [1.0, 1.0]])
+        >>> points.histogramdd([2, 2]).hist
+        tensor([[1., 0.],
+                [0., 1.]])
         """
         axes = self.shape[-1]
         points = self.reshape(-1, axes)
@@ -204,7 +209,11 @@ class StatisticsMethods(ProductMethods):
     def cumulative_trapezoid(
         self, x: Tensor | None = None, *, dx: float = 1, dim: int = -1
     ) -> Tensor:
-        """The integral up to each point but the first, by the trapezoidal rule."""
+        """The integral up to each point but the first, by the trapezoidal rule.
+
+        >>> Tensor([1.0, 1.0, 1.0]).cumulative_trapezoid()
+        tensor([1., 2.])
+        """
         return self._trapezoids(x, dx, dim).cumsum(dim)
 
     def _trapezoids(self, x: Tensor | None, dx: float, dim: int) -> Tensor:

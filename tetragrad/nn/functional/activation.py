@@ -14,19 +14,31 @@ def finish(input: Tensor, output: Tensor, inplace: bool) -> Tensor:
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0)."""
+    """max(x, 0).
+
+    >>> nn.functional.relu(Tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
     return finish(input, input.relu(), inplace)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """min(max(x, 0), 6)."""
+    """min(max(x, 0), 6).
+
+    >>> nn.functional.relu6(Tensor([-1.0, 2.0, 9.0]))
+    tensor([0., 2., 6.])
+    """
     return finish(input, input.relu6(), inplace)
 
 
 def leaky_relu(
     input: Tensor, negative_slope: float = 0.01, inplace: bool = False
 ) -> Tensor:
-    """x if x > 0, else negative_slope·x."""
+    """x if x > 0, else negative_slope·x.
+
+    >>> nn.functional.leaky_relu(Tensor([-1.0, 2.0]), 0.1)
+    tensor([-0.1000,  2.0000])
+    """
     return finish(input, input.leaky_relu(negative_slope), inplace)
 
 
@@ -37,7 +49,11 @@ def rrelu(
     training: bool = False,
     inplace: bool = False,
 ) -> Tensor:
-    """Leaky ReLU with a slope drawn from U(lower, upper); their mean in inference."""
+    """Leaky ReLU with a slope drawn from U(lower, upper); their mean in inference.
+
+    >>> nn.functional.rrelu(Tensor([-1.0, 2.0]))
+    tensor([-0.2292,  2.0000])
+    """
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     slope = lower + (upper - lower) * input.detach().rand_like()
@@ -45,106 +61,186 @@ def rrelu(
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x if x > 0, else weight·x; one weight, or one for each channel."""
+    """x if x > 0, else weight·x; one weight, or one for each channel.
+
+    >>> nn.functional.prelu(Tensor([-1.0, 2.0]), Tensor([0.5]))
+    tensor([-0.5000,  2.0000])
+    """
     return input.prelu(weight)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x if x > 0, else alpha·(exp(x) - 1)."""
+    """x if x > 0, else alpha·(exp(x) - 1).
+
+    >>> nn.functional.elu(Tensor([-1.0, 2.0]))
+    tensor([-0.6321,  2.0000])
+    """
     return finish(input, input.elu(alpha), inplace)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """max(0, x) + min(0, alpha·(exp(x / alpha) - 1))."""
+    """max(0, x) + min(0, alpha·(exp(x / alpha) - 1)).
+
+    >>> nn.functional.celu(Tensor([-1.0, 2.0]), 2.0)
+    tensor([-0.7869,  2.0000])
+    """
     return finish(input, input.celu(alpha), inplace)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
-    """scale·(max(0, x) + min(0, α(exp(x) - 1))) with Klambauer's constants."""
+    """scale·(max(0, x) + min(0, α(exp(x) - 1))) with Klambauer's constants.
+
+    >>> nn.functional.selu(Tensor([-1.0, 2.0]))
+    tensor([-1.1113,  2.1014])
+    """
     return finish(input, input.selu(), inplace)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """x·sigmoid(x)."""
+    """x·sigmoid(x).
+
+    >>> nn.functional.silu(Tensor([-1.0, 2.0]))
+    tensor([-0.2689,  1.7616])
+    """
     return finish(input, input.silu(), inplace)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x·tanh(softplus(x))."""
+    """x·tanh(softplus(x)).
+
+    >>> nn.functional.mish(Tensor([-1.0, 2.0]))
+    tensor([-0.3034,  1.9440])
+    """
     return finish(input, input.mish(), inplace)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x·min(max(x + 3, 0), 6) / 6."""
+    """x·min(max(x + 3, 0), 6) / 6.
+
+    >>> nn.functional.hardswish(Tensor([-1.0, 2.0, 4.0]))
+    tensor([-0.3333,  1.6667,  4.0000])
+    """
     return finish(input, input.hardswish(), inplace)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """min(max(x + 3, 0), 6) / 6."""
+    """min(max(x + 3, 0), 6) / 6.
+
+    >>> nn.functional.hardsigmoid(Tensor([-4.0, 0.0, 1.5]))
+    tensor([0.0000, 0.5000, 0.7500])
+    """
     return finish(input, input.hardsigmoid(), inplace)
 
 
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
-    """min(max(x, min_val), max_val)."""
+    """min(max(x, min_val), max_val).
+
+    >>> nn.functional.hardtanh(Tensor([-4.0, 0.5, 4.0]))
+    tensor([-1.0000,  0.5000,  1.0000])
+    """
     return finish(input, input.hardtanh(min_val, max_val), inplace)
 
 
 def threshold(
     input: Tensor, threshold: float, value: float, inplace: bool = False
 ) -> Tensor:
-    """x if x > threshold, else value."""
+    """x if x > threshold, else value.
+
+    >>> nn.functional.threshold(Tensor([0.5, 2.0]), 1.0, -1.0)
+    tensor([-1.,  2.])
+    """
     return finish(input, input.threshold(threshold, value), inplace)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """x·Φ(x), exactly or through tanh."""
+    """x·Φ(x), exactly or through tanh.
+
+    >>> nn.functional.gelu(Tensor([-1.0, 2.0]))
+    tensor([-0.1587,  1.9545])
+    """
     return input.gelu(approximate=approximate)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta·x)) / beta, or x where beta·x > threshold."""
+    """log(1 + exp(beta·x)) / beta, or x where beta·x > threshold.
+
+    >>> nn.functional.softplus(Tensor([-1.0, 0.0]))
+    tensor([0.3133, 0.6931])
+    """
     return input.softplus(beta, threshold)
 
 
 def softsign(input: Tensor) -> Tensor:
-    """x / (1 + |x|)."""
+    """x / (1 + |x|).
+
+    >>> nn.functional.softsign(Tensor([-1.0, 3.0]))
+    tensor([-0.5000,  0.7500])
+    """
     return input.softsign()
 
 
 def tanhshrink(input: Tensor) -> Tensor:
-    """x - tanh(x)."""
+    """x - tanh(x).
+
+    >>> nn.functional.tanhshrink(Tensor([-1.0, 1.0]))
+    tensor([-0.2384,  0.2384])
+    """
     return input.tanhshrink()
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x where |x| > lambd, else 0."""
+    """x where |x| > lambd, else 0.
+
+    >>> nn.functional.hardshrink(Tensor([-1.0, 0.25]))
+    tensor([-1.,  0.])
+    """
     return input.hardshrink(lambd)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x moved by lambd towards 0, and 0 where |x| <= lambd."""
+    """x moved by lambd towards 0, and 0 where |x| <= lambd.
+
+    >>> nn.functional.softshrink(Tensor([-1.0, 0.25]))
+    tensor([-0.5000,  0.0000])
+    """
     return input.softshrink(lambd)
 
 
 def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    >>> nn.functional.sigmoid(Tensor([0.0, 2.0]))
+    tensor([0.5000, 0.8808])
+    """
     return input.sigmoid()
 
 
 def tanh(input: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    >>> nn.functional.tanh(Tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7616])
+    """
     return input.tanh()
 
 
 def logsigmoid(input: Tensor) -> Tensor:
-    """log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|))."""
+    """log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|)).
+
+    >>> nn.functional.logsigmoid(Tensor([0.0, 2.0]))
+    tensor([-0.6931, -0.1269])
+    """
     return input.logsigmoid()
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """a·sigmoid(b), where a and b are the halves along ``dim``."""
+    """a·sigmoid(b), where a and b are the halves along ``dim``.
+
+    >>> nn.functional.glu(Tensor([1.0, 2.0, 0.0, 0.0]))
+    tensor([0.5000, 1.0000])
+    """
     return input.glu(dim)
 
 
@@ -156,7 +252,11 @@ def _softmax_dim(ndim: int) -> int:
 def softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """exp(x) / Σ exp(x) along ``dim``."""
+    """exp(x) / Σ exp(x) along ``dim``.
+
+    >>> nn.functional.softmax(Tensor([0.0, 0.0]), dim=0)
+    tensor([0.5000, 0.5000])
+    """
     chosen = _softmax_dim(input.ndim) if dim is None else dim
     return (input if dtype is None else input.to(dtype)).softmax(chosen)
 
@@ -164,7 +264,11 @@ def softmax(
 def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """x - log Σ exp(x) along ``dim``."""
+    """x - log Σ exp(x) along ``dim``.
+
+    >>> nn.functional.log_softmax(Tensor([0.0, 0.0]), dim=0)
+    tensor([-0.6931, -0.6931])
+    """
     chosen = _softmax_dim(input.ndim) if dim is None else dim
     return (input if dtype is None else input.to(dtype)).log_softmax(chosen)
 
@@ -172,7 +276,11 @@ def log_softmax(
 def softmin(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """exp(-x) / Σ exp(-x) along ``dim``."""
+    """exp(-x) / Σ exp(-x) along ``dim``.
+
+    >>> nn.functional.softmin(Tensor([0.0, 1.0]), dim=0)
+    tensor([0.7311, 0.2689])
+    """
     return softmax(-input, dim, dtype=dtype)
 
 
@@ -189,6 +297,9 @@ def gumbel_softmax(
     category, with the gradient of the soft draw.
 
     Source: Jang et al., "Categorical reparameterization with Gumbel-softmax", 2016.
+
+    >>> nn.functional.gumbel_softmax(Tensor([[1.0, 2.0]]), hard=True).sum(-1)
+    tensor([1.])
     """
     # 1 - u lies in (0, 1], so that its logarithm is finite.
     exponential = -(1 - logits.detach().rand_like()).log()

@@ -10,7 +10,12 @@ from tetragrad.tensor.modes import no_grad
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """1 at the index, 0 elsewhere, along a new last dimension."""
+    """1 at the index, 0 elsewhere, along a new last dimension.
+
+    >>> nn.functional.one_hot(Tensor([1, 0]), 3)
+    tensor([[0, 1, 0],
+            [1, 0, 0]])
+    """
     return tensor.one_hot(num_classes)
 
 
@@ -28,6 +33,11 @@ def embedding(
     ``padding_idx`` names a row that gets no gradient; ``max_norm`` first shortens the
     rows that are looked up, in place; ``scale_grad_by_freq`` divides a row's
     gradient by how often it is looked up.
+
+    >>> weight = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> nn.functional.embedding(Tensor([1, 1]), weight)
+    tensor([[3., 4.],
+            [3., 4.]])
     """
     _check(input, weight, sparse)
     if max_norm is not None:
@@ -83,7 +93,12 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Tensor:
-    """Sums, means or maxima over bags of rows; see :class:`nn.EmbeddingBag`."""
+    """Sums, means or maxima over bags of rows; see :class:`nn.EmbeddingBag`.
+
+    >>> weight = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> nn.functional.embedding_bag(Tensor([[0, 1]]), weight)
+    tensor([[2., 3.]])
+    """
     if mode not in ("sum", "mean", "max"):
         raise ValueError(f"mode is 'sum', 'mean' or 'max', not {mode!r}")
     if per_sample_weights is not None and mode != "sum":
@@ -139,7 +154,12 @@ def _reduce_bags(rows: Tensor, member: Tensor, mode: str) -> Tensor:
 def bilinear(
     input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """y[o] = x₁ᵀ W[o] x₂ + b[o]."""
+    """y[o] = x₁ᵀ W[o] x₂ + b[o].
+
+    >>> weight = Tensor([[[1.0], [1.0]]])
+    >>> nn.functional.bilinear(Tensor([1.0, 2.0]), Tensor([3.0]), weight)
+    tensor([9.])
+    """
     outputs, first, second = weight.shape
     if input1.shape[-1] != first or input2.shape[-1] != second:
         raise ShapeError(

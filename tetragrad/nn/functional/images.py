@@ -18,6 +18,10 @@ def pad(
     """Pad the last dimensions: two numbers for each, the last dimension first.
 
     ``mode`` is 'constant', 'reflect', 'replicate' or 'circular'.
+
+    >>> nn.functional.pad(Tensor([[1, 2]]), (1, 0, 0, 1))
+    tensor([[0, 1, 2],
+            [0, 0, 0]])
     """
     return input.pad(tuple(pad), mode, 0.0 if value is None else value)
 
@@ -34,6 +38,9 @@ def interpolate(
     """Resize the last dimensions to ``size``, or by ``scale_factor``.
 
     The arguments are those of ``Tensor.interpolate``.
+
+    >>> nn.functional.interpolate(Tensor([[[1.0, 2.0]]]), scale_factor=2)
+    tensor([[[1., 1., 2., 2.]]])
     """
     return input.interpolate(
         size, scale_factor, mode, align_corners, recompute_scale_factor, antialias
@@ -47,36 +54,61 @@ def upsample(
     mode: str = "nearest",
     align_corners: bool | None = None,
 ) -> Tensor:
-    """``interpolate`` under its old name."""
+    """``interpolate`` under its old name.
+
+    >>> nn.functional.upsample(Tensor([[[1.0, 2.0]]]), size=3, mode="linear")
+    tensor([[[1.0000, 1.5000, 2.0000]]])
+    """
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 def upsample_nearest(
     input: Tensor, size: Any = None, scale_factor: Any = None
 ) -> Tensor:
-    """Repeat the nearest pixel."""
+    """Repeat the nearest pixel.
+
+    >>> nn.functional.upsample_nearest(Tensor([[[1.0, 2.0]]]), size=4)
+    tensor([[[1., 1., 2., 2.]]])
+    """
     return interpolate(input, size, scale_factor, "nearest")
 
 
 def upsample_bilinear(
     input: Tensor, size: Any = None, scale_factor: Any = None
 ) -> Tensor:
-    """Mix the four nearest pixels; the corners keep their values."""
+    """Mix the four nearest pixels; the corners keep their values.
+
+    >>> nn.functional.upsample_bilinear(Tensor([[[[0.0, 2.0]]]]), size=(1, 3))
+    tensor([[[[0., 1., 2.]]]])
+    """
     return interpolate(input, size, scale_factor, "bilinear", True)
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """(*, C·r², H, W) to (*, C, H·r, W·r)."""
+    """(*, C·r², H, W) to (*, C, H·r, W·r).
+
+    >>> nn.functional.pixel_shuffle(Tensor([[[1]], [[2]], [[3]], [[4]]]), 2)
+    tensor([[[1, 2],
+             [3, 4]]])
+    """
     return input.pixel_shuffle(upscale_factor)
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """(*, C, H·r, W·r) to (*, C·r², H, W)."""
+    """(*, C, H·r, W·r) to (*, C·r², H, W).
+
+    >>> nn.functional.pixel_unshuffle(Tensor([[[1, 2], [3, 4]]]), 2).shape
+    (4, 1, 1)
+    """
     return input.pixel_unshuffle(downscale_factor)
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
-    """Interleave ``groups`` groups of channels (dimension 1)."""
+    """Interleave ``groups`` groups of channels (dimension 1).
+
+    >>> nn.functional.channel_shuffle(Tensor([[1, 2, 3, 4]]), 2)
+    tensor([[1, 3, 2, 4]])
+    """
     batch, channels, *rest = input.shape
     if channels % groups:
         raise ShapeError(f"{channels} channels cannot be split into {groups} groups")
@@ -99,6 +131,10 @@ def scaled_dot_product_attention(
     ``scale`` is 1/√features unless given; a boolean mask is True where attention is
     allowed; ``is_causal`` allows keys up to the query's own position; ``enable_gqa``
     lets several query heads share one key head.
+
+    >>> query = Tensor.ones(1, 2, 4)
+    >>> nn.functional.scaled_dot_product_attention(query, query, query).shape
+    (1, 2, 4)
     """
     return query.scaled_dot_product_attention(
         key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa

@@ -53,7 +53,11 @@ def l1_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """|input - target|."""
+    """|input - target|.
+
+    >>> nn.functional.l1_loss(Tensor([1.0, 2.0]), Tensor([1.0, 4.0]))
+    tensor(1.)
+    """
     return input.l1_loss(target, reduction)
 
 
@@ -65,7 +69,11 @@ def mse_loss(
     reduction: str = "mean",
     weight: Tensor | None = None,
 ) -> Tensor:
-    """weight * (input - target)²; the mean is over the weights."""
+    """weight * (input - target)²; the mean is over the weights.
+
+    >>> nn.functional.mse_loss(Tensor([1.0, 2.0]), Tensor([1.0, 4.0]))
+    tensor(2.)
+    """
     if weight is None:
         return input.mse_loss(target, reduction)
     return _weighted(input.mse_loss(target, "none"), weight, reduction)
@@ -79,7 +87,11 @@ def smooth_l1_loss(
     reduction: str = "mean",
     beta: float = 1.0,
 ) -> Tensor:
-    """d²/(2·beta) where d = |input - target| < beta, else d - beta/2."""
+    """d²/(2·beta) where d = |input - target| < beta, else d - beta/2.
+
+    >>> nn.functional.smooth_l1_loss(Tensor([1.0, 2.0]), Tensor([1.0, 4.0]))
+    tensor(0.7500)
+    """
     return input.smooth_l1_loss(target, reduction, beta)
 
 
@@ -93,6 +105,9 @@ def huber_loss(
     """d²/2 where d = |input - target| < delta, else delta·(d - delta/2).
 
     With a ``weight`` of each element the mean is over the weights.
+
+    >>> nn.functional.huber_loss(Tensor([1.0, 2.0]), Tensor([1.5, 4.0]))
+    tensor(0.8125)
     """
     if weight is None:
         return input.huber_loss(target, reduction, delta)
@@ -111,6 +126,9 @@ def nll_loss(
     """-weight[target]·input[target] over dimension 1, for log-probabilities.
 
     The mean is over the weights of the targets that are not ``ignore_index``.
+
+    >>> nn.functional.nll_loss(Tensor([[-1.0, -2.0]]), Tensor([1]))
+    tensor(2.)
     """
     return input.nll_loss(target, weight, ignore_index, reduction)
 
@@ -129,6 +147,9 @@ def cross_entropy(
 
     ``target`` holds class indices, or probabilities in the input's shape. With
     ``label_smoothing`` ε the target keeps 1 - ε, and all classes share ε.
+
+    >>> nn.functional.cross_entropy(Tensor([[0.0, 0.0]]), Tensor([1]))
+    tensor(0.6931)
     """
     return input.cross_entropy(target, weight, ignore_index, reduction, label_smoothing)
 
@@ -141,7 +162,11 @@ def binary_cross_entropy(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """-(y·log p + (1 - y)·log(1 - p)), with logarithms not below -100."""
+    """-(y·log p + (1 - y)·log(1 - p)), with logarithms not below -100.
+
+    >>> nn.functional.binary_cross_entropy(Tensor([0.5]), Tensor([1.0]))
+    tensor(0.6931)
+    """
     return input.binary_cross_entropy(target, weight, reduction)
 
 
@@ -154,7 +179,12 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """:func:`binary_cross_entropy` of sigmoid(input), computed without overflow."""
+    """:func:`binary_cross_entropy` of sigmoid(input), computed without overflow.
+
+    >>> target = Tensor([1.0])
+    >>> nn.functional.binary_cross_entropy_with_logits(Tensor([0.0]), target)
+    tensor(0.6931)
+    """
     return input.binary_cross_entropy_with_logits(target, weight, pos_weight, reduction)
 
 
@@ -166,7 +196,11 @@ def kl_div(
     reduction: str = "mean",
     log_target: bool = False,
 ) -> Tensor:
-    """target·(log target - input), for an input of log-probabilities."""
+    """target·(log target - input), for an input of log-probabilities.
+
+    >>> nn.functional.kl_div(Tensor([-0.5]), Tensor([1.0]), reduction="sum")
+    tensor(0.5000)
+    """
     return input.kl_div(target, reduction, log_target)
 
 
@@ -180,7 +214,11 @@ def poisson_nll_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """exp(input) - target·input, or input - target·log(input + eps)."""
+    """exp(input) - target·input, or input - target·log(input + eps).
+
+    >>> nn.functional.poisson_nll_loss(Tensor([0.0]), Tensor([2.0]))
+    tensor(1.)
+    """
     if log_input:
         loss = input.exp() - target * input
     else:
@@ -204,6 +242,9 @@ def gaussian_nll_loss(
     """(log var + (input - target)² / var) / 2, with var at least eps.
 
     ``var`` has the input's shape, or 1 in the last dimension, or lacks it.
+
+    >>> nn.functional.gaussian_nll_loss(Tensor([1.0]), Tensor([3.0]), var=1.0)
+    tensor(2.)
     """
     variance = var if isinstance(var, Tensor) else input.full_like(var)
     if variance.shape == input.shape[:-1] and variance.shape != input.shape:
@@ -225,14 +266,22 @@ def hinge_embedding_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """x where y = 1, max(0, margin - x) where y = -1."""
+    """x where y = 1, max(0, margin - x) where y = -1.
+
+    >>> nn.functional.hinge_embedding_loss(Tensor([0.25, 0.5]), Tensor([1, -1]))
+    tensor(0.3750)
+    """
     return input.hinge_embedding_loss(target, margin, reduction)
 
 
 def cosine_similarity(
     x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8
 ) -> Tensor:
-    """x₁·x₂ / (max(‖x₁‖, eps)·max(‖x₂‖, eps)) along ``dim``."""
+    """x₁·x₂ / (max(‖x₁‖, eps)·max(‖x₂‖, eps)) along ``dim``.
+
+    >>> nn.functional.cosine_similarity(Tensor([1.0, 0.0]), Tensor([3.0, 4.0]), dim=0)
+    tensor(0.6000)
+    """
     return x1.cosine_similarity(x2, dim, eps)
 
 
@@ -245,7 +294,12 @@ def cosine_embedding_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """1 - cos(x₁, x₂) where y = 1, max(0, cos(x₁, x₂) - margin) where y = -1."""
+    """1 - cos(x₁, x₂) where y = 1, max(0, cos(x₁, x₂) - margin) where y = -1.
+
+    >>> one = Tensor([[1.0, 0.0]])
+    >>> nn.functional.cosine_embedding_loss(one, Tensor([[3.0, 4.0]]), Tensor([1]))
+    tensor(0.4000)
+    """
     # Unlike cosine_similarity, a small number is added instead of a limit set.
     eps = 1e-12
     product = (input1 * input2).sum(dim=-1)
@@ -267,7 +321,12 @@ def margin_ranking_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """max(0, -y·(x₁ - x₂) + margin)."""
+    """max(0, -y·(x₁ - x₂) + margin).
+
+    >>> first, second = Tensor([1.0]), Tensor([3.0])
+    >>> nn.functional.margin_ranking_loss(first, second, Tensor([1.0]))
+    tensor(2.)
+    """
     return input1.margin_ranking_loss(input2, target, margin, reduction)
 
 
@@ -278,7 +337,11 @@ def soft_margin_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """log(1 + exp(-y·x))."""
+    """log(1 + exp(-y·x)).
+
+    >>> nn.functional.soft_margin_loss(Tensor([0.0]), Tensor([1.0]))
+    tensor(0.6931)
+    """
     return input.soft_margin_loss(target, reduction)
 
 
@@ -292,7 +355,11 @@ def multi_margin_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """Σ over i ≠ y of weight[y]·max(0, margin - x[y] + x[i])^p / classes."""
+    """Σ over i ≠ y of weight[y]·max(0, margin - x[y] + x[i])^p / classes.
+
+    >>> nn.functional.multi_margin_loss(Tensor([[0.0, 1.0]]), Tensor([0]))
+    tensor(1.)
+    """
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss has p 1 or 2, not {p}")
     if input.ndim < 2:
@@ -316,7 +383,12 @@ def multilabel_margin_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """Σ over labels y and others i of max(0, 1 - x[y] + x[i]) / classes."""
+    """Σ over labels y and others i of max(0, 1 - x[y] + x[i]) / classes.
+
+    >>> scores = Tensor([[0.0, 1.0]])
+    >>> nn.functional.multilabel_margin_loss(scores, Tensor([[1, -1]]))
+    tensor(0.)
+    """
     _check_same_shape("multilabel_margin_loss", input, target)
     if not input.ndim:
         return multilabel_margin_loss(
@@ -341,7 +413,12 @@ def multilabel_soft_margin_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """The mean over classes of :func:`binary_cross_entropy_with_logits`."""
+    """The mean over classes of :func:`binary_cross_entropy_with_logits`.
+
+    >>> logits, labels = Tensor([[0.0]]), Tensor([[1.0]])
+    >>> nn.functional.multilabel_soft_margin_loss(logits, labels)
+    tensor(0.6931)
+    """
     terms = target * logsigmoid(input) + (1 - target) * logsigmoid(-input)
     if weight is not None:
         terms = terms * weight
@@ -351,7 +428,11 @@ def multilabel_soft_margin_loss(
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
-    """‖x₁ - x₂ + eps‖ₚ along the last dimension."""
+    """‖x₁ - x₂ + eps‖ₚ along the last dimension.
+
+    >>> nn.functional.pairwise_distance(Tensor([0.0, 0.0]), Tensor([3.0, 4.0]))
+    tensor(5.0000)
+    """
     return x1.pairwise_distance(x2, p, eps, keepdim)
 
 
@@ -367,7 +448,12 @@ def triplet_margin_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """max(0, ‖anchor - positive‖ - ‖anchor - negative‖ + margin)."""
+    """max(0, ‖anchor - positive‖ - ‖anchor - negative‖ + margin).
+
+    >>> near, far = Tensor([[1.0]]), Tensor([[2.0]])
+    >>> nn.functional.triplet_margin_loss(Tensor([[0.0]]), near, far, margin=3.0)
+    tensor(2.)
+    """
     return triplet_margin_with_distance_loss(
         anchor, positive, negative,
         distance_function=lambda x, y: pairwise_distance(x, y, p, eps),
@@ -385,7 +471,13 @@ def triplet_margin_with_distance_loss(
     swap: bool = False,
     reduction: str = "mean",
 ) -> Tensor:
-    """:func:`triplet_margin_loss` with any distance."""
+    """:func:`triplet_margin_loss` with any distance.
+
+    >>> near, far = Tensor([[1.0]]), Tensor([[2.0]])
+    >>> anchor = Tensor([[0.0]])
+    >>> nn.functional.triplet_margin_with_distance_loss(anchor, near, far)
+    tensor(0.)
+    """
     distance = distance_function or pairwise_distance
     near = distance(anchor, positive)
     far = distance(anchor, negative)
@@ -409,6 +501,10 @@ def ctc_loss(
     (batch, length), or all targets one after another. The mean divides each loss by
     its target's length first. The sum over alignments is the forward recursion of
     Graves et al. 2006, on the target with blanks between and around its labels.
+
+    >>> log_probs = Tensor.zeros(2, 1, 3).log_softmax(2)
+    >>> nn.functional.ctc_loss(log_probs, Tensor([[1]]), [2], [1])
+    tensor(1.0986)
     """
     from tetragrad.nn.functional.alignment import alignment_losses
 
@@ -447,6 +543,10 @@ def linear_cross_entropy(
 
     The weight has shape (classes, *rest, features); the target then the input's batch
     dimensions and ``rest``. What ``options`` says about parts does not change it.
+
+    >>> weight = Tensor([[2.0], [2.0]])
+    >>> nn.functional.linear_cross_entropy(Tensor([[1.0]]), weight, Tensor([0]))
+    tensor(0.6931)
     """
     classes, *rest, features = linear_weight.shape
     flat = linear_weight.reshape(-1, features)

@@ -38,7 +38,11 @@ def _drop(
 def dropout(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Zero each element with probability p; divide the others by 1 - p."""
+    """Zero each element with probability p; divide the others by 1 - p.
+
+    >>> nn.functional.dropout(Tensor([1.0, 2.0]), training=False)
+    tensor([1., 2.])
+    """
     return _drop(input, p, training, inplace, input.shape)
 
 
@@ -54,21 +58,33 @@ def _channels(input: Tensor, spatial_dims: int, name: str) -> tuple[int, ...]:
 def dropout1d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Zero whole channels of (batch, channels, length)."""
+    """Zero whole channels of (batch, channels, length).
+
+    >>> nn.functional.dropout1d(Tensor.ones(1, 4, 3)).shape
+    (1, 4, 3)
+    """
     return _drop(input, p, training, inplace, _channels(input, 1, "dropout1d"))
 
 
 def dropout2d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Zero whole channels of (batch, channels, height, width)."""
+    """Zero whole channels of (batch, channels, height, width).
+
+    >>> nn.functional.dropout2d(Tensor.ones(1, 4, 3, 3)).shape
+    (1, 4, 3, 3)
+    """
     return _drop(input, p, training, inplace, _channels(input, 2, "dropout2d"))
 
 
 def dropout3d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """Zero whole channels of (batch, channels, depth, height, width)."""
+    """Zero whole channels of (batch, channels, depth, height, width).
+
+    >>> nn.functional.dropout3d(Tensor.ones(1, 4, 3, 3, 3)).shape
+    (1, 4, 3, 3, 3)
+    """
     return _drop(input, p, training, inplace, _channels(input, 3, "dropout3d"))
 
 
@@ -91,13 +107,21 @@ def _alpha_drop(
 def alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """Dropout that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+    """Dropout that keeps mean 0 and variance 1 (Klambauer et al. 2017).
+
+    >>> nn.functional.alpha_dropout(Tensor([1.0, 2.0]), training=False)
+    tensor([1., 2.])
+    """
     return _alpha_drop(input, p, training, inplace, input.shape)
 
 
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """:func:`alpha_dropout` of whole channels."""
+    """:func:`alpha_dropout` of whole channels.
+
+    >>> nn.functional.feature_alpha_dropout(Tensor([1.0, 2.0]), training=False)
+    tensor([1., 2.])
+    """
     shape = input.shape[:2] + (1,) * (input.ndim - 2)
     return _alpha_drop(input, p, training, inplace, shape)

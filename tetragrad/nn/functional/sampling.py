@@ -82,6 +82,11 @@ def grid_sample(
 
     Returns:
         (batch, channels, …) with the grid's sizes.
+
+    >>> image = Tensor([[[[1.0, 3.0]]]])
+    >>> places = Tensor([[[[0.0, 0.0]]]])
+    >>> nn.functional.grid_sample(image, places, align_corners=True)
+    tensor([[[[2.]]]])
     """
     dims = input.ndim - 2
     _check_grid(input, grid, mode, padding_mode)

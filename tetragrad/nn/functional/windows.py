@@ -15,7 +15,11 @@ Sizes = int | Sequence[int]
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b."""
+    """x Wᵀ + b.
+
+    >>> nn.functional.linear(Tensor([1.0, 2.0]), Tensor([[3.0, 4.0]]))
+    tensor([11.])
+    """
     return input.linear(weight, bias)
 
 
@@ -95,6 +99,9 @@ def unfold(
     """Sliding windows of (batch, channels, height, width) as columns.
 
     Result: (batch, channels·Πkernel, windows).
+
+    >>> nn.functional.unfold(Tensor.ones(1, 1, 3, 3), 2).shape
+    (1, 4, 4)
     """
     if input.ndim not in (3, 4):
         raise ShapeError(f"unfold takes 3-d or 4-d input, got {input.shape}")
@@ -123,6 +130,9 @@ def fold(
 
     It is the transposed convolution whose weight puts each element of a window at
     its place.
+
+    >>> nn.functional.fold(Tensor.ones(1, 2, 2), (1, 3), (1, 2))
+    tensor([[[[1., 2., 1.]]]])
     """
     unbatched = input.ndim == 2
     windows = input.unsqueeze(0) if unbatched else input

@@ -12,6 +12,10 @@ class LRScheduler:
 
     ``last_epoch`` counts the calls of ``step()``; -1 starts anew, anything else
     continues a run whose groups have "initial_lr".
+
+    >>> from tetragrad.optim import lr_scheduler
+    >>> issubclass(lr_scheduler.StepLR, lr_scheduler.LRScheduler)
+    True
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:

@@ -172,7 +172,11 @@ def irfftn(
 def hfftn(
     input: Tensor, s: Dims = None, dim: Dims = None, norm: str | None = None
 ) -> Tensor:
-    """``fftn`` of a signal of which a half of the last dimension is given: real."""
+    """``fftn`` of a signal of which a half of the last dimension is given: real.
+
+    >>> tetragrad.fft.hfftn(Tensor([[1.0, 1.0]]))
+    tensor([[2., 0.]])
+    """
     sizes, dims, last = _half_sizes("hfftn", input, s, dim)
     whole = _along(_Call("hfftn", norm), input, sizes, dims[:-1])
     return hfft(whole, last, dims[-1], norm)
@@ -181,7 +185,11 @@ def hfftn(
 def ihfftn(
     input: Tensor, s: Dims = None, dim: Dims = None, norm: str | None = None
 ) -> Tensor:
-    """The inverse of ``hfftn``."""
+    """The inverse of ``hfftn``.
+
+    >>> tetragrad.fft.ihfftn(Tensor([[1.0, 1.0]]))
+    tensor([[1.+0.j, 0.+0.j]])
+    """
     sizes, dims = _sizes_and_dims("ihfftn", input, s, dim)
     half = ihfft(input, sizes[-1], dims[-1], norm)
     return _along(_Call("ihfftn", norm, inverse=True), half, sizes[:-1], dims[:-1])

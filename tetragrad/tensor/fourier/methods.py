@@ -26,7 +26,13 @@ class FrameMethods(TensorBase):
         return frames.stft(cast("Tensor", self), n_fft, *args, **options)
 
     def istft(self, n_fft: int, *args: Any, **options: Any) -> Tensor:
-        """The signal whose ``stft`` this is; see ``tetragrad.istft``."""
+        """The signal whose ``stft`` this is; see ``tetragrad.istft``.
+
+        >>> window = Tensor.ones(4)
+        >>> spectrum = Tensor.ones(8).stft(4, window=window, return_complex=True)
+        >>> spectrum.istft(4, window=window)
+        tensor([1., 1., 1., 1., 1., 1., 1., 1.])
+        """
         from tetragrad.tensor.fourier import frames
 
         return frames.istft(cast("Tensor", self), n_fft, *args, **options)

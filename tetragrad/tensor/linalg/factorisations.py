@@ -287,7 +287,11 @@ def lu_factor(A: Tensor, *, pivot: bool = True) -> LUFactorResult:
 def lu_factor_ex(
     A: Tensor, *, pivot: bool = True, check_errors: bool = False
 ) -> LUFactorExResult:
-    """``lu_factor`` that says in ``info`` which matrices have a zero pivot."""
+    """``lu_factor`` that says in ``info`` which matrices have a zero pivot.
+
+    >>> tetragrad.linalg.lu_factor_ex(Tensor([[2.0, 0.0], [0.0, 4.0]])).info
+    tensor(0, dtype=tetragrad.int32)
+    """
     check_matrix("lu_factor", A)
     packed, pivots, info = host.call_now(_LU, A, options=(bool(pivot),))
     if check_errors:
@@ -388,6 +392,10 @@ def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDLResult:
 
     Raises:
         LinAlgError: a block of D is singular.
+
+    >>> tetragrad.linalg.ldl_factor(Tensor([[2.0, 0.0], [0.0, 4.0]])).LD
+    tensor([[2., 0.],
+            [0., 4.]])
     """
     packed, pivots, _ = ldl_factor_ex(A, hermitian=hermitian, check_errors=True)
     return LDLResult(packed, pivots)
@@ -396,7 +404,11 @@ def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDLResult:
 def ldl_factor_ex(
     A: Tensor, *, hermitian: bool = False, check_errors: bool = False
 ) -> LDLExResult:
-    """``ldl_factor`` that says in ``info`` which matrices have a zero pivot."""
+    """``ldl_factor`` that says in ``info`` which matrices have a zero pivot.
+
+    >>> tetragrad.linalg.ldl_factor_ex(Tensor([[2.0, 0.0], [0.0, 4.0]])).info
+    tensor(0, dtype=tetragrad.int32)
+    """
     check_square("ldl_factor", A)
     packed, pivots, info = host.call_now(_LDL, A, options=(bool(hermitian),))
     if check_errors:

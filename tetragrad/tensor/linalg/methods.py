@@ -62,13 +62,23 @@ class LinearAlgebraMethods(TensorBase):
         return _factorisations().cholesky(self, upper=upper)
 
     def qr(self: Any, some: bool = True) -> QRResult:
-        """Q and R, reduced if ``some``; see ``linalg.qr``."""
+        """Q and R, reduced if ``some``; see ``linalg.qr``.
+
+        >>> Q, R = Tensor([[3.0, 1.0], [0.0, 2.0]]).qr()
+        >>> (Q @ R).allclose(Tensor([[3.0, 1.0], [0.0, 2.0]]), atol=1e-6)
+        True
+        """
         return _factorisations().qr(self, "reduced" if some else "complete")
 
     def lu(
         self: Any, pivot: bool = True, get_infos: bool = False
     ) -> tuple[Tensor, ...]:
-        """L and U in one matrix, the pivots, and infos; see ``linalg.lu_factor_ex``."""
+        """L and U in one matrix, the pivots, and infos; see ``linalg.lu_factor_ex``.
+
+        >>> factors, pivots = Tensor([[2.0, 0.0], [0.0, 4.0]]).lu()
+        >>> pivots
+        tensor([1, 2], dtype=tetragrad.int32)
+        """
         packed, pivots, info = _factorisations().lu_factor_ex(self, pivot=pivot)
         return (packed, pivots, info) if get_infos else (packed, pivots)
 
@@ -76,6 +86,10 @@ class LinearAlgebraMethods(TensorBase):
         """R with the reflectors of QR below its diagonal, and their factors (LAPACK).
 
         ``orgqr`` makes Q of them.
+
+        >>> R, factors = Tensor([[3.0], [4.0]]).geqrf()
+        >>> R[0].abs()
+        tensor([5.])
         """
         return _factorisations().geqrf(self)
 
@@ -85,6 +99,10 @@ class LinearAlgebraMethods(TensorBase):
         """U, S and V with A = U diag(S) Vᴴ; ``linalg.svd`` gives Vᴴ instead of V.
 
         Without ``compute_uv`` U and V are zeros.
+
+        >>> U, S, V = Tensor([[3.0, 0.0], [0.0, 4.0]]).svd()
+        >>> S
+        tensor([4., 3.])
         """
         U, S, Vh = _spectra().svd(self, full_matrices=not some)
         if compute_uv:
@@ -107,7 +125,12 @@ class LinearAlgebraMethods(TensorBase):
         return _solving().inv(self)
 
     def pinverse(self: Any, rcond: float = 1e-15) -> Tensor:
-        """Moore and Penrose's inverse; see ``linalg.pinv``."""
+        """Moore and Penrose's inverse; see ``linalg.pinv``.
+
+        >>> Tensor([[2.0, 0.0], [0.0, 4.0]]).pinverse()
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.2500]])
+        """
         from tetragrad.tensor.linalg.least_squares import pinv
 
         return pinv(self, rcond=rcond)
@@ -121,7 +144,12 @@ class LinearAlgebraMethods(TensorBase):
         return _solving().cholesky_solve(self, L, upper)
 
     def cholesky_inverse(self: Any, upper: bool = False) -> Tensor:
-        """The inverse of A, from its Cholesky factor, which this tensor is."""
+        """The inverse of A, from its Cholesky factor, which this tensor is.
+
+        >>> Tensor([[2.0, 0.0], [0.0, 4.0]]).cholesky_inverse()
+        tensor([[0.2500, 0.0000],
+                [0.0000, 0.0625]])
+        """
         return _solving().cholesky_inverse(self, upper)
 
     def triangular_solve(
@@ -131,11 +159,23 @@ class LinearAlgebraMethods(TensorBase):
         transpose: bool = False,
         unitriangular: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """The X with A X = self for triangular A, and A; see also ``linalg``."""
+        """The X with A X = self for triangular A, and A; see also ``linalg``.
+
+        >>> A = Tensor([[2.0, 0.0], [0.0, 4.0]])
+        >>> Tensor([[2.0], [4.0]]).triangular_solve(A)[0]
+        tensor([[1.],
+                [1.]])
+        """
         return _solving().triangular_solve(self, A, upper, transpose, unitriangular)
 
     def lu_solve(self: Any, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
-        """The X with A X = self, from what ``linalg.lu_factor`` gave for A."""
+        """The X with A X = self, from what ``linalg.lu_factor`` gave for A.
+
+        >>> factors = Tensor([[2.0, 0.0], [0.0, 4.0]]).lu()
+        >>> Tensor([[2.0], [4.0]]).lu_solve(*factors)
+        tensor([[1.],
+                [1.]])
+        """
         return _solving().lu_solve(LU_data, LU_pivots, self)
 
     # --- determinants -----------------------------------------------------------------
@@ -157,7 +197,11 @@ class LinearAlgebraMethods(TensorBase):
         return _determinants().logdet(self)
 
     def slogdet(self: Any) -> SlogdetResult:
-        """Sign and logarithm of the determinant; see ``linalg.slogdet``."""
+        """Sign and logarithm of the determinant; see ``linalg.slogdet``.
+
+        >>> Tensor([[2.0, 0.0], [0.0, 4.0]]).slogdet().logabsdet
+        tensor(2.0794)
+        """
         return _determinants().slogdet(self)
 
     # --- products ---------------------------------------------------------------------
@@ -172,11 +216,22 @@ class LinearAlgebraMethods(TensorBase):
         return _products().matrix_power(self, n)
 
     def matrix_exp(self: Any) -> Tensor:
-        """The exponential function of square matrices; see ``linalg.matrix_exp``."""
+        """The exponential function of square matrices; see ``linalg.matrix_exp``.
+
+        >>> Tensor([[0.0, 0.0], [0.0, 1.0]]).matrix_exp()
+        tensor([[1.0000, 0.0000],
+                [0.0000, 2.7183]])
+        """
         return _products().matrix_exp(self)
 
     def orgqr(self: Any, tau: Tensor) -> Tensor:
-        """The product of reflectors; see ``linalg.householder_product``."""
+        """The product of reflectors; see ``linalg.householder_product``.
+
+        >>> reflectors = Tensor([[3.0], [4.0]]).geqrf()
+        >>> reflectors[0].orgqr(reflectors[1]).abs()
+        tensor([[0.6000],
+                [0.8000]])
+        """
         return _products().householder_product(self, tau)
 
     def ormqr(
@@ -191,6 +246,11 @@ class LinearAlgebraMethods(TensorBase):
         Args:
             left: False multiplies from the right.
             transpose: multiply with Qᴴ.
+
+        >>> R, factors = Tensor([[3.0], [4.0]]).geqrf()
+        >>> R.ormqr(factors, Tensor([[1.0], [0.0]])).abs()
+        tensor([[0.6000],
+                [0.8000]])
         """
         return _products().ormqr(self, tau, other, left, transpose)
 
@@ -217,5 +277,11 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
 
 def lu_unpack(LU_data: Tensor, LU_pivots: Tensor) -> LUResult:
-    """P, L and U with A = P L U, from what ``linalg.lu_factor`` gave for A."""
+    """P, L and U with A = P L U, from what ``linalg.lu_factor`` gave for A.
+
+    >>> P, L, U = tetragrad.lu_unpack(*Tensor([[2.0, 0.0], [0.0, 4.0]]).lu())
+    >>> U
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
     return _factorisations().lu_unpack(LU_data, LU_pivots)

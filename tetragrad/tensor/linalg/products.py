@@ -249,6 +249,11 @@ def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     Args:
         A: (…, m, n) with m ≥ n.
         tau: (…, k) with k ≤ n.
+
+    >>> R, factors = Tensor([[3.0], [4.0]]).geqrf()
+    >>> tetragrad.linalg.householder_product(R, factors).abs()
+    tensor([[0.6000],
+            [0.8000]])
     """
     check_matrix("householder_product", A)
     rows, columns = A.shape[-2:]

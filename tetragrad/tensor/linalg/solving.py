@@ -72,7 +72,12 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 def solve_ex(
     A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False
 ) -> SolveResult:
-    """``solve`` that says in ``info`` which matrices are singular."""
+    """``solve`` that says in ``info`` which matrices are singular.
+
+    >>> A = Tensor([[2.0, 0.0], [0.0, 4.0]])
+    >>> tetragrad.linalg.solve_ex(A, Tensor([2.0, 4.0])).result
+    tensor([1., 1.])
+    """
     check_square("solve", A)
     check_same_dtype("solve", A, B)
     is_vector = is_vector_beside(A, B)
@@ -124,7 +129,12 @@ def inv(A: Tensor) -> Tensor:
 
 
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> InverseResult:
-    """``inv`` that says in ``info`` which matrices are singular."""
+    """``inv`` that says in ``info`` which matrices are singular.
+
+    >>> tetragrad.linalg.inv_ex(Tensor([[2.0, 0.0], [0.0, 4.0]])).inverse
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.2500]])
+    """
     check_square("inv", A)
     inverse, info = host.call_now(_INVERSE, A)
     if check_errors:
@@ -309,6 +319,12 @@ def ldl_solve(
     """The X with A X = B, from what ``ldl_factor`` gave for A.
 
     Its gradient goes to B only.
+
+    >>> A = Tensor([[2.0, 0.0], [0.0, 4.0]])
+    >>> LD, pivots = tetragrad.linalg.ldl_factor(A)
+    >>> tetragrad.linalg.ldl_solve(LD, pivots, Tensor([[2.0], [4.0]]))
+    tensor([[1.],
+            [1.]])
     """
     check_square("ldl_solve", LD)
     check_rows("ldl_solve", LD, B)
