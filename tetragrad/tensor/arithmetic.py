@@ -200,7 +200,11 @@ class ArithmeticMethods(MovementMethods):
         return binary(ops.Eq, self, other)
 
     def ne(self, other: Operand) -> Tensor:
-        """Where the elements differ."""
+        """Where the elements differ.
+
+        >>> Tensor([1, 2]).ne(Tensor([1, 3]))
+        tensor([False,  True])
+        """
         return binary(differ_nodes, self, other)
 
     def lt(self, other: Operand) -> Tensor:
@@ -212,15 +216,27 @@ class ArithmeticMethods(MovementMethods):
         return binary(ops.Lt, self, other)
 
     def gt(self, other: Operand) -> Tensor:
-        """Where self is greater than other."""
+        """Where self is greater than other.
+
+        >>> Tensor([1, 2]).greater(1)
+        tensor([False,  True])
+        """
         return binary(lambda lhs, rhs: ops.Lt(rhs, lhs), self, other)
 
     def le(self, other: Operand) -> Tensor:
-        """Where self is less than other or equal."""
+        """Where self is less than other or equal.
+
+        >>> Tensor([1, 2]).le(1)
+        tensor([ True, False])
+        """
         return binary(not_above_nodes, self, other)
 
     def ge(self, other: Operand) -> Tensor:
-        """Where self is greater than other or equal."""
+        """Where self is greater than other or equal.
+
+        >>> Tensor([1, 2]).ge(2)
+        tensor([False,  True])
+        """
         return binary(lambda lhs, rhs: not_above_nodes(rhs, lhs), self, other)
 
     not_equal = ne
@@ -240,15 +256,27 @@ class ArithmeticMethods(MovementMethods):
         return self.result(ops.Not(to_node(self, dtypes.bool_)))
 
     def logical_and(self, other: Operand) -> Tensor:
-        """Where both elements are nonzero."""
+        """Where both elements are nonzero.
+
+        >>> Tensor([1, 0]).logical_and(Tensor([2, 2]))
+        tensor([ True, False])
+        """
         return binary(ops.And, *_truths(self, other))
 
     def logical_or(self, other: Operand) -> Tensor:
-        """Where at least one element is nonzero."""
+        """Where at least one element is nonzero.
+
+        >>> Tensor([1, 0]).logical_or(Tensor([0, 0]))
+        tensor([ True, False])
+        """
         return binary(ops.Or, *_truths(self, other))
 
     def logical_xor(self, other: Operand) -> Tensor:
-        """Where exactly one element is nonzero."""
+        """Where exactly one element is nonzero.
+
+        >>> Tensor([1, 0]).logical_xor(Tensor([2, 2]))
+        tensor([False,  True])
+        """
         return binary(ops.Xor, *_truths(self, other))
 
     def bitwise_not(self) -> Tensor:
@@ -260,15 +288,27 @@ class ArithmeticMethods(MovementMethods):
         return self.result(ops.Not(self.node))
 
     def bitwise_and(self, other: Operand) -> Tensor:
-        """The bits set in both."""
+        """The bits set in both.
+
+        >>> Tensor([6, 5]).bitwise_and(3)
+        tensor([2, 1])
+        """
         return binary(ops.And, self, other)
 
     def bitwise_or(self, other: Operand) -> Tensor:
-        """The bits set in at least one."""
+        """The bits set in at least one.
+
+        >>> Tensor([6, 5]).bitwise_or(1)
+        tensor([7, 5])
+        """
         return binary(ops.Or, self, other)
 
     def bitwise_xor(self, other: Operand) -> Tensor:
-        """The bits set in exactly one."""
+        """The bits set in exactly one.
+
+        >>> Tensor([6, 5]).bitwise_xor(3)
+        tensor([5, 6])
+        """
         return binary(ops.Xor, self, other)
 
     def bitwise_left_shift(self, other: Operand) -> Tensor:
@@ -280,7 +320,11 @@ class ArithmeticMethods(MovementMethods):
         return binary(ops.Shl, self, other)
 
     def bitwise_right_shift(self, other: Operand) -> Tensor:
-        """Bits moved right, keeping the sign."""
+        """Bits moved right, keeping the sign.
+
+        >>> Tensor([8, -8]).bitwise_right_shift(2)
+        tensor([ 2, -2])
+        """
         return binary(ops.Shr, self, other)
 
     # --- choice -----------------------------------------------------------------------
@@ -294,15 +338,27 @@ class ArithmeticMethods(MovementMethods):
         return binary(ops.Maximum, self, other)
 
     def minimum(self, other: Operand) -> Tensor:
-        """The smaller elements; NaN if either is NaN."""
+        """The smaller elements; NaN if either is NaN.
+
+        >>> Tensor([1, 5]).minimum(Tensor([3, 3]))
+        tensor([1, 3])
+        """
         return binary(minimum_nodes, self, other)
 
     def fmax(self, other: Operand) -> Tensor:
-        """The larger elements, ignoring NaN where the other is a number."""
+        """The larger elements, ignoring NaN where the other is a number.
+
+        >>> Tensor([1.0, float("nan")]).fmax(Tensor([3.0, 3.0]))
+        tensor([3., 3.])
+        """
         return binary(ignoring_nan(ops.Maximum), self, other)
 
     def fmin(self, other: Operand) -> Tensor:
-        """The smaller elements, ignoring NaN where the other is a number."""
+        """The smaller elements, ignoring NaN where the other is a number.
+
+        >>> Tensor([1.0, float("nan")]).fmin(Tensor([3.0, 3.0]))
+        tensor([1., 3.])
+        """
         return binary(ignoring_nan(minimum_nodes), self, other)
 
     def where(self, condition: Tensor, other: Operand) -> Tensor:

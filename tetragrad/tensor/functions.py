@@ -129,7 +129,11 @@ class FunctionMethods(ArithmeticMethods):
         return power(self, exponent)
 
     def float_power(self, exponent: Operand) -> Tensor:
-        """The power in float64, or in complex128."""
+        """The power in float64, or in complex128.
+
+        >>> Tensor([2, 3]).float_power(2)
+        tensor([4., 9.], dtype=tetragrad.float64)
+        """
         is_complex = common_dtype(self, to_operand(exponent)).is_complex
         dtype = dtypes.complex128 if is_complex else dtypes.float64
         return binary(ops.Pow, self, exponent, dtype)
@@ -221,11 +225,19 @@ class FunctionMethods(ArithmeticMethods):
         return self.apply_float(nodes.log1p)
 
     def logaddexp(self, other: Operand) -> Tensor:
-        """log(exp(self) + exp(other)) without overflow."""
+        """log(exp(self) + exp(other)) without overflow.
+
+        >>> Tensor([0.0]).logaddexp(Tensor([0.0]))
+        tensor([0.6931])
+        """
         return binary(_log_add_exp, self, other)
 
     def logaddexp2(self, other: Operand) -> Tensor:
-        """log2(2**self + 2**other) without overflow."""
+        """log2(2**self + 2**other) without overflow.
+
+        >>> Tensor([1.0]).logaddexp2(Tensor([1.0]))
+        tensor([2.])
+        """
         log2 = math.log(2)
         other = to_operand(other)
         return (self * log2).logaddexp(_times(other, log2)) / log2
@@ -258,19 +270,35 @@ class FunctionMethods(ArithmeticMethods):
         return self.apply_float(ops.Sin)
 
     def cos(self) -> Tensor:
-        """The cosine of an angle in radians."""
+        """The cosine of an angle in radians.
+
+        >>> Tensor([0.0, 1.0]).cos()
+        tensor([1.0000, 0.5403])
+        """
         return self.apply_float(ops.Cos)
 
     def tan(self) -> Tensor:
-        """The tangent of an angle in radians."""
+        """The tangent of an angle in radians.
+
+        >>> Tensor([0.0, 1.0]).tan()
+        tensor([0.0000, 1.5574])
+        """
         return self.apply_float(nodes.tan)
 
     def asin(self) -> Tensor:
-        """The angle whose sine is x; NaN outside of [-1, 1]."""
+        """The angle whose sine is x; NaN outside of [-1, 1].
+
+        >>> Tensor([0.0, 1.0]).arcsin()
+        tensor([0.0000, 1.5708])
+        """
         return self.apply_float(nodes.asin)
 
     def acos(self) -> Tensor:
-        """The angle whose cosine is x; NaN outside of [-1, 1]."""
+        """The angle whose cosine is x; NaN outside of [-1, 1].
+
+        >>> Tensor([0.0, 1.0]).acos()
+        tensor([1.5708, 0.0000])
+        """
         return self.apply_float(nodes.acos)
 
     def atan(self) -> Tensor:
@@ -291,11 +319,19 @@ class FunctionMethods(ArithmeticMethods):
         return binary(_atan2, self, other, dtype)
 
     def sinh(self) -> Tensor:
-        """The hyperbolic sine."""
+        """The hyperbolic sine.
+
+        >>> Tensor([0.0, 1.0]).sinh()
+        tensor([0.0000, 1.1752])
+        """
         return self.apply_float(nodes.sinh)
 
     def cosh(self) -> Tensor:
-        """The hyperbolic cosine."""
+        """The hyperbolic cosine.
+
+        >>> Tensor([0.0, 1.0]).cosh()
+        tensor([1.0000, 1.5431])
+        """
         return self.apply_float(nodes.cosh)
 
     def tanh(self) -> Tensor:
@@ -307,15 +343,27 @@ class FunctionMethods(ArithmeticMethods):
         return self.apply_float(ops.Tanh)
 
     def asinh(self) -> Tensor:
-        """The inverse of the hyperbolic sine."""
+        """The inverse of the hyperbolic sine.
+
+        >>> Tensor([0.0, 1.0]).arcsinh()
+        tensor([0.0000, 0.8814])
+        """
         return self.apply_float(nodes.asinh)
 
     def acosh(self) -> Tensor:
-        """The inverse of the hyperbolic cosine; NaN below 1."""
+        """The inverse of the hyperbolic cosine; NaN below 1.
+
+        >>> Tensor([1.0, 2.0]).acosh()
+        tensor([0.0000, 1.3170])
+        """
         return self.apply_float(nodes.acosh)
 
     def atanh(self) -> Tensor:
-        """The inverse of the hyperbolic tangent; NaN outside of [-1, 1]."""
+        """The inverse of the hyperbolic tangent; NaN outside of [-1, 1].
+
+        >>> Tensor([0.0, 0.5]).arctanh()
+        tensor([0.0000, 0.5493])
+        """
         return self.apply_float(nodes.atanh)
 
     arcsin = asin
@@ -327,18 +375,30 @@ class FunctionMethods(ArithmeticMethods):
     arctanh = atanh
 
     def sinc(self) -> Tensor:
-        """sin(πx) / (πx), and 1 at 0."""
+        """sin(πx) / (πx), and 1 at 0.
+
+        >>> Tensor([0.0, 0.5]).sinc()
+        tensor([1.0000, 0.6366])
+        """
         angle = self * math.pi
         is_zero = angle == 0
         quotient = angle.sin() / angle.masked_fill(is_zero, 1)
         return quotient.masked_fill(is_zero, 1)
 
     def deg2rad(self) -> Tensor:
-        """Degrees as radians."""
+        """Degrees as radians.
+
+        >>> Tensor([0.0, 180.0]).deg2rad()
+        tensor([0.0000, 3.1416])
+        """
         return self * (math.pi / 180)
 
     def rad2deg(self) -> Tensor:
-        """Radians as degrees."""
+        """Radians as degrees.
+
+        >>> Tensor([0.0, 1.0]).rad2deg()
+        tensor([ 0.0000, 57.2958])
+        """
         return self * (180 / math.pi)
 
     def erf(self) -> Tensor:
@@ -350,11 +410,19 @@ class FunctionMethods(ArithmeticMethods):
         return self.apply_float(ops.Erf)
 
     def erfc(self) -> Tensor:
-        """1 - erf(x), accurate where it is small."""
+        """1 - erf(x), accurate where it is small.
+
+        >>> Tensor([0.0, 1.0]).erfc()
+        tensor([1.0000, 0.1573])
+        """
         return self.apply_float(nodes.erfc)
 
     def erfinv(self) -> Tensor:
-        """The inverse of the error function on [-1, 1]."""
+        """The inverse of the error function on [-1, 1].
+
+        >>> Tensor([0.0, 0.5]).erfinv()
+        tensor([0.0000, 0.4769])
+        """
         return self.apply_float(nodes.erfinv)
 
     # --- in place ---------------------------------------------------------------------

@@ -328,7 +328,13 @@ class IndexingMethods(ScatteringMethods):
         return self.result(rows)
 
     def alias(self) -> Tensor:
-        """Another handle on the same view of the same storage."""
+        """Another handle on the same view of the same storage.
+
+        >>> x = Tensor([1, 2])
+        >>> _ = x.alias().add_(1)
+        >>> x
+        tensor([2, 3])
+        """
         return self.moved(graph.Reshape, self.shape)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -397,7 +403,11 @@ class IndexingMethods(ScatteringMethods):
     def index_put(
         self, indices: tuple[Any, ...], values: Any, accumulate: bool = False
     ) -> Tensor:
-        """A copy with x[indices] = values."""
+        """A copy with x[indices] = values.
+
+        >>> Tensor([0, 0]).index_put((Tensor([1]),), Tensor([5]))
+        tensor([0, 5])
+        """
         return self.clone().index_put_(indices, values, accumulate)
 
 

@@ -45,11 +45,19 @@ class LimitMethods(ComplexMethods):
         return self._rounded(ops.Floor)
 
     def ceil(self) -> Tensor:
-        """The smallest whole number that is not below."""
+        """The smallest whole number that is not below.
+
+        >>> Tensor([1.2, -1.2]).ceil()
+        tensor([ 2., -1.])
+        """
         return self._rounded(nodes.ceil)
 
     def trunc(self) -> Tensor:
-        """The value without its fraction."""
+        """The value without its fraction.
+
+        >>> Tensor([1.7, -1.7]).fix()
+        tensor([ 1., -1.])
+        """
         return self._rounded(ops.Trunc)
 
     fix = trunc
@@ -93,7 +101,11 @@ class LimitMethods(ComplexMethods):
         return self.ne(self)
 
     def isinf(self) -> Tensor:
-        """Where the value is infinite."""
+        """Where the value is infinite.
+
+        >>> Tensor([1.0, float("inf")]).isinf()
+        tensor([False,  True])
+        """
         if self.dtype.is_complex:
             return self.real.isinf() | self.imag.isinf()
         if not self.dtype.is_floating_point:
@@ -101,15 +113,27 @@ class LimitMethods(ComplexMethods):
         return self.abs() == math.inf
 
     def isposinf(self) -> Tensor:
-        """Where the value is positive infinity."""
+        """Where the value is positive infinity.
+
+        >>> Tensor([float("-inf"), float("inf")]).isposinf()
+        tensor([False,  True])
+        """
         return self == math.inf
 
     def isneginf(self) -> Tensor:
-        """Where the value is negative infinity."""
+        """Where the value is negative infinity.
+
+        >>> Tensor([float("-inf"), float("inf")]).isneginf()
+        tensor([ True, False])
+        """
         return self == -math.inf
 
     def isfinite(self) -> Tensor:
-        """Where the value is neither infinite nor NaN."""
+        """Where the value is neither infinite nor NaN.
+
+        >>> Tensor([1.0, float("inf")]).isfinite()
+        tensor([ True, False])
+        """
         if self.dtype.is_complex:
             return self.real.isfinite() & self.imag.isfinite()
         if not self.dtype.is_floating_point:
@@ -146,7 +170,11 @@ class LimitMethods(ComplexMethods):
         atol: float = 1e-8,
         equal_nan: bool = False,
     ) -> Tensor:
-        """Where |self - other| <= atol + rtol * |other|, or both are equal."""
+        """Where |self - other| <= atol + rtol * |other|, or both are equal.
+
+        >>> Tensor([1.0, 2.0]).isclose(Tensor([1.0, 2.1]))
+        tensor([ True, False])
+        """
         if not (self.dtype.is_floating_point or self.dtype.is_complex):
             own: Any = self
             return own.double().isclose(other.double(), rtol, atol)
@@ -197,11 +225,19 @@ class LimitMethods(ComplexMethods):
     clip = clamp
 
     def clamp_min(self, min: Operand) -> Tensor:
-        """Values below ``min`` become ``min``."""
+        """Values below ``min`` become ``min``.
+
+        >>> Tensor([-1, 2]).clamp_min(0)
+        tensor([0, 2])
+        """
         return self.clamp(min=min)
 
     def clamp_max(self, max: Operand) -> Tensor:
-        """Values above ``max`` become ``max``."""
+        """Values above ``max`` become ``max``.
+
+        >>> Tensor([-1, 2]).clamp_max(0)
+        tensor([-1,  0])
+        """
         return self.clamp(max=max)
 
     def lerp(self, end: Tensor, weight: Operand) -> Tensor:
@@ -221,22 +257,38 @@ class LimitMethods(ComplexMethods):
         return where(size < 0.5, self + span * share, near_end)
 
     def addcmul(self, tensor1: Tensor, tensor2: Tensor, *, value: Scalar = 1) -> Tensor:
-        """self + value * tensor1 * tensor2."""
+        """self + value * tensor1 * tensor2.
+
+        >>> Tensor([1, 1]).addcmul(Tensor([1, 2]), Tensor([3, 4]))
+        tensor([4, 9])
+        """
         product = tensor1 * tensor2
         return self + (product if value == 1 else product * value)
 
     def addcdiv(self, tensor1: Tensor, tensor2: Tensor, *, value: Scalar = 1) -> Tensor:
-        """self + value * tensor1 / tensor2."""
+        """self + value * tensor1 / tensor2.
+
+        >>> Tensor([1.0]).addcdiv(Tensor([1.0]), Tensor([2.0]), value=3)
+        tensor([2.5000])
+        """
         quotient = tensor1 / tensor2
         return self + (quotient if value == 1 else quotient * value)
 
     def heaviside(self, values: Tensor) -> Tensor:
-        """0 below zero, 1 above, ``values`` at zero."""
+        """0 below zero, 1 above, ``values`` at zero.
+
+        >>> Tensor([-1.0, 0.0, 2.0]).heaviside(Tensor(0.5))
+        tensor([0.0000, 0.5000, 1.0000])
+        """
         above = (self > 0).result(ops.Cast((self > 0).node, self.dtype))
         return where(self == 0, values, above)
 
     def logit(self, eps: float | None = None) -> Tensor:
-        """log(x / (1 - x)); ``eps`` keeps x away from 0 and 1."""
+        """log(x / (1 - x)); ``eps`` keeps x away from 0 and 1.
+
+        >>> Tensor([0.5, 0.75]).logit()
+        tensor([0.0000, 1.0986])
+        """
         inside = self if eps is None else self.clamp(eps, 1 - eps)
         return inside.apply_float(
             lambda node: ops.Log(ops.Div(node, ops.Sub(full_like(node, 1), node)))

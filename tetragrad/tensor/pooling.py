@@ -262,7 +262,11 @@ class PoolingMethods(ConvolutionMethods):
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Any:
-        """The largest element of each window of the last two dimensions."""
+        """The largest element of each window of the last two dimensions.
+
+        >>> Tensor([[[1.0, 2.0], [3.0, 4.0]]]).max_pool2d(2)
+        tensor([[[4.]]])
+        """
         plan = PoolPlan(2, self, kernel_size, stride, padding, dilation, ceil_mode)
         return _max_pool(plan, self, return_indices)
 
@@ -275,7 +279,11 @@ class PoolingMethods(ConvolutionMethods):
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Any:
-        """The largest element of each window of the last three dimensions."""
+        """The largest element of each window of the last three dimensions.
+
+        >>> Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).max_pool3d((1, 2, 2))
+        tensor([[[[4.]]]])
+        """
         plan = PoolPlan(3, self, kernel_size, stride, padding, dilation, ceil_mode)
         return _max_pool(plan, self, return_indices)
 
@@ -304,7 +312,11 @@ class PoolingMethods(ConvolutionMethods):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Tensor:
-        """The mean of each window of the last two dimensions."""
+        """The mean of each window of the last two dimensions.
+
+        >>> Tensor([[[1.0, 2.0], [3.0, 4.0]]]).avg_pool2d(2)
+        tensor([[[2.5000]]])
+        """
         plan = PoolPlan(2, self, kernel_size, stride, padding, 1, ceil_mode)
         return _avg_pool(plan, self, count_include_pad, divisor_override)
 
@@ -317,7 +329,11 @@ class PoolingMethods(ConvolutionMethods):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Tensor:
-        """The mean of each window of the last three dimensions."""
+        """The mean of each window of the last three dimensions.
+
+        >>> Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).avg_pool3d((1, 2, 2))
+        tensor([[[[2.5000]]]])
+        """
         plan = PoolPlan(3, self, kernel_size, stride, padding, 1, ceil_mode)
         return _avg_pool(plan, self, count_include_pad, divisor_override)
 
@@ -330,33 +346,58 @@ class PoolingMethods(ConvolutionMethods):
         return _adaptive_mean(self, output_size, 1)
 
     def adaptive_avg_pool2d(self, output_size: Any) -> Tensor:
-        """Means of nearly equal cells of the last two dimensions; None keeps a size."""
+        """Means of nearly equal cells of the last two dimensions; None keeps a size.
+
+        >>> Tensor([[[1.0, 2.0], [3.0, 4.0]]]).adaptive_avg_pool2d(1)
+        tensor([[[2.5000]]])
+        """
         return _adaptive_mean(self, output_size, 2)
 
     def adaptive_avg_pool3d(self, output_size: Any) -> Tensor:
-        """Means of nearly equal cells of the last three dimensions."""
+        """Means of nearly equal cells of the last three dimensions.
+
+        >>> Tensor.ones(1, 2, 4, 4).adaptive_avg_pool3d(2).shape
+        (1, 2, 2, 2)
+        """
         return _adaptive_mean(self, output_size, 3)
 
     def adaptive_max_pool1d(
         self, output_size: Any, return_indices: bool = False
     ) -> Any:
-        """The largest of ``output_size`` nearly equal cells of the last dimension."""
+        """The largest of ``output_size`` nearly equal cells of the last dimension.
+
+        >>> Tensor([[1.0, 2.0, 3.0, 4.0]]).adaptive_max_pool1d(2)
+        tensor([[2., 4.]])
+        """
         return _adaptive_max(self, output_size, 1, return_indices)
 
     def adaptive_max_pool2d(
         self, output_size: Any, return_indices: bool = False
     ) -> Any:
-        """The largest of nearly equal cells of the last two dimensions."""
+        """The largest of nearly equal cells of the last two dimensions.
+
+        >>> Tensor([[[1.0, 2.0], [3.0, 4.0]]]).adaptive_max_pool2d(1)
+        tensor([[[4.]]])
+        """
         return _adaptive_max(self, output_size, 2, return_indices)
 
     def adaptive_max_pool3d(
         self, output_size: Any, return_indices: bool = False
     ) -> Any:
-        """The largest of nearly equal cells of the last three dimensions."""
+        """The largest of nearly equal cells of the last three dimensions.
+
+        >>> Tensor.ones(1, 2, 4, 4).adaptive_max_pool3d(2).shape
+        (1, 2, 2, 2)
+        """
         return _adaptive_max(self, output_size, 3, return_indices)
 
     def pixel_shuffle(self, upscale_factor: int) -> Tensor:
-        """Channels become pixels: (…, C·r², H, W) -> (…, C, H·r, W·r)."""
+        """Channels become pixels: (…, C·r², H, W) -> (…, C, H·r, W·r).
+
+        >>> Tensor([[[1]], [[2]], [[3]], [[4]]]).pixel_shuffle(2)
+        tensor([[[1, 2],
+                 [3, 4]]])
+        """
         factor = upscale_factor
         *batch, channels, height, width = self.shape
         if channels % factor**2:
@@ -372,7 +413,11 @@ class PoolingMethods(ConvolutionMethods):
         return self.result(Reshape(node, joined))
 
     def pixel_unshuffle(self, downscale_factor: int) -> Tensor:
-        """Pixels become channels: the inverse of ``pixel_shuffle``."""
+        """Pixels become channels: the inverse of ``pixel_shuffle``.
+
+        >>> Tensor([[[1, 2], [3, 4]]]).pixel_unshuffle(2).shape
+        (4, 1, 1)
+        """
         factor = downscale_factor
         *batch, channels, height, width = self.shape
         shape = (

@@ -127,7 +127,12 @@ class ScatteringMethods(GatheringMethods):
         *,
         include_self: bool = True,
     ) -> Tensor:
-        """Elements with one index combined by 'sum', 'prod', 'mean', 'amax', 'amin'."""
+        """Elements with one index combined by 'sum', 'prod', 'mean', 'amax', 'amin'.
+
+        >>> x = Tensor([1.0, 2.0])
+        >>> x.scatter_reduce(0, Tensor([0, 0]), Tensor([5.0, 7.0]), "amax")
+        tensor([7., 2.])
+        """
         if reduce == "mean":
             return self._scatter_mean(dim, index, src, include_self)
         if reduce not in _SCATTERS:
@@ -241,12 +246,20 @@ class ScatteringMethods(GatheringMethods):
 
     @of_vectors
     def index_copy(self, dim: int, index: TensorBase, source: Tensor) -> Tensor:
-        """self with slices of ``source`` at the indices of a dimension."""
+        """self with slices of ``source`` at the indices of a dimension.
+
+        >>> Tensor([1, 2, 3]).index_copy(0, Tensor([0, 2]), Tensor([7, 9]))
+        tensor([7, 2, 9])
+        """
         return self.scatter(dim, self._spread_index(dim, index, source), source)
 
     @of_vectors
     def index_fill(self, dim: int, index: TensorBase, value: Operand) -> Tensor:
-        """self with one value at the indices of a dimension."""
+        """self with one value at the indices of a dimension.
+
+        >>> Tensor([1, 2, 3]).index_fill(0, Tensor([0, 2]), 7)
+        tensor([7, 2, 7])
+        """
         dim = normal_dim(dim, self.ndim)
         places = wrap_negative(index.node, self.shape[dim], dim)
         size = self.shape[dim]
@@ -305,7 +318,12 @@ class ScatteringMethods(GatheringMethods):
         return self.tensor_class.from_node(spread)
 
     def masked_scatter(self, mask: Tensor, source: Tensor) -> Tensor:
-        """Where the mask holds, the next element of ``source``; counts on the host."""
+        """Where the mask holds, the next element of ``source``; counts on the host.
+
+        >>> mask = Tensor([True, False, True])
+        >>> Tensor([1, 2, 3]).masked_scatter(mask, Tensor([7, 9]))
+        tensor([7, 2, 9])
+        """
         shape = broadcast_shapes(self.shape, mask.shape)
         if shape != self.shape:
             return self.expand(shape).masked_scatter(mask, source)
