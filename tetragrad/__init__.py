@@ -46,6 +46,7 @@ from tetragrad.core.errors import (
     IndexingError,
     ShapeError,
     TetragradError,
+    missing,
 )
 from tetragrad.graph.sizes import Symbol
 from tetragrad.jit import jit
@@ -71,7 +72,6 @@ from tetragrad.tensor.modes import (
 )
 from tetragrad.tensor.operations import *  # noqa: F403 (a list of names, see there)
 from tetragrad.tensor.randomness import Generator, manual_seed
-from tetragrad.tensor.suggestions import missing
 from tetragrad.tensor.tensor import Tensor
 
 __version__ = "0.1.0"

@@ -17,7 +17,7 @@ from tetragrad.engine import assembly, memory, realize
 from tetragrad.graph.node import interned_count
 from tetragrad.kernel import expression
 from tetragrad.nn import functional
-from tetragrad.tensor import base
+from tetragrad.tensor import base, pending
 
 #: Resident memory may move by this much without anything being kept.
 NOISE = 24 << 20
@@ -40,8 +40,8 @@ def kept() -> dict[str, int]:
         "schedules": len(realize._schedules),
         "executables": len(assembly._loaded),
         "collectors": len(base.collectors),
-        "outstanding": len(list(base.outstanding)),
-        "reverse passes": len(base.reverse_passes.given),
+        "outstanding": len(list(pending.outstanding)),
+        "reverse passes": len(pending.reverse_passes.given),
     }
 
 
@@ -126,13 +126,13 @@ def test_a_graph_can_be_kept_beyond_the_step() -> None:
 
 
 def test_loops_that_read_nothing_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "PENDING_LIMIT", 300)
+    monkeypatch.setattr(pending, "PENDING_LIMIT", 300)
     monkeypatch.setattr(base, "_next_check", 0)
     before = kept()
     total = Tensor(0.0)
     for number in range(1_000):
         total = total + Tensor(float(number)).realize()
-    assert interned_count() - before["nodes"] < 2 * base.PENDING_LIMIT
+    assert interned_count() - before["nodes"] < 2 * pending.PENDING_LIMIT
     assert total.item() == 499_500
     del total
     after = kept()
@@ -144,7 +144,7 @@ def test_loops_that_read_nothing_are_cut(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_average_that_nobody_reads_keeps_no_old_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(base, "PENDING_BYTES", 1 << 20)
+    monkeypatch.setattr(pending, "PENDING_BYTES", 1 << 20)
     monkeypatch.setattr(base, "_next_bytes", memory.allocated_bytes() + (1 << 20))
     before = memory.allocated_bytes()
     average, weights = Tensor.zeros(10_000), Tensor.ones(10_000).realize()

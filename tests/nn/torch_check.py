@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tetragrad import Tensor
-from tetragrad.tensor.base import realize_tensors
+from tetragrad.tensor.pending import realize_tensors
 
 SEED = 7
 

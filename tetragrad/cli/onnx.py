@@ -18,7 +18,7 @@ from tetragrad.onnx.graph import ValueType
 from tetragrad.onnx.model import OnnxModel
 from tetragrad.onnx.parsing import parse_file
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.base import realize_tensors
+from tetragrad.tensor.pending import realize_tensors
 
 #: How long each of the two is timed.
 SECONDS = 1.0

@@ -6,6 +6,8 @@ to write instead. The last part is passed as ``hint`` and printed on its own lin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class TetragradError(Exception):
     """The root of the tree; catch it to catch everything raised on purpose.
@@ -108,3 +110,17 @@ class VerifyError(TetragradError, AssertionError):
 
 class UnsupportedError(TetragradError, NotImplementedError):
     """Something that is meaningful but not built yet; the message says what."""
+
+
+def missing(name: str, owner: str, known: Iterable[str]) -> AttributeError:
+    """The error for ``owner.name``, with the names that look alike."""
+    import difflib  # Only for errors: importing it early would cost every user.
+
+    message = f"{owner} has no {name!r}"
+    if name.startswith("_"):
+        return AttributeError(message)
+    public = [entry for entry in known if not entry.startswith("_")]
+    near = difflib.get_close_matches(name, public, n=3, cutoff=0.6)
+    if near:
+        message += f"; did you mean {' or '.join(map(repr, near))}?"
+    return AttributeError(message)

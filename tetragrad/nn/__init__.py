@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tetragrad.core.errors import missing
 from tetragrad.nn import functional, init, utils
 from tetragrad.nn.activation import (
     CELU,
@@ -162,7 +163,6 @@ from tetragrad.nn.unpooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
-from tetragrad.tensor.suggestions import missing
 
 __all__ = [
     "CELU",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tetragrad.core.errors import missing
 from tetragrad.optim import lr_scheduler
 from tetragrad.optim.adam import LAMB, Adam, Adamax, AdamW, Lion, NAdam, RAdam
 from tetragrad.optim.adaptive import Adadelta, Adafactor, Adagrad, RMSprop, Rprop
@@ -12,7 +13,6 @@ from tetragrad.optim.lbfgs import LBFGS
 from tetragrad.optim.muon import Muon
 from tetragrad.optim.optimizer import Optimizer, OptimizerStateError
 from tetragrad.optim.sgd import LARS, SGD
-from tetragrad.tensor.suggestions import missing
 
 __all__ = [
     "ASGD",

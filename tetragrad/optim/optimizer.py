@@ -21,9 +21,9 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import TetragradError
 from tetragrad.engine import capture
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.base import realize_step
 from tetragrad.tensor.complex_numbers import view_as_real
 from tetragrad.tensor.modes import enable_grad, no_grad
+from tetragrad.tensor.pending import realize_step
 
 State = dict[str, Any]
 

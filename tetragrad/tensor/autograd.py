@@ -13,16 +13,7 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.markers import CustomGradient, Detached, Variable
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, walk
-from tetragrad.tensor.base import (
-    TensorBase,
-    collectors,
-    ended_graphs,
-    kept_graphs,
-    outstanding,
-    reverse_passes,
-    wrap,
-    wrap_pairs,
-)
+from tetragrad.tensor.base import TensorBase, collectors, wrap, wrap_pairs
 from tetragrad.tensor.hooks import (
     call_after_accumulation,
     fitted,
@@ -31,6 +22,12 @@ from tetragrad.tensor.hooks import (
 )
 from tetragrad.tensor.modes import enable_grad, no_grad
 from tetragrad.tensor.pairs import to_pairs
+from tetragrad.tensor.pending import (
+    ended_graphs,
+    kept_graphs,
+    outstanding,
+    reverse_passes,
+)
 from tetragrad.tensor.randomness import default_generator
 
 if TYPE_CHECKING:

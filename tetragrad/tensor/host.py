@@ -16,9 +16,10 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph.host_call import Call, HostFunction, register
 from tetragrad.graph.markers import CustomGradient
 from tetragrad.graph.node import Node
-from tetragrad.tensor.base import TensorBase, realize_tensors, wrap, wrap_pairs
+from tetragrad.tensor.base import TensorBase, wrap, wrap_pairs
 from tetragrad.tensor.complex_numbers import view_as_complex
 from tetragrad.tensor.modes import enable_grad
+from tetragrad.tensor.pending import realize_tensors
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor

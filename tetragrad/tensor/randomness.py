@@ -23,9 +23,10 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import Iota, constant
 from tetragrad.graph.movement import Reshape, Shrink, broadcast_to
 from tetragrad.graph.node import Node, Shape, size_of
-from tetragrad.tensor.base import TensorBase, effects
+from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import new, new_as
 from tetragrad.tensor.movement import sizes_of
+from tetragrad.tensor.pending import effects
 from tetragrad.tensor.promotion import DEFAULT_FLOAT
 from tetragrad.tensor.sorting import SortingMethods
 

@@ -20,7 +20,7 @@ from tetragrad.engine import realize as engine
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.movement import Movement, Permute
 from tetragrad.graph.node import Node, size_of
-from tetragrad.tensor.base import TensorBase, realize_tensors
+from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import as_pairs
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.dlpack_structures import (
@@ -32,6 +32,7 @@ from tetragrad.tensor.dlpack_structures import (
     capsule_of,
 )
 from tetragrad.tensor.layout import is_row_major, row_major
+from tetragrad.tensor.pending import realize_tensors
 from tetragrad.tensor.storage import AS_COMPLEX, Moved, SharedStorage, Storage, View
 
 if TYPE_CHECKING:

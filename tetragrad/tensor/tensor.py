@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tetragrad.core.dtypes import from_numpy, to_dtype
+from tetragrad.core.errors import missing
 from tetragrad.engine import realize as engine
 from tetragrad.graph.node import Node
 from tetragrad.tensor.autograd import backward
@@ -22,7 +23,6 @@ from tetragrad.tensor.linalg.methods import LinearAlgebraMethods
 from tetragrad.tensor.promotion import to_node
 from tetragrad.tensor.properties import PropertyMethods
 from tetragrad.tensor.storage import AS_COMPLEX, Storage, View
-from tetragrad.tensor.suggestions import missing
 
 
 class Tensor(PropertyMethods, LinearAlgebraMethods, FrameMethods):

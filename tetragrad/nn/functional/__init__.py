@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tetragrad.core.errors import missing
 from tetragrad.nn.functional.activation import (
     celu,
     celu_,
@@ -141,7 +142,6 @@ from tetragrad.nn.functional.windows import (
     unfold,
 )
 from tetragrad.tensor.joining import cat, stack
-from tetragrad.tensor.suggestions import missing
 
 __all__ = [
     "adaptive_avg_pool1d",

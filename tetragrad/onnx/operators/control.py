@@ -18,8 +18,8 @@ from tetragrad.onnx.graph import ValueType
 from tetragrad.onnx.registry import operator
 from tetragrad.onnx.values import Host, Value, is_on_host, to_host, to_tensor
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.base import realize_tensors
 from tetragrad.tensor.joining import stack
+from tetragrad.tensor.pending import realize_tensors
 
 #: A loop that is unrolled is computed after so many steps, so that graphs stay small.
 STEPS_TOGETHER = 64

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tetragrad.core.errors import missing
 from tetragrad.optim.lr_scheduler.base import (
     LRScheduler,
 )
@@ -32,7 +33,6 @@ from tetragrad.optim.lr_scheduler.decay import (
     PolynomialLR,
     StepLR,
 )
-from tetragrad.tensor.suggestions import missing
 
 __all__ = [
     "ChainedScheduler",

@@ -22,11 +22,12 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
-from tetragrad.tensor.base import TensorBase, realize_tensors
+from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.contraction import matmul_nodes
 from tetragrad.tensor.fourier import tables
 from tetragrad.tensor.joining import pad_dim
 from tetragrad.tensor.pairs import split, to_pairs
+from tetragrad.tensor.pending import realize_tensors
 
 #: Lengths up to this one are transformed by one dense matrix.
 DENSE = 48

@@ -1,0 +1,195 @@
+"""When pending values run: what is asked for, with all that shares its work.
+
+A graph that nobody reads runs too, before it is too long or keeps too much memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, WeakSet, ref
+
+from tetragrad.engine import capture
+from tetragrad.engine import realize as engine
+from tetragrad.engine.memory import allocated_bytes
+from tetragrad.graph.leaves import Buffer
+from tetragrad.graph.node import interned_count, walk
+from tetragrad.tensor.storage import Storage, StorageSet, waiting
+
+if TYPE_CHECKING:
+    from tetragrad.tensor.base import TensorBase
+
+#: A pending graph of more nodes than this realizes itself.
+PENDING_LIMIT = 50_000
+
+#: So does one that keeps this many bytes of older values, when memory has grown.
+PENDING_BYTES = 256 << 20
+
+_next_check = PENDING_LIMIT
+_next_bytes = PENDING_BYTES
+
+#: Storages that must advance whenever anything runs: random generators' states.
+effects = StorageSet()
+
+#: Storages written in place or differentiated whose values are still pending. An
+#: optimiser's step computes them with its own results, which share most of the work.
+outstanding = StorageSet()
+
+
+class _ReversePasses(threading.local):
+    """For each storage that ``backward`` was called on, in this thread: the gradients.
+
+    Reading the loss computes them too, or the forward pass would run again for them.
+    """
+
+    def __init__(self) -> None:
+        self.given: WeakKeyDictionary[Storage, list[ref[Storage]]] = WeakKeyDictionary()
+
+
+reverse_passes = _ReversePasses()
+
+#: Storages whose graph an optimiser's step must not end: ``retain_graph=True``.
+kept_graphs: WeakSet[Storage] = WeakSet()
+
+#: Storages whose graph an optimiser's step has ended.
+ended_graphs: WeakSet[Storage] = WeakSet()
+
+
+def realize_tensors(tensors: Iterable[TensorBase]) -> list[Buffer]:
+    """Compute several tensors together, so that they can share kernels.
+
+    Gives the buffer of each tensor's storage. A storage that no gradient needs
+    the graph of lets go of it.
+    """
+    tensors = list(tensors)
+    with _line_in_errors(tensors):
+        return _realize([tensor.storage for tensor in tensors])
+
+
+def realize_step(tensors: Iterable[TensorBase]) -> None:
+    """Compute a step's results together with everything else that is outstanding.
+
+    The losses that were differentiated let go of their graphs, unless they are to be
+    kept: a program that collects its losses would keep every step's weights as well.
+    """
+    tensors = list(tensors)
+    with _line_in_errors(tensors):
+        _realize([*(tensor.storage for tensor in tensors), *outstanding])
+    for storage in list(reverse_passes.given):
+        if storage.tracked and storage not in kept_graphs:
+            storage.value = engine.realize([storage.value])[0]
+            storage.tracked = False
+            ended_graphs.add(storage)
+        reverse_passes.given.pop(storage, None)
+
+
+def _realize(storages: list[Storage]) -> list[Buffer]:
+    gradients = [entry for storage in storages for entry in _gradients_of(storage)]
+    written = _written_before(storages)
+    pending = list(dict.fromkeys([*storages, *gradients, *written, *effects]))
+    others = _others(pending)
+    held = [storage.value for storage in others]
+    buffers = engine.realize([storage.value for storage in pending], held)
+    for storage, buffer in zip(pending, buffers, strict=True):
+        outstanding.discard(storage)
+        _settle(storage, buffer)
+    for storage in others:
+        _settle(storage, engine.known_values().get(storage.value))
+    known = dict(zip(pending, buffers, strict=True))
+    return [known[storage] for storage in storages]
+
+
+@contextmanager
+def _line_in_errors(tensors: Sequence[TensorBase]) -> Iterator[None]:
+    """Say in every error which of the user's lines asked for what could not run.
+
+    Execution is lazy: the line that reads a value need not be where the mistake is.
+    """
+    try:
+        yield
+    except Exception as error:
+        lines = dict.fromkeys(tensor.line for tensor in tensors)
+        shown = ", ".join(itertools.islice(lines, 3))
+        error.add_note(f"while computing the tensor made at {shown}")
+        raise
+
+
+def _others(asked: list[Storage]) -> list[Storage]:
+    """All other storages that wait for their values."""
+    if capture.active() is not None:
+        return []
+    known = set(asked)
+    return [storage for storage in waiting if storage not in known]
+
+
+def _settle(storage: Storage, buffer: Buffer | None) -> None:
+    """The value has run: without a gradient, nothing needs its graph any more."""
+    if buffer is None:
+        return
+    waiting.discard(storage)
+    if not storage.tracked:
+        storage.value = buffer
+
+
+def _written_before(storages: list[Storage]) -> list[Storage]:
+    """Storages whose pending writes run for these values anyway; they are kept.
+
+    Otherwise each read of what was computed from them would run the writes again: a
+    memory that is written to at every step would cost more with each one.
+    """
+    if not outstanding:
+        return []
+    needed = set(walk(storage.value for storage in storages))
+    return [entry for entry in outstanding if entry.value in needed]
+
+
+def _gradients_of(storage: Storage) -> list[Storage]:
+    """The gradients that came from a pending loss, where they are still wanted."""
+    if storage not in outstanding:
+        return []
+    found = (entry() for entry in reverse_passes.given.get(storage, ()))
+    return [entry for entry in found if entry is not None]
+
+
+# --- before it is too much ------------------------------------------------------------
+
+
+def relieve(tensor: TensorBase) -> None:
+    """Realize a tensor whose pending graph has grown beyond the limit."""
+    global _next_check
+    if allocated_bytes() > _next_bytes:
+        _relieve_memory(tensor)
+    if interned_count() <= _next_check:
+        return
+    pending = sum(1 for _ in walk([tensor.storage.value]))
+    if pending > PENDING_LIMIT:
+        realize_tensors([tensor])
+    # So many new nodes pay for this walk. Another tensor's may be the long graph, so
+    # it must not be always the same operation of a loop that is looked at.
+    patience = min(pending, PENDING_LIMIT // 2)
+    _next_check = max(PENDING_LIMIT, interned_count() + patience)
+
+
+def _relieve_memory(tensor: TensorBase) -> None:
+    """Realize tensors that are still to be computed from many older values.
+
+    An average that takes in new weights at every step, and is not read, would keep
+    the weights of all steps.
+    """
+    global _next_bytes
+    if capture.active() is not None:
+        return
+    heavy = [entry for entry in waiting if _bytes_kept_by(entry) > PENDING_BYTES]
+    if heavy:
+        with _line_in_errors([tensor]):
+            _realize(heavy)
+    _next_bytes = allocated_bytes() + PENDING_BYTES
+
+
+def _bytes_kept_by(storage: Storage) -> int:
+    """The size of all values in memory that a pending one is to be computed from."""
+    leaves = (node for node in walk([storage.value]) if isinstance(node, Buffer))
+    return sum(leaf.numel * leaf.dtype.itemsize for leaf in leaves)
