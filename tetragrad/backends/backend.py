@@ -43,6 +43,11 @@ class Executable(ABC):
         """Bytes of each block of temporary memory that one launch needs."""
         return ()
 
+    @property
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        """Slots that are written, each with one that is read and may lie there too."""
+        return ()
+
     @abstractmethod
     def launch(self, addresses: Sequence[int]) -> None:
         """Run with the addresses of the slots, then of the launch scalars."""

@@ -41,6 +41,11 @@ class Memory:
     def nbytes(self) -> int:
         return self.data.nbytes
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it was allocated for this block, and nothing else shows it."""
+        return self.pooled
+
     def view(self, shape: Shape, dtype: DType) -> np.ndarray:
         """The elements as an array that shares this memory."""
         count = size_of(shape)

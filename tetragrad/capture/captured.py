@@ -13,7 +13,8 @@ from tetragrad.capture.tree import Description, build
 from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings, settings
 from tetragrad.engine import realize as engine
-from tetragrad.engine.replay import REFERENCES_OF_ENTRY, Program
+from tetragrad.engine.in_place import REFERENCES_OF_ENTRY
+from tetragrad.engine.replay import Program
 from tetragrad.graph.leaves import Buffer
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.storage import Storage, View

@@ -335,6 +335,7 @@ class _Finish:
             self.recorder.host_data,
             self._buffers,
             self.recorder.checks,
+            self._replaced(effects.written, sticky),
         )
         pinned, hidden = self._sharing()
         return Captured(
@@ -365,6 +366,16 @@ class _Finish:
                 chosen = volatile if isinstance(source, StorageOf) else sticky
                 chosen.append((source, buffer))
         return sticky, volatile
+
+    def _replaced(
+        self,
+        written: Sequence[StorageSource],
+        inputs: Sequence[tuple[StorageSource, Buffer]],
+    ) -> dict[Buffer, Buffer]:
+        """The next values of storages that are inputs too, with the value of now."""
+        now = dict(inputs)
+        next_values = zip(self._buffers, written, strict=False)
+        return {buffer: now[source] for buffer, source in next_values if source in now}
 
     # --- guards ----------------------------------------------------------------
 

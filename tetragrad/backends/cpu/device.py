@@ -37,6 +37,7 @@ class Facts:
     arguments: int
     uses_threads: bool
     scratch_bytes: list[int]
+    in_place: list[list[int]]
 
 
 def facts_of(program: Program, target: Target) -> Facts:
@@ -45,13 +46,16 @@ def facts_of(program: Program, target: Target) -> Facts:
     from tetragrad.backends.cpu.emit import uses_threads
     from tetragrad.backends.cpu.emit_statements import elements_of
     from tetragrad.backends.cpu.vector import memory_dtype
+    from tetragrad.tile.in_place import in_place_pairs
 
     sizes = [
         elements_of(tile) * memory_dtype(tile.dtype).itemsize
         for tile in program.scratch
     ]
     arguments = len(program.slots) + len(program.scalars) + len(sizes)
-    return Facts(program.name, arguments, uses_threads(program, target), sizes)
+    threads = uses_threads(program, target)
+    pairs = [list(pair) for pair in in_place_pairs(program)]
+    return Facts(program.name, arguments, threads, sizes, pairs)
 
 
 class CpuProgram(Executable):
@@ -65,12 +69,17 @@ class CpuProgram(Executable):
         self.address = self._module.address(facts.name)
         self._entry = _Entry(self.address)
         self._scratch_sizes = tuple(facts.scratch_bytes)
+        self._in_place = tuple((output, entry) for output, entry in facts.in_place)
         self.arguments = facts.arguments
         self._pack = struct.Struct(f"{facts.arguments}Q").pack
 
     @property
     def scratch_sizes(self) -> tuple[int, ...]:
         return self._scratch_sizes
+
+    @property
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        return self._in_place
 
     def launch(self, addresses: Sequence[int]) -> None:
         """Run with the addresses of the slots, then of the scalars' values."""

@@ -29,22 +29,17 @@ from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
+from tetragrad.tile.in_place import in_place_pairs
 from tetragrad.tile.ir import For, Grid, Program, Role, Statement, Store, When
 
 #: Scalar operations that are worth waking another thread for.
 WORK_PER_PART = 1 << 17
 PARTS_PER_THREAD = 4
 
-# The buffers that a program only reads overlap none that it writes.
-_LOAD_ACCESS = ", !alias.scope !2"
-_STORE_ACCESS = ", !noalias !2"
 _MODULE_END = f"""\
 {ZEROS} = private constant [{ZEROS_BYTES} x i8] zeroinitializer, align 64
 declare void @{PARALLEL}(ptr, ptr, ptr, i64)
 attributes #0 = {{ nounwind "prefer-vector-width"="512" }}
-!0 = distinct !{{!0}}
-!1 = distinct !{{!1, !0}}
-!2 = !{{!1}}
 """
 
 
@@ -55,13 +50,15 @@ def emit(program: Program, target: Target, settings: Settings) -> str:
     shared: dict[str, str] = {}
     declarations: set[str] = set()
     grids = _grids_of(program)
+    overlaps = Overlaps(program)
     for number, grid in enumerate(grids):
-        emitter = _GridEmitter(program, target, settings)
+        emitter = _GridEmitter(program, target, settings, overlaps)
         functions.append(emitter.function(f"{program.name}_{number}", grid))
         shared |= emitter.builder.functions
         declarations |= emitter.builder.declarations
     functions.append(_entry(program, grids, target))
-    return "\n".join([*functions, *shared.values(), *sorted(declarations), _MODULE_END])
+    end = [*sorted(declarations), _MODULE_END, *overlaps.metadata()]
+    return "\n".join([*functions, *shared.values(), *end])
 
 
 def _refuse_complex(program: Program) -> None:
@@ -120,6 +117,49 @@ def _parts_of(grid: Grid, target: Target) -> int:
     return max(1, min(iterations, worthwhile, PARTS_PER_THREAD * target.units))
 
 
+class Overlaps:
+    """Which loads and stores meet in memory, for LLVM to know.
+
+    What a program only reads overlaps none of what it writes, but for an output that
+    may be written where that input lies. Each such input is a scope of its own.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.written = frozenset(stored_slots(program.body)) | program.outputs
+        self._partners: dict[int, set[int]] = {}
+        for output, entry in in_place_pairs(program):
+            self._partners.setdefault(output, set()).add(entry)
+        self._read = [
+            place for place in range(len(program.slots)) if place not in self.written
+        ]
+        self._lists: dict[tuple[int, ...], int] = {}
+
+    def of_load(self, slot: int) -> str:
+        """What is appended to loads from a slot."""
+        if slot in self.written:
+            return ""
+        return f", !alias.scope !{self._list((slot,))}"
+
+    def of_store(self, slot: int | None = None) -> str:
+        """What is appended to stores to a slot, or to scratch."""
+        partners = set() if slot is None else self._partners.get(slot, set())
+        apart = tuple(place for place in self._read if place not in partners)
+        return f", !noalias !{self._list(apart)}" if apart else ""
+
+    def metadata(self) -> list[str]:
+        """The definitions of everything that was referred to."""
+        scopes = {slot: 1 + place for place, slot in enumerate(self._read)}
+        lines = ["!0 = distinct !{!0}"]
+        lines += [f"!{name} = distinct !{{!{name}, !0}}" for name in scopes.values()]
+        for slots, name in self._lists.items():
+            inside = ", ".join(f"!{scopes[slot]}" for slot in slots)
+            lines.append(f"!{name} = !{{{inside}}}")
+        return [*lines, ""]
+
+    def _list(self, slots: tuple[int, ...]) -> int:
+        return self._lists.setdefault(slots, 1 + len(self._read) + len(self._lists))
+
+
 def stored_slots(body: Sequence[Statement]) -> Iterator[int]:
     """Slots that some statement writes."""
     for statement in body:
@@ -136,21 +176,23 @@ def stored_slots(body: Sequence[Statement]) -> Iterator[int]:
 class _GridEmitter:
     """Writes one grid as a function."""
 
-    def __init__(self, program: Program, target: Target, settings: Settings) -> None:
+    def __init__(
+        self, program: Program, target: Target, settings: Settings, overlaps: Overlaps
+    ) -> None:
         self.program = program
+        self.overlaps = overlaps
         self.builder = Builder()
         self.scopes = Scopes(self.builder)
         self.ops = Operations(self.builder, target.features)
         self.memory = Memory(self.builder, self.scopes, self.ops)
-        written = frozenset(stored_slots(program.body)) | program.outputs
         self.expressions = Expressions(
             self.builder,
             self.scopes,
             self.memory,
             self.ops,
-            [self._slot(place, written) for place in range(len(program.slots))],
+            [self._slot(place) for place in range(len(program.slots))],
             [self._scalar(place) for place in range(len(program.scalars))],
-            written,
+            overlaps.written,
             settings.vector_bytes or target.vector_bytes,
             target.dot_steps,
         )
@@ -165,10 +207,10 @@ class _GridEmitter:
         cell = self.builder.assign(f"getelementptr ptr, ptr %arguments, i64 {place}")
         return self.builder.assign(f"load ptr, ptr {cell}")
 
-    def _slot(self, place: int, written: frozenset[int]) -> Storage:
+    def _slot(self, place: int) -> Storage:
         dtype = self.program.slots[place].dtype
-        load_access = "" if place in written else _LOAD_ACCESS
-        return Storage(self._argument(place), dtype, False, load_access, _STORE_ACCESS)
+        load, store = self.overlaps.of_load(place), self.overlaps.of_store(place)
+        return Storage(self._argument(place), dtype, False, load, store)
 
     def _scalar(self, place: int) -> Value:
         dtype = self.program.scalars[place]
@@ -179,7 +221,8 @@ class _GridEmitter:
         first = len(self.program.slots) + len(self.program.scalars)
         for place, tile in enumerate(self.program.scratch):
             base = self._argument(first + place)
-            storage = Storage(base, tile.dtype, False, "", _STORE_ACCESS)
+            access = self.overlaps.of_store()
+            storage = Storage(base, tile.dtype, False, "", access)
             self.expressions.tiles[tile.name] = storage
 
     # --- the loop over the grid --------------------------------------------------

@@ -187,6 +187,7 @@ class CpuPieces(Executable):
         assert not whole.scratch_sizes and not rest.scratch_sizes
         assert rest.arguments <= MOST_ARGUMENTS
         self._programs = (whole, rest)
+        self._slots, self._members = len(steps), len(counts)
         _, self.address, self._run = _driver()
         pieces = [-(-count // piece) for count in counts]
         self._tables = [
@@ -207,6 +208,13 @@ class CpuPieces(Executable):
             ],
             np.uint64,
         )
+
+    @property
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        whole, rest = self._programs
+        both = [pair for pair in whole.in_place if pair in rest.in_place]
+        starts = range(0, self._members * self._slots, self._slots)
+        return tuple((start + o, start + i) for start in starts for o, i in both)
 
     def launch_block(self, cells: int) -> np.ndarray:
         """What the driver is given, for arguments that lie at an address."""

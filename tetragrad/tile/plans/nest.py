@@ -13,12 +13,12 @@ its statistics in registers:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Expression, Reduction, Scan, literal
+from tetragrad.kernel.expression import Expression, Load, Reduction, Scan, literal
 from tetragrad.kernel.ir import Mode, Output
 from tetragrad.tile.ir import Alloc, Extent, Fold, Grid, Map, Statement, Store, Tile
 from tetragrad.tile.plans.reductions import (
@@ -155,12 +155,9 @@ class _Nest:
         """Everything that remains to be done for these outputs at this scope."""
         statements, scope = self.ready(outputs, scope)
         bound = scope.forms.keys()
-        waiting: list[Output] = []
-        for output in outputs:
-            if set(output.axes) <= bound:
-                statements += self.store(output, scope)
-            else:
-                waiting.append(output)
+        ready = [output for output in outputs if set(output.axes) <= bound]
+        statements += self.store(ready, scope)
+        waiting = [output for output in outputs if output not in ready]
         while waiting:
             axis = self.next_axis(waiting, scope)
             together = [output for output in waiting if axis in output.axes]
@@ -250,20 +247,47 @@ class _Nest:
         starts = [statement for entry in carried for statement in entry.start(scope)]
         return starts + loop(scope.builder, scope.size(axis), step)
 
-    def store(self, output: Output, scope: Scope) -> list[Statement]:
-        """Write one output at the points of this scope."""
-        rewriter = scope.rewriter()
-        address = rewriter.form(output.address)
-        guard = scope.guard + rewriter.guards(output.guard)
-        value = rewriter(output.value)
-        mode = output.mode
-        extents = scope.collective
-        if mode is not Mode.STORE:
-            return [Store(extents, output.slot, address, value, guard, mode)]
+    def store(self, outputs: Sequence[Output], scope: Scope) -> list[Statement]:
+        """Write outputs at the points of this scope.
+
+        An output may get the memory of an input that the others read at the same point
+        (``tetragrad/tile/in_place.py``). Then all values are known before any is
+        written.
+        """
+        stores = [store_of(output, scope) for output in outputs]
+        slots = scope.builder.kernel.slots
+        places = {(entry.address, slots[entry.slot]) for entry in stores[:-1]}
+        read = loads_of(stores[1:])
+        if not any((load.address, slots[load.slot]) in places for load in read):
+            return list(stores)
+        computed, held = [], []
+        for entry in stores[:-1]:
+            tile = scope.builder.tile("value", shape_of(entry.axes), entry.value.dtype)
+            indices = indices_of(entry.axes)
+            fill = Map(entry.axes, tile, indices, entry.value, entry.guard)
+            computed += [Alloc(tile), fill]
+            held.append(replace(entry, value=load_of(tile, entry.axes)))
+        return [*computed, stores[-1], *held]
+
+
+def store_of(output: Output, scope: Scope) -> Store:
+    """The statement that writes one output at the points of this scope."""
+    rewriter = scope.rewriter()
+    address = rewriter.form(output.address)
+    guard = scope.guard + rewriter.guards(output.guard)
+    value = rewriter(output.value)
+    extents = scope.collective
+    if output.mode is Mode.STORE:
         # Points that write the same value to the same place: one is enough.
         used = address.axes() | {axis for form in guard for axis in form.axes()}
         extents = tuple(extent for extent in extents if extent[0] in used)
-        return [Store(extents, output.slot, address, value, guard, mode)]
+    return Store(extents, output.slot, address, value, guard, output.mode)
+
+
+def loads_of(stores: Sequence[Store]) -> Iterator[Load]:
+    """What the values of stores read from memory."""
+    values = [entry.value for entry in stores]
+    return (entry for entry in walk_until({}, *values) if isinstance(entry, Load))
 
 
 @frozen

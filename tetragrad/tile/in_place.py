@@ -1,0 +1,137 @@
+"""Which outputs of a program may be written where one of its inputs lies.
+
+An update ``p = p - rate * g`` needs no second buffer, as every element of ``p`` is
+read before it is written, and by nobody else:
+
+    Store(s3[64*i0 + i1] = s0[64*i0 + i1] - s1[0] * s2[64*i0 + i1])    s3 may be s0
+
+The answer is read off the program, whichever plan made it. All pairs may be used at
+once, as long as no input is used for two outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tetragrad.core.frozen import frozen
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Load
+from tetragrad.kernel.ir import Mode
+from tetragrad.tile.ir import (
+    Copy,
+    Extent,
+    Fold,
+    For,
+    Grid,
+    Map,
+    Program,
+    Role,
+    Statement,
+    Store,
+    When,
+)
+from tetragrad.tile.plans.rewrite import atoms_of, walk_until
+
+#: An output's slot, and the slot of an input.
+Pair = tuple[int, int]
+
+
+def in_place_pairs(program: Program) -> tuple[Pair, ...]:
+    """Outputs, each with an input whose memory it may have."""
+    uses = list(_uses(program.body, (), ()))
+    loads = [use for use in uses if use.store is None]
+    inputs = {use.slot for use in loads} - program.outputs
+    pairs = []
+    for output in sorted(program.outputs):
+        stores = [use for use in uses if use.store is not None and use.slot == output]
+        if not all(map(_writes_once, stores)):
+            continue
+        for entry in sorted(inputs):
+            reads = [use for use in loads if use.slot == entry]
+            is_alike = program.slots[entry] == program.slots[output]
+            if is_alike and all(_is_overtaken(use, stores) for use in reads):
+                pairs.append((output, entry))
+    return tuple(pairs)
+
+
+@frozen
+class _Use:
+    """A load or store: its address, and the number of its statement in which body."""
+
+    slot: int
+    address: Affine | None
+    body: tuple[int, ...]
+    position: int
+    loops: tuple[Extent, ...]
+    store: Store | None = None
+
+
+def _is_overtaken(load: _Use, stores: Sequence[_Use]) -> bool:
+    """Whether what is loaded is stored to at the same point, and not earlier."""
+    return any(
+        store.address == load.address
+        and store.body == load.body
+        and store.position >= load.position
+        for store in stores
+    )
+
+
+def _writes_once(use: _Use) -> bool:
+    """Whether every point of all loops around it writes an element of its own."""
+    assert use.store is not None and use.address is not None
+    if use.store.mode is not Mode.STORE or not use.address.is_pure():
+        return False
+    extents = {axis: size for axis, size in use.loops if size > 1}
+    if not extents.keys() <= use.address.axes():
+        return False
+    reach = 1
+    for axis, step in sorted(use.address.terms, key=lambda term: term[1]):
+        if step < reach:
+            return False
+        reach += step * (extents.get(axis, 1) - 1)
+    return True
+
+
+def _uses(
+    statements: Sequence[Statement], body: tuple[int, ...], loops: tuple[Extent, ...]
+) -> Iterator[_Use]:
+    """All loads and stores, with where they stand."""
+    for position, statement in enumerate(statements):
+        inner = (*body, position)
+        match statement:
+            case Grid():
+                yield from _uses(statement.body, inner, loops + statement.axes)
+            case Role():
+                members = () if statement.members is None else (statement.members,)
+                yield from _uses(statement.body, inner, loops + members)
+            case For():
+                around = (*loops, (statement.axis, statement.extent))
+                yield from _uses(statement.body, inner, around)
+            case When():
+                yield from _uses(statement.body, (*inner, 0), loops)
+                yield from _uses(statement.otherwise, (*inner, 1), loops)
+            case Copy() if statement.source is None:
+                # It may be on its way while later statements run.
+                yield _Use(statement.slot, None, body, position, loops)
+        for load in _loads(statement):
+            yield _Use(load.slot, load.address, body, position, loops)
+        if isinstance(statement, Store):
+            around = loops + statement.axes
+            address = statement.address
+            yield _Use(statement.slot, address, body, position, around, statement)
+
+
+def _loads(statement: Statement) -> list[Load]:
+    """The loads in a statement's values, addresses and conditions."""
+    match statement:
+        case Store():
+            roots = [statement.value, *atoms_of((statement.address, *statement.guard))]
+        case Map() | Fold():
+            roots = [statement.value, *atoms_of((*statement.indices, *statement.guard))]
+        case Copy():
+            roots = atoms_of((statement.address, *statement.guard))
+        case When():
+            roots = atoms_of(statement.guard)
+        case _:
+            return []
+    return [entry for entry in walk_until({}, *roots) if isinstance(entry, Load)]
