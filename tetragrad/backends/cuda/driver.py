@@ -40,6 +40,8 @@ _MAXIMUM_DYNAMIC_SHARED, _CARVEOUT = 8, 9
 _STREAM_NON_BLOCKING = 1
 _INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES = 3, 4, 5, 6
 _INPUT_PTX = 1
+#: The instruction by which roles divide registers.
+_DIVIDES_REGISTERS = "setmaxnreg"
 _CAPTURE_RELAXED = 2
 _LOG_BYTES = 16384
 # Tensor maps: element types by their bytes, the swizzle of 128 bytes, and how much of a
@@ -177,18 +179,37 @@ class Context:
 # --- code ----------------------------------------------------------------------------
 
 
+class _Logs:
+    """What the assembler has to say, as options of the calls that run it."""
+
+    def __init__(self) -> None:
+        self.buffers = [ctypes.create_string_buffer(_LOG_BYTES) for _ in range(2)]
+        keys = (_INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES)
+        first, second = map(ctypes.addressof, self.buffers)
+        values = (first, _LOG_BYTES, second, _LOG_BYTES)
+        self.options = (
+            len(keys), (c_int * len(keys))(*keys), (c_void_p * len(keys))(*values)
+        )  # fmt: skip
+
+    @property
+    def errors(self) -> str:
+        return self.buffers[1].value.decode(errors="replace")
+
+
 def assemble(context: Context, text: str, name: str) -> bytes:
-    """Machine code for PTX text, made by the driver's own assembler."""
+    """Machine code for PTX text, made by the driver's own assembler.
+
+    Code that is linked must agree on registers, so how roles divide them would be
+    ignored. Such text stays text: the driver assembles it when it is loaded, and keeps
+    the machine code in a cache of its own.
+    """
+    if _DIVIDES_REGISTERS in text:
+        return text.encode() + b"\0"
     context.use()
-    logs = [ctypes.create_string_buffer(_LOG_BYTES) for _ in range(2)]
-    keys = (_INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES)
-    options = (c_int * len(keys))(*keys)
-    values = (c_void_p * len(keys))(
-        ctypes.addressof(logs[0]), _LOG_BYTES, ctypes.addressof(logs[1]), _LOG_BYTES
-    )
+    logs = _Logs()
     library, state = _require(), c_void_p()
     doing = f"assembling {name}"
-    call("cuLinkCreate_v2", len(keys), options, values, byref(state), doing=doing)
+    call("cuLinkCreate_v2", *logs.options, byref(state), doing=doing)
     try:
         source = text.encode() + b"\0"
         status = library.cuLinkAddData_v2(
@@ -197,22 +218,25 @@ def assemble(context: Context, text: str, name: str) -> bytes:
         code, size = c_void_p(), c_size_t()
         status = status or library.cuLinkComplete(state, byref(code), byref(size))
         if status:
-            log = logs[1].value.decode(errors="replace")
-            raise CompileError(f"the driver refused {name}:\n{log}\n{text}")
+            raise CompileError(f"the driver refused {name}:\n{logs.errors}\n{text}")
         return ctypes.string_at(code, size.value)
     finally:
         library.cuLinkDestroy(state)
 
 
 class Module:
-    """Loaded machine code; its functions live as long as it does."""
+    """Loaded machine code, or text; its functions live as long as it does."""
 
     def __init__(self, context: Context, code: bytes, name: str) -> None:
         context.use()
         self.name = name
         self.handle = c_void_p()
-        doing = f"loading {name}"
-        call("cuModuleLoadData", byref(self.handle), code, doing=doing)
+        library, logs, call_name = _require(), _Logs(), "cuModuleLoadDataEx"
+        status = library.cuModuleLoadDataEx(byref(self.handle), code, *logs.options)
+        if logs.errors:
+            raise CompileError(f"the driver refused {name}:\n{logs.errors}")
+        if status:
+            raise _error(library, status, call_name, f"loading {name}")
 
     def function(self, name: str, shared_bytes: int) -> c_void_p:
         """A function by name, allowed to use so much dynamic shared memory."""
