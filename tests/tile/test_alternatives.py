@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tetragrad
 from tests.tile.kernels import TARGETS, check, compute, form, kernel_of, load
 from tetragrad import Tensor
 from tetragrad.core import dtypes
@@ -60,6 +61,25 @@ def test_merges_sort_what_rises_and_falls() -> None:
         for first, second in merging_comparisons(16):
             row[first], row[second] = sorted((row[first], row[second]))
         assert row == sorted(row)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bool", "bfloat16"])
+def test_stacks_along_the_last_dimension(parts: int, dtype: str) -> None:
+    random = np.random.default_rng(2)
+    arrays = [random.integers(0, 50, (3, 21)) for _ in range(parts)]
+    pieces = [Tensor(array).to(getattr(tetragrad, dtype)) for array in arrays]
+    found = tetragrad.stack(pieces, -1).to(tetragrad.int64).numpy()
+    wanted = np.stack([piece.to(tetragrad.int64).numpy() for piece in pieces], -1)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_pictures_enlarged(factor: int) -> None:
+    picture = np.random.default_rng(3).standard_normal((2, 3, 5, 19)).astype(np.float32)
+    found = tetragrad.nn.functional.interpolate(Tensor(picture), scale_factor=factor)
+    wanted = picture.repeat(factor, 2).repeat(factor, 3)
+    np.testing.assert_array_equal(found.numpy(), wanted)
 
 
 def test_rows_sorted_by_compiled_networks() -> None:

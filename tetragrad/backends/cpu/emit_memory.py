@@ -12,10 +12,11 @@ needs no branch. One that fails for some lanes is masked.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tetragrad.backends.cpu import emit_formats as formats
 from tetragrad.backends.cpu.emit_addresses import Addresses, Mask, Split
+from tetragrad.backends.cpu.emit_interleaved import interleaved
 from tetragrad.backends.cpu.vector import (
     Value,
     constant,
@@ -149,6 +150,16 @@ class Memory(Addresses):
         """Neighbouring elements, the first of them so many after a pointer."""
         pointer = self._moved(pointer, storage, offset)
         return self._from_storage(storage, self._read(storage, pointer, lanes))
+
+    def fetch(self, storage: Storage, pointer: str, offset: int) -> None:
+        """Bring a line of memory into the second-level cache; it need not exist."""
+        pointer = self._moved(pointer, storage, offset)
+        self.builder.declarations.add(
+            "declare void @llvm.prefetch.p0(ptr, i32 immarg, i32 immarg, i32 immarg)"
+        )
+        self.builder.line(
+            f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 2, i32 1)"
+        )
 
     def _from_storage(self, storage: Storage, value: Value) -> Value:
         if not storage.in_registers:
@@ -304,6 +315,32 @@ class Memory(Addresses):
             self._store_vector(storage, split, value, mask)
         else:
             self._scatter(storage, split, value, mask)
+
+    def store_interleaved(
+        self, storage: Storage, form: Affine, values: Sequence[Value], mask: Mask
+    ) -> bool:
+        """Write vectors whose lanes take turns in memory, the first one's at ``form``.
+
+        False, and nothing is written, where lanes are not as far apart as that.
+        """
+        split = self.split(form)
+        vector = self.scopes.vector
+        if vector is None or vector.lanes == 1 or mask.never:
+            return mask.never
+        if split.gathered or split.stride != len(values):
+            return False
+        parts = [
+            self.builder.broadcast(self.to_storage(storage, value), vector.lanes)
+            for value in values
+        ]
+        chosen = mask.lanes
+        if chosen is not None:
+            chosen = self.builder.broadcast(self.condition(mask), vector.lanes)
+            chosen = interleaved(self.builder, [chosen] * len(parts))
+        together = Mask(mask.uniform, chosen)
+        whole = Split(split.constant, split.scalars, 1, ())
+        self._store_vector(storage, whole, interleaved(self.builder, parts), together)
+        return True
 
     def store_at(
         self, storage: Storage, pointer: str, value: Value, offset: int = 0

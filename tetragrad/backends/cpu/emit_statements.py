@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from tetragrad.backends.cpu.emit_addresses import Mask
 from tetragrad.backends.cpu.emit_expressions import Expressions, Recipe, tile_form
 from tetragrad.backends.cpu.emit_folds import Contribution, Folds, may_contract
+from tetragrad.backends.cpu.emit_interleaved import groups_of_stores
 from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_merges import merged
 from tetragrad.backends.cpu.emit_moves import Moves
@@ -85,7 +86,11 @@ class Statements:
 
     def emit(self, body: Iterable[Statement]) -> None:
         """Write statements in order."""
-        for statement in body:
+        for group in groups_of_stores(tuple(body)):
+            statement = group[0]
+            if len(group) > 1:
+                self._store_together(group)
+                continue
             method = self._methods.get(type(statement))
             if method is None:
                 raise UnsupportedError(
@@ -190,6 +195,26 @@ class Statements:
         values, guard = (statement.value,), statement.guard
         with self._collective(statement.axes, guard, values, (address,)) as place:
             place.visit(write, first_read=reads_itself, may_loop=True)
+
+    def _store_together(self, group: Sequence[Statement]) -> None:
+        """Stores to neighbouring elements, of vectors whose lanes are as far apart."""
+        stores = [entry for entry in group if isinstance(entry, Store)]
+        first = stores[0]
+        storage = self.expressions.slots[first.slot]
+
+        def write(values: dict[Expression, Value], mask: Mask) -> None:
+            parts = [
+                self.ops.cast(values[entry.value], storage.dtype) for entry in stores
+            ]
+            if self.memory.store_interleaved(storage, first.address, parts, mask):
+                return
+            for entry, part in zip(stores, parts, strict=True):
+                self.memory.store(storage, entry.address, part, mask)
+
+        wanted = tuple(entry.value for entry in stores)
+        forms = tuple(entry.address for entry in stores)
+        with self._collective(first.axes, first.guard, wanted, forms) as place:
+            place.visit(write, may_loop=True)
 
     def _fold(self, statement: Fold) -> None:
         tile, value = statement.tile, statement.value

@@ -8,7 +8,8 @@ After: one output for each position, with what all of them share computed once.
 
     y[2*i] = a[i] - b[i];   y[2*i + 1] = a[i] + b[i]
 
-This is what stacking leaves behind: the parts of complex numbers, the halves of a
+So does an axis along which nothing changes, as in a picture that is enlarged. Choices
+are what stacking leaves behind: the parts of complex numbers, the halves of a
 butterfly, the places of a sorting network.
 """
 
@@ -33,13 +34,15 @@ from tetragrad.kernel.ir import Kernel, Mode, Output
 #: The longest axis that is written out, and the most outputs that a kernel may get.
 LONGEST_WRITTEN_OUT = 32
 MOST_OUTPUTS = 64
+#: Copies that can be interleaved in registers.
+INTERLEAVED = (2, 4)
 #: How many times less there must be to compute afterwards.
 WORTH_WRITING_OUT = 2
 
 
 def write_out_alternatives(kernel: Kernel) -> Kernel:
     """The kernel with such axes gone from its outputs, one after the other."""
-    if not _chooses(kernel):
+    if not _may_have_some(kernel):
         return kernel
     while True:
         outputs: list[Output] = []
@@ -50,10 +53,12 @@ def write_out_alternatives(kernel: Kernel) -> Kernel:
         kernel = replace(kernel, outputs=tuple(outputs))
 
 
-def _chooses(kernel: Kernel) -> bool:
-    """Whether any value depends on a position at all: most kernels' do not."""
+def _may_have_some(kernel: Kernel) -> bool:
+    """Whether a value depends on a position, or not on all axes: most do not."""
     values = [output.value for output in kernel.outputs]
-    return any(isinstance(entry, Select) for entry in walk(*values))
+    return any(isinstance(entry, Select) for entry in walk(*values)) or any(
+        set(output.axes) - output.value.free_axes for output in kernel.outputs
+    )
 
 
 def _written_out(output: Output, sizes: Sequence[int]) -> list[Output] | None:
@@ -75,14 +80,29 @@ def _written_out(output: Output, sizes: Sequence[int]) -> list[Output] | None:
 def _choice_axes(
     below: Iterable[Expression], output: Output, sizes: Sequence[int]
 ) -> list[int]:
-    """Short axes of an output that alone decide some choice."""
-    found = set()
+    """Short axes of an output that alone decide some choice, or change nothing."""
+    found = {
+        axis
+        for axis in set(output.axes) - output.value.free_axes
+        if _keeps_vectors(output, axis, sizes)
+    }
     for entry in below:
         if isinstance(entry, Select):
             deciding = {atom for form in entry.guard for atom, _ in form.terms}
             if len(deciding) == 1 and deciding <= set(output.axes):
                 found |= deciding
     return sorted(axis for axis in found if 1 < sizes[axis] <= LONGEST_WRITTEN_OUT)
+
+
+def _keeps_vectors(output: Output, axis: int, sizes: Sequence[int]) -> bool:
+    """Whether a value that is repeated along an axis can still be written in vectors.
+
+    Neighbouring copies of it must fill the gaps between neighbouring values.
+    """
+    if output.address.coefficient(axis) != 1:
+        return True
+    steps = {output.address.coefficient(other) for other in output.axes}
+    return sizes[axis] in INTERLEAVED and sizes[axis] in steps
 
 
 def _at(output: Output, axis: int, place: int, sizes: Sequence[int]) -> Output:

@@ -1,0 +1,69 @@
+"""Stores that fill one another's gaps: written as whole vectors instead of scattered.
+
+    Store(s0[2*i] = a) over i < 16;  Store(s0[2*i + 1] = b) over i < 16
+
+become one store of 32 neighbouring elements a0 b0 a1 b1 …; with four stores likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tetragrad.backends.cpu.vector import Builder, Value
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Load, walk
+from tetragrad.kernel.ir import Mode
+from tetragrad.tile.ir import Statement, Store
+
+#: Numbers of stores that are put together, the larger first.
+WIDTHS = (4, 2)
+
+
+def groups_of_stores(body: Sequence[Statement]) -> Iterator[Sequence[Statement]]:
+    """The statements in order: stores that belong together, others alone."""
+    place = 0
+    while place < len(body):
+        width = next(
+            (width for width in WIDTHS if _belong(body[place : place + width], width)),
+            1,
+        )
+        yield body[place : place + width]
+        place += width
+
+
+def interleaved(builder: Builder, values: Sequence[Value]) -> Value:
+    """One element of each vector in turn; two or four vectors."""
+    if len(values) == 4:
+        even = interleaved(builder, values[0::2])
+        odd = interleaved(builder, values[1::2])
+        return interleaved(builder, [even, odd])
+    first, second = values
+    pairs = [(lane, first.lanes + lane) for lane in range(first.lanes)]
+    return builder.shuffle(first, second, [place for pair in pairs for place in pair])
+
+
+def _belong(stores: Sequence[Statement], width: int) -> bool:
+    """Whether these are stores next to one another, whose lanes are ``width`` apart."""
+    first = stores[0]
+    if len(stores) < width or not isinstance(first, Store) or not first.axes:
+        return False
+    if first.address.coefficient(first.axes[-1][0]) != width:
+        return False
+    return all(
+        isinstance(entry, Store) and _follows(first, entry, number)
+        for number, entry in enumerate(stores)
+    )
+
+
+def _follows(first: Store, other: Store, distance: int) -> bool:
+    """Whether two stores differ only in what they write, and by so many elements."""
+    return (
+        other.mode is Mode.STORE
+        and (other.slot, other.axes, other.guard)
+        == (first.slot, first.axes, first.guard)
+        and other.address - first.address == Affine(distance)
+        and not any(
+            isinstance(entry, Load) and entry.slot == other.slot
+            for entry in walk(other.value)
+        )
+    )
