@@ -30,7 +30,17 @@ MAX_HEADER_BYTES = 4 + 4 * MAX_DIMENSIONS
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array in an IDX file, which may be compressed with gzip."""
+    """The array in an IDX file, which may be compressed with gzip.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from tetragrad import data
+    >>> path = Path(tempfile.mkdtemp()) / "labels"
+    >>> path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
+    10
+    >>> data.read_idx(path)
+    array([7, 9], dtype=uint8)
+    """
     try:
         stored = Path(path).read_bytes()
     except (OSError, ValueError) as error:

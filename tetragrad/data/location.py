@@ -22,7 +22,12 @@ from tetragrad.data.download import DownloadError, download
 
 @frozen
 class DataFile:
-    """One file of a data set, and how to know it when it is found."""
+    """One file of a data set, and how to know it when it is found.
+
+    >>> from tetragrad import data
+    >>> data.DataFile("words.txt", sha256="0" * 64, nbytes=120).nbytes
+    120
+    """
 
     path: str
     sha256: str
@@ -31,13 +36,24 @@ class DataFile:
 
 
 def data_folder() -> Path | None:
-    """The folder that the setting TETRAGRAD_DATA names, if it names one."""
+    """The folder that the setting TETRAGRAD_DATA names, if it names one.
+
+    >>> from tetragrad import data
+    >>> folder = data.data_folder()
+    >>> folder is None or folder.name != ""
+    True
+    """
     configured = settings().data
     return Path(configured).expanduser() if configured else None
 
 
 def cache_folder() -> Path:
-    """Where downloaded data sets are kept for this user."""
+    """Where downloaded data sets are kept for this user.
+
+    >>> from tetragrad import data
+    >>> data.cache_folder().is_absolute()
+    True
+    """
     return user_cache() / "data"
 
 

@@ -80,7 +80,13 @@ DIGITS_TEST_EVERY = 5
 
 @frozen
 class ImageSet:
-    """Images to train with and images to test on; unpacks into the four arrays."""
+    """Images to train with and images to test on; unpacks into the four arrays.
+
+    >>> from tetragrad import data
+    >>> images, labels = np.zeros((1, 2, 2)), np.zeros(1)
+    >>> len(list(data.ImageSet("blank", images, labels, images, labels)))
+    4
+    """
 
     name: str
     train_images: np.ndarray

@@ -442,8 +442,8 @@ class CTCLoss(_Loss):
 
     >>> from tetragrad import Tensor, nn
     >>> log_probs = Tensor.zeros(1, 1, 2)
-    >>> nn.CTCLoss()(log_probs, Tensor([[1]]), Tensor([1]), Tensor([1])).item()
-    -0.0
+    >>> nn.CTCLoss()(log_probs - 1, Tensor([[1]]), Tensor([1]), Tensor([1])).item()
+    1.0
     """
 
     def __init__(

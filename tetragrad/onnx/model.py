@@ -62,6 +62,10 @@ class OnnxModel(Module):
 
     Float constants of the file that are computed with are parameters under the file's
     own names; a dot in a name is a module. Other constants are buffers.
+
+    >>> from tetragrad.onnx import OnnxModel
+    >>> issubclass(OnnxModel, nn.Module)
+    True
     """
 
     def __init__(self, file: ModelFile) -> None:

@@ -43,7 +43,15 @@ class Stateful(Protocol):
 
 @frozen
 class Checkpoint:
-    """The contents of a checkpoint; a part that was not saved is None."""
+    """The contents of a checkpoint; a part that was not saved is None.
+
+    >>> import os, tempfile
+    >>> from tetragrad import state
+    >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+    >>> state.save_checkpoint(path, model=nn.Linear(2, 1))
+    >>> state.load_checkpoint(path).optimizer is None
+    True
+    """
 
     model: Any = None
     optimizer: Any = None
@@ -71,6 +79,13 @@ def save_checkpoint(
     ``extra`` takes any nesting of numbers, texts, tensors, arrays, lists, tuples and
     dictionaries; ``rng`` the state of random generators of your own. That of
     ``tetragrad.random`` is saved without being asked for.
+
+    >>> import os, tempfile
+    >>> from tetragrad import state
+    >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+    >>> state.save_checkpoint(path, model=nn.Linear(2, 1))
+    >>> sorted(state.load_checkpoint(path).model)
+    ['bias', 'weight']
     """
     objects = {
         "model": model,
@@ -108,6 +123,14 @@ def load_checkpoint(
 
     ``tetragrad.random`` continues where it was, too, unless ``random`` is false. The
     whole file is read and checked before the first object changes.
+
+    >>> import os, tempfile
+    >>> from tetragrad import state
+    >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+    >>> state.save_checkpoint(path, model=nn.Linear(2, 1))
+    >>> model = nn.Linear(2, 1)
+    >>> sorted(state.load_checkpoint(path, model=model).model)
+    ['bias', 'weight']
     """
     file = open_safetensors(path)
     checkpoint = _read(file)

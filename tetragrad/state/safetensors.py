@@ -75,6 +75,13 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
 
     The arrays are read-only views of the mapped file, so a file larger than memory
     can be opened and one tensor of it used.
+
+    >>> import os, tempfile
+    >>> from tetragrad import state
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> state.save_safetensors({"w": Tensor([1, 2])}, path)
+    >>> isinstance(state.open_safetensors(path), state.SafetensorsFile)
+    True
     """
 
     def __init__(

@@ -26,6 +26,7 @@ from tetragrad.tensor.arithmetic_nodes import (
     whole_step,
 )
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.derived import derived_docstring
 from tetragrad.tensor.movement import MovementMethods
 from tetragrad.tensor.pairs import form_of, split
 from tetragrad.tensor.promotion import (
@@ -60,7 +61,8 @@ def in_place(
 
     changed.__name__ = f"{method.__name__}_"
     changed.__qualname__ = f"{method.__qualname__}_"
-    changed.__doc__ = f"``{method.__name__}`` in place; returns self."
+    summary = f"``{method.__name__}`` in place; returns self."
+    changed.__doc__ = derived_docstring(summary, method, changed.__name__)
     return cast(Any, changed)
 
 
@@ -101,7 +103,7 @@ class ArithmeticMethods(MovementMethods):
     def add(self, other: Operand, *, alpha: Scalar = 1) -> Tensor:
         """self + alpha * other.
 
-        >>> Tensor([1, 2]).add(1.5)
+        >>> Tensor([1.0, 2.0]).add(1.5)
         tensor([2.5000, 3.5000])
         """
         scaled = other if alpha == 1 else binary(multiply_nodes, other, alpha)
@@ -129,7 +131,7 @@ class ArithmeticMethods(MovementMethods):
 
         Without rounding, integers give float32.
 
-        >>> Tensor([7, -7]).div(2)
+        >>> Tensor([7.0, -7.0]).div(2)
         tensor([ 3.5000, -3.5000])
         >>> Tensor([7, -7]).div(2, rounding_mode='trunc')
         tensor([ 3, -3])
@@ -186,7 +188,11 @@ class ArithmeticMethods(MovementMethods):
     negative = neg
 
     def rsub(self, other: Operand, *, alpha: Scalar = 1) -> Tensor:
-        """other - alpha * self."""
+        """other - alpha * self.
+
+        >>> Tensor([1, 2]).rsub(10)
+        tensor([9, 8])
+        """
         return binary(subtract_nodes, other, self if alpha == 1 else self.mul(alpha))
 
     # --- comparisons ------------------------------------------------------------------
@@ -250,7 +256,7 @@ class ArithmeticMethods(MovementMethods):
     def logical_not(self) -> Tensor:
         """Where the element is zero.
 
-        >>> Tensor([0, 2]).logical_not()
+        >>> Tensor([False, True]).logical_not()
         tensor([ True, False])
         """
         return self.result(ops.Not(to_node(self, dtypes.bool_)))
@@ -258,7 +264,7 @@ class ArithmeticMethods(MovementMethods):
     def logical_and(self, other: Operand) -> Tensor:
         """Where both elements are nonzero.
 
-        >>> Tensor([1, 0]).logical_and(Tensor([2, 2]))
+        >>> Tensor([True, False]).logical_and(Tensor([2, 2]))
         tensor([ True, False])
         """
         return binary(ops.And, *_truths(self, other))
@@ -266,7 +272,7 @@ class ArithmeticMethods(MovementMethods):
     def logical_or(self, other: Operand) -> Tensor:
         """Where at least one element is nonzero.
 
-        >>> Tensor([1, 0]).logical_or(Tensor([0, 0]))
+        >>> Tensor([True, False]).logical_or(Tensor([0, 0]))
         tensor([ True, False])
         """
         return binary(ops.Or, *_truths(self, other))
@@ -274,7 +280,7 @@ class ArithmeticMethods(MovementMethods):
     def logical_xor(self, other: Operand) -> Tensor:
         """Where exactly one element is nonzero.
 
-        >>> Tensor([1, 0]).logical_xor(Tensor([2, 2]))
+        >>> Tensor([True, False]).logical_xor(Tensor([2, 2]))
         tensor([False,  True])
         """
         return binary(ops.Xor, *_truths(self, other))

@@ -350,7 +350,13 @@ class TensorBase:
         return self
 
     def collect(self, steps: View, *, is_leaf: bool) -> None:
-        """After these steps, gradients arrive at this tensor's ``.grad``."""
+        """After these steps, gradients arrive at this tensor's ``.grad``.
+
+        >>> x = Tensor([1.0])
+        >>> x.collect((), is_leaf=True)
+        >>> x.requires_grad
+        True
+        """
         key = next(_keys)
         self.steps = (*self.steps, *steps, Collected(key, is_leaf))
         collectors[key] = self

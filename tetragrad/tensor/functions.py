@@ -46,7 +46,12 @@ class FunctionMethods(ArithmeticMethods):
     __slots__ = ()
 
     def apply_float(self, function: Callable[[Node], Node]) -> Tensor:
-        """Apply a function of floating-point nodes, or its form for complex ones."""
+        """Apply a function of floating-point nodes, or its form for complex ones.
+
+        >>> from tetragrad.graph.elementwise import Exp
+        >>> Tensor([0]).apply_float(Exp)
+        tensor([1.])
+        """
         if self.dtype.is_complex:
             found = form_of(function)(split(self.real_node))
             return combine_parts(found, self)
@@ -131,7 +136,7 @@ class FunctionMethods(ArithmeticMethods):
     def float_power(self, exponent: Operand) -> Tensor:
         """The power in float64, or in complex128.
 
-        >>> Tensor([2, 3]).float_power(2)
+        >>> Tensor([2, 3]).double().float_power(2)
         tensor([4., 9.], dtype=tetragrad.float64)
         """
         is_complex = common_dtype(self, to_operand(exponent)).is_complex
@@ -213,7 +218,11 @@ class FunctionMethods(ArithmeticMethods):
         return self.apply_float(ops.Log2)
 
     def log10(self) -> Tensor:
-        """The logarithm to base 10."""
+        """The logarithm to base 10.
+
+        >>> Tensor([1.0, 1000.0]).log10()
+        tensor([0., 3.])
+        """
         return self.apply_float(nodes.log10)
 
     def log1p(self) -> Tensor:

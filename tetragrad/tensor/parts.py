@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.tensor.attention import AttentionMethods
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.derived import derived_docstring
 from tetragrad.tensor.movement import MovementMethods, Sizes, sizes_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def _moving(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _renamed(method: Callable[..., Any], name: str, how: str) -> Callable[..., Any]:
-    method.__doc__ = f"``{method.__name__}``, {how}."
+    summary = f"``{method.__name__}``, {how}."
+    method.__doc__ = derived_docstring(summary, method, name)
     method.__name__ = name
     method.__qualname__ = name
     return method
@@ -166,7 +168,8 @@ class PartMethods(AttentionMethods):
     expand_copy = _copying(MovementMethods.expand)
     narrow_copy = _copying(MovementMethods.narrow)
     permute_copy = _copying(MovementMethods.permute)
-    split_with_sizes_copy = _copying(MovementMethods.split)
+    select_copy = _copying(MovementMethods.select)
+    split_copy = split_with_sizes_copy = _copying(MovementMethods.split)
     squeeze_copy = _copying(MovementMethods.squeeze)
     t_copy = _copying(MovementMethods.t)
     transpose_copy = _copying(MovementMethods.transpose)

@@ -66,14 +66,21 @@ LEGENDRE_P = Family(
 )
 
 
-def _function(name: str, family: Family, *, shifted: bool = False) -> Any:
-    """The function f(x, n) of a family; shifted, of 2x - 1 in place of x."""
+def _function(name: str, family: Family, half: str, *, shifted: bool = False) -> Any:
+    """The function f(x, n) of a family; shifted, of 2x - 1 in place of x.
+
+    ``half`` is f(½, 2), the example of its docstring.
+    """
 
     def polynomial(input: Any, n: Any) -> Tensor:
         return _evaluated(family, input, n, shifted)
 
     interval = ", shifted to [0, 1]" if shifted else ""
-    polynomial.__doc__ = f"{family.name} of degree n{interval}; 0 for n below 0."
+    polynomial.__doc__ = f"""{family.name} of degree n{interval}; 0 for n below 0.
+
+    >>> tetragrad.special.{name}(Tensor([0.5]), 2)
+    tensor([{half}])
+    """
     polynomial.__name__ = polynomial.__qualname__ = name
     return polynomial
 
@@ -103,23 +110,23 @@ def _largest(degree: Any) -> int:
     return int(np.max(elements, initial=0))
 
 
-chebyshev_polynomial_t = _function("chebyshev_polynomial_t", CHEBYSHEV_T)
-chebyshev_polynomial_u = _function("chebyshev_polynomial_u", CHEBYSHEV_U)
-chebyshev_polynomial_v = _function("chebyshev_polynomial_v", CHEBYSHEV_V)
-chebyshev_polynomial_w = _function("chebyshev_polynomial_w", CHEBYSHEV_W)
-hermite_polynomial_h = _function("hermite_polynomial_h", HERMITE_H)
-hermite_polynomial_he = _function("hermite_polynomial_he", HERMITE_HE)
-laguerre_polynomial_l = _function("laguerre_polynomial_l", LAGUERRE_L)
-legendre_polynomial_p = _function("legendre_polynomial_p", LEGENDRE_P)
+chebyshev_polynomial_t = _function("chebyshev_polynomial_t", CHEBYSHEV_T, "-0.5000")
+chebyshev_polynomial_u = _function("chebyshev_polynomial_u", CHEBYSHEV_U, "0.")
+chebyshev_polynomial_v = _function("chebyshev_polynomial_v", CHEBYSHEV_V, "-1.")
+chebyshev_polynomial_w = _function("chebyshev_polynomial_w", CHEBYSHEV_W, "1.")
+hermite_polynomial_h = _function("hermite_polynomial_h", HERMITE_H, "-1.")
+hermite_polynomial_he = _function("hermite_polynomial_he", HERMITE_HE, "-0.7500")
+laguerre_polynomial_l = _function("laguerre_polynomial_l", LAGUERRE_L, "0.1250")
+legendre_polynomial_p = _function("legendre_polynomial_p", LEGENDRE_P, "-0.1250")
 shifted_chebyshev_polynomial_t = _function(
-    "shifted_chebyshev_polynomial_t", CHEBYSHEV_T, shifted=True
+    "shifted_chebyshev_polynomial_t", CHEBYSHEV_T, "-1.", shifted=True
 )
 shifted_chebyshev_polynomial_u = _function(
-    "shifted_chebyshev_polynomial_u", CHEBYSHEV_U, shifted=True
+    "shifted_chebyshev_polynomial_u", CHEBYSHEV_U, "-1.", shifted=True
 )
 shifted_chebyshev_polynomial_v = _function(
-    "shifted_chebyshev_polynomial_v", CHEBYSHEV_V, shifted=True
+    "shifted_chebyshev_polynomial_v", CHEBYSHEV_V, "-1.", shifted=True
 )
 shifted_chebyshev_polynomial_w = _function(
-    "shifted_chebyshev_polynomial_w", CHEBYSHEV_W, shifted=True
+    "shifted_chebyshev_polynomial_w", CHEBYSHEV_W, "-1.", shifted=True
 )

@@ -25,7 +25,13 @@ def _truth_in_place(method: Any) -> Any:
 
     compared.__name__ = method.__name__
     compared.__qualname__ = method.__qualname__
-    return in_place(compared)
+    changed = in_place(compared)
+    changed.__doc__ = f"""``{method.__name__}`` in place, as 0 and 1; returns self.
+
+        >>> Tensor([1, 2]).{method.__name__}_(3).dtype
+        int64
+        """
+    return changed
 
 
 class ReplacingMethods(SpecialMethods):

@@ -22,34 +22,41 @@ if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
 
-def _of_one(function: Callable[[Node], Node]) -> Callable[[Any], Tensor]:
-    """A function of tensors, from one of nodes with the same name."""
+def _of_one(function: Callable[[Node], Node], half: str) -> Callable[[Any], Tensor]:
+    """A function of tensors, from one of nodes with the same name.
+
+    ``half`` is what it gives for ½: the example of its docstring.
+    """
 
     def applied(input: Any) -> Tensor:
         return input.apply_float(function)
 
     applied.__name__ = applied.__qualname__ = function.__name__
-    applied.__doc__ = function.__doc__
+    applied.__doc__ = f"""{function.__doc__}
+
+    >>> tetragrad.special.{function.__name__}(Tensor([0.5]))
+    tensor([{half}])
+    """
     return applied
 
 
-airy_ai = _of_one(bessel.airy_ai)
-bessel_j0 = _of_one(bessel.bessel_j0)
-bessel_j1 = _of_one(bessel.bessel_j1)
-bessel_y0 = _of_one(bessel.bessel_y0)
-bessel_y1 = _of_one(bessel.bessel_y1)
-erfcx = _of_one(normal.erfcx)
-i0e = _of_one(bessel.i0e)
-i1 = _of_one(bessel.i1)
-i1e = _of_one(bessel.i1e)
-log_ndtr = _of_one(normal.log_ndtr)
-modified_bessel_k0 = _of_one(bessel.modified_bessel_k0)
-modified_bessel_k1 = _of_one(bessel.modified_bessel_k1)
-ndtr = _of_one(normal.ndtr)
-ndtri = _of_one(normal.ndtri)
-scaled_modified_bessel_k0 = _of_one(bessel.scaled_modified_bessel_k0)
-scaled_modified_bessel_k1 = _of_one(bessel.scaled_modified_bessel_k1)
-spherical_bessel_j0 = _of_one(bessel.spherical_bessel_j0)
+airy_ai = _of_one(bessel.airy_ai, "0.2317")
+bessel_j0 = _of_one(bessel.bessel_j0, "0.9385")
+bessel_j1 = _of_one(bessel.bessel_j1, "0.2423")
+bessel_y0 = _of_one(bessel.bessel_y0, "-0.4445")
+bessel_y1 = _of_one(bessel.bessel_y1, "-1.4715")
+erfcx = _of_one(normal.erfcx, "0.6157")
+i0e = _of_one(bessel.i0e, "0.6450")
+i1 = _of_one(bessel.i1, "0.2579")
+i1e = _of_one(bessel.i1e, "0.1564")
+log_ndtr = _of_one(normal.log_ndtr, "-0.3689")
+modified_bessel_k0 = _of_one(bessel.modified_bessel_k0, "0.9244")
+modified_bessel_k1 = _of_one(bessel.modified_bessel_k1, "1.6564")
+ndtr = _of_one(normal.ndtr, "0.6915")
+ndtri = _of_one(normal.ndtri, "6.7368e-17")
+scaled_modified_bessel_k0 = _of_one(bessel.scaled_modified_bessel_k0, "1.5241")
+scaled_modified_bessel_k1 = _of_one(bessel.scaled_modified_bessel_k1, "2.7310")
+spherical_bessel_j0 = _of_one(bessel.spherical_bessel_j0, "0.9589")
 
 
 def entr(input: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.derived import derived_docstring
 
 
 def finish(input: Tensor, output: Tensor, inplace: bool) -> Tensor:
@@ -324,7 +325,8 @@ def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return input.copy_(function(input, *args, **kwargs))
 
     changed.__name__ = changed.__qualname__ = f"{function.__name__}_"
-    changed.__doc__ = f"``{function.__name__}`` in place; returns the input."
+    summary = f"``{function.__name__}`` in place; returns the input."
+    changed.__doc__ = derived_docstring(summary, function, changed.__name__)
     return changed
 
 

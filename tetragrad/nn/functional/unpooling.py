@@ -75,13 +75,17 @@ class _Placed(Function):
         return None, None, upstream.gather(ctx.dim, places), None
 
 
-_UNPOOL = (
-    "Put the values of ``max_pool{}d`` back where its indices say; zeros elsewhere."
-)
+_UNPOOL = """Put the values of ``max_pool{0}d`` back where its indices say; zeros else.
 
-max_unpool1d = with_dims("max_unpool1d", 1, _max_unpool, _UNPOOL.format(1))
-max_unpool2d = with_dims("max_unpool2d", 2, _max_unpool, _UNPOOL.format(2))
-max_unpool3d = with_dims("max_unpool3d", 3, _max_unpool, _UNPOOL.format(3))
+>>> pool = nn.MaxPool{0}d(2, return_indices=True)
+>>> value, place = pool(Tensor.ones(1, 1, {1}))
+>>> nn.functional.max_unpool{0}d(value, place, 2).sum()
+tensor(1.)
+"""
+
+max_unpool1d = with_dims("max_unpool1d", 1, _max_unpool, _UNPOOL.format(1, "2"))
+max_unpool2d = with_dims("max_unpool2d", 2, _max_unpool, _UNPOOL.format(2, "2, 2"))
+max_unpool3d = with_dims("max_unpool3d", 3, _max_unpool, _UNPOOL.format(3, "2, 2, 2"))
 
 
 # --- fractional pooling ---------------------------------------------------------------
@@ -168,21 +172,40 @@ def _window_places(
     return total.flatten(2 + dims)
 
 
-_FRACTIONAL = """The largest element of ``output_size`` windows at random places of {}.
+_FRACTIONAL = """The largest element of ``output_size`` windows at random places of {0}.
 
 Their number may be given as a share of the input's sizes, ``output_ratio``.
+
+>>> values = Tensor.ones(1, {2})
+>>> nn.functional.fractional_max_pool{1}d(values, 2, output_size=2).shape
+(1, {3})
 """
-_INDICES = "``fractional_max_pool{}d``, always with the places of the elements."
+_INDICES = """``fractional_max_pool{0}d``, always with the places of the elements.
+
+>>> values = Tensor.ones(1, {1})
+>>> pool = nn.functional.fractional_max_pool{0}d_with_indices
+>>> len(pool(values, 2, output_size=2))
+2
+"""
 
 fractional_max_pool2d = with_dims(
-    "fractional_max_pool2d", 2, _fractional_max_pool, _FRACTIONAL.format("an image")
+    "fractional_max_pool2d",
+    2,
+    _fractional_max_pool,
+    _FRACTIONAL.format("an image", 2, "4, 4", "2, 2"),
 )
 fractional_max_pool3d = with_dims(
-    "fractional_max_pool3d", 3, _fractional_max_pool, _FRACTIONAL.format("a volume")
+    "fractional_max_pool3d",
+    3,
+    _fractional_max_pool,
+    _FRACTIONAL.format("a volume", 3, "4, 4, 4", "2, 2, 2"),
 )
 fractional_max_pool2d_with_indices = with_dims(
-    "fractional_max_pool2d_with_indices", 2, _with_indices, _INDICES.format(2)
+    "fractional_max_pool2d_with_indices", 2, _with_indices, _INDICES.format(2, "4, 4")
 )
 fractional_max_pool3d_with_indices = with_dims(
-    "fractional_max_pool3d_with_indices", 3, _with_indices, _INDICES.format(3)
+    "fractional_max_pool3d_with_indices",
+    3,
+    _with_indices,
+    _INDICES.format(3, "4, 4, 4"),
 )

@@ -66,11 +66,33 @@ def _lp_pool(
     return _root(mean * _product(kernel_size, dims), norm_type)
 
 
-_LP = "(Σ x^p)^(1/p) over each window of the last {}."
+_LP = """(Σ x^p)^(1/p) over each window of the last {what}.
 
-lp_pool1d = with_dims("lp_pool1d", 1, _lp_pool, _LP.format("dimension"))
-lp_pool2d = with_dims("lp_pool2d", 2, _lp_pool, _LP.format("two dimensions"))
-lp_pool3d = with_dims("lp_pool3d", 3, _lp_pool, _LP.format("three dimensions"))
+>>> values = Tensor([3.0, 4.0]).reshape({shape}2)
+>>> nn.functional.lp_pool{dims}d(values, 2, {window}).ravel()
+tensor([5.])
+"""
+
+lp_pool1d = with_dims(
+    "lp_pool1d",
+    1,
+    _lp_pool,
+    _LP.format(what="dimension", dims=1, shape="1, 1, ", window=2),
+)
+lp_pool2d = with_dims(
+    "lp_pool2d",
+    2,
+    _lp_pool,
+    _LP.format(what="two dimensions", dims=2, shape="1, 1, 1, ", window="(1, 2)"),
+)
+lp_pool3d = with_dims(
+    "lp_pool3d",
+    3,
+    _lp_pool,
+    _LP.format(
+        what="three dimensions", dims=3, shape="1, 1, 1, 1, ", window="(1, 1, 2)"
+    ),
+)
 
 
 def _root(total: Tensor, order: float) -> Tensor:

@@ -218,7 +218,11 @@ def _of_two(transform_of_several: Callable[..., Tensor]) -> _OfTwo:
         return transform_of_several(input, s, dim, norm)
 
     function.__name__ = function.__qualname__ = several.replace("fftn", "fft2")
-    function.__doc__ = f"``{several}`` of the last two dimensions."
+    function.__doc__ = f"""``{several}`` of the last two dimensions.
+
+    >>> tetragrad.fft.{function.__name__}(Tensor.ones(2, 2)).shape
+    (2, 2)
+    """
     return function
 
 
