@@ -226,7 +226,7 @@ class Point:
         if not self.varies(form):
             return True
         lane = self.run.lane
-        factor = form.coefficient(lane)  # type: ignore[arg-type]
+        factor = form.coefficient(lane)
         if abs(factor) != 1:
             return False
         rest = form.constant
@@ -395,7 +395,7 @@ class Point:
 
     def moves_by_one(self, address: Affine) -> bool:
         lane = self.run.lane
-        return address.coefficient(lane) == 1 and not any(  # type: ignore[arg-type]
+        return address.coefficient(lane) == 1 and not any(
             not isinstance(atom, int) and lane in atom.free_axes
             for atom, _ in address.terms
         )
