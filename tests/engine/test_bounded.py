@@ -127,7 +127,7 @@ def test_a_graph_can_be_kept_beyond_the_step() -> None:
 
 def test_loops_that_read_nothing_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending, "PENDING_LIMIT", 300)
-    monkeypatch.setattr(base, "_next_check", 0)
+    monkeypatch.setattr(pending, "_next_check", 0)
     before = kept()
     total = Tensor(0.0)
     for number in range(1_000):
@@ -145,7 +145,7 @@ def test_an_average_that_nobody_reads_keeps_no_old_values(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pending, "PENDING_BYTES", 1 << 20)
-    monkeypatch.setattr(base, "_next_bytes", memory.allocated_bytes() + (1 << 20))
+    monkeypatch.setattr(pending, "_next_bytes", memory.allocated_bytes() + (1 << 20))
     before = memory.allocated_bytes()
     average, weights = Tensor.zeros(10_000), Tensor.ones(10_000).realize()
     for _ in range(200):

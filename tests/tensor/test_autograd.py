@@ -11,7 +11,7 @@ import pytest
 
 import tetragrad
 from tetragrad import GradientError, ShapeError, Tensor
-from tetragrad.tensor import base
+from tetragrad.tensor import pending
 
 
 def leaf(*values: float) -> Tensor:
@@ -255,12 +255,12 @@ def test_realized_tensors_let_go_of_their_graph() -> None:
 
 
 def test_long_loops_realize_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "PENDING_LIMIT", 500)
-    monkeypatch.setattr(base, "_next_check", 0)
+    monkeypatch.setattr(pending, "PENDING_LIMIT", 500)
+    monkeypatch.setattr(pending, "_next_check", 0)
     x = Tensor([1.0])
     for _ in range(2000):
         x = x * 0.9 + 1
-    assert len(list(base.walk([x.storage.value]))) < 2000
+    assert len(list(pending.walk([x.storage.value]))) < 2000
     np.testing.assert_allclose(x.numpy(), [10.0], rtol=1e-5)
 
 
