@@ -3,8 +3,8 @@
     python benchmarks/operators.py [--match softmax] [--part 1/3]
 
 Each operator is timed as a captured function and as a plain call, in turns with
-PyTorch, after its values were compared. The file ``conformance/results/operators.json`` keeps
-the newest figures of every operator, so a run may measure only a part of them.
+PyTorch, after its values were compared. ``conformance/results/operators.json`` keeps
+the newest figures of every operator, so a run may measure only a part of them, and
 ``conformance/report.py`` makes the list of slow ones in ``docs/conformance.md`` of it.
 """
 
@@ -42,7 +42,9 @@ def measured(case: Case) -> dict[str, Any]:
     theirs = [torch.from_numpy(array) for array in arrays]
 
     def plain() -> Any:
-        return realized(case.function(tetragrad, *ours))
+        # New handles on the same memory: known values would not be computed anew.
+        fresh = [tetragrad.from_numpy(array) for array in arrays]
+        return realized(case.function(tetragrad, *fresh))
 
     error = difference(_first(plain()), _first(case.function(torch, *theirs)))
     if not error <= TOLERANCE:

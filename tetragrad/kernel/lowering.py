@@ -25,7 +25,7 @@ from tetragrad.graph.leaves import (
     is_given_at_launch,
 )
 from tetragrad.graph.markers import Marker
-from tetragrad.graph.movement import Movement
+from tetragrad.graph.movement import Movement, Reshape
 from tetragrad.graph.node import Node, Shape
 from tetragrad.graph.reduce import Max, Reduce, Sum
 from tetragrad.kernel import recognise, simplify
@@ -311,8 +311,22 @@ class _Lowering:
                 return _given(Position(linear(node.shape, coordinates), node.dtype))
         raise AssertionError(f"no lowering for {node!r}")
 
-    def load(self, node: Node, coordinates: Coordinates, guard: Guard) -> Expression:
-        slot = self.slots.setdefault(node, len(self.slots))
+    def is_reshape_of_memory(self, node: Node) -> bool:
+        """Whether a node is something in memory under another shape."""
+        if not isinstance(node, Reshape):
+            return False
+        return isinstance(node.source, Buffer) or node.source in self.in_memory
+
+    def load(
+        self,
+        node: Node,
+        coordinates: Coordinates,
+        guard: Guard,
+        stored: Node | None = None,
+    ) -> Expression:
+        """An element of a node that is in memory, or is another ``stored`` one."""
+        stored = stored or node
+        slot = self.slots.setdefault(stored, len(self.slots))
         address = linear(node.shape, coordinates)
         if self.in_range(node.shape, coordinates):
             # Safe to read everywhere; where it is not wanted, a Select says so.
@@ -375,7 +389,13 @@ class _Lowering:
 
     def moved(self, node: Movement, coordinates: Coordinates, guard: Guard) -> Step:
         """Follow a movement to its source; outside of that there is the fill."""
-        found = origin(node, coordinates, self.sizes)
+        try:
+            found = origin(node, coordinates, self.sizes)
+        except SplitAxis:
+            if self.is_reshape_of_memory(node):
+                # In memory its elements lie as they did: no axis needs to be split.
+                return _given(self.load(node, coordinates, guard, node.sources[0]))
+            raise
         needed = simplify_guard(found.guard, self.sizes)
         fill: Expression = literal(0, node.dtype)
         if len(node.sources) == 2:

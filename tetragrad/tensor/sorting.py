@@ -13,15 +13,16 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
+from tetragrad.engine import realize as engine
 from tetragrad.graph import elementwise as ops
-from tetragrad.graph import movement as graph
 from tetragrad.graph import reduce
 from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.cumulative import CumulativeMethods
-from tetragrad.tensor.gathering import take_along
+from tetragrad.tensor.gathering import take_along, take_rows
 from tetragrad.tensor.ordering import (
     kth_largest_key,
     largest_places,
@@ -29,7 +30,7 @@ from tetragrad.tensor.ordering import (
     unsigned_key,
 )
 from tetragrad.tensor.promotion import broadcast_shapes, common_dtype, normal_dim
-from tetragrad.tensor.reductions import ValuesAndIndices, drop_dims, positions
+from tetragrad.tensor.reductions import ValuesAndIndices, positions
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -343,22 +344,12 @@ class SortingMethods(CumulativeMethods):
             )
         wanted = values if isinstance(values, TensorBase) else self.tensor_class(values)
         dtype = common_dtype(self, wanted)
-        node: Node = ops.Cast(self.node, dtype)
-        value = graph.Reshape(ops.Cast(wanted.node, dtype), (*wanted.shape, 1))
-        if self.ndim > 1:
-            node = graph.Reshape(node, (*node.shape[:-1], 1, node.shape[-1]))
-        shape = (*value.shape[:-1], node.shape[-1])
-        edges, spread = broadcast_to(node, shape), broadcast_to(value, shape)
+        edges: Node = ops.Cast(self.node, dtype)
+        value: Node = ops.Cast(wanted.node, dtype)
         is_right = right if side is None else side == "right"
-        is_before = (
-            ops.Not(ops.Lt(spread, edges)) if is_right else ops.Lt(edges, spread)
-        )
-        last = len(shape) - 1
         counted = dtypes.int32 if out_int32 else dtypes.int64
-        if not shape[last]:
-            return self.tensor_class.zeros(shape[:-1], dtype=counted)
-        counts = reduce.Sum(ops.Cast(is_before, counted), (last,))
-        return self.tensor_class.from_node(drop_dims(counts, (last,)))
+        found = _places_by_halving(edges, value, is_right=is_right)
+        return self.tensor_class.from_node(ops.Cast(found, counted))
 
     def bucketize(
         self, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
@@ -417,3 +408,24 @@ def _between(ordered: Tensor, place: Tensor, interpolation: str) -> Tensor:
     below = ordered.gather(0, place.floor().detach().long())
     above = ordered.gather(0, place.ceil().detach().long())
     return below.lerp(above, place - place.floor().detach())
+
+
+def _places_by_halving(edges: Node, value: Node, *, is_right: bool) -> Node:
+    """How many of the sorted edges come before each value: one bit after the other.
+
+    A place may move on by a power of two if the edge before which it would then stand
+    still comes before the value.
+    """
+    size, dim = edges.shape[-1], edges.ndim - 1
+    place: Node = broadcast_to(constant(0, dtypes.int64), value.shape)
+    for bit in reversed(range(size.bit_length())):
+        further = ops.Add(place, full_like(place, 1 << bit))
+        last = ops.Sub(further, full_like(place, 1))
+        inside = ops.Lt(last, full_like(place, size))
+        probe = ops.Where(inside, last, full_like(place, 0))
+        edge = take_rows(edges, probe, 0) if dim == 0 else take_along(edges, probe, dim)
+        is_before = ops.Not(ops.Lt(value, edge)) if is_right else ops.Lt(edge, value)
+        place = ops.Where(ops.And(inside, is_before), further, place)
+        # A chain of gathers, each of which needs the one before, is no single kernel.
+        (place,) = engine.realize([place])
+    return place
