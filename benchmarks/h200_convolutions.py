@@ -42,14 +42,17 @@ from tetragrad.core.settings import override, settings
 from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import scalar_cells, without_markers
 from tetragrad.graph.leaves import Buffer
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.build import Plan, build, cut_kernel
-from tetragrad.tile.plans.choose import choose_plan
+from tetragrad.tile.plans.choose import choose_plan, choose_stage
 from tetragrad.tile.plans.choose_roles import role_plans
 from tetragrad.tile.plans.contraction import hosted_contraction
+from tetragrad.tile.plans.cuts import Cut
 
 WHAT = ("result", "input", "weight")
 #: How many other plans ``--variants`` times.
-VARIANTS = 5
+VARIANTS = 7
 #: Channels, side, filters, side of a filter, stride: all that ResNet-50 has.
 SHAPES = (
     (64, 56, 64, 1, 1),
@@ -240,24 +243,38 @@ def prepare(found: Lowered, device: CudaDevice, plans: list[Plan]) -> Ready:
 def other_plans(
     found: Lowered, plans: list[Plan], device: CudaDevice
 ) -> Iterator[list[Plan]]:
-    """The first kernel's next best plans, each with other blocks."""
-    first = cut_kernel(found.entries[0].kernel, plans[0].cuts)[0]
-    contraction = hosted_contraction(first, guarded=True)
-    if contraction is None:
-        return
-    entries = sorted(role_plans(first, contraction, device.target), key=lambda e: e[0])
-    chosen = plans[0].stages[0][0]
-    seen = {_blocks_of(chosen)}
-    for _, grid in entries:
-        if _blocks_of(grid) in seen or len(seen) > VARIANTS:
+    """The first kernel's next best plans, each with other blocks or other parts."""
+    kernel = simplify_axes(found.entries[0].kernel)
+    candidates = []
+    for cuts in _cuts(kernel, plans[0]):
+        *_, rest = pieces = cut_kernel(kernel, cuts)
+        contraction = hosted_contraction(pieces[0], guarded=True)
+        if contraction is None:
             continue
-        seen.add(_blocks_of(grid))
-        stages = ((grid,), *plans[0].stages[1:])
-        yield [replace(plans[0], stages=stages), *plans[1:]]
+        last = () if not cuts else (choose_stage(rest, device.target),)
+        for cycles, grid in role_plans(pieces[0], contraction, device.target):
+            plan = Plan(cuts, ((grid,), *last))
+            candidates.append((cycles * (1 + 0.02 * len(cuts)), plan))
+    seen = {_blocks_of(plans[0])}
+    for _, plan in sorted(candidates, key=lambda entry: entry[0]):
+        if _blocks_of(plan) not in seen and len(seen) <= VARIANTS:
+            seen.add(_blocks_of(plan))
+            yield [plan, *plans[1:]]
 
 
-def _blocks_of(grid: Any) -> tuple[Any, ...]:
-    return tuple(getattr(grid, name, 0) for name in ("swap", "rows", "columns"))
+def _cuts(kernel: Kernel, plan: Plan) -> Iterator[tuple[Cut, ...]]:
+    """Other numbers of parts than a plan's, if it cuts the depth at all."""
+    yield plan.cuts
+    for cut in plan.cuts[:1]:
+        if isinstance(cut, Cut) and cut.parts > 1:
+            for parts in (cut.parts // 2, cut.parts * 2):
+                yield () if parts == 1 else (replace(cut, parts=parts),)
+
+
+def _blocks_of(plan: Plan) -> tuple[Any, ...]:
+    names = ("swap", "rows", "columns", "cluster")
+    sizes = (getattr(plan.stages[0][0], name, 0) for name in names)
+    return (*sizes, *(getattr(cut, "parts", 0) for cut in plan.cuts))
 
 
 # --- measuring -----------------------------------------------------------------------
@@ -318,10 +335,12 @@ def measure_case(
     plans = [
         choose_plan(entry.kernel, device.target, settings()) for entry in found.entries
     ]
-    rows, timers = [], []
+    rows, timers, kept = [], [], []
     others = list(other_plans(found, plans, device)) if variants else []
     for chosen in (plans, *others):
         ready = prepare(found, device, chosen)
+        # A recorded graph does not keep its code and buffers alive.
+        kept.append(ready)
         error = our_error(found, ready, data, exact, device)
         names = " + ".join(shown(step.plan) for step in ready.steps)
         rows.append({"case": case.name, "plan": names, "error": error})
@@ -353,7 +372,8 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     device, dog = CudaDevice("cuda"), Watchdog()
     results: list[dict[str, Any]] = []
-    wanted = [case for case in cases() if arguments.only in case.name]
+    names = arguments.only.split(",")
+    wanted = [case for case in cases() if any(name in case.name for name in names)]
     with override(device="cuda"):
         for case in wanted[part - 1 :: parts]:
             try:

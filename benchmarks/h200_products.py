@@ -91,6 +91,8 @@ class Case:
 
     @property
     def result_dtype(self) -> str:
+        if self.dtype == "int8":
+            return "int32"
         return "bfloat16" if self.is_scaled else self.dtype
 
     @property
@@ -115,6 +117,8 @@ class Case:
         if self.is_scaled:
             wide = lhs.to(tetragrad.float32) @ rhs.to(tetragrad.float32)
             return wide.to(tetragrad.bfloat16)
+        if self.dtype == "int8":
+            return lhs.to(tetragrad.int32) @ rhs.to(tetragrad.int32)
         return FINISHES[self.finish][1](lhs @ rhs, *more)
 
     def their_result(self, lhs: Any, rhs: Any, *more: Any) -> Any:
@@ -122,6 +126,8 @@ class Case:
         if lhs.dtype is torch.float8_e4m3fn:
             one = torch.ones((), device="cuda")
             return torch._scaled_mm(lhs, rhs, one, one, out_dtype=torch.bfloat16)
+        if lhs.dtype is torch.int8:
+            return torch._int_mm(lhs, rhs)
         if self.finish.startswith("bias") and not self.batch:
             # The library's own way: the bias is part of the product.
             return FINISHES[self.finish][2](theirs.linear(lhs, rhs.T, more[0]), 0)
@@ -152,6 +158,7 @@ def cases() -> Iterator[Case]:
         yield Case(size, size, size, "nn", "float32")
     for size in (4096, 8192):
         yield Case(size, size, size, "nt", "float8_e4m3fn")
+        yield Case(size, size, size, "nt", "int8")
         yield Case(size, size, size, "nt", "float32", tf32=True)
     for rows in (4, 16, 64):
         yield Case(rows, 14336, 4096, "nt")
@@ -330,13 +337,17 @@ class Data:
         size = max(2, dtype.itemsize)
         nbytes = size * sum(torch.Size(shape).numel() for shape in shapes)
         count = max(1, min(16, ROTATED_BYTES // nbytes))
-        sets = [
-            [torch.randn(shape, device="cuda").to(dtype) for shape in shapes[:-1]]
-            for _ in range(count)
-        ]
+        sets = [[drawn(shape, dtype) for shape in shapes[:-1]] for _ in range(count)]
         made = getattr(torch, case.result_dtype)
         results = [torch.empty(shapes[-1], device="cuda", dtype=made) for _ in sets]
         return cls(sets, results)
+
+
+def drawn(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Random normal numbers, or integers of every size."""
+    if dtype is torch.int8:
+        return torch.randint(-128, 128, shape, device="cuda", dtype=dtype)
+    return torch.randn(shape, device="cuda").to(dtype)
 
 
 def relative_error(found: Any, exact: Any) -> float:
@@ -356,7 +367,7 @@ def check(case: Case, data: Data, ready: Ready, device: CudaDevice) -> float:
 def their_record(case: Case, data: Data) -> Callable[[], None]:
     def record() -> None:
         for operands, result in zip(data.operands, data.results, strict=True):
-            if case.finish or case.is_scaled:
+            if case.finish or case.is_scaled or case.dtype == "int8":
                 case.their_result(*operands)
             else:
                 torch.matmul(*case.operands(*operands), out=result)
@@ -476,8 +487,9 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     with override(device="cuda"):
         chosen = random_cases(arguments.sweep) if arguments.sweep else cases()
+        names = arguments.only.split(",")
         for case in chosen:
-            if arguments.only not in case.name:
+            if not any(name in case.name for name in names):
                 continue
             changes = variants(case) if arguments.variants else [{}]
             try:
@@ -492,7 +504,7 @@ def main() -> None:
     ratios = sorted(row["ratio"] for row in results)
     if ratios:
         shown = (ratios[0], statistics.median(ratios), ratios[-1])
-        worst = max(row["error"] / row["torch_error"] for row in results)
+        worst = max(row["error"] / (row["torch_error"] or 1) for row in results)
         print("ratios from {:.2f}, median {:.2f}, to {:.2f};".format(*shown), end=" ")
         print(f"largest error {worst:.2f} times PyTorch's")
 

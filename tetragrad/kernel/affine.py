@@ -160,7 +160,8 @@ def divide(
     """(form // divisor, form % divisor) as affine forms, or None.
 
     Terms that are multiples of the divisor go to the quotient, the others must stay
-    below it together. Raises SplitAxis where one axis straddles the divisor and
+    below it together, or be an axis of two positions that carries: (i + 1) // 2 is i,
+    and (i + 1) % 2 is 1 - i. Raises SplitAxis where one axis straddles the divisor and
     the sizes nest: i over 12, divided by 4, is (i_outer, i_inner) over (3, 4).
     """
     quotient = [
@@ -172,6 +173,11 @@ def divide(
     low, high = remainder.range(sizes)
     if low >= 0 and high < divisor:
         return Affine(form.constant // divisor, tuple(quotient)), remainder
+    if len(rest) == 1 and low >= 0 and high < 2 * divisor:
+        ((atom, part),) = rest
+        if isinstance(atom, int) and sizes[atom] == 2:
+            whole = Affine(form.constant // divisor, tuple(quotient))
+            return whole + axis_form(atom), Affine(offset, ((atom, part - divisor),))
     for atom, part in rest:
         if not isinstance(atom, int) or part <= 0 or divisor % part:
             continue

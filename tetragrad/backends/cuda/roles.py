@@ -284,6 +284,19 @@ def role_threads(roles: Sequence[Role]) -> int:
     return sum(warps_of(role) for role in roles) * WARP
 
 
+def is_steps(body: Sequence[Statement]) -> bool:
+    """Whether statements do nothing but add products to a sum, in loops and choices."""
+    for statement in body:
+        if isinstance(statement, For) or (
+            isinstance(statement, When) and not statement.otherwise
+        ):
+            if not is_steps(statement.body):
+                return False
+        elif not isinstance(statement, Wait | Mma | Release):
+            return False
+    return True
+
+
 # --- one role ------------------------------------------------------------------------
 
 
@@ -340,6 +353,9 @@ class _RoleStatements(FragmentStatements):
                 self._multiply_slot(statement)
             case For():
                 self._loop(statement)
+            case When() if is_steps([statement]):
+                # Taken or not, it leaves as much under way as it found.
+                super().statement(statement, following)
             case _:
                 self.under_way.finish(self._touched(statement))
                 super().statement(statement, following)
@@ -404,7 +420,7 @@ class _RoleStatements(FragmentStatements):
 
         Steps of a product go on from one another; before any other body all finish.
         """
-        if {type(statement) for statement in loop.body} != {Wait, Mma, Release}:
+        if not is_steps(loop.body):
             self.under_way.finish()
         if copies_only(self.role):
             self._divide_before(loop)

@@ -24,6 +24,8 @@ KINDS = {
     dtypes.float32: "tf32",
     dtypes.float8_e4m3fn: "e4m3",
     dtypes.float8_e5m2: "e5m2",
+    dtypes.int8: "s8",
+    dtypes.uint8: "u8",
 }
 
 Key = tuple[int, ...]
@@ -162,8 +164,10 @@ def multiply_warpgroup(
         )
     kind, step = KINDS[dtype], DEPTH_BYTES // dtype.itemsize
     shape = f"m64n{product.columns}k{step}"
-    name = f"wgmma.mma_async.sync.aligned.{shape}.f32.{kind}.{kind}"
-    factors = "1, 1"
+    sums = "s32" if dtype.is_integer else "f32"
+    name = f"wgmma.mma_async.sync.aligned.{shape}.{sums}.{kind}.{kind}"
+    # Sums of integers take no factors.
+    factors = "" if dtype.is_integer else ", 1, 1"
     if dtype.itemsize == 2:
         # Other formats are read along the depth only.
         if isinstance(lhs, Operand):
@@ -177,8 +181,8 @@ def multiply_warpgroup(
         for part in range(product.rows // ROWS):
             left = lhs.text(depth, part)
             mine = elements[part * each : (part + 1) * each]
-            sums = ", ".join(element.text for element in mine)
-            builder.line(f"{name} {{{sums}}}, {left}, {right}, {adds}, {factors}")
+            held = ", ".join(element.text for element in mine)
+            builder.line(f"{name} {{{held}}}, {left}, {right}, {adds}{factors}")
     builder.line("wgmma.commit_group.sync.aligned")
 
 

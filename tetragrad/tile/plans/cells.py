@@ -39,6 +39,12 @@ class Cells:
         return math.prod(self.chunks)
 
     @property
+    def moving(self) -> set[int]:
+        """The axes that a cell extends along."""
+        pairs = zip(self.axes, self.chunks, strict=True)
+        return {axis for axis, chunk in pairs if chunk > 1}
+
+    @property
     def steps(self) -> tuple[int, ...]:
         """Cells along each axis; the last ones may overhang."""
         pairs = zip(self.sizes, self.chunks, strict=True)

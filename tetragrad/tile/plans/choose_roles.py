@@ -7,7 +7,9 @@ architecture; for another one they belong into its ``Target``.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,7 +18,7 @@ from tetragrad.core.target import Target
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.bulk import BulkOperand, plain_load
-from tetragrad.tile.plans.cells import Cells, box_of, split_radices
+from tetragrad.tile.plans.cells import box_of, split_radices
 from tetragrad.tile.plans.contraction import (
     Contraction,
     hosted_contraction,
@@ -31,6 +33,7 @@ from tetragrad.tile.plans.roles import (
     raster_of,
     role_product,
     sides_of,
+    skipped_dimensions,
     staged_pitch,
 )
 from tetragrad.tile.plans.traffic import points_in
@@ -42,6 +45,8 @@ MULTIPLIED = (
     dtypes.float32,
     dtypes.float8_e4m3fn,
     dtypes.float8_e5m2,
+    dtypes.int8,
+    dtypes.uint8,
 )
 #: Two sets of sums must fit into a thread's registers where steps are summed apart,
 #: with room to issue one product while another is added up: 192 columns ran at a third.
@@ -76,6 +81,9 @@ CACHE_BYTES_PER_CYCLE = 48
 LINE_BYTES = 128
 UNALIGNED = 1.75
 STORED_PER_CYCLE = 24
+#: What a step takes at least where only one member multiplies: nobody else does while
+#: it waits (64 x 128 blocks took as long as 128 x 128 ones).
+ALONE_CYCLES = 580
 #: What every block takes to begin, and what neighbours take to find one another.
 BLOCK_CYCLES = 600
 CLUSTER_CYCLES = 2500
@@ -167,10 +175,8 @@ def role_plans(
 
 
 def multiplies(contraction: Contraction, target: Target) -> bool:
-    """Whether the matrix unit has products of these operands, summed in float32."""
+    """Whether the matrix unit has products of these operands, summed so."""
     if "wgmma" not in target.features:
-        return False
-    if contraction.reduction.accumulator is not dtypes.float32:
         return False
     loads = [plain_load(operand) for operand in (contraction.lhs, contraction.rhs)]
     if None in loads:
@@ -178,7 +184,9 @@ def multiplies(contraction: Contraction, target: Target) -> bool:
     dtype, other = (load.dtype for load in loads if load is not None)
     if dtype is dtypes.float32 and "tf32" not in target.features:
         return False
-    return dtype is other and dtype in MULTIPLIED
+    total = dtypes.int32 if dtype.is_integer else dtypes.float32
+    is_summed = contraction.reduction.accumulator is total
+    return is_summed and dtype is other and dtype in MULTIPLIED
 
 
 def _plans(
@@ -205,7 +213,7 @@ def _plans(
             piece=0,
             group=1,
             workers=1,
-            sums_steps=itemsize == 1,
+            sums_steps=_is_coarse(product.lhs.dtype),
             row_chunks=chunks,
             column_chunks=across,
             depth_chunks=depth_chunks,
@@ -213,6 +221,11 @@ def _plans(
         sides = sides_of(kernel, product, plan)
         if _fits(product, sides):
             yield from _filled(kernel, product, plan, sides, target)
+
+
+def _is_coarse(dtype: dtypes.DType) -> bool:
+    """Whether the unit's own sums of products of this dtype are coarse."""
+    return dtype.itemsize == 1 and dtype.is_floating_point
 
 
 def _blocks(kernel: Kernel, product: RoleProduct) -> Iterator[tuple[int, int]]:
@@ -225,7 +238,7 @@ def _blocks(kernel: Kernel, product: RoleProduct) -> Iterator[tuple[int, int]]:
                 continue
             if columns >= 2 * max(8, across):
                 continue
-            if product.lhs.dtype.itemsize == 1 and columns > MOST_COLUMNS_SUMMED:
+            if _is_coarse(product.lhs.dtype) and columns > MOST_COLUMNS_SUMMED:
                 continue
             yield rows, columns
 
@@ -268,7 +281,7 @@ def _fits(product: RoleProduct, sides: Sides) -> bool:
     for operand, cells in ((product.lhs, sides.rows), (product.rhs, sides.columns)):
         if not operand.takes(cells) or not operand.takes(sides.depth):
             return False
-        moving = _moving(cells) | _moving(sides.depth)
+        moving = cells.moving | sides.depth.moving
         if any(len(entry.index.axes() & moving) > 1 for entry in operand.dimensions):
             return False
     depth = sides.depth
@@ -277,13 +290,6 @@ def _fits(product: RoleProduct, sides: Sides) -> bool:
         or (product.lhs.has_plain(axis) and product.rhs.has_plain(axis))
         for axis, size, chunk in zip(depth.axes, depth.sizes, depth.chunks, strict=True)
     )
-
-
-def _moving(cells: Cells) -> set[int]:
-    """The axes that a box extends along."""
-    return {
-        axis for axis, chunk in zip(cells.axes, cells.chunks, strict=True) if chunk > 1
-    }
 
 
 def _filled(
@@ -364,11 +370,11 @@ def _cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
     sides = sides_of(kernel, product, plan)
     raster = raster_of(product.contraction, kernel, sides, plan)
     turns = -(-raster.blocks // plan.workers)
-    steps = sides.depth.blocks
+    steps = sides.depth.blocks * _live_part(kernel, product, plan, sides)
     storing = plan.rows * plan.columns / STORED_PER_CYCLE
     if any(is_along_rows(output, product) for output in kernel.outputs):
         storing *= 1.25
-    block = steps * _step_cycles(product, plan) + storing + BLOCK_CYCLES
+    block = steps * _step_cycles(kernel, product, plan) + storing + BLOCK_CYCLES
     # However it is cut, every operand must come from memory. Of plans that wait for
     # memory alike, those are better that do less besides.
     memory = (product.lhs.nbytes + product.rhs.nbytes) / MEMORY_BYTES_PER_CYCLE
@@ -376,7 +382,25 @@ def _cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
     return slowest + (CLUSTER_CYCLES if plan.cluster > 1 else 0)
 
 
-def _step_cycles(product: RoleProduct, plan: RolePlan) -> float:
+def _live_part(
+    kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides
+) -> float:
+    """The part of all steps that is not skipped because it would bring zeros."""
+    part = 1.0
+    for dimension in skipped_dimensions(kernel, product, sides, plan):
+        axes = sorted(dimension.index.axes())
+        ranges = (range(kernel.axes[axis]) for axis in axes)
+        steps = [dimension.index.coefficient(axis) for axis in axes]
+        indices = [
+            dimension.index.constant + sum(map(operator.mul, steps, place))
+            for place in itertools.product(*ranges)
+        ]
+        inside = sum(0 <= index < dimension.size for index in indices)
+        part *= inside / len(indices)
+    return part
+
+
+def _step_cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
     """The slowest part of a step: products, shared memory, or the cache."""
     rate = MULTIPLICATIONS_PER_CYCLE * 2 / product.lhs.dtype.itemsize
     multiplying = plan.rows * max(plan.columns, 32) * plan.depth / rate
@@ -386,7 +410,10 @@ def _step_cycles(product: RoleProduct, plan: RolePlan) -> float:
     sharing = touched * STEP_BYTES / SHARED_BYTES_PER_CYCLE
     brought = plan.rows * _line_cost(product.lhs)
     brought += plan.columns / plan.cluster * _line_cost(product.rhs)
-    return max(multiplying, sharing, brought * STEP_BYTES / CACHE_BYTES_PER_CYCLE)
+    bringing = brought * STEP_BYTES / CACHE_BYTES_PER_CYCLE
+    is_alone = plan.members == 1 and points_in(kernel, product.lhs.side) > plan.rows
+    waiting = ALONE_CYCLES if is_alone else 0
+    return max(multiplying, sharing, bringing, waiting)
 
 
 def _line_cost(operand: BulkOperand) -> float:

@@ -11,6 +11,7 @@ multiplied by zero, so that an infinite one gives NaN: as with padding in memory
 from __future__ import annotations
 
 from tetragrad.graph.elementwise import Cast, Mul
+from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.bounds import Domain
 from tetragrad.kernel.expression import (
     Compute,
@@ -57,7 +58,7 @@ def _divided(select: Expression, kernel: Kernel) -> Factors | None:
 def _with_own_guard(
     factor: Expression, guard: Guard, kernel: Kernel
 ) -> tuple[Expression, Guard] | None:
-    """A load that is guarded by what concerns its own axes only, and these conditions.
+    """A load that is guarded by what limits an index of its own, and these conditions.
 
     None where the load would not stay inside its buffer then.
     """
@@ -68,11 +69,10 @@ def _with_own_guard(
         value = value.operands[0]
     if not isinstance(value, Load):
         return None
-    axes = value.address.axes()
     conditions = (*value.guard, *(form for form in guard if form not in value.guard))
-    own = tuple(form for form in conditions if form.axes() <= axes)
-    domain, last = Domain(kernel.axes, own), kernel.slots[value.slot].numel - 1
     address = value.address
+    own = tuple(form for form in conditions if moves_along(address, form))
+    domain, last = Domain(kernel.axes, own), kernel.slots[value.slot].numel - 1
     if not domain.proves(address) or not domain.proves(address.scale(-1).shift(last)):
         return None
     load: Expression = Load(value.slot, address, own, value.dtype)
@@ -81,3 +81,17 @@ def _with_own_guard(
     if own:
         load = Select(own, load, literal(0, load.dtype))
     return load, own
+
+
+def moves_along(address: Affine, form: Affine) -> bool:
+    """Whether an address moves by so many times what the form does, along its axes.
+
+    Then the form limits one index of what the address walks through.
+    """
+    if not form.terms or not form.is_pure():
+        return False
+    pairs = [(address.coefficient(axis), part) for axis, part in form.terms]
+    step, part = pairs[0]
+    return step != 0 and all(
+        other * part == step * factor for other, factor in pairs[1:]
+    )

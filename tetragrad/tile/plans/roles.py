@@ -38,6 +38,7 @@ from tetragrad.tile.ir import (
     Alloc,
     Channel,
     Commit,
+    Dimension,
     Extent,
     Fold,
     Grid,
@@ -53,6 +54,7 @@ from tetragrad.tile.ir import (
     TileLoad,
     Wait,
     When,
+    ends_of,
 )
 from tetragrad.tile.plans.bulk import BulkOperand, bulk_operand
 from tetragrad.tile.plans.cells import (
@@ -64,6 +66,11 @@ from tetragrad.tile.plans.cells import (
 )
 from tetragrad.tile.plans.contraction import Contraction, hosted_contraction
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
+
+StepBody = Callable[[dict[int, Affine]], list[Statement]]
+"""What is done at a step, by where the axes of the depth start."""
+Bodies = tuple[StepBody, StepBody]
+"""The first step and the others."""
 
 WARPS = 4
 #: Rows that one matrix instruction of four warps computes.
@@ -154,6 +161,38 @@ def sides_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> Sides:
     )
 
 
+def skipped_dimensions(
+    kernel: Kernel, product: RoleProduct, sides: Sides, plan: RolePlan
+) -> tuple[Dimension, ...]:
+    """Dimensions whose ends say that a whole step would bring zeros only.
+
+    No box extends along them, they are the same for a whole cluster, and the first
+    step of all is never beyond an end.
+    """
+    if plan.sums_steps:
+        return ()
+    found = []
+    for operand, cells in ((product.lhs, sides.rows), (product.rhs, sides.columns)):
+        fixed = set() if cells is sides.rows and plan.cluster > 1 else {*cells.axes}
+        if cells.count > 1:
+            fixed = set()
+        moving = cells.moving | sides.depth.moving
+        for dimension in operand.dimensions:
+            axes = dimension.index.axes()
+            along = axes & set(sides.depth.axes)
+            if not along or axes & moving or axes & set(cells.axes) - fixed:
+                continue
+            at_first = dict.fromkeys(along, ZERO)
+            ends = ends_of(dimension)
+            may_end = any(form.range(kernel.axes)[0] < 0 for form in ends)
+            begins = all(
+                form.substitute(at_first).range(kernel.axes)[0] >= 0 for form in ends
+            )
+            if may_end and begins:
+                found.append(dimension)
+    return tuple(found)
+
+
 def raster_of(
     contraction: Contraction, kernel: Kernel, sides: Sides, plan: RolePlan
 ) -> Raster:
@@ -238,6 +277,10 @@ class _Roles:
         contraction = self.product.contraction
         return raster_of(contraction, self.kernel, self.sides, self.plan)
 
+    @cached_property
+    def skipped(self) -> tuple[Dimension, ...]:
+        return skipped_dimensions(self.kernel, self.product, self.sides, self.plan)
+
     @property
     def row_blocks(self) -> int:
         """Row blocks, with those that the last group overhangs by."""
@@ -295,29 +338,70 @@ class _Roles:
 
         def block(place: _Block) -> list[Statement]:
             return self.each_step(
-                lambda starts: self.bring(place, channel, starts),
+                place, lambda starts: self.bring(place, channel, starts)
             )
 
         return self.each_block(worker, block)
 
-    def each_step(
-        self, body: Callable[[dict[int, Affine]], list[Statement]]
+    def each_step(self, place: _Block, body: StepBody) -> list[Statement]:
+        """The body for every cell of the depth that matters, nearest axis inside."""
+        return self.along(place, len(self.sides.depth.axes) - 1, {}, body)
+
+    def along(
+        self, place: _Block, level: int, starts: dict[int, Affine], body: StepBody
     ) -> list[Statement]:
-        """The body for every cell of the depth, which starts there; nearest inside."""
+        """The steps of some axes of the depth, the others standing at their starts."""
+        if level < 0:
+            return body(starts)
+        return self.some(place, level, starts, body, first=0)
+
+    def first_along(
+        self, place: _Block, level: int, starts: dict[int, Affine], bodies: Bodies
+    ) -> list[Statement]:
+        """The same with another body for the very first step, which always matters."""
+        first, other = bodies
+        if level < 0:
+            return first(starts)
+        axis = self.sides.depth.axes[level]
+        begun = self.first_along(place, level - 1, starts | {axis: ZERO}, bodies)
+        return begun + self.some(place, level, starts, other, first=1)
+
+    def some(
+        self,
+        place: _Block,
+        level: int,
+        starts: dict[int, Affine],
+        body: StepBody,
+        first: int,
+    ) -> list[Statement]:
+        """The steps of one axis from a first one on, and of those inside it."""
         depth = self.sides.depth
-        axes = list(zip(depth.axes, depth.chunks, depth.steps, strict=True))
+        axis, chunk = depth.axes[level], depth.chunks[level]
 
-        def along(level: int, starts: dict[int, Affine]) -> list[Statement]:
-            if level < 0:
-                return body(starts)
-            axis, chunk, steps = axes[level]
-            return loop(
-                self.builder,
-                steps,
-                lambda step: along(level - 1, starts | {axis: step.scale(chunk)}),
-            )
+        def step(number: Affine) -> list[Statement]:
+            there = starts | {axis: number.shift(first).scale(chunk)}
+            statements = self.along(place, level - 1, there, body)
+            needed = self.conditions(place, axis, there)
+            return [When(needed, tuple(statements))] if needed else statements
 
-        return along(len(axes) - 1, {})
+        return loop(self.builder, depth.steps[level] - first, step)
+
+    def conditions(
+        self, place: _Block, axis: int, starts: Mapping[int, Affine]
+    ) -> tuple[Affine, ...]:
+        """When the steps at this position of an axis bring more than zeros."""
+        sides, places = self.sides, {**place.batch, **starts}
+        for cells, block, blocks in (
+            (sides.rows, place.row, self.row_blocks),
+            (sides.columns, place.column, self.raster.columns),
+        ):
+            places |= cells.starts(block, ZERO, blocks)
+        forms = []
+        for dimension in self.skipped:
+            inside = dimension.index.axes() & set(sides.depth.axes)
+            if axis in inside and inside <= starts.keys():
+                forms += [form.substitute(places) for form in ends_of(dimension)]
+        return tuple(form for form in forms if not self.builder.always(form))
 
     def bring(
         self, place: _Block, channel: Channel, depth_starts: dict[int, Affine]
@@ -352,7 +436,7 @@ class _Roles:
         first_row = member.scale(plan.member_rows)
 
         def block(place: _Block) -> list[Statement]:
-            statements = self.summed(channel, total, first_row)
+            statements = self.summed(place, channel, total, first_row)
             for piece in range(plan.columns // plan.piece):
                 for output, tile in zip(self.kernel.outputs, staged, strict=True):
                     statements += self.finish(output, tile, total, place, member, piece)
@@ -362,13 +446,21 @@ class _Roles:
         return allocated + self.each_block(worker, block)
 
     def summed(
-        self, channel: Channel, total: Tile, first_row: Affine
+        self, place: _Block, channel: Channel, total: Tile, first_row: Affine
     ) -> list[Statement]:
         """The products of all steps, in the total."""
 
         def step(tile: Tile, *, starts: bool) -> list[Statement]:
             return self.step(channel, tile, first_row, starts=starts)
 
+        if self.skipped:
+            assert not self.plan.sums_steps, "one sum"
+            bodies = (
+                lambda _: step(total, starts=True),
+                lambda _: step(total, starts=False),
+            )
+            last = len(self.sides.depth.axes) - 1
+            return self.first_along(place, last, {}, bodies)
         if not self.plan.sums_steps:
             others = loop(
                 self.builder, self.steps - 1, lambda _: step(total, starts=False)
