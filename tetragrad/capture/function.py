@@ -84,6 +84,11 @@ class JitFunction(Generic[P, R]):
         """What can be replayed."""
         return tuple(entry for group in self._captures.values() for entry in group)
 
+    @property
+    def count(self) -> int:
+        """How often the function was captured, or found to be impossible to repeat."""
+        return len(self._reasons)
+
     def clear(self) -> None:
         """Forget all captures."""
         with self._lock:

@@ -18,14 +18,21 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
-from tetragrad.core.errors import TetragradError
+from tetragrad.core.errors import CaptureError, TetragradError
 from tetragrad.engine import capture
+from tetragrad.jit import jit
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.complex_numbers import view_as_real
 from tetragrad.tensor.modes import enable_grad, no_grad
 from tetragrad.tensor.pending import realize_step
 
 State = dict[str, Any]
+
+#: Updates from this one on are captured: a program that makes few gains nothing.
+FIRST_REPLAYED = 3
+NEVER_REPLAYED = -(1 << 62)
+#: An optimiser whose updates differ this often runs them as they are.
+MOST_CAPTURES = 6
 
 #: PyTorch's options on how to run a step; here there is one way, fused.
 HINTS = frozenset(["capturable", "differentiable", "foreach", "fused"])
@@ -167,6 +174,7 @@ class Optimizer:
                 "hint: pass a list, [parameter]"
             )
         self.defaults = defaults
+        self._updates = 0
         self.state: dict[Tensor, State] = {}
         self.param_groups: list[ParameterGroup] = []
         entries = list(params)
@@ -212,14 +220,47 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            changed = [
-                tensor
-                for group in self.param_groups
-                for tensor in self._step_group(group)
-            ]
+            if capture.active() is not None:
+                self._update()
+            else:
+                self._update_apart()
+        return loss
+
+    def _update(self) -> None:
+        """Give every parameter that has a gradient its next value."""
+        changed = [
+            tensor for group in self.param_groups for tensor in self._step_group(group)
+        ]
         if changed:
             realize_step(changed)
-        return loss
+
+    #: The same by replaying what an earlier step did: a hundredth of the Python.
+    _replay_update = jit(_update)
+
+    def _update_apart(self) -> None:
+        """Compute the gradients, and then the update, which is captured if it pays."""
+        gradients = [entry.grad for entry in self._all() if entry.grad is not None]
+        if not gradients:
+            return
+        realize_step(gradients)
+        self._updates += 1
+        if self._updates < FIRST_REPLAYED or not self._may_replay():
+            self._update()
+            return
+        try:
+            self._replay_update()
+        except CaptureError:
+            # Nothing has happened; what forbids a capture will hardly go away.
+            self._updates = NEVER_REPLAYED
+            self._update()
+
+    def _may_replay(self) -> bool:
+        """Whether updates do nothing but compute, and are of few kinds.
+
+        A class from elsewhere may do anything in ``next_value``.
+        """
+        is_ours = type(self).__module__.startswith("tetragrad.")
+        return is_ours and self._replay_update.count < MOST_CAPTURES
 
     def _step_group(self, group: ParameterGroup) -> Iterator[Tensor]:
         """Update one group; gives every tensor that has a new value."""
