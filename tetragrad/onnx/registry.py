@@ -96,11 +96,6 @@ def find(domain: str, name: str, version: int) -> Operator | None:
     return None
 
 
-def known_operators() -> list[tuple[str, str]]:
-    """Domain and name of every registered operator."""
-    return sorted(_OPERATORS)
-
-
 def _described(
     name: str, domain: str, since: int, function: Callable[..., Any]
 ) -> Operator:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.tensor.attention import AttentionMethods
-from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.derived import derived_docstring
 from tetragrad.tensor.movement import MovementMethods, Sizes, sizes_of
 
@@ -248,10 +247,3 @@ class PartMethods(AttentionMethods):
         if self.dtype.is_bool:
             raise DTypeError("positive() of bools", hint="convert it first: x.int()")
         return self  # type: ignore[return-value]
-
-
-def as_list(tensors: tuple[Any, ...]) -> list[Any]:
-    """Accept ``f(x, y)`` and ``f([x, y])`` alike."""
-    if len(tensors) == 1 and not isinstance(tensors[0], TensorBase):
-        return list(tensors[0])
-    return list(tensors)
