@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,15 +12,17 @@ from tests.tile.test_contraction import convolution
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
-from tetragrad.graph.reduce import Sum
+from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Load, Reduction, Select, literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile import simulator
 from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.build import Plan
-from tetragrad.tile.plans.choose_contraction import choose_direct
+from tetragrad.tile.plans.choose_direct import choose_direct
+from tetragrad.tile.plans.choose_slide import choose_slide
 from tetragrad.tile.plans.contraction import Block, hosted_contraction
+from tetragrad.tile.plans.slide import find_windowed
 from tetragrad.tile.plans.windows import Sliding, image_of
 
 FLOAT = dtypes.float32
@@ -66,6 +70,29 @@ def convolve(channels: tuple[int, int], down: Window, along: Window) -> Kernel:
     output = Output(2, address, total, (0, 1, 2, 3))
     sizes = (2 * inputs * area, inputs * outputs * taps, 2 * outputs * count)
     axes = (2, outputs, down.count, along.count, inputs, down.taps, along.taps)
+    return kernel_of(axes, [(FLOAT, size) for size in sizes], output)
+
+
+def reduce_windows(down: Window, along: Window, *, pool: bool) -> Kernel:
+    """Axes (c, oh, ow, kh, kw): the largest of a window, or a filter and a cosine."""
+    row, column = down.position(1, 3), along.position(2, 4)
+    guard = down.inside(1, 3) + along.inside(2, 4)
+    area, taps = down.size * along.size, down.taps * along.taps
+    address = form(a0=area) + row.scale(along.size) + column
+    image = Load(0, address, guard, FLOAT)
+    if guard:
+        outside = literal(float("-inf") if pool else 0.0, FLOAT)
+        image = Select(guard, image, outside)
+    weight = load(1, form(a0=taps, a3=along.taps, a4=1))
+    if pool:
+        value = Reduction(Max, (3, 4), image)
+    else:
+        total = Reduction(Sum, (3, 4), compute(ops.Mul, image, weight))
+        value = compute(ops.Add, compute(ops.Cos, total), load(1, form(a0=taps)))
+    count = down.count * along.count
+    output = Output(2, form(a0=count, a1=along.count, a2=1), value, (0, 1, 2))
+    sizes = (3 * area, 3 * taps, 3 * count)
+    axes = (3, down.count, along.count, down.taps, along.taps)
     return kernel_of(axes, [(FLOAT, size) for size in sizes], output)
 
 
@@ -121,6 +148,30 @@ def test_image_is_read_directly(target, name, strict_products):
     kernel = convolve((3, 10), *WINDOWS[name])
     plan = direct_plan(kernel, target)
     check(kernel, target, tolerance=1e-4, plan=plan)
+
+
+@pytest.mark.parametrize("name", ["padded", "uneven steps", "dilated", "tall"])
+@pytest.mark.parametrize("pool", [False, True], ids=["filter", "pool"])
+def test_reduced_windows_keep_their_image(name, pool):
+    target = TARGETS["wide" if pool else "narrow"]
+    kernel = reduce_windows(*WINDOWS[name], pool=pool)
+    plan = choose_slide(kernel, (0,), target)
+    assert plan is not None
+    check(kernel, target, tolerance=1e-4, plan=Plan((), ((plan,),)))
+
+
+def test_products_of_two_images_are_one_image():
+    """Both move alike, so that their product is computed once for each position."""
+    kernel = reduce_windows(Window(9, 3), Window(9, 3), pool=True)
+    image = kernel.outputs[0].value.body
+    both = compute(ops.Mul, image, Load(1, image.address, (), FLOAT))
+    value = Reduction(Sum, (3, 4), both)
+    output = replace(kernel.outputs[0], value=value)
+    slots = (kernel.slots[0], kernel.slots[0], kernel.slots[2])
+    kernel = replace(kernel, slots=slots, outputs=(output,))
+    plan = choose_slide(kernel, (0,), TARGETS["wide"])
+    assert find_windowed(kernel, (0,), plan.columns).operand is both
+    check(kernel, TARGETS["wide"], tolerance=1e-4, plan=Plan((), ((plan,),)))
 
 
 def test_windows_are_found_in_addresses_and_guards():

@@ -39,6 +39,7 @@ from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles import RolePlan, build_roles
 from tetragrad.tile.plans.scope import Builder
 from tetragrad.tile.plans.skip import skip_empty
+from tetragrad.tile.plans.slide import SlidePlan, build_slide
 from tetragrad.tile.plans.stream import StreamPlan, build_stream
 from tetragrad.tile.plans.transpose import TransposePlan, build_transpose
 
@@ -51,6 +52,7 @@ GridPlan = (
     | FillPlan
     | OnlinePlan
     | OnlineRolePlan
+    | SlidePlan
 )
 
 
@@ -127,6 +129,8 @@ def build_grid(builder: Builder, grid: GridPlan) -> list[Statement]:
             return build_online_roles(builder, grid)
         case StreamPlan():
             return build_stream(builder, grid)
+        case SlidePlan():
+            return build_slide(builder, grid)
         case TransposePlan():
             return build_transpose(builder, grid)
         case FillPlan():

@@ -24,6 +24,7 @@ from tetragrad.tile.plans.choose_nest import (
 )
 from tetragrad.tile.plans.choose_online_roles import choose_online_roles
 from tetragrad.tile.plans.choose_roles import choose_roles, role_parts
+from tetragrad.tile.plans.choose_slide import choose_slide
 from tetragrad.tile.plans.choose_stream import choose_row_stream, choose_stream
 from tetragrad.tile.plans.contraction import (
     Contraction,
@@ -274,6 +275,7 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
             choose_transpose(kernel, group, target)
             or choose_stream(kernel, group, target)
             or choose_row_stream(kernel, group, target)
+            or choose_slide(kernel, group, target)
             or choose_nest(kernel, group, target)
         )
     return tuple(grids)

@@ -44,7 +44,7 @@ def choose_direct(
     found = []
     for columns in _column_blocks(kernel, contraction):
         image = image_of(kernel, contraction.rhs, contraction.depth, columns)
-        if image is None or not image.slides:
+        if image is None or not image.sliding_axes:
             continue
         for chunk in _chunks(kernel.axes[columns.chunked]):
             block = Block(columns.axes, columns.split, chunk)

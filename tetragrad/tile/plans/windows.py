@@ -90,9 +90,15 @@ class Image:
     lane: Sliding
 
     @property
-    def slides(self) -> bool:
-        """Whether windows overlap at all."""
-        return self.lane.taps > 1 or (self.row is not None and self.row.taps > 1)
+    def sliding_axes(self) -> int:
+        """Along how many axes windows overlap."""
+        along = [self.lane] if self.row is None else [self.row, self.lane]
+        return sum(entry.taps > 1 for entry in along)
+
+    @property
+    def window(self) -> int:
+        """Elements of a window, in one plane."""
+        return self.lane.taps * (1 if self.row is None else self.row.taps)
 
 
 @frozen
