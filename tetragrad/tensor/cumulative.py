@@ -26,6 +26,9 @@ from tetragrad.tensor.reductions import ValuesAndIndices, drop_dims, positions
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
+#: Up to this length, a running sum of powers has a shift of its own at each place.
+SUMMED_IN_PAIRS = 32
+
 
 def running(op: type[reduce.Reduce], node: Node, dim: int) -> Node:
     """Every element along ``dim`` combined with all before it."""
@@ -60,19 +63,16 @@ def _running_product(tensor: Any, dim: int) -> Tensor:
 
 
 def _last_extreme(node: Node, extreme: Node, dim: int) -> Node:
-    """For each running extreme, the last place at which it stands."""
-    body, is_later = _earlier(node, dim)
-    spread = graph.Reshape(
-        extreme, (*extreme.shape[: dim + 1], 1, *extreme.shape[dim + 1 :])
-    )
-    stands: Node = ops.Eq(body, broadcast_to(spread, body.shape))
+    """For each running extreme, the last place at which it stands.
+
+    It stands where an element is the extreme of all up to itself; later elements that
+    are not leave it unchanged. A NaN is the extreme from there on.
+    """
+    stands: Node = ops.Eq(node, extreme)
     if node.dtype.is_floating_point:
-        stands = ops.Or(stands, ops.Not(ops.Eq(body, body)))
-    place = positions(node.shape[dim], dim + 1, body.ndim)
-    place = broadcast_to(place, body.shape)
-    none = full_like(place, -1)
-    found = ops.Where(is_later, none, ops.Where(stands, place, none))
-    return drop_dims(reduce.Max(found, (dim + 1,)), (dim + 1,))
+        stands = ops.Or(stands, ops.Not(ops.Eq(node, node)))
+    place = broadcast_to(positions(node.shape[dim], dim, node.ndim), node.shape)
+    return running(reduce.Max, ops.Where(stands, place, full_like(place, -1)), dim)
 
 
 class CumulativeMethods(LossMethods):
@@ -153,6 +153,8 @@ class CumulativeMethods(LossMethods):
         dim = normal_dim(dim, self.ndim)
         if not self.ndim:
             return self.result(self.node)
+        if self.shape[dim] > SUMMED_IN_PAIRS:
+            return self._logcumsumexp_in_blocks(dim)
         # Far below the maximum exp() would vanish, so each place has its own shift.
         own = self.cummax(dim).values.detach()
         own = own.where(own.abs() != float("inf"), 0.0)
@@ -164,6 +166,18 @@ class CumulativeMethods(LossMethods):
         masked = ops.Where(is_later, full_like(powers, 0), powers)
         total = drop_dims(reduce.Sum(masked, (dim + 1,)), (dim + 1,))
         return self.result(ops.Add(ops.Log(total), own.node))
+
+    def _logcumsumexp_in_blocks(self, dim: int) -> Tensor:
+        """What each block comes to, with what all blocks before it come to."""
+        size, length = self.shape[dim], SUMMED_IN_PAIRS
+        count = -(-size // length)
+        # Nothing comes after the padding that it could change.
+        moved = self.movedim(dim, -1).pad((0, count * length - size))
+        inside = moved.unflatten(-1, (count, length)).logcumsumexp(-1)
+        before = inside[..., :-1, -1].logcumsumexp(-1)
+        rest = inside[..., 1:, :].logaddexp(before.unsqueeze(-1))
+        joined = cat([inside[..., :1, :], rest], -2).flatten(-2)
+        return joined[..., :size].movedim(-1, dim)
 
     def diff(
         self,
