@@ -98,10 +98,6 @@ class GradGuard:
     source: HandleSource
     kind: tuple[Any, ...] | None
 
-    def holds(self, tensors: Sequence[TensorBase]) -> bool:
-        """Whether it is None, or a tensor of the same kind, again."""
-        return kind_of_grad(self.source.find(tensors).grad) == self.kind
-
 
 def kind_of_grad(grad: TensorBase | None) -> tuple[Any, ...] | None:
     """Everything about a gradient but its value; None if there is none."""
@@ -173,7 +169,8 @@ class Captured:
         self._fixed = [s.storage for s in sticky if isinstance(s, FixedStorage)]
         self._volatile_sources = list(volatile)
         self._tracked = [storage.tracked for storage in self._fixed]
-        self._grad_guards = list(grad_guards)
+        self._guarded = [guard.source for guard in grad_guards]
+        self._grad_kinds = [guard.kind for guard in grad_guards]
         self._pinned = pinned
         self._hidden = hidden
         self._result = result
@@ -208,9 +205,9 @@ class Captured:
             if place.kind in (Kind.NAMES, Kind.CONTENT):
                 return f"{place.name} changed"
             return f"{place.name} was {_shown(old)}, is {_shown(new)}"
-        for guard in self._grad_guards:
-            if not guard.holds(tensors):
-                return "a .grad that is read (None, or a tensor)"
+        grads = [source.find(tensors).grad for source in self._guarded]
+        if list(map(kind_of_grad, grads)) != self._grad_kinds:
+            return "a .grad that is read (None, or a tensor)"
         if list(map(_TRACKED, self._fixed)) != self._tracked:
             return "whether a tensor carries a gradient"
         return self._changed_sharing(tensors)

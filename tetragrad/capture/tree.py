@@ -34,16 +34,21 @@ class Flattened:
         #: What is neither a tensor, a constant nor a container, with its path.
         self.objects: list[tuple[Any, str]] = []
 
-    def describe(self, value: Any, path: str) -> Description:
-        """Collect the parts of a value; returns its description."""
+    def describe(self, value: Any, *path: Any) -> Description:
+        """Collect the parts of a value; returns its description.
+
+        ``path`` is what a person calls the whole, and the keys that lead to this part.
+        """
         kind = type(value)
         if isinstance(value, TensorBase):
             self.tensors.append(value)
             if not kind.__dictoffset__:
                 return _TENSOR
             # A tensor of a user's class, whose attributes may be read too.
-            self.objects.append((value, path))
+            self.objects.append((value, _text_of(path)))
             return (*_TENSOR, id(value))
+        if kind is tuple or kind is list:
+            return (kind, *self._children(enumerate(value), path))
         if kind in _EXACT or isinstance(value, enum.Enum):
             return ("exact", kind, value)
         if kind in _ROUNDED:
@@ -54,7 +59,7 @@ class Flattened:
         if kind is slice:
             parts = (value.start, value.stop, value.step)
             return ("slice", *self._children(enumerate(parts), path))
-        if kind in (list, tuple) or hasattr(kind, "_fields"):
+        if hasattr(kind, "_fields"):
             return (kind, *self._children(enumerate(value), path))
         if kind in (dict, OrderedDict):
             keys = (tuple(value), tuple(map(type, value)))
@@ -66,16 +71,21 @@ class Flattened:
             return ("dataclass", kind, *self._children(named, path))
         if isinstance(value, np.ndarray):
             raise CaptureError(
-                f"{path} is a NumPy array of shape {value.shape}: its values would "
-                "become part of the capture",
+                f"{_text_of(path)} is a NumPy array of shape {value.shape}: its values "
+                "would become part of the capture",
                 hint="pass Tensor(array)",
             )
-        self.objects.append((value, path))
+        self.objects.append((value, _text_of(path)))
         return ("object", id(value))
 
-    def _children(self, named: Any, path: str) -> Iterator[Description]:
-        for key, child in named:
-            yield self.describe(child, f"{path}[{key!r}]")
+    def _children(self, named: Any, path: tuple[Any, ...]) -> list[Description]:
+        return [self.describe(child, *path, key) for key, child in named]
+
+
+def _text_of(path: tuple[Any, ...]) -> str:
+    """What a person calls a part, such as ``argument[0]['x']``."""
+    whole, *keys = path
+    return str(whole) + "".join(f"[{key!r}]" for key in keys)
 
 
 def _has_only_fields(value: Any) -> bool:

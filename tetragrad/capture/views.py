@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +24,8 @@ from tetragrad.graph.node import Node
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.modes import no_grad
 from tetragrad.tensor.storage import Moved
+
+_STEPS = attrgetter("steps")
 
 
 @frozen(slots=True)
@@ -40,6 +43,8 @@ def lift(tensors: Sequence[TensorBase]) -> list[Lifted]:
     Not for views of one storage: a write through one must be seen by the others.
     """
     found: dict[int, Lifted] = {}
+    if not any(map(_STEPS, tensors)):
+        return []
     sharing = Counter(id(tensor.storage) for tensor in tensors)
     for tensor in tensors:
         if sharing[id(tensor.storage)] == 1 and _is_plain_view(tensor):

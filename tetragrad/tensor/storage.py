@@ -242,6 +242,9 @@ class StorageSet(threading.local):
     def __contains__(self, storage: Storage) -> bool:
         return storage in self._entries
 
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
     def __iter__(self) -> Iterator[Storage]:
         return iter(list(self._entries))
 
