@@ -161,3 +161,22 @@ def test_an_impossible_ctc_target_costs_infinity_or_nothing() -> None:
     loss.backward()
     assert loss.item() == 0
     assert not log_probs.grad.numpy().any()
+
+
+@pytest.mark.parametrize(
+    ("old", "reduction"),
+    [
+        ({"size_average": False}, "sum"),
+        ({"reduce": True}, "mean"),
+        ({"reduce": False}, "none"),
+        ({"size_average": True, "reduce": False}, "none"),
+    ],
+)
+def test_options_from_before_reduction_are_obeyed(
+    old: dict[str, bool], reduction: str
+) -> None:
+    input, target = Tensor([1.0, 2.0]), Tensor([1.0, 4.0])
+    expected = nn.functional.mse_loss(input, target, reduction=reduction)
+    assert nn.functional.mse_loss(input, target, **old).tolist() == expected.tolist()
+    by_place = nn.functional.l1_loss(input, target, *old.values())
+    assert by_place.ndim == 0 or reduction == "none"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tetragrad.nn import functional as F
-from tetragrad.nn.functional.loss import check_reduction
+from tetragrad.nn.functional.reduction import check_reduction
 from tetragrad.nn.module import Module
 from tetragrad.tensor import Tensor
 

@@ -43,6 +43,12 @@ from tetragrad.nn.functional.activation import (
     threshold,
     threshold_,
 )
+from tetragrad.nn.functional.alignment import ctc_loss
+from tetragrad.nn.functional.distance import (
+    cosine_similarity,
+    pairwise_distance,
+    pdist,
+)
 from tetragrad.nn.functional.embedding import (
     bilinear,
     embedding,
@@ -63,11 +69,8 @@ from tetragrad.nn.functional.images import (
 from tetragrad.nn.functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
-    check_reduction,
     cosine_embedding_loss,
-    cosine_similarity,
     cross_entropy,
-    ctc_loss,
     gaussian_nll_loss,
     hinge_embedding_loss,
     huber_loss,
@@ -80,8 +83,6 @@ from tetragrad.nn.functional.loss import (
     multilabel_margin_loss,
     multilabel_soft_margin_loss,
     nll_loss,
-    pairwise_distance,
-    pdist,
     poisson_nll_loss,
     smooth_l1_loss,
     soft_margin_loss,
@@ -97,6 +98,7 @@ from tetragrad.nn.functional.normalization import (
     normalize,
     rms_norm,
 )
+from tetragrad.nn.functional.reduction import check_reduction
 from tetragrad.nn.functional.regularization import (
     alpha_dropout,
     dropout,

@@ -1,15 +1,56 @@
-"""The sum over alignments that the CTC loss needs (Graves et al. 2006)."""
+"""The CTC loss: a sum over all alignments of a target (Graves et al. 2006)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tetragrad.core.errors import ShapeError
+from tetragrad.nn.functional.reduction import check_reduction
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.joining import stack
 
 
-def alignment_losses(
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """-log of the probability of a target over all its alignments.
+
+    ``log_probs`` is (time, batch, classes) or (time, classes); ``targets`` is
+    (batch, length), or all targets one after another. The mean divides each loss by
+    its target's length first. The sum over alignments is the forward recursion of
+    Graves et al. 2006, on the target with blanks between and around its labels.
+
+    >>> log_probs = Tensor.zeros(2, 1, 3).log_softmax(2)
+    >>> nn.functional.ctc_loss(log_probs, Tensor([[1]]), [2], [1])
+    tensor(1.0986)
+    """
+    check_reduction(reduction)
+    unbatched = log_probs.ndim == 2
+    scores = log_probs.unsqueeze(1) if unbatched else log_probs
+    lengths = _as_vector(target_lengths)
+    loss = _alignment_losses(scores, targets, _as_vector(input_lengths), lengths, blank)
+    if zero_infinity:
+        loss = loss.where(loss != math.inf, 0.0)
+    if reduction == "mean":
+        return (loss / lengths.clamp(min=1).to(loss.dtype)).mean()
+    if reduction == "sum":
+        return loss.sum()
+    return loss.squeeze(0) if unbatched else loss
+
+
+def _as_vector(lengths: Tensor | Sequence[int]) -> Tensor:
+    tensor = lengths if isinstance(lengths, Tensor) else Tensor(lengths)
+    return tensor.reshape(-1)
+
+
+def _alignment_losses(
     log_probs: Tensor,
     targets: Tensor,
     input_lengths: Tensor,

@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tetragrad.core import dtypes
 from tetragrad.core.errors import ShapeError
 from tetragrad.nn.functional.activation import logsigmoid
+from tetragrad.nn.functional.distance import pairwise_distance
+from tetragrad.nn.functional.reduction import obeys_old_options, reduced, weighted_loss
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.grids import triu_indices
-
-_REDUCTIONS = ("mean", "sum", "none")
-
-
-def check_reduction(reduction: str) -> str:
-    """The reduction, if there is one of this name."""
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"reduction is one of {_REDUCTIONS}, not {reduction!r}")
-    return reduction
-
-
-def _reduce(loss: Tensor, reduction: str) -> Tensor:
-    check_reduction(reduction)
-    if reduction == "none":
-        return loss
-    return loss.mean() if reduction == "mean" else loss.sum()
-
-
-def _weighted(loss: Tensor, weight: Tensor, reduction: str) -> Tensor:
-    """The losses times their weights; the mean divides by the weights' sum."""
-    weighted = loss * weight
-    if reduction == "mean":
-        return weighted.sum() / weight.expand(weighted.shape).sum()
-    return _reduce(weighted, reduction)
 
 
 def _check_same_shape(name: str, input: Tensor, target: Tensor) -> None:
@@ -46,6 +23,7 @@ def _check_same_shape(name: str, input: Tensor, target: Tensor) -> None:
         )
 
 
+@obeys_old_options
 def l1_loss(
     input: Tensor,
     target: Tensor,
@@ -61,6 +39,7 @@ def l1_loss(
     return input.l1_loss(target, reduction)
 
 
+@obeys_old_options
 def mse_loss(
     input: Tensor,
     target: Tensor,
@@ -76,9 +55,10 @@ def mse_loss(
     """
     if weight is None:
         return input.mse_loss(target, reduction)
-    return _weighted(input.mse_loss(target, "none"), weight, reduction)
+    return weighted_loss(input.mse_loss(target, "none"), weight, reduction)
 
 
+@obeys_old_options
 def smooth_l1_loss(
     input: Tensor,
     target: Tensor,
@@ -111,9 +91,10 @@ def huber_loss(
     """
     if weight is None:
         return input.huber_loss(target, reduction, delta)
-    return _weighted(input.huber_loss(target, "none", delta), weight, reduction)
+    return weighted_loss(input.huber_loss(target, "none", delta), weight, reduction)
 
 
+@obeys_old_options
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -133,6 +114,7 @@ def nll_loss(
     return input.nll_loss(target, weight, ignore_index, reduction)
 
 
+@obeys_old_options
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -154,6 +136,7 @@ def cross_entropy(
     return input.cross_entropy(target, weight, ignore_index, reduction, label_smoothing)
 
 
+@obeys_old_options
 def binary_cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -170,6 +153,7 @@ def binary_cross_entropy(
     return input.binary_cross_entropy(target, weight, reduction)
 
 
+@obeys_old_options
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -188,6 +172,7 @@ def binary_cross_entropy_with_logits(
     return input.binary_cross_entropy_with_logits(target, weight, pos_weight, reduction)
 
 
+@obeys_old_options
 def kl_div(
     input: Tensor,
     target: Tensor,
@@ -204,6 +189,7 @@ def kl_div(
     return input.kl_div(target, reduction, log_target)
 
 
+@obeys_old_options
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -228,7 +214,7 @@ def poisson_nll_loss(
         large = target.clamp(min=1)
         stirling = large * large.log() - large + 0.5 * (2 * math.pi * large).log()
         loss = loss + stirling.where(target > 1, 0.0)
-    return _reduce(loss, reduction)
+    return reduced(loss, reduction)
 
 
 def gaussian_nll_loss(
@@ -255,9 +241,10 @@ def gaussian_nll_loss(
     loss = 0.5 * (limited.log() + difference * difference / limited)
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
-    return _reduce(loss, reduction)
+    return reduced(loss, reduction)
 
 
+@obeys_old_options
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -274,17 +261,7 @@ def hinge_embedding_loss(
     return input.hinge_embedding_loss(target, margin, reduction)
 
 
-def cosine_similarity(
-    x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8
-) -> Tensor:
-    """x₁·x₂ / (max(‖x₁‖, eps)·max(‖x₂‖, eps)) along ``dim``.
-
-    >>> nn.functional.cosine_similarity(Tensor([1.0, 0.0]), Tensor([3.0, 4.0]), dim=0)
-    tensor(0.6000)
-    """
-    return x1.cosine_similarity(x2, dim, eps)
-
-
+@obeys_old_options
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -309,9 +286,10 @@ def cosine_embedding_loss(
     cosine = product / squares.sqrt()
     same = (1 - cosine).where(target == 1, 0.0)
     other = (cosine - margin).clamp(min=0).where(target == -1, 0.0)
-    return _reduce(same + other, reduction)
+    return reduced(same + other, reduction)
 
 
+@obeys_old_options
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -330,6 +308,7 @@ def margin_ranking_loss(
     return input1.margin_ranking_loss(input2, target, margin, reduction)
 
 
+@obeys_old_options
 def soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -345,6 +324,7 @@ def soft_margin_loss(
     return input.soft_margin_loss(target, reduction)
 
 
+@obeys_old_options
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -365,7 +345,7 @@ def multi_margin_loss(
     if input.ndim < 2:
         rows = input.reshape(1, -1), target.reshape(1)
         loss = multi_margin_loss(*rows, p, margin, weight, reduction="none")
-        return _reduce(loss.squeeze(0), reduction)
+        return reduced(loss.squeeze(0), reduction)
     index = target.unsqueeze(-1)
     excess = (margin - input.gather(-1, index) + input).clamp(min=0)
     terms = excess if p == 1 else excess * excess
@@ -373,9 +353,10 @@ def multi_margin_loss(
         terms = terms * weight.index_select(0, target.reshape(-1)).reshape(index.shape)
     classes = Tensor.arange(input.shape[-1])
     loss = terms.where(classes != index, 0.0).sum(dim=-1) / input.shape[-1]
-    return _reduce(loss, reduction)
+    return reduced(loss, reduction)
 
 
+@obeys_old_options
 def multilabel_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -402,9 +383,10 @@ def multilabel_margin_loss(
     excess = (1 - label_scores + input.unsqueeze(-2)).clamp(min=0)
     counted = is_listed.unsqueeze(-1) & ~is_label.unsqueeze(-2)
     loss = excess.where(counted, 0.0).sum(dim=(-2, -1)) / input.shape[-1]
-    return _reduce(loss, reduction)
+    return reduced(loss, reduction)
 
 
+@obeys_old_options
 def multilabel_soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -422,20 +404,10 @@ def multilabel_soft_margin_loss(
     terms = target * logsigmoid(input) + (1 - target) * logsigmoid(-input)
     if weight is not None:
         terms = terms * weight
-    return _reduce(-terms.mean(dim=-1), reduction)
+    return reduced(-terms.mean(dim=-1), reduction)
 
 
-def pairwise_distance(
-    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Tensor:
-    """‖x₁ - x₂ + eps‖ₚ along the last dimension.
-
-    >>> nn.functional.pairwise_distance(Tensor([0.0, 0.0]), Tensor([3.0, 4.0]))
-    tensor(5.0000)
-    """
-    return x1.pairwise_distance(x2, p, eps, keepdim)
-
-
+@obeys_old_options
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -483,48 +455,7 @@ def triplet_margin_with_distance_loss(
     far = distance(anchor, negative)
     if swap:
         far = far.minimum(distance(positive, negative))
-    return _reduce((near - far + margin).clamp(min=0), reduction)
-
-
-def ctc_loss(
-    log_probs: Tensor,
-    targets: Tensor,
-    input_lengths: Tensor | Sequence[int],
-    target_lengths: Tensor | Sequence[int],
-    blank: int = 0,
-    reduction: str = "mean",
-    zero_infinity: bool = False,
-) -> Tensor:
-    """-log of the probability of a target over all its alignments.
-
-    ``log_probs`` is (time, batch, classes) or (time, classes); ``targets`` is
-    (batch, length), or all targets one after another. The mean divides each loss by
-    its target's length first. The sum over alignments is the forward recursion of
-    Graves et al. 2006, on the target with blanks between and around its labels.
-
-    >>> log_probs = Tensor.zeros(2, 1, 3).log_softmax(2)
-    >>> nn.functional.ctc_loss(log_probs, Tensor([[1]]), [2], [1])
-    tensor(1.0986)
-    """
-    from tetragrad.nn.functional.alignment import alignment_losses
-
-    check_reduction(reduction)
-    unbatched = log_probs.ndim == 2
-    scores = log_probs.unsqueeze(1) if unbatched else log_probs
-    lengths = _as_vector(target_lengths)
-    loss = alignment_losses(scores, targets, _as_vector(input_lengths), lengths, blank)
-    if zero_infinity:
-        loss = loss.where(loss != math.inf, 0.0)
-    if reduction == "mean":
-        return (loss / lengths.clamp(min=1).to(loss.dtype)).mean()
-    if reduction == "sum":
-        return loss.sum()
-    return loss.squeeze(0) if unbatched else loss
-
-
-def _as_vector(lengths: Tensor | Sequence[int]) -> Tensor:
-    tensor = lengths if isinstance(lengths, Tensor) else Tensor(lengths)
-    return tensor.reshape(-1)
+    return reduced((near - far + margin).clamp(min=0), reduction)
 
 
 def linear_cross_entropy(
@@ -562,16 +493,3 @@ def linear_cross_entropy(
         reduction=reduction,
         label_smoothing=label_smoothing,
     )
-
-
-def pdist(input: Tensor, p: float = 2.0) -> Tensor:
-    """The distances of all pairs of rows: first with second, first with third, ….
-
-    >>> tetragrad.nn.functional.pdist(Tensor([[0.0], [3.0], [7.0]]))
-    tensor([3., 7., 4.])
-    """
-    if input.ndim != 2:
-        raise ShapeError(f"pdist() of shape {input.shape}", hint="it takes a matrix")
-    count = input.shape[0]
-    first, second = triu_indices(count, count, 1)
-    return (input[first] - input[second]).norm(p, -1)
