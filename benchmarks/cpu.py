@@ -1,6 +1,7 @@
 """Our CPU kernels beside PyTorch's and JAX's, on the same work in the same run.
 
     python benchmarks/cpu.py [--rows sgemm softmax] [--json benchmarks/results/cpu.json]
+    python benchmarks/cpu.py --json results/cpu.json --picture docs/roofline.svg
 
 Runs are interleaved, inputs are random normal, outputs are checked against PyTorch in
 float64 first (models: against its float32), and the ratio is what counts: ours over
@@ -15,7 +16,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 from cpu_models import ModelRow, model_rows
 from cpu_products import product_rows
 from cpu_rows import Row, rows
+from roofline import draw
 
 Run = Callable[[], object]
 SECONDS_A_ROW = 1.5
@@ -34,7 +36,11 @@ SETTLE_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class Result:
-    """Median milliseconds of each, and the ratios."""
+    """Median milliseconds of each, and the ratios.
+
+    ``touched`` are the bytes of all inputs, weights and results, each counted once;
+    ``nbytes`` is 0 where it is operations that the row is bound by.
+    """
 
     name: str
     tetragrad: float
@@ -44,6 +50,9 @@ class Result:
     share_of_ceiling: float
     first_call: float
     error: float | None
+    operations: int
+    nbytes: int
+    touched: int
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Prepared:
     runs: dict[str, Run]
     first_call: float
     error: float | None
+    touched: int
 
 
 # --- measuring -----------------------------------------------------------------------
@@ -75,6 +85,9 @@ def measure(
         work / seconds["tetragrad"],
         prepared.first_call * 1e3,
         prepared.error,
+        row.operations,
+        row.nbytes,
+        prepared.touched,
     )
 
 
@@ -105,7 +118,7 @@ def prepare(row: Row) -> Prepared:
     jax_run = _jax_run(row, arrays)
     if jax_run is not None:
         runs["jax"] = jax_run
-    return Prepared(runs, first_call, error)
+    return Prepared(runs, first_call, error, bytes_of([ours, value]))
 
 
 def prepare_model(row: ModelRow) -> Prepared:
@@ -132,7 +145,15 @@ def prepare_model(row: ModelRow) -> Prepared:
         "tetragrad": lambda: captured(*ours),
         "torch": lambda: their_step(*theirs),
     }
-    return Prepared(runs, first_call, error)
+    touched = bytes_of([ours, list(weights.values()), value])
+    return Prepared(runs, first_call, error, touched)
+
+
+def bytes_of(values: Any) -> int:
+    """The bytes of tensors, in lists of lists."""
+    if isinstance(values, tuple | list):
+        return sum(bytes_of(entry) for entry in values)
+    return int(values.nbytes)
 
 
 def timed(run: Run) -> tuple[float, Any]:
@@ -203,7 +224,9 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=[], help="parts of row names")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=SECONDS_A_ROW)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--part", default="1/1", help="which part of the rows")
+    parser.add_argument("--json", type=Path, help="a file to bring up to date")
+    parser.add_argument("--picture", type=Path, help="draw what the file holds")
     arguments = parser.parse_args()
     import torch
 
@@ -219,7 +242,7 @@ def main() -> None:
     print(f"{'row':34}{'ours ms':>9}{'torch':>9}{'jax':>9}{'ratio':>7}"
           f"{'ceiling':>9}{'first':>8}{'error':>9}")  # fmt: skip
     results = []
-    for row in (*rows(), *product_rows(), *model_rows()):
+    for row in part_of((*rows(), *product_rows(), *model_rows()), arguments.part):
         if arguments.rows and not any(part in row.name for part in arguments.rows):
             continue
         results.append(measure(row, limits, arguments.seconds))
@@ -228,6 +251,15 @@ def main() -> None:
     print(f"geometric mean of ratios: {np.exp(np.mean(np.log(ratios))):.2f}")
     if arguments.json:
         write(arguments.json, arguments.threads, limits, results)
+        if arguments.picture:
+            draw(json.loads(arguments.json.read_text("utf-8")), arguments.picture)
+
+
+def part_of(found: Sequence[Row | ModelRow], text: str) -> Sequence[Row | ModelRow]:
+    """A stretch of the rows: ``2/3`` is the second of three."""
+    number, count = (int(entry) for entry in text.split("/"))
+    length = -(-len(found) // count)
+    return found[(number - 1) * length : number * length]
 
 
 def line_of(result: Result) -> str:
@@ -244,16 +276,20 @@ def line_of(result: Result) -> str:
 def write(
     path: Path, threads: int, limits: dict[str, float], results: list[Result]
 ) -> None:
-    """Keep the figures, with what they were measured on."""
+    """Keep the figures, with what they were measured on; other rows stay."""
+    rows = {result.name: asdict(result) for result in results}
+    if path.exists():
+        known = json.loads(path.read_text("utf-8"))["rows"]
+        rows = {entry["name"]: entry for entry in known} | rows
     record = {
         "machine": platform.processor() or platform.machine(),
         "date": time.strftime("%Y-%m-%d"),
         "threads": threads,
         "ceilings": limits,
-        "rows": [asdict(result) for result in results],
+        "rows": list(rows.values()),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
