@@ -1,6 +1,6 @@
 """Write ``docs/conformance.md`` from the result files of all suites.
 
-    python conformance/report.py
+    python -m conformance.report
 
 The counts in that page are never typed by hand: each suite's script writes a file in
 ``conformance/results``, and this one turns them into tables.
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from conformance.slow_operators import slow_operators
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "conformance" / "results"
@@ -66,7 +68,7 @@ HEAD = """\
 # Conformance
 
 How far tetragrad passes suites that others wrote. This page is made by
-`python conformance/report.py` from the files in `conformance/results`; the suites come
+`python -m conformance.report` from the files in `conformance/results`; the suites come
 from the packages that carry them, and nothing of them is copied into this repository.
 """
 
@@ -171,6 +173,9 @@ def page() -> str:
     for suite, result in present:
         lines += section(suite, result)
     lines += hostile_files()
+    speed = read("operators.json")
+    if speed is not None:
+        lines += slow_operators(speed)
     return "\n".join(lines).rstrip() + "\n"
 
 
