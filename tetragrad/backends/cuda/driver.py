@@ -43,6 +43,8 @@ _INPUT_PTX = 1
 #: The instruction by which roles divide registers.
 _DIVIDES_REGISTERS = "setmaxnreg"
 _CAPTURE_RELAXED = 2
+#: The launch attribute "programmatic stream serialization".
+_EARLY_LAUNCH = 6
 _LOG_BYTES = 16384
 # Tensor maps: element types by their bytes, the swizzle of 128 bytes, and how much of a
 # line that is read is also brought to the second-level cache.
@@ -342,22 +344,50 @@ class KernelCall:
 
     def launch(self, stream: c_void_p) -> None:
         """Run behind what the stream has; the driver copies the arguments first."""
-        grid = self.grid
-        call(
-            "cuLaunchKernel",
-            self.function,
-            grid.blocks,
-            1,
-            1,
-            grid.threads,
-            1,
-            1,
-            grid.shared_bytes,
-            stream,
-            self.parameters,
-            None,
-            doing=f"launching {grid.name}",
+        grid, doing = self.grid, f"launching {self.grid.name}"
+        blocks, threads = (grid.blocks, 1, 1), (grid.threads, 1, 1)
+        parameters = self.parameters
+        if not grid.early:
+            sizes = (*blocks, *threads, grid.shared_bytes)
+            name = "cuLaunchKernel"
+            call(name, self.function, *sizes, stream, parameters, None, doing=doing)
+            return
+        early = _Attribute(_EARLY_LAUNCH, b"", 1)
+        configuration = _Configuration(
+            blocks, threads, grid.shared_bytes, stream, ctypes.pointer(early), 1
         )
+        call(
+            "cuLaunchKernelEx",
+            byref(configuration),
+            self.function,
+            parameters,
+            None,
+            doing=doing,
+        )
+
+
+class _Attribute(ctypes.Structure):
+    """One wish about a launch: ``CUlaunchAttribute`` in cuda.h."""
+
+    _fields_ = (
+        ("number", c_int),
+        ("padding", ctypes.c_char * 4),
+        ("value", c_int),
+        ("rest", ctypes.c_char * 60),
+    )
+
+
+class _Configuration(ctypes.Structure):
+    """How a kernel is launched: ``CUlaunchConfig`` in cuda.h."""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared_bytes", ctypes.c_uint),
+        ("stream", c_void_p),
+        ("attributes", ctypes.POINTER(_Attribute)),
+        ("attribute_count", ctypes.c_uint),
+    )
 
 
 class _NodeParameters(ctypes.Structure):

@@ -23,10 +23,11 @@ from tetragrad.backends.cuda.blocks import (
     SharedMemory,
 )
 from tetragrad.backends.cuda.bulk import TensorMap
-from tetragrad.backends.cuda.finish import (
+from tetragrad.backends.cuda.joints import (
     Finish,
+    Joint,
     counters,
-    find_finish,
+    join_grids,
     last_of_group,
 )
 from tetragrad.backends.cuda.operations import Operations
@@ -46,6 +47,7 @@ from tetragrad.backends.cuda.tiles import (
     TileHomes,
     contiguous_itemsizes,
     find_homes,
+    loads_along,
     statements_in,
 )
 from tetragrad.backends.cuda.values import Values
@@ -54,7 +56,17 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
-from tetragrad.tile.ir import Extent, Grid, Mma, Program, Role, Statement, Store
+from tetragrad.tile.ir import (
+    Extent,
+    Fold,
+    For,
+    Grid,
+    Mma,
+    Program,
+    Role,
+    Statement,
+    Store,
+)
 
 #: Threads of a block: for products that are wide enough, at most for what is dealt out
 #: freely, and at all.
@@ -63,11 +75,22 @@ FLAT_THREADS = 256
 MOST_THREADS = 1024
 #: Blocks of more threads than this become clusters of smaller blocks, which begin and
 #: end at different times, so that one loads while another stores.
-ALONE_THREADS = 512
+ALONE_THREADS = 1024
+#: Where a row is kept, blocks have so many threads on a multiprocessor at least, or
+#: loads would not overlap with stores. Without stores there is less to overlap with.
+ROW_THREADS, UNSTORED_ROW_THREADS = 1024, 1536
+#: Narrower blocks that keep more than one row have too few registers for so many.
+WIDE_THREADS = 512
 #: Threads of a block in a cluster, at least.
 NEIGHBOUR_THREADS = 256
 #: The bytes that a thread moves at once.
 RUN_BYTES = 16
+#: A kernel's blocks may come while the last of the one before are still running; they
+#: wait until all that it has written is there. The next kernel's may then come, too,
+#: but not beside roles: all would come to the few multiprocessors that those leave.
+EARLY_LAUNCH = "early launch"
+WAIT_FOR_OTHERS = "\tgriddepcontrol.wait;"
+LET_OTHERS_COME = "\tgriddepcontrol.launch_dependents;"
 #: What the driver's encoding of a tensor map takes.
 TENSOR_MAP_BYTES = 128
 
@@ -76,7 +99,8 @@ TENSOR_MAP_BYTES = 128
 class GridLaunch:
     """One kernel of a program: its name, and the size of its grid.
 
-    ``maps`` are the tensor maps that it takes behind all other parameters.
+    ``maps`` are the tensor maps that it takes behind all other parameters. An
+    ``early`` one waits itself for what was launched before it, and may begin to.
     """
 
     name: str
@@ -84,6 +108,7 @@ class GridLaunch:
     threads: int
     shared_bytes: int
     maps: tuple[TensorMap, ...] = ()
+    early: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,11 +123,11 @@ def emit_program(program: Program, target: Target, settings: Settings) -> Emitte
     """The whole program as one module of PTX text."""
     _refuse(program, target)
     kernels, launches, alignment = [], [], 16
-    for number, (grid, finish) in enumerate(_with_finishes(_grids_of(program))):
-        emitter = _GridEmitter(program, grid, target, settings, finish)
+    for number, joint in enumerate(join_grids(_grids_of(program))):
+        emitter = _GridEmitter(program, joint, target, settings)
         name = f"{program.name}_{number}"
-        if finish is not None:
-            kernels.append(counters(name, finish))
+        if joint.finish is not None:
+            kernels.append(counters(name, joint.finish))
         kernels.append(emitter.kernel(name))
         launches.append(emitter.launch(name))
         alignment = max(alignment, emitter.shared.alignment)
@@ -140,16 +165,6 @@ def _grids_of(program: Program) -> list[Grid]:
         if math.prod(extent for _, extent in statement.axes) > 0:
             grids.append(statement)
     return grids
-
-
-def _with_finishes(grids: Sequence[Grid]) -> Iterator[tuple[Grid, Finish | None]]:
-    """Each kernel's grid, with the one that its last blocks go on with."""
-    place = 0
-    while place < len(grids):
-        grid, following = grids[place], grids[place + 1 : place + 2]
-        finish = find_finish(grid, following[0]) if following else None
-        yield grid, finish
-        place += 1 if finish is None else 2
 
 
 def stored_slots(body: Sequence[Statement]) -> Iterator[int]:
@@ -219,6 +234,20 @@ def cluster_size(threads: int, blocks: int) -> int:
     return size if threads % (size * WARP) == 0 else 1
 
 
+def least_blocks(program: Program, grid: Grid, threads: int) -> int:
+    """Blocks that a multiprocessor must have room for at a time."""
+    if threads < NEIGHBOUR_THREADS or any(isinstance(e, For) for e in grid.body):
+        return 1
+    kept: set[int] = set()
+    for statement in statements_in(grid.body):
+        if isinstance(statement, Fold | Store) and statement.axes:
+            kept |= {entry.slot for entry in loads_along(statement)}
+    stores = any(isinstance(e, Store) and e.axes for e in statements_in(grid.body))
+    if len(kept) != 1:
+        return ROW_THREADS // threads if threads >= WIDE_THREADS and kept else 1
+    return (ROW_THREADS if stores else UNSTORED_ROW_THREADS) // threads
+
+
 def _whole_warps(threads: int) -> int:
     return -(-threads // WARP) * WARP
 
@@ -242,17 +271,14 @@ class _GridEmitter:
     """Writes one grid as a kernel."""
 
     def __init__(
-        self,
-        program: Program,
-        grid: Grid,
-        target: Target,
-        settings: Settings,
-        finish: Finish | None,
+        self, program: Program, joint: Joint, target: Target, settings: Settings
     ) -> None:
         self.program = program
+        self.joint = joint
+        grid, finish = joint.grid, joint.finish
         self.grid = grid
-        self.finish = finish
         self.contract = settings.fma
+        self.early = EARLY_LAUNCH in target.features
         self.builder = Builder()
         self.shared = SharedMemory(self.builder)
         self.maps: list[TensorMap] = []
@@ -320,8 +346,8 @@ class _GridEmitter:
         """The whole text of the kernel."""
         self._find_block()
         self._body()
-        if self.finish is not None:
-            self._finish(name, self.finish)
+        if self.joint.finish is not None:
+            self._finish(name, self.joint.finish)
         count = (
             len(self.program.slots)
             + len(self.program.scalars)
@@ -333,6 +359,9 @@ class _GridEmitter:
             for number in range(len(self.maps))
         ]
         limits = [f".maxntid {self.thread_count}, 1, 1"]
+        if not self.roles:
+            blocks = least_blocks(self.program, self.grid, self.thread_count)
+            limits += [f".minnctapersm {blocks}"] if blocks > 1 else []
         if self.roles:
             # So that the assembler gives each role what it asks for.
             limits.append(".minnctapersm 1")
@@ -346,14 +375,21 @@ class _GridEmitter:
                 *limits,
                 "{",
                 *self.builder.declarations(),
+                *self._early_lines(),
                 *self.builder.lines,
                 "\tret;",
                 "}",
             ]
         )
 
+    def _early_lines(self) -> list[str]:
+        if not self.early:
+            return []
+        return [WAIT_FOR_OTHERS] if self.roles else [LET_OTHERS_COME, WAIT_FOR_OTHERS]
+
     def _body(self) -> None:
         if not self.roles:
+            self.statements.fetch_ahead(self.grid.body)
             self.statements.emit(self.grid.body)
             return
         if len(self.roles) != len(self.grid.body):
@@ -405,6 +441,7 @@ class _GridEmitter:
             self.thread_count,
             self.shared.nbytes,
             tuple(self.maps),
+            self.early,
         )
 
     def _find_block(self) -> None:
@@ -424,3 +461,6 @@ class _GridEmitter:
             axis, extent = self.grid.axes[0]
             values.extents[axis] = extent
             values.places[axis] = Coordinate(rest.text if extent > 1 else None)
+        for alias, axis in self.joint.aliases.items():
+            values.extents[alias] = values.extents[axis]
+            values.places[alias] = values.places[axis]

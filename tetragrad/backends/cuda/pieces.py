@@ -7,7 +7,8 @@ Beside its ordinary kernel it gets one whose blocks find their piece in tables:
     members   the bytes by which an element moves each slot; then for each member the
               addresses of its slots, its scalars, and its number of elements
 
-Few iterations of the program make one block, so that blocks have enough threads.
+A few iterations of the program run side by side in one block, which then goes on with
+the next ones: so it has enough threads, and reads the tables seldom.
 What is computed for a whole piece has no guards, and moves 16 bytes at once.
 """
 
@@ -21,7 +22,10 @@ import numpy as np
 from tetragrad.backends.cuda.access import Storage
 from tetragrad.backends.cuda.blocks import Block, SharedMemory
 from tetragrad.backends.cuda.emit import (
+    EARLY_LAUNCH,
     FLAT_THREADS,
+    LET_OTHERS_COME,
+    WAIT_FOR_OTHERS,
     GridLaunch,
     run_width,
     scalar_at,
@@ -41,6 +45,8 @@ from tetragrad.kernel.expression import Given, Scalar
 from tetragrad.tile.ir import Grid, Program, When
 from tetragrad.tile.plans.pieces import PIECE
 
+#: How often a block goes on.
+ROUNDS = 4
 #: What a cell of a table takes.
 CELL_BYTES = 8
 
@@ -88,6 +94,7 @@ class _PiecesEmitter:
         self.program = program
         self.grid = grid
         self.contract = settings.fma
+        self.early = EARLY_LAUNCH in target.features
         self.builder = Builder()
         self.ops = Operations(self.builder, target.features)
         self.homes = find_homes(grid.body)
@@ -95,22 +102,17 @@ class _PiecesEmitter:
         self.iterations = math.prod(extent for _, extent in grid.axes)
         count = thread_count(grid, self.homes, width)
         self.together = math.gcd(max(1, FLAT_THREADS // count), self.iterations)
+        self.rounds = math.gcd(ROUNDS, self.iterations // self.together)
+        self.blocks = self.iterations // (self.together * self.rounds)
         self.threads = count * self.together
-        number, thread = self._divided_threads(count)
+        index = Value(self.builder.assign("b32", "mov.u32", "%tid.x"), INDEX)
+        self.group, thread = self._divide(index, count)
         self.threads_of_one = Threads(self.builder, count, width, thread)
-        piece, self.iteration = self._divide(number, self.iterations)
+        block = Value(self.builder.assign("b32", "mov.u32", "%ctaid.x"), INDEX)
+        piece, self.part = self._divide(block, self.blocks)
         self.values = self._values(piece)
 
     # --- where ---------------------------------------------------------------------
-
-    def _divided_threads(self, count: int) -> tuple[Value, Value]:
-        """The number of this thread's iteration, and of the thread within it."""
-        assign = self.builder.assign
-        index = Value(assign("b32", "mov.u32", "%tid.x"), INDEX)
-        block = assign("b32", "mov.u32", "%ctaid.x")
-        group, thread = self._divide(index, count)
-        operands = f"{block}, {self.together}, {group.text}"
-        return Value(assign("b32", "mad.lo.s32", operands), INDEX), thread
 
     def _divide(self, number: Value, divisor: int) -> tuple[Value, Value]:
         by = constant(divisor, INDEX)
@@ -164,21 +166,17 @@ class _PiecesEmitter:
 
     def kernel(self, name: str) -> str:
         """The whole text of the kernel."""
-        self._find_iteration()
         for whole in (True, False):
             self.values.ample = _count_of(self.program) if whole else None
             with self.builder.only_if(self.is_whole, negated=not whole):
-                block = Block(self.ops, self.threads_of_one, SharedMemory(self.builder))
-                statements = Statements(
-                    self.values, self.homes, block, contract=self.contract
-                )
-                statements.emit(self.grid.body)
+                self._rounds()
         return "\n".join(
             [
                 f".visible .entry {name}(.param .b64 p0, .param .b64 p1)",
                 f".maxntid {self.threads}, 1, 1",
                 "{",
                 *self.builder.declarations(),
+                *([LET_OTHERS_COME, WAIT_FOR_OTHERS] if self.early else []),
                 *self.builder.lines,
                 "\tret;",
                 "}",
@@ -187,14 +185,36 @@ class _PiecesEmitter:
 
     def launch(self, name: str) -> GridLaunch:
         """How the kernel is launched over one piece."""
-        return GridLaunch(name, self.iterations // self.together, self.threads, 0)
+        return GridLaunch(name, self.blocks, self.threads, 0, early=self.early)
 
-    def _find_iteration(self) -> None:
-        rest = self.iteration
+    def _rounds(self) -> None:
+        """The iterations of a block, one after the other."""
+        builder = self.builder
+        first = builder.assign(
+            "b32", "mad.lo.s32", f"{self.part.text}, {self.rounds}, 0"
+        )
+        number, last = builder.register("b32"), builder.register("b32")
+        more, again = builder.register("pred"), builder.label()
+        builder.line(f"mov.b32 {number}, {first}")
+        builder.line(f"add.s32 {last}, {number}, {self.rounds}")
+        builder.place(again)
+        with builder.scope():
+            operands = f"{number}, {self.together}, {self.group.text}"
+            iteration = builder.assign("b32", "mad.lo.s32", operands)
+            self._one_round(Value(iteration, INDEX))
+        builder.line(f"add.s32 {number}, {number}, 1")
+        builder.line(f"setp.lt.s32 {more}, {number}, {last}")
+        builder.line(f"@{more} bra {again}")
+
+    def _one_round(self, rest: Value) -> None:
+        """One iteration of the program."""
         for axis, extent in reversed(self.grid.axes):
             rest, position = self._divide(rest, extent)
             self.values.extents[axis] = extent
             self.values.places[axis] = Coordinate(position.text)
+        block = Block(self.ops, self.threads_of_one, SharedMemory(self.builder))
+        statements = Statements(self.values, self.homes, block, contract=self.contract)
+        statements.emit(self.grid.body)
 
 
 # --- tables --------------------------------------------------------------------------

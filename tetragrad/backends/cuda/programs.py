@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -188,9 +188,7 @@ class CudaPieces(CudaExecutable):
         table = piece_table(counts)
         function, one = program.pieces_function()
         self._function = function
-        self._grid = GridLaunch(
-            one.name, one.blocks * len(table), one.threads, one.shared_bytes
-        )
+        self._grid = replace(one, blocks=one.blocks * len(table))
         self._pieces = device.upload(table)
         self._members: dict[bytes, DeviceMemory] = {}
 

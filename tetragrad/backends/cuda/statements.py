@@ -28,7 +28,14 @@ from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph.elementwise import Mul
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Compute, Guard, Load, Select, literal
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Guard,
+    Load,
+    Select,
+    literal,
+)
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
     Alloc,
@@ -40,11 +47,15 @@ from tetragrad.tile.ir import (
     Statement,
     Store,
     Sync,
+    TileLoad,
     When,
 )
+from tetragrad.tile.plans.rewrite import walk_until
 
 #: Iterations of a plain loop that are written out together, for independent loads.
 UNROLLED = 4
+#: The same where nothing is done but to add up.
+UNROLLED_SUMS = 16
 #: Elements of a thread in those iterations; more would not stay in registers.
 MOST_UNROLLED = 128
 Key = tuple[int, ...]
@@ -67,6 +78,20 @@ class Statements:
         """Statements in order."""
         for place, statement in enumerate(body):
             self.statement(statement, body[place + 1 :])
+
+    def fetch_ahead(self, body: Sequence[Statement]) -> None:
+        """Load now what single stores at the end need from memory.
+
+        What was loaded is known, so it is not loaded again where it is used.
+        """
+        for statement in body:
+            if not isinstance(statement, Store) or statement.axes:
+                continue
+            (run,) = self._runs(statement)
+            point = self.values.at(self._one_writer(statement, run), statement.guard)
+            for entry in walk_until({}, statement.value):
+                if isinstance(entry, Load) and not _reads_tiles(entry):
+                    point.evaluate(entry)
 
     def statement(self, statement: Statement, following: Sequence[Statement]) -> None:
         """One statement, after the barrier that it may need."""
@@ -179,7 +204,7 @@ class Statements:
         """Iterations to write out together, where they do not wait for threads."""
         if loop.guard:
             return 1
-        elements = 1
+        elements, factor = 1, UNROLLED_SUMS
         for statement in statements_in(loop.body):
             if not isinstance(statement, Alloc | Collective):
                 return 1
@@ -187,10 +212,11 @@ class Statements:
                 self.homes.in_memory(statement.tile) or self._crosses(statement)
             ):
                 return 1
+            if not isinstance(statement, Alloc | Fold):
+                factor = UNROLLED
             if isinstance(statement, Collective):
                 points = math.prod(size for _, size in statement.axes)
                 elements = max(elements, points // self.block.threads.count)
-        factor = UNROLLED
         while factor > 1 and (
             loop.extent % factor or factor * elements > MOST_UNROLLED
         ):
@@ -512,6 +538,10 @@ class Statements:
                 place = point.linear(statement.address, element)
                 value = lanes[element % len(lanes)]
                 self.values.memory.combine(storage, place, value, statement.mode, shown)
+
+
+def _reads_tiles(value: Expression) -> bool:
+    return any(isinstance(entry, TileLoad) for entry in walk_until({}, value))
 
 
 def _without_identity(statement: Fold, elements: dict[Key, Value]) -> dict[Key, Value]:

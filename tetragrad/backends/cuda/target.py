@@ -43,7 +43,7 @@ SM_90A = replace(
     memory_bandwidth=4.3e12,
     arithmetic_rate=60e12,
     neighbours=8,
-    features=frozenset({"mma", "wgmma", "bfloat16 pairs"}),
+    features=frozenset({"mma", "wgmma", "bfloat16 pairs", "early launch"}),
 )
 
 TARGETS = {"sm_80": SM_80, "sm_90a": SM_90A}

@@ -327,6 +327,13 @@ def contiguous_itemsizes(
     lane = statement.axes[-1][0]
     if isinstance(statement, Store) and statement.address.coefficient(lane) == 1:
         yield itemsizes[statement.slot]
+    for entry in loads_along(statement):
+        yield itemsizes[entry.slot]
+
+
+def loads_along(statement: Collective) -> Iterator[Load]:
+    """What a statement loads from neighbours along its last axis."""
+    lane = statement.axes[-1][0]
     for entry in walk_until({}, *roots_of(statement)):
         if isinstance(entry, Load) and entry.address.coefficient(lane) == 1:
-            yield itemsizes[entry.slot]
+            yield entry

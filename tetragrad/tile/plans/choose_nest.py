@@ -65,9 +65,8 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         chunk = choose_chunk(kernel, outputs, grid, width, target)
         return NestPlan(group, grid, (best,), lanes, vectors, chunk, beside=beside)
     if inside:
-        is_kept = is_revisited(outputs, inside[0])
         lanes, vectors = row_in_registers(
-            kernel.axes[inside[0]], lanes, vectors, target, is_kept=is_kept
+            kernel, outputs, inside[0], lanes, vectors, target
         )
     rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
     chunk = choose_chunk(kernel, outputs, grid, rows, target)
@@ -145,17 +144,16 @@ def _contractions_of(outputs: Sequence[Output]) -> list[Contraction]:
     return [entry for entry in found if entry is not None]
 
 
-def narrowest_lanes(
-    kernel: Kernel, values: Sequence[Expression], stored: Sequence[int] = ()
-) -> int:
+def narrowest_lanes(kernel: Kernel, values: Sequence[Expression]) -> int:
     """Lanes that one grid iteration has at least where hardware hands them out.
 
     The narrowest elements decide: a warp should load whole lines of them, too.
     """
-    loaded = [
-        entry.slot for entry in walk_until({}, *values) if isinstance(entry, Load)
+    sizes = [
+        kernel.slots[entry.slot].dtype.itemsize
+        for entry in walk_until({}, *values)
+        if isinstance(entry, Load)
     ]
-    sizes = [kernel.slots[slot].dtype.itemsize for slot in (*loaded, *stored)]
     return NARROWEST_BYTES // max(2, min(sizes, default=4))
 
 
@@ -171,8 +169,7 @@ def enough_blocks(
     if not target.has_free_iterations:
         return lanes, vectors
     points = points_in(kernel, grid)
-    stored = [output.slot for output in outputs]
-    narrowest = narrowest_lanes(kernel, [output.value for output in outputs], stored)
+    narrowest = narrowest_lanes(kernel, [output.value for output in outputs])
     while lanes * vectors > narrowest and points < target.pieces * lanes * vectors:
         if vectors > 1:
             vectors //= 2
@@ -192,21 +189,44 @@ def is_revisited(outputs: Sequence[Output], axis: int) -> bool:
 
 
 def row_in_registers(
-    row: int, lanes: int, vectors: int, target: Target, *, is_kept: bool
+    kernel: Kernel,
+    outputs: Sequence[Output],
+    axis: int,
+    lanes: int,
+    vectors: int,
+    target: Target,
 ) -> tuple[int, int]:
     """Enough lanes and vectors to hold a whole row, where the target keeps it.
 
-    Neighbouring blocks hold a row together only if it is gone over again.
+    Only a row that is gone over again is held, if need be by neighbouring blocks. Up to
+    a point more threads that hold less are better, as they hide each other's waits.
     """
     if not target.row_vectors:
         return lanes, vectors
-    itemsize = target.vector_bytes // lanes
-    longest = target.longest_vector_bytes // itemsize
-    if is_kept:
-        longest *= target.neighbours
-    while lanes < longest and lanes * target.row_vectors < row:
+    row, itemsize = kernel.axes[axis], widest_load(kernel, outputs, axis)
+    most = max(1, target.row_vectors * itemsize // 4)
+    few, several = max(1, most // 2), 2 * target.vector_lanes(4)
+    longest = target.neighbours * target.longest_vector_bytes // itemsize
+    if not is_revisited(outputs, axis):
+        few, longest = most, target.vector_lanes(itemsize)
+    while lanes < longest and (
+        lanes * most < row or (lanes < several and lanes * few < row)
+    ):
         lanes *= 2
-    return lanes, max(vectors, min(target.row_vectors, -(-row // lanes)))
+    return lanes, max(vectors, min(most, -(-row // lanes)))
+
+
+def widest_load(kernel: Kernel, outputs: Sequence[Output], axis: int) -> int:
+    """The bytes of the largest element that is loaded along an axis."""
+    expressions = [point.expression for point in points_of(outputs)]
+    return max(
+        (
+            kernel.slots[entry.slot].dtype.itemsize
+            for entry in expressions
+            if isinstance(entry, Load) and entry.address.coefficient(axis) == 1
+        ),
+        default=4,
+    )
 
 
 def rank_vector_axes(

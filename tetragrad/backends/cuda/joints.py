@@ -1,14 +1,16 @@
-"""Two grids as one kernel: whoever finishes last goes on with what follows.
+"""Several grids as one kernel: side by side, and whoever finishes last goes on.
 
 A sum over many blocks is two grids, of parts and of their sum. Blocks whose parts go
 into the same iteration of the second grid count how many of them are done, and the
 last one runs that iteration. So nobody waits, the order of additions stays what it
-was, and a launch is saved.
+was, and a launch is saved. Grids of equal extents that do not need one another, as the
+sums of two columns of a table, are done one after the other by the same blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tetragrad.backends.cuda.ptx import Builder
@@ -18,7 +20,7 @@ from tetragrad.backends.cuda.tiles import (
     roots_of,
     statements_in,
 )
-from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Load
 from tetragrad.tile.ir import (
     Extent,
@@ -36,6 +38,21 @@ from tetragrad.tile.plans.rewrite import walk_until
 
 #: Counters take little room, but are cleared when a program is loaded.
 MOST_COUNTERS = 1 << 16
+#: Grids of more iterations keep a GPU busy by themselves.
+MOST_BESIDE = 256
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Grids that are one kernel.
+
+    ``aliases`` are the axes of grids beside the first one, whose positions are those
+    of the first one's axes.
+    """
+
+    grid: Grid
+    aliases: dict[int, int]
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True)
@@ -53,15 +70,51 @@ class Finish:
     iterations: int
 
 
-def find_finish(first: Grid, second: Grid) -> Finish | None:
+def join_grids(grids: Sequence[Grid]) -> Iterator[Joint]:
+    """The grids of a program, in kernels."""
+    place = 0
+    while place < len(grids):
+        joint = Joint(grids[place], {})
+        place += 1
+        while place < len(grids):
+            wider = _beside(joint, grids[place])
+            if wider is None:
+                break
+            joint, place = wider, place + 1
+        finish = find_finish(joint, grids[place]) if place < len(grids) else None
+        if finish is not None:
+            joint, place = Joint(joint.grid, joint.aliases, finish), place + 1
+        yield joint
+
+
+def _beside(joint: Joint, grid: Grid) -> Joint | None:
+    """The grids as one, if they are small and do not need one another."""
+    first = joint.grid
+    sizes, others = ([size for _, size in entry.axes] for entry in (first, grid))
+    if sizes != others or math.prod(sizes) > MOST_BESIDE:
+        return None
+    if not (_is_plain(first) and _is_plain(grid)):
+        return None
+    written = {name for name, _ in _writes(first)} | _stored(first)
+    touched = {name for name, _ in (*_reads(grid), *_writes(grid))}
+    if written & (touched | _loaded(grid) | _stored(grid)):
+        return None
+    pairs = zip(grid.axes, first.axes, strict=True)
+    aliases = joint.aliases | {new: old for (new, _), (old, _) in pairs}
+    return Joint(Grid(first.axes, (*first.body, *grid.body)), aliases)
+
+
+def find_finish(joint: Joint, second: Grid) -> Finish | None:
     """How the last blocks of one grid can run the next one, if they can."""
+    first = joint.grid
     if not (_is_plain(first) and _is_plain(second)):
         return None
     if find_homes(second.body).shared or _stored(first) & _loaded(second):
         return None
     written = {name for name, _ in _writes(first)}
     reads = [form for name, form in _reads(second) if name in written]
-    writes = [form for _, form in _writes(first)]
+    original = {new: axis_form(old) for new, old in joint.aliases.items()}
+    writes = [form.substitute(original) for _, form in _writes(first)]
     if not reads:
         return None
     repeated = [extent for extent in second.axes if extent[1] > 1]
@@ -90,7 +143,7 @@ def _is_plain(grid: Grid) -> bool:
     )
 
 
-def _stored(grid: Grid) -> set[int]:
+def _stored(grid: Grid) -> set[object]:
     return {
         entry.slot for entry in statements_in(grid.body) if isinstance(entry, Store)
     }
