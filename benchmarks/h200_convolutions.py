@@ -30,6 +30,7 @@ from benchmarks.h200_products import (
     ROTATED_BYTES,
     Watchdog,
     line,
+    poison,
     relative_error,
     repeated,
     repeated_by_torch,
@@ -310,7 +311,7 @@ def our_error(
     found: Lowered, ready: Ready, data: Data, exact: Any, device: CudaDevice
 ) -> float:
     """On a result that was poisoned before."""
-    data.results[0].fill_(float("nan"))
+    poison(data.results[0])
     torch.cuda.synchronize()
     ready.launch(found.leaves, data.operands[0], data.results[0])
     device.synchronize()

@@ -350,13 +350,18 @@ def drawn(shape: tuple[int, ...], dtype: Any) -> Any:
     return torch.randn(shape, device="cuda").to(dtype)
 
 
+def poison(result: Any) -> None:
+    """Fill a result with what no product gives."""
+    result.fill_(float("nan") if result.is_floating_point() else -1)
+
+
 def relative_error(found: Any, exact: Any) -> float:
     return float((found.double() - exact).norm() / exact.norm())
 
 
 def check(case: Case, data: Data, ready: Ready, device: CudaDevice) -> float:
     """Our error against float64, on results that were poisoned before."""
-    data.results[0].fill_(float("nan"))
+    poison(data.results[0])
     torch.cuda.synchronize()
     ready.launch(data.operands[0], data.results[0])
     device.synchronize()

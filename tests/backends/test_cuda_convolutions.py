@@ -11,8 +11,10 @@ import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import tetragrad
 from tests.backends.cuda_programs import (
     assembly_report,
     emitted,
@@ -26,7 +28,7 @@ from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core import dtypes
 from tetragrad.core.settings import settings
 from tetragrad.graph.leaves import Buffer
-from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.kernel.affine import Affine, axis_form, divide
 from tetragrad.tile.plans.bulk import dimensions_of
 from tetragrad.tile.plans.cells import (
     Cells,
@@ -188,3 +190,58 @@ def test_digits_are_divided_evenly_or_not_at_all() -> None:
     assert split_radices((64, 3), 96) is None
     digits = digits_of(Affine(37), (8, 4, 2), 64)
     assert flat_position((8, 4, 2), digits) == Affine(37)
+
+
+# --- steps that are left out ---------------------------------------------------------
+
+
+def strided_input_gradient() -> Tensor:
+    return convolution("input", (64, 128, 28, 128, 3, 2, 1), make=large)
+
+
+def test_taps_beyond_an_edge_are_left_out() -> None:
+    """Every other line of the gradient has one tap, the others have two."""
+    ((kernel, program),) = planned([strided_input_gradient().node], SM_90A)
+    text = program_text(program)
+    assert text.count("When(") >= 2
+    # One kernel, without a remainder in any address: lines are (14, 2).
+    assert kernel.axes[1:3] == (14, 2)
+
+
+def test_no_product_is_under_way_at_a_branch() -> None:
+    """Else ptxas moves what reads the sums above the wait for them."""
+    (program,) = emitted(strided_input_gradient(), SM_90A)
+    is_under_way, branches = False, 0
+    for text in program.text.splitlines():
+        if "wgmma.commit_group" in text:
+            is_under_way = True
+        elif "wgmma.wait_group.sync.aligned 0" in text:
+            is_under_way = False
+        elif text.strip().startswith("@!%p") and " bra " in text:
+            branches += 1
+            assert not is_under_way
+    assert branches >= 2
+
+
+def test_an_axis_of_two_carries_in_a_division() -> None:
+    whole, rest = divide(axis_form(0).scale(2) + axis_form(1).shift(3), 2, (14, 2))
+    assert whole == axis_form(0) + axis_form(1).shift(1)
+    assert rest == axis_form(1).scale(-1).shift(1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "kind"), [("int8", -128, "s8"), ("uint8", 0, "u8")]
+)
+def test_products_of_small_integers_are_exact(dtype: str, low: int, kind: str) -> None:
+    draw = np.random.default_rng(0)
+    lhs, rhs = (
+        Tensor(draw.integers(low, low + 256, (size, 272)))
+        .to(getattr(tetragrad, dtype))
+        .realize()
+        for size in (72, 104)
+    )
+    product = lhs.to(tetragrad.int32) @ rhs.to(tetragrad.int32).T
+    programs = planned([product.node], SM_90A)
+    check_meaning(programs, 0)
+    text = emit_program(programs[0][1], SM_90A, settings()).text
+    assert f"k32.s32.{kind}.{kind}" in text

@@ -284,19 +284,6 @@ def role_threads(roles: Sequence[Role]) -> int:
     return sum(warps_of(role) for role in roles) * WARP
 
 
-def is_steps(body: Sequence[Statement]) -> bool:
-    """Whether statements do nothing but add products to a sum, in loops and choices."""
-    for statement in body:
-        if isinstance(statement, For) or (
-            isinstance(statement, When) and not statement.otherwise
-        ):
-            if not is_steps(statement.body):
-                return False
-        elif not isinstance(statement, Wait | Mma | Release):
-            return False
-    return True
-
-
 # --- one role ------------------------------------------------------------------------
 
 
@@ -353,9 +340,6 @@ class _RoleStatements(FragmentStatements):
                 self._multiply_slot(statement)
             case For():
                 self._loop(statement)
-            case When() if is_steps([statement]):
-                # Taken or not, it leaves as much under way as it found.
-                super().statement(statement, following)
             case _:
                 self.under_way.finish(self._touched(statement))
                 super().statement(statement, following)
@@ -418,9 +402,11 @@ class _RoleStatements(FragmentStatements):
     def _loop(self, loop: For) -> None:
         """A loop whose body finds the same products under way in every turn.
 
-        Steps of a product go on from one another; before any other body all finish.
+        Steps of a product go on from one another; before any other body all finish:
+        where products were under way across a branch, ptxas moved what reads their
+        sums above the wait for them.
         """
-        if not is_steps(loop.body):
+        if {type(statement) for statement in loop.body} != {Wait, Mma, Release}:
             self.under_way.finish()
         if copies_only(self.role):
             self._divide_before(loop)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from tetragrad.core.frozen import frozen
@@ -259,6 +260,15 @@ class _Block:
 
 
 @frozen
+class _Steps:
+    """What is done at each step, from which one on; whether the first stands apart."""
+
+    body: StepBody
+    first: int
+    apart: bool
+
+
+@frozen
 class _Roles:
     builder: Builder
     plan: RolePlan
@@ -345,46 +355,46 @@ class _Roles:
 
     def each_step(self, place: _Block, body: StepBody) -> list[Statement]:
         """The body for every cell of the depth that matters, nearest axis inside."""
-        return self.along(place, len(self.sides.depth.axes) - 1, {}, body)
+        last = len(self.sides.depth.axes) - 1
+        return self.some(place, last, {}, _Steps(body, 0, apart=False))
 
-    def along(
-        self, place: _Block, level: int, starts: dict[int, Affine], body: StepBody
-    ) -> list[Statement]:
-        """The steps of some axes of the depth, the others standing at their starts."""
-        if level < 0:
-            return body(starts)
-        return self.some(place, level, starts, body, first=0)
-
-    def first_along(
+    def first_apart(
         self, place: _Block, level: int, starts: dict[int, Affine], bodies: Bodies
     ) -> list[Statement]:
-        """The same with another body for the very first step, which always matters."""
+        """The same with another body for the very first step, which always matters.
+
+        Of the others too, the first of a run stands apart: a product is under way then
+        when the loop over the rest begins.
+        """
         first, other = bodies
         if level < 0:
             return first(starts)
         axis = self.sides.depth.axes[level]
-        begun = self.first_along(place, level - 1, starts | {axis: ZERO}, bodies)
-        return begun + self.some(place, level, starts, other, first=1)
+        begun = self.first_apart(place, level - 1, starts | {axis: ZERO}, bodies)
+        # The first run is begun already.
+        rest = _Steps(other, 1, apart=level > 0)
+        return begun + self.some(place, level, starts, rest)
 
     def some(
-        self,
-        place: _Block,
-        level: int,
-        starts: dict[int, Affine],
-        body: StepBody,
-        first: int,
+        self, place: _Block, level: int, starts: dict[int, Affine], steps: _Steps
     ) -> list[Statement]:
-        """The steps of one axis from a first one on, and of those inside it."""
-        depth = self.sides.depth
+        """The steps of one axis, and of those inside it."""
+        if level < 0:
+            return steps.body(starts)
+        depth, inner = self.sides.depth, replace(steps, first=0)
         axis, chunk = depth.axes[level], depth.chunks[level]
 
         def step(number: Affine) -> list[Statement]:
-            there = starts | {axis: number.shift(first).scale(chunk)}
-            statements = self.along(place, level - 1, there, body)
+            there = starts | {axis: number.shift(steps.first).scale(chunk)}
+            statements = self.some(place, level - 1, there, inner)
             needed = self.conditions(place, axis, there)
             return [When(needed, tuple(statements))] if needed else statements
 
-        return loop(self.builder, depth.steps[level] - first, step)
+        count = depth.steps[level] - steps.first
+        if level or not steps.apart:
+            return loop(self.builder, count, step)
+        others = loop(self.builder, count - 1, lambda number: step(number.shift(1)))
+        return step(ZERO) + others
 
     def conditions(
         self, place: _Block, axis: int, starts: Mapping[int, Affine]
@@ -460,7 +470,7 @@ class _Roles:
                 lambda _: step(total, starts=False),
             )
             last = len(self.sides.depth.axes) - 1
-            return self.first_along(place, last, {}, bodies)
+            return self.first_apart(place, last, {}, bodies)
         if not self.plan.sums_steps:
             others = loop(
                 self.builder, self.steps - 1, lambda _: step(total, starts=False)
