@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tetragrad.backends.cuda.access import WIDEST_BYTES
 from tetragrad.backends.cuda.blocks import Block
@@ -52,6 +53,8 @@ from tetragrad.tile.ir import (
 )
 from tetragrad.tile.plans.rewrite import walk_until
 
+#: Runs of fewer elements than a thread could take that are written out.
+MOST_NARROW_RUNS = 64
 #: Iterations of a plain loop that are written out together, for independent loads.
 UNROLLED = 4
 #: The same where nothing is done but to add up.
@@ -525,7 +528,7 @@ class Statements:
 
     def _store(self, statement: Store) -> None:
         storage = self.values.slots[statement.slot]
-        for run in self._runs(statement):
+        for run in self._narrow_runs(statement) or self._runs(statement):
             run = self._one_writer(statement, run)
             point = self.values.at(run, statement.guard)
             lanes = point.evaluate(statement.value)
@@ -538,6 +541,32 @@ class Statements:
                 place = point.linear(statement.address, element)
                 value = lanes[element % len(lanes)]
                 self.values.memory.combine(storage, place, value, statement.mode, shown)
+
+    def _narrow_runs(self, statement: Store) -> list[Run]:
+        """Runs as short as what memory takes at once, where staged rows begin anywhere.
+
+        Then the threads of a warp still write neighbours. None where longer runs do, or
+        shorter ones would have to be divided anew each time.
+        """
+        is_staged = isinstance(statement.value, TileLoad) and statement.axes
+        if not is_staged or self.homes.spread(statement) is not Spread.FLAT:
+            return []
+        for axis, extent in statement.axes:
+            self.values.extents[axis] = extent
+        threads, lanes = self.block.threads, statement.axes[-1][1]
+        run = threads.flat_run(statement.axes, 0)
+        point = self.values.at(run)
+        if not point.moves_by_one(statement.address):
+            return []
+        width = point.even_width(statement.guard, statement.address)
+        units = lanes // width
+        if width == run.width or (units % threads.count and threads.count % units):
+            return []
+        narrow = replace(threads, width=width)
+        count = narrow.flat_runs(statement.axes)
+        if count > MOST_NARROW_RUNS:
+            return []
+        return [narrow.flat_run(statement.axes, sweep) for sweep in range(count)]
 
 
 def _reads_tiles(value: Expression) -> bool:

@@ -17,7 +17,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.target import Target
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
-from tetragrad.tile.plans.bulk import BulkOperand, plain_load
+from tetragrad.tile.plans.bulk import ALIGNMENT_BYTES, BulkOperand, plain_load
 from tetragrad.tile.plans.cells import box_of, split_radices
 from tetragrad.tile.plans.contraction import (
     Contraction,
@@ -321,6 +321,9 @@ def _piece(
         piece, rest = divmod(plan.columns, count)
         if rest or piece % 8 or split_radices(sides.columns.radices, piece) is None:
             continue
+        if piece & (piece - 1) and not _begin_evenly(kernel, product):
+            # Threads write such rows one element each, side by side.
+            continue
         sized = replace(plan, piece=piece)
         needed = sum(
             _staged_bytes(
@@ -333,6 +336,19 @@ def _piece(
         if needed <= free:
             return piece
     return 0
+
+
+def _begin_evenly(kernel: Kernel, product: RoleProduct) -> bool:
+    """Whether all results begin where memory takes several elements at once."""
+    for output in kernel.outputs:
+        unit = ALIGNMENT_BYTES // kernel.slots[output.slot].dtype.itemsize
+        steps = [
+            abs(output.address.coefficient(axis))
+            for axis in (*product.lhs.side, *product.rhs.side)
+        ]
+        if any(step % unit for step in steps if step != 1):
+            return False
+    return True
 
 
 def _staged_bytes(plan: RolePlan, dtype: dtypes.DType, *, along_rows: bool) -> int:
