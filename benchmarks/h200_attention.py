@@ -51,7 +51,7 @@ class Case:
     way: str = "full"
     dtype: str = "bfloat16"
     key_heads: int = 0
-    plans: tuple[tuple[int, int, int], ...] = ()
+    plans: tuple[tuple[int, ...], ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,17 +88,38 @@ class Case:
 
 def cases() -> Iterator[Case]:
     """What the targets name; other head sizes, grouped heads, ragged sizes, masks."""
-    plans = ((2, 128, 2), (2, 144, 2), (2, 160, 2), (2, 176, 2))
+    plans = (
+        (2, 128, 2, 1, 0),
+        (2, 128, 2, 1, 64),
+        (2, 128, 2, 2, 64),
+        (2, 128, 2, 4, 64),
+        (2, 160, 2, 2, 64),
+        (2, 176, 2, 1, 0),
+        (2, 176, 2, 2, 32),
+    )
     yield Case(4, 32, 4096, 4096, 128, plans=plans)
     yield Case(4, 32, 4096, 4096, 128, "causal", plans=plans)
     yield Case(4, 32, 4096, 4096, 128, dtype="float16")
-    small = ((2, 128, 2), (2, 192, 2), (3, 96, 2), (3, 112, 2), (2, 128, 4))
+    small = (
+        (2, 192, 2, 2, 64),
+        (2, 208, 2, 2, 64),
+        (3, 112, 2, 1, 64),
+        (3, 112, 2, 2, 64),
+        (3, 96, 2, 2, 64),
+    )
     yield Case(4, 32, 4096, 4096, 64, plans=small)
     yield Case(4, 32, 4096, 4096, 64, "causal", plans=small)
     yield Case(16, 12, 1024, 1024, 64, "causal", plans=small)
     yield Case(2, 16, 8192, 8192, 128, "causal")
     yield Case(4, 32, 4096, 4096, 128, "causal", key_heads=8)
-    yield Case(2, 16, 4096, 4096, 256, plans=((2, 80, 2), (1, 96, 2), (2, 64, 2)))
+    yield Case(
+        2,
+        16,
+        4096,
+        4096,
+        256,
+        plans=((2, 80, 2, 1, 0), (2, 80, 2, 2, 0), (2, 64, 2, 2, 64)),
+    )
     yield Case(2, 16, 4096, 4096, 80)
     yield Case(3, 5, 1000, 1555, 96)
     yield Case(3, 7, 777, 777, 128, "causal")
@@ -126,8 +147,8 @@ class Prepared:
         self.executable.launch(addresses)
 
 
-def prepare(case: Case, device: Any, sizes: tuple[int, int, int] | None) -> Prepared:
-    """Plan, emit, assemble and load; ``sizes`` are members, keys and stages."""
+def prepare(case: Case, device: Any, sizes: tuple[int, ...] | None) -> Prepared:
+    """Plan, emit, assemble and load; ``sizes`` are those of a plan."""
     import tetragrad
     from tetragrad.core.settings import settings
     from tetragrad.engine.pipeline import kernels_of
@@ -159,7 +180,10 @@ def shown(plan: Any) -> str:
     (grid,) = plan.stages[-1]
     if not hasattr(grid, "members"):
         return type(grid).__name__
-    return f"{grid.members} x 64 rows, {grid.keys} keys, {grid.stages} stages"
+    return (
+        f"{grid.members}x64 by {grid.keys}, {grid.stages} stages, {grid.turns} turns, "
+        f"by {grid.piece}"
+    )
 
 
 @dataclass

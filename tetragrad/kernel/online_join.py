@@ -11,12 +11,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from tetragrad.core.target import Target
+from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.node import Node
 from tetragrad.kernel.analysis import is_leaf
+from tetragrad.kernel.expression import Compute, Expression, Load
 from tetragrad.kernel.groups import Group
+from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.lowering import lower
-from tetragrad.kernel.online_contraction import online_contraction
+from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
 from tetragrad.kernel.repeats import pattern_of
+
+#: What rows are multiples of apart for a copy engine, and the most columns of a product
+#: on a GPU's matrix unit.
+BULK_BYTES = 16
+MOST_FEATURES = 256
 
 
 class Decisions(Protocol):
@@ -26,6 +35,7 @@ class Decisions(Protocol):
     wanted: frozenset[Node]
     epilogues: dict[Node, Node]
     reasons: dict[Node, list[str]]
+    target: Target
 
     @property
     def users(self) -> Mapping[Node, Sequence[Node]]:
@@ -73,7 +83,9 @@ class _Join:
         key = pattern_of(Group([end]), stored).key
         if key not in self.answers:
             kernel = lower([end], stored).kernel
-            self.answers[key] = online_contraction(kernel) is not None
+            form = online_contraction(kernel)
+            target = self.decisions.target
+            self.answers[key] = form is not None and pays(kernel, form, target)
         return self.answers[key]
 
     def is_row(self, node: Node) -> bool:
@@ -111,3 +123,34 @@ class _Join:
             else:
                 stack.extend(node.sources)
         return list(found)
+
+
+def pays(kernel: Kernel, form: OnlineContraction, target: Target) -> bool:
+    """Whether one kernel is better than three.
+
+    A GPU's matrix unit multiplies half-width floats so fast that they may as well go
+    through memory, unless it can keep the weights and has its operands brought.
+    """
+    operands = [_load_of(entry) for entry in (form.queries, form.keys, form.values)]
+    halves = [load for load in operands if load is not None and load.dtype.bits == 16]
+    if "mma" not in target.features or not halves:
+        return True
+    features = [*form.scores.axes, form.column]
+    is_narrow = all(kernel.axes[axis] <= MOST_FEATURES for axis in features)
+    is_brought = len(halves) == len(operands) and all(map(_is_bulk, halves))
+    return "wgmma" in target.features and is_narrow and is_brought
+
+
+def _load_of(operand: Expression) -> Expression | None:
+    """The load that an operand is, widened or not."""
+    if isinstance(operand, Compute) and operand.op is Cast:
+        (operand,) = operand.inputs
+    return operand if isinstance(operand, Load) else None
+
+
+def _is_bulk(load: Expression) -> bool:
+    """Whether one axis walks through neighbours and rows begin every 16 bytes."""
+    unit = BULK_BYTES // load.dtype.itemsize
+    steps = [load.address.constant, *(factor for _, factor in load.address.terms)]
+    is_aligned = all(step == 1 or step % unit == 0 for step in steps)
+    return is_aligned and steps[1:].count(1) == 1 and load.address.is_pure()

@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tetragrad.backends.cuda import formats
-from tetragrad.backends.cuda.ptx import Value
+from tetragrad.backends.cuda.ptx import Value, register_class
 from tetragrad.backends.cuda.spread import Run
 from tetragrad.backends.cuda.statements import Key, Statements
 from tetragrad.backends.cuda.tiles import Collective, Spread
 from tetragrad.backends.cuda.warpgroup import accumulator_keys, operand_keys
 from tetragrad.core import dtypes
 from tetragrad.graph.elementwise import Cast
+from tetragrad.graph.reduce import Reduce, Sum
 from tetragrad.kernel.expression import Compute
-from tetragrad.tile.ir import Alloc, Fold, Map, Pin, Statement, Tile
+from tetragrad.tile.ir import Alloc, Fold, Map, Pin, Statement, Tile, TileLoad
 
 #: Threads that share a row of results: their numbers differ in the last two bits.
 SHARING = (1, 2)
@@ -47,7 +48,8 @@ class FragmentStatements(Statements):
     def _allocate(self, statement: Alloc) -> None:
         tile = statement.tile
         if tile.name in self.homes.fixed:
-            self._reserve(tile, "f32", accumulator_keys(*tile.shape))
+            keys = accumulator_keys(*tile.shape)
+            self._reserve(tile, register_class(tile.dtype), keys)
         elif tile.name in self.homes.operands:
             self._reserve(tile, "b32", operand_keys(*tile.shape))
         else:
@@ -68,8 +70,29 @@ class FragmentStatements(Statements):
             self._make_operand(statement)
         elif statement.tile.name in self.homes.fixed:
             self._change(statement)
+        elif self._is_made_whole(statement):
+            self._make_whole(statement)
         else:
             super()._map(statement)
+
+    def _is_made_whole(self, statement: Map) -> bool:
+        value = statement.value
+        return isinstance(value, TileLoad) and value.tile.name in self.homes.parts
+
+    def _make_whole(self, statement: Map) -> None:
+        """Add up what each thread has of a sum."""
+        assert isinstance(statement.value, TileLoad)
+        parts = self.values.registers[statement.value.tile.name]
+        elements = self.values.registers[statement.tile.name]
+        for key, part in parts.items():
+            elements[key] = self._shared(Sum, part)
+
+    def _shared(self, kind: type[Reduce], value: Value) -> Value:
+        """The values of all threads that share a row, combined."""
+        for distance in SHARING:
+            other = self.block.exchanged(value, distance)
+            value = self.ops.combine(kind, value, other)
+        return value
 
     def _change(self, statement: Map) -> None:
         """Give every element of a fixed tile a new value."""
@@ -120,9 +143,8 @@ class FragmentStatements(Statements):
             total, *others = parts.values()
             for part in others:
                 total = self.ops.combine(statement.op, total, part)
-            for distance in SHARING:
-                other = self.block.exchanged(total, distance)
-                total = self.ops.combine(statement.op, total, other)
+            if statement.tile.name not in self.homes.parts:
+                total = self._shared(statement.op, total)
             elements[key] = self.ops.combine(statement.op, elements[key], total)
 
     def _parts(self, statement: Fold) -> dict[Key, dict[int, Value]]:

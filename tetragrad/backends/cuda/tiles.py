@@ -16,8 +16,10 @@ from enum import Enum
 from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.warpgroup import is_for_warpgroup
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.graph.elementwise import Mul
+from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Expression, Load
+from tetragrad.kernel.expression import Compute, Expression, Literal, Load
 from tetragrad.tile.ir import (
     Alloc,
     Extent,
@@ -95,6 +97,8 @@ class TileHomes:
     operands: dict[str, Tile] = field(default_factory=dict)
     #: One value for each row of a product, held by all threads with parts of it.
     fragment_rows: set[str] = field(default_factory=set)
+    #: Those of them of which each thread holds a part: they are added up when read.
+    parts: set[str] = field(default_factory=set)
     everywhere: set[str] = field(default_factory=set)
     shared: dict[str, Tile] = field(default_factory=dict)
 
@@ -152,6 +156,7 @@ def find_homes(body: Sequence[Statement]) -> TileHomes:
                 homes.operands[product.lhs.name] = product.lhs
     _join_fragments(homes, together)
     _join_fragment_rows(homes, together)
+    homes.parts = homes.fragment_rows - _read_as_a_whole(body)
     placed = homes.fragments.keys() | homes.operands.keys() | homes.fragment_rows
     for name in accesses.keys() - placed:
         _settle(homes, name, accesses[name], unrolled)
@@ -191,6 +196,36 @@ def _join_fragment_rows(homes: TileHomes, together: list[list[Access]]) -> None:
                 if is_row and entry.tile.name not in homes.fragment_rows:
                     homes.fragment_rows.add(entry.tile.name)
                     changed = True
+
+
+def _read_as_a_whole(body: Sequence[Statement]) -> set[str]:
+    """Tiles that something but a copy reads, or that are more than sums with factors.
+
+    Σ parts · c = (Σ parts) · c, so what is only added to and multiplied need not be
+    whole before it is copied.
+    """
+    found: set[str] = set()
+    for statement in statements_in(body):
+        match statement:
+            case Fold(tile=tile):
+                read = tiles_read(statement)
+                found |= read if statement.op is not Sum else read - {tile.name}
+            case Map(tile=tile, value=TileLoad()):
+                found.add(tile.name)
+            case Map(tile=tile, value=value):
+                read = tiles_read(statement)
+                is_scaled = isinstance(value, Compute) and value.op is Mul
+                held = value.inputs[0] if is_scaled else None
+                if isinstance(held, TileLoad) and held.tile == tile:
+                    beside = walk_until({}, value.inputs[1])
+                    if held not in beside:
+                        read -= {tile.name}
+                elif not isinstance(value, Literal) or value.value:
+                    found.add(tile.name)
+                found |= read
+            case Store() | When():
+                found |= tiles_read(statement)
+    return found
 
 
 def _settle(

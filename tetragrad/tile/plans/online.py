@@ -21,10 +21,12 @@ from functools import cached_property
 
 from tetragrad.core.frozen import frozen
 from tetragrad.core.target import Target
+from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.absence import absence, is_plain
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import (
+    Compute,
     Expression,
     Guard,
     literal,
@@ -81,7 +83,7 @@ class OnlinePlan:
 def choose_online(kernel: Kernel, target: Target) -> OnlinePlan | None:
     """A plan, if the kernel is an online contraction."""
     form = online_contraction(kernel)
-    if form is None:
+    if form is None or _has_matrix_unit(form, target):
         return None
     lanes = target.vector_lanes(form.scores.accumulator.itemsize)
     wide = target.registers >= 32
@@ -92,6 +94,14 @@ def choose_online(kernel: Kernel, target: Target) -> OnlinePlan | None:
     return OnlinePlan(
         _rounded(rows, lanes * vectors), keys, micro_rows, lanes * vectors, lanes
     )
+
+
+def _has_matrix_unit(form: OnlineContraction, target: Target) -> bool:
+    """Whether a GPU multiplies such operands so fast that memory is worth the way."""
+    operand = form.keys
+    if isinstance(operand, Compute) and operand.op is Cast:
+        (operand,) = operand.inputs
+    return "mma" in target.features and operand.dtype.bits == 16
 
 
 def _rounded(size: int, step: int) -> int:

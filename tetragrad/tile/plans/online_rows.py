@@ -15,12 +15,14 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.absence import is_plain
-from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.affine import Affine, of_atom
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
     Guard,
+    Indexed,
     Literal,
+    Scalar,
     Select,
     literal,
     walk,
@@ -34,6 +36,8 @@ from tetragrad.tile.plans.bulk import BulkOperand, bulk_operand
 from tetragrad.tile.plans.packing import Placed
 from tetragrad.tile.plans.scope import Scope
 
+_LOWEST = literal(float("-inf"), dtypes.float32)
+
 #: Operands whose products a matrix unit sums in float32.
 HALVES = (dtypes.float16, dtypes.bfloat16)
 
@@ -43,7 +47,8 @@ class RowForm:
     """An online contraction whose operands can be copied in bulk.
 
     ``logits`` are what the first statistic, a maximum, is taken of; ``exact`` are the
-    weights before they are rounded.
+    weights before they are rounded. With a ``factor``, a number that all scores share,
+    ``plain`` is what the logits would be without it.
     """
 
     form: OnlineContraction
@@ -52,6 +57,8 @@ class RowForm:
     values: BulkOperand
     logits: Expression
     exact: Expression
+    plain: Expression
+    factor: Expression | None
 
     @property
     def depth(self) -> int:
@@ -79,18 +86,40 @@ def row_form(kernel: Kernel) -> RowForm | None:
     logits = form.online.carries[0].body
     if exact is None or not _is_made_of(form, logits, exact):
         return None
-    return RowForm(form, queries, keys, values, logits, exact)
+    plain, factor = _without_factor(logits) or (logits, None)
+    return RowForm(form, queries, keys, values, logits, exact, plain, factor)
+
+
+def _without_factor(logits: Expression) -> tuple[Expression, Expression] | None:
+    """Masked logits without a number that all of them are multiplied by."""
+    if isinstance(logits, Select) and logits.outside == _LOWEST:
+        found = _without_factor(logits.inside)
+        if found is None:
+            return None
+        return Select(logits.guard, found[0], logits.outside), found[1]
+    if not isinstance(logits, Compute):
+        return None
+    if logits.op is ops.Where and _LOWEST in logits.inputs[1:]:
+        place = 3 - logits.inputs.index(_LOWEST)
+        found = _without_factor(logits.inputs[place])
+        if found is None:
+            return None
+        inputs = (*logits.inputs[:place], found[0], *logits.inputs[place + 1 :])
+        return Compute(ops.Where, logits.dtype, inputs), found[1]
+    if logits.op is not ops.Mul or not isinstance(logits.inputs[1], Scalar):
+        return None
+    return logits.inputs[0], logits.inputs[1]
 
 
 def _unrounded(weights: Expression, dtype: dtypes.DType) -> Expression | None:
     """What is rounded to become the weights, if they are rounded to a dtype."""
     if not isinstance(weights, Compute) or weights.op is not ops.Cast:
         return None
-    (rounded,) = weights.inputs
+    rounded: Expression = weights.inputs[0]
     if rounded.dtype is not dtype:
         return None
     if isinstance(rounded, Compute) and rounded.op is ops.Cast:
-        return rounded.inputs[0]
+        rounded = rounded.inputs[0]
     return rounded
 
 
@@ -111,9 +140,16 @@ def _is_made_of(form: OnlineContraction, logits: Expression, exact: Expression) 
     ) and _vanishes(replace(exact, {logits: _LOWEST}))
 
 
-# --- keys that do not count ----------------------------------------------------------
+def is_positive(number: Expression) -> Guard:
+    """A guard that holds where a number is above zero."""
+    zero = literal(0.0, number.dtype)
+    above = Compute(ops.Lt, dtypes.bool_, (zero, number))
+    return (
+        of_atom(Indexed(Compute(ops.Cast, dtypes.int64, (above,)), 0, 1)).shift(-1),
+    )
 
-_LOWEST = literal(float("-inf"), dtypes.float32)
+
+# --- keys that do not count ----------------------------------------------------------
 
 
 def _vanishes(expression: Expression) -> bool:
@@ -220,9 +256,14 @@ def _quick(
 def _power(exponent: Expression, base: float) -> Expression:
     """2 ** (exponent * base), as one product and sum where it is a difference."""
     dtype = exponent.dtype
-    factor, addend = literal(base, dtype), literal(0.0, dtype)
+    factor: Expression = literal(base, dtype)
+    addend: Expression = literal(0.0, dtype)
     if not isinstance(exponent, Compute) or exponent.op is not ops.Sub:
         return QuickPower(exponent, factor, addend)
     value, taken = exponent.inputs
     scaled = Compute(ops.Mul, dtype, (taken, factor))
+    if isinstance(value, Compute) and value.op is ops.Mul:
+        first, second = value.inputs
+        if not second.free_axes:
+            value, factor = first, Compute(ops.Mul, dtype, (second, factor))
     return QuickPower(value, factor, Compute(ops.Neg, dtype, (scaled,)))

@@ -1,0 +1,231 @@
+"""Attention by roles: what the tile program means, and how it is assembled.
+
+None of this needs a GPU; benchmarks/h200_attention.py runs the same kernels on one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tetragrad
+from tests.backends.cuda_programs import assembly_report, spilled_bytes
+from tests.backends.test_cuda_emit import leaf
+from tetragrad import Tensor
+from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.target import SM_80, SM_90A
+from tetragrad.core.settings import settings
+from tetragrad.engine.realize import read_buffer, without_markers
+from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.lowering import Lowered, lower
+from tetragrad.tile.ir import Program
+from tetragrad.tile.plans.build import Plan, build
+from tetragrad.tile.plans.choose import choose_plan
+from tetragrad.tile.plans.online_roles import OnlineRolePlan
+from tetragrad.tile.simulator import run_program
+from tetragrad.tile.verify import verify_program
+
+Shape = tuple[int, ...]
+
+
+def operands(
+    queries: Shape, keys: Shape, columns: int, dtype: str = "bfloat16"
+) -> tuple[Tensor, Tensor, Tensor]:
+    values = (*keys[:-1], columns)
+    return (
+        leaf(*queries, dtype=dtype),
+        leaf(*keys, dtype=dtype),
+        leaf(*values, dtype=dtype),
+    )
+
+
+def in_float64(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    allowed: np.ndarray | None = None,
+    scale: float | None = None,
+) -> np.ndarray:
+    q, k, v = (
+        entry.float().numpy().astype(np.float64) for entry in (query, key, value)
+    )
+    if k.ndim > 2 and k.shape[-3] != q.shape[-3]:
+        repeats = q.shape[-3] // k.shape[-3]
+        k, v = np.repeat(k, repeats, -3), np.repeat(v, repeats, -3)
+    scores = q @ k.swapaxes(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if allowed is not None:
+        scores = np.where(allowed, scores, -np.inf)
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        return np.asarray(weights / weights.sum(-1, keepdims=True) @ v)
+
+
+def lowered_whole(tensor: Tensor) -> Lowered:
+    """Everything in one kernel, however small it is."""
+    (node,) = without_markers([tensor.node])
+    return lower([node], set())
+
+
+def program_of(tensor: Tensor, grid: OnlineRolePlan | None = None) -> Program:
+    kernel = lowered_whole(tensor).kernel
+    plan = choose_plan(kernel, SM_90A, settings())
+    assert isinstance(plan.stages[0][0], OnlineRolePlan), plan
+    if grid is not None:
+        plan = Plan((), ((grid,),))
+    return build(kernel, plan, SM_90A)
+
+
+def simulated(tensor: Tensor, grid: OnlineRolePlan | None = None) -> np.ndarray:
+    lowered, program = lowered_whole(tensor), program_of(tensor, grid)
+    verify_program(program)
+    buffers = [read_buffer(entry).reshape(-1).copy() for entry in lowered.inputs]
+    buffers.append(np.zeros(tensor.numel(), program.slots[-1].dtype.numpy))
+    run_program(program, buffers, [constant.array for constant in lowered.scalars])
+    return buffers[-1].astype(np.float64).reshape(tensor.shape)
+
+
+def assert_close(found: np.ndarray, exact: np.ndarray, dtype: str = "bfloat16") -> None:
+    """Within what rounding the weights and the results costs."""
+    limit = {"bfloat16": 4e-3, "float16": 5e-4}[dtype]
+    error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
+    assert error < limit, error
+
+
+def causal(rows: int, keys: int) -> np.ndarray:
+    return np.tri(rows, keys, dtype=bool)
+
+
+# --- meaning -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(
+    ("queries", "keys", "columns"),
+    [
+        ((2, 70, 64), (2, 70, 64), 64),
+        ((1, 130, 40), (1, 300, 40), 72),
+        ((2, 20, 16), (2, 33, 16), 8),
+        ((1, 64, 128), (1, 64, 128), 128),
+    ],
+)
+def test_sizes(
+    queries: Shape, keys: Shape, columns: int, is_causal: bool, dtype: str
+) -> None:
+    q, k, v = operands(queries, keys, columns, dtype)
+    found = simulated(q.scaled_dot_product_attention(k, v, is_causal=is_causal))
+    allowed = causal(queries[-2], keys[-2]) if is_causal else None
+    assert_close(found, in_float64(q, k, v, allowed=allowed), dtype)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        OnlineRolePlan(2, 64, 2, turns=2, piece=32),
+        OnlineRolePlan(1, 48, 3, turns=3, piece=64),
+        OnlineRolePlan(3, 32, 2),
+    ],
+)
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_plans(grid: OnlineRolePlan, is_causal: bool) -> None:
+    q, k, v = operands((1, 290, 72), (1, 210, 72), 72)
+    found = simulated(q.scaled_dot_product_attention(k, v, is_causal=is_causal), grid)
+    allowed = causal(290, 210) if is_causal else None
+    assert_close(found, in_float64(q, k, v, allowed=allowed))
+
+
+def test_grouped_heads_share_keys() -> None:
+    q, k, v = operands((1, 4, 40, 64), (1, 2, 50, 64), 64)
+    found = simulated(q.scaled_dot_product_attention(k, v, enable_gqa=True))
+    assert_close(found, in_float64(q, k, v))
+
+
+@pytest.mark.parametrize("scale", [-0.4, 0.0, 2.5])
+def test_scores_may_be_multiplied_by_any_number(scale: float) -> None:
+    q, k, v = operands((1, 70, 64), (1, 70, 64), 64)
+    found = simulated(q.scaled_dot_product_attention(k, v, is_causal=True, scale=scale))
+    exact = in_float64(q, k, v, allowed=causal(70, 70), scale=scale)
+    assert_close(found, exact)
+
+
+def test_a_row_without_keys_is_nan_as_in_the_plain_graph() -> None:
+    q, k, v = operands((1, 70, 64), (1, 40, 64), 64)
+    allowed = np.arange(70).reshape(-1, 1) + np.zeros((1, 40)) >= 3
+    mask = Tensor(allowed).realize()
+    found = simulated(q.scaled_dot_product_attention(k, v, attn_mask=mask))
+    assert np.isnan(found[0, :3]).all()
+    assert_close(found[:, 3:], in_float64(q, k, v)[:, 3:])
+
+
+def test_a_mask_of_numbers_is_added() -> None:
+    q, k, v = operands((1, 70, 64), (1, 40, 64), 64)
+    bias = leaf(70, 40)
+    found = simulated(q.scaled_dot_product_attention(k, v, attn_mask=bias))
+    scores = q.float().numpy() @ k.float().numpy().swapaxes(-1, -2) / 8 + bias.numpy()
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    exact = weights / weights.sum(-1, keepdims=True) @ v.float().numpy()
+    assert_close(found, exact)
+
+
+def test_scores_may_be_rounded_on_the_way() -> None:
+    """The plain graph of 16-bit floats rounds them, and so does the kernel."""
+    q, k, v = operands((1, 70, 64), (1, 90, 64), 64)
+
+    def scores() -> Tensor:
+        return (q @ k.transpose(-1, -2)) * 0.125
+
+    rounded = scores().float().numpy().astype(np.float64)
+    weights = np.exp(rounded - rounded.max(-1, keepdims=True))
+    exact = weights / weights.sum(-1, keepdims=True) @ v.float().numpy()
+    assert_close(simulated(scores().softmax(-1) @ v), exact)
+
+
+# --- text ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("features", [64, 128, 256])
+def test_products_run_in_the_background(
+    features: int, is_causal: bool, tmp_path: Path
+) -> None:
+    q, k, v = operands((8, 1024, features), (8, 1024, features), features)
+    program = program_of(q.scaled_dot_product_attention(k, v, is_causal=is_causal))
+    emitted = emit_program(program, SM_90A, settings())
+    report = assembly_report(emitted.text, SM_90A, tmp_path)
+    assert spilled_bytes(report) == 0, report
+    assert "serialized" not in report, report
+    # Scores of the first block and of a later one; values in the loop and behind it.
+    (grid,) = choose_plan(
+        lowered_whole(q.scaled_dot_product_attention(k, v, is_causal=is_causal)).kernel,
+        SM_90A,
+        settings(),
+    ).stages[0]
+    products = 2 * (features // 16) + 2 * (grid.keys // 16)
+    assert emitted.text.count("wgmma.mma_async") == products
+    # Queries, and keys and values twice, in panels of 64 features.
+    assert emitted.text.count("cp.async.bulk.tensor") == 5 * (features // 64)
+
+
+def test_the_plain_graph_becomes_one_kernel() -> None:
+    q, k, v = operands((2, 4, 128, 64), (2, 4, 128, 64), 64)
+    (node,) = without_markers([q.scaled_dot_product_attention(k, v).node])
+    (group,) = fuse([node], SM_90A)
+    assert any(reason.startswith("online") for reason in group.reasons)
+
+
+@pytest.mark.parametrize("target", [SM_80, SM_90A], ids=["sm_80", "sm_90a"])
+def test_what_roles_cannot_bring_goes_through_memory(target) -> None:
+    """Rows of 18 bytes: the copy engine takes multiples of 16."""
+    q, k, v = operands((1, 70, 9), (1, 90, 9), 9)
+    lowered = lowered_whole(q.scaled_dot_product_attention(k, v))
+    program = build(
+        lowered.kernel, choose_plan(lowered.kernel, target, settings()), target
+    )
+    buffers = [read_buffer(entry).reshape(-1).copy() for entry in lowered.inputs]
+    buffers.append(np.zeros(q.numel(), tetragrad.bfloat16.numpy))
+    run_program(program, buffers, [constant.array for constant in lowered.scalars])
+    found = buffers[-1].astype(np.float64).reshape(q.shape)
+    assert_close(found, in_float64(q, k, v))
