@@ -82,6 +82,21 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
 
 
+def test_decisions_are_in_their_index_under_their_titles() -> None:
+    folder = ROOT / "docs/decisions"
+    index = (folder / "README.md").read_text("utf-8")
+    for file in folder.glob("[0-9]*"):
+        number, title = file.read_text("utf-8").splitlines()[0][2:].split(". ", 1)
+        assert f"| {number} | [{title}]({file.name}) |" in index, file.name
+
+
+def test_files_that_packages_name_exist() -> None:
+    for package in PACKAGE.rglob("__init__.py"):
+        text = ast.get_docstring(ast.parse(package.read_text("utf-8"))) or ""
+        for name in re.findall(r"``(\w+)\.py``", text):
+            assert (package.parent / f"{name}.py").exists(), f"{package} names {name}"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
 def test_links_lead_somewhere(document: Path) -> None:
     text = document.read_text("utf-8")

@@ -1,4 +1,8 @@
-"""Layers, losses and containers, with PyTorch's names, arguments and defaults."""
+"""Layers, losses and containers, with PyTorch's names, arguments and defaults.
+
+``module.py`` is what all of them are; a layer holds parameters and calls a function of
+``functional``.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,12 @@
 
 Nothing is loaded when this module is imported; the driver's library is opened with
 the first device.
+
+``device.py`` is what the engine sees, ``driver.py`` the few calls that it makes.
+``emit.py`` writes the text: ``statements.py`` for what a block does, ``values.py``
+for expressions, ``matrix.py`` and ``warpgroup.py`` for the matrix units, ``roles.py``
+and ``channels.py`` for groups of warps that go their own way; ``ptx.py`` spells
+instructions.
 """
 
 from __future__ import annotations
