@@ -188,7 +188,8 @@ class _Lowering:
                 low, high = span
                 # What is left over stays in the address, where plans see it: a
                 # buffer that is cut elsewhere is not aligned for whole vectors.
-                unit = max(1, ALIGNMENT // entry.dtype.itemsize)
+                is_vector = low != high
+                unit = ALIGNMENT // entry.dtype.itemsize if is_vector else 1
                 found = range(low - low % unit, min(high + 1, len(found)))
             known = parts.get(entry.slot, found)
             parts[entry.slot] = range(
