@@ -245,3 +245,13 @@ def test_products_of_small_integers_are_exact(dtype: str, low: int, kind: str) -
     check_meaning(programs, 0)
     text = emit_program(programs[0][1], SM_90A, settings()).text
     assert f"k32.s32.{kind}.{kind}" in text
+
+
+def test_zeros_between_results_are_written_with_them() -> None:
+    """The gradient of every other point: one product, three outputs of zeros."""
+    tensor = convolution("input", (2, 64, 8, 64, 1, 2, 0))
+    programs = planned([tensor.node], SM_90A)
+    ((_, program),) = programs
+    text = program_text(program)
+    assert text.count("Store(") == 4 and text.count("staged: ") == 1
+    check_meaning(programs, 0)

@@ -24,6 +24,9 @@ LARGEST_REGION = 64
 #: Movement in which no source element is read twice, and nothing is filled in.
 ONE_TO_ONE = (moves.Reshape, moves.Permute, moves.Shrink, moves.Flip, moves.Stride)
 
+#: How far apart results may be written, with constants between them.
+MOST_SPREAD = 4
+
 Users = Mapping[Node, Sequence[Node]]
 
 
@@ -34,14 +37,17 @@ def epilogue_end(
     wanted: Set[Node],
     taken: Set[Node],
     is_light: Callable[[Node], bool],
+    *,
+    spreads: bool = False,
 ) -> Node:
     """The last value at which the kernel of the contraction ``start`` may end.
 
     ``index`` numbers the nodes in topological order; ``wanted`` go to memory
     whatever happens, ``taken`` are the ends of other kernels; ``is_light`` says
-    whether an operand from outside is little to read.
+    whether an operand from outside is little to read. With ``spreads`` the kernel may
+    also write constants between its results.
     """
-    region = _region(start, users, index, wanted, taken, is_light)
+    region = _region(start, users, index, wanted, taken, is_light, spreads)
     position = {node: place for place, node in enumerate(region)}
     beyond = len(region)
     end, furthest = start, -1
@@ -62,6 +68,7 @@ def _region(
     wanted: Set[Node],
     taken: Set[Node],
     is_light: Callable[[Node], bool],
+    spreads: bool,
 ) -> list[Node]:
     """The contraction and what is made of it, in topological order.
 
@@ -76,7 +83,11 @@ def _region(
         _, node = heapq.heappop(waiting)
         if node in members:
             continue
-        if node in taken or not _belongs(node, members, users, is_light):
+        if node in taken:
+            break
+        if not _belongs(node, members, users, is_light) and not (
+            spreads and _is_spread(node, users)
+        ):
             break
         region.append(node)
         members.add(node)
@@ -95,3 +106,15 @@ def _belongs(
     if not isinstance(node, ops.Elementwise):
         return False
     return all(source in members or is_light(source) for source in node.sources)
+
+
+def _is_spread(node: Node, users: Users) -> bool:
+    """Whether a few constants are put beside each element of the one source."""
+    if not isinstance(node, moves.Pad) or len(users[node.sources[0]]) != 1:
+        return False
+    grown = [
+        (old, new)
+        for old, new in zip(node.sources[0].shape, node.shape, strict=True)
+        if old != new
+    ]
+    return all(old == 1 and new <= MOST_SPREAD for old, new in grown)

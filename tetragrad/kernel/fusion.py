@@ -143,6 +143,7 @@ class _Fusion:
                 self.wanted,
                 self.epilogues.keys(),
                 self._is_light,
+                spreads="wgmma" in self.target.features,
             )
             if is_cut_unevenly(node, end):
                 end = last_before_cut(node, end)

@@ -18,11 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.affine import Affine, Atom
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
+    Guard,
+    Literal,
     Load,
+    Position,
     Reduction,
     Scan,
     Select,
@@ -34,6 +37,8 @@ from tetragrad.kernel.ir import Kernel, Mode, Output
 #: The longest axis that is written out, and the most outputs that a kernel may get.
 LONGEST_WRITTEN_OUT = 32
 MOST_OUTPUTS = 64
+#: The most outputs of a reduction and the constants beside it.
+MOST_SPREAD_OUTPUTS = 16
 #: Copies that can be interleaved in registers.
 INTERLEAVED = (2, 4)
 #: How many times less there must be to compute afterwards.
@@ -51,6 +56,54 @@ def write_out_alternatives(kernel: Kernel) -> Kernel:
         if not len(kernel.outputs) < len(outputs) <= MOST_OUTPUTS:
             return kernel
         kernel = replace(kernel, outputs=tuple(outputs))
+
+
+def write_out_spread(kernel: Kernel) -> Kernel:
+    """The kernel with results written out that have constants between them.
+
+    y[2*i + r] = select(r == 0, sum[k](x[i, k]), 0)
+      ->  y[2*i] = sum[k](x[i, k]);   y[2*i + 1] = 0
+    """
+    outputs = list(kernel.outputs)
+    for reduction in kernel.reductions:
+        for axis in sorted(set(outputs[0].axes) - reduction.free_axes):
+            if len(outputs) * kernel.axes[axis] <= MOST_SPREAD_OUTPUTS and all(
+                _is_spread_along(output, axis, reduction) for output in outputs
+            ):
+                places = range(kernel.axes[axis])
+                outputs = [
+                    _at(output, axis, place, kernel.axes)
+                    for output in outputs
+                    for place in places
+                ]
+    same = len(outputs) == len(kernel.outputs)
+    return kernel if same else replace(kernel, outputs=tuple(outputs))
+
+
+def _is_spread_along(output: Output, axis: int, reduction: Expression) -> bool:
+    """Whether an axis only decides if an output is a reduction's or a constant."""
+    if output.mode is not Mode.STORE or output.guard or axis not in output.axes:
+        return False
+    if axis in reduction.axes:
+        return False
+    chooses = _is_constant(output.value)
+    for entry in walk(output.value):
+        if isinstance(entry, Select) and axis in _atoms(entry.guard):
+            chooses = True
+            if not isinstance(entry.outside, Literal):
+                return False
+        elif isinstance(entry, Load | Position) and axis in entry.free_axes:
+            return False
+    return chooses
+
+
+def _is_constant(value: Expression) -> bool:
+    """Whether a value is computed from constants alone."""
+    return all(isinstance(entry, Literal | Compute) for entry in walk(value))
+
+
+def _atoms(guard: Guard) -> set[Atom]:
+    return {atom for form in guard for atom, _ in form.terms}
 
 
 def _may_have_some(kernel: Kernel) -> bool:

@@ -19,7 +19,7 @@ from tetragrad.kernel.expression import (
     literal,
 )
 from tetragrad.kernel.ir import Kernel, Output
-from tetragrad.tile.plans.alternatives import write_out_alternatives
+from tetragrad.tile.plans.alternatives import write_out_alternatives, write_out_spread
 from tetragrad.tile.plans.rewrite import Rewriter, atoms_of, walk_until
 
 
@@ -29,7 +29,7 @@ def simplify_axes(kernel: Kernel) -> Kernel:
 
     First, axes along which outputs only choose become outputs of their own.
     """
-    kernel = write_out_alternatives(drop_empty(kernel))
+    kernel = write_out_spread(write_out_alternatives(drop_empty(kernel)))
     sizes = list(kernel.axes)
     dropped = {axis for axis, size in enumerate(sizes) if size == 1}
     for outer, inner in mergeable_pairs(kernel):

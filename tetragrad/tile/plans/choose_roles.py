@@ -30,6 +30,7 @@ from tetragrad.tile.plans.roles import (
     RoleProduct,
     Sides,
     is_along_rows,
+    is_result,
     raster_of,
     role_product,
     sides_of,
@@ -332,6 +333,7 @@ def _piece(
                 along_rows=is_along_rows(output, product),
             )
             for output in kernel.outputs
+            if is_result(output, product)
         )
         if needed <= free:
             return piece
@@ -387,7 +389,7 @@ def _cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
     raster = raster_of(product.contraction, kernel, sides, plan)
     turns = -(-raster.blocks // plan.workers)
     steps = sides.depth.blocks * _live_part(kernel, product, plan, sides)
-    storing = plan.rows * plan.columns / STORED_PER_CYCLE
+    storing = plan.rows * plan.columns * len(kernel.outputs) / STORED_PER_CYCLE
     if any(is_along_rows(output, product) for output in kernel.outputs):
         storing *= 1.25
     block = steps * _step_cycles(kernel, product, plan) + storing + BLOCK_CYCLES

@@ -32,7 +32,7 @@ from functools import cached_property
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import literal
+from tetragrad.kernel.expression import literal, walk
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.ir import (
     Acquire,
@@ -443,22 +443,22 @@ class _Roles:
         dtype = self.product.contraction.reduction.accumulator
         total = self.builder.tile("accumulator", shape, dtype)
         staged = [self.staged(output) for output in self.kernel.outputs]
-        first_row = member.scale(plan.member_rows)
 
         def block(place: _Block) -> list[Statement]:
-            statements = self.summed(place, channel, total, first_row)
+            statements = self.summed(place, channel, total, member)
             for piece in range(plan.columns // plan.piece):
                 for output, tile in zip(self.kernel.outputs, staged, strict=True):
                     statements += self.finish(output, tile, total, place, member, piece)
             return statements
 
-        allocated = [Alloc(tile) for tile in (total, *staged)]
+        allocated = [Alloc(tile) for tile in (total, *filter(None, staged))]
         return allocated + self.each_block(worker, block)
 
     def summed(
-        self, place: _Block, channel: Channel, total: Tile, first_row: Affine
+        self, place: _Block, channel: Channel, total: Tile, member: Affine
     ) -> list[Statement]:
         """The products of all steps, in the total."""
+        first_row = member.scale(self.plan.member_rows)
 
         def step(tile: Tile, *, starts: bool) -> list[Statement]:
             return self.step(channel, tile, first_row, starts=starts)
@@ -505,8 +505,13 @@ class _Roles:
         )
         return [Wait(channel), product, Release(channel)]
 
-    def staged(self, output: Output) -> Tile:
-        """A shared tile for a piece of results, contiguous as the output is."""
+    def staged(self, output: Output) -> Tile | None:
+        """A shared tile for a piece of results, contiguous as the output is.
+
+        None for an output that has nothing of the sums in it.
+        """
+        if not is_result(output, self.product):
+            return None
         plan = self.plan
         dtype = self.kernel.slots[output.slot].dtype
         along_rows = is_along_rows(output, self.product)
@@ -518,13 +523,15 @@ class _Roles:
     def finish(
         self,
         output: Output,
-        staged: Tile,
+        staged: Tile | None,
         total: Tile,
         place: _Block,
         member: Affine,
         piece: int,
     ) -> list[Statement]:
         """Compute one piece of an output, then store it as memory likes it."""
+        if staged is None:
+            return [self.store(output, None, place, member, piece)]
         return [
             self.compute(output, staged, total, place, member, piece),
             self.store(output, staged, place, member, piece),
@@ -556,7 +563,12 @@ class _Roles:
         return Map(extents, staged, (row, column), scope.value(output.value))
 
     def store(
-        self, output: Output, staged: Tile, place: _Block, member: Affine, piece: int
+        self,
+        output: Output,
+        staged: Tile | None,
+        place: _Block,
+        member: Affine,
+        piece: int,
     ) -> Store:
         """Store a staged piece, along the axes as they lie in memory."""
         extents: list[list[Extent]] = []
@@ -570,15 +582,18 @@ class _Roles:
             inner.append(digits)
             indices.append(flat_position(sizes, digits))
         rows, columns = extents
-        along_rows = staged.layout.strides[0] == 1
+        along_rows = is_along_rows(output, self.product)
         order = tuple([*columns, *rows] if along_rows else [*rows, *columns])
         scope = self.scope(place, order, inner, member, piece)
         rewriter = scope.rewriter()
+        value = rewriter(output.value)
+        if staged is not None:
+            value = TileLoad(staged, tuple(indices))
         return Store(
             order,
             output.slot,
             rewriter.form(output.address),
-            TileLoad(staged, tuple(indices)),
+            value,
             scope.guard + rewriter.guards(output.guard),
         )
 
@@ -621,6 +636,11 @@ class _Roles:
                 scope = scope.bind(axis, form)
             scope = scope.with_guard(*cells.ends(places))
         return scope
+
+
+def is_result(output: Output, product: RoleProduct) -> bool:
+    """Whether an output is made of the sums; others are constants between results."""
+    return product.contraction.reduction in walk(output.value)
 
 
 def is_along_rows(output: Output, product: RoleProduct) -> bool:
