@@ -9,6 +9,7 @@ tetragrad onnx model.onnx     what is in an ONNX file; --check runs it, --bench 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -50,10 +51,12 @@ def describe_device(name: str) -> str:
 def show_settings() -> None:
     """Print the settings as a table."""
     active = settings()
-    for entry in fields(Settings):
+    entries = fields(Settings)
+    width = max(len(entry.metadata["variable"]) for entry in entries)
+    for entry in entries:
         value = getattr(active, entry.name)
         variable = entry.metadata["variable"]
-        print(f"{variable:<24} {value!r:<12} {entry.metadata['text']}")
+        print(f"{variable:<{width}} {value!r:<12} {entry.metadata['text']}")
 
 
 COMMANDS: dict[str, tuple[Callable[[], None], str]] = {
@@ -81,7 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             onnx.run(options)
         else:
             COMMANDS[options.command][0]()
+        sys.stdout.flush()
     except TetragradError as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read, `head` say, has seen enough. What is left goes nowhere, or
+        # Python would complain about it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
