@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import tetragrad
 from tests.tile.kernels import TARGETS, check, compute, form, kernel_of, load
@@ -80,6 +81,23 @@ def test_pictures_enlarged(factor: int) -> None:
     found = tetragrad.nn.functional.interpolate(Tensor(picture), scale_factor=factor)
     wanted = picture.repeat(factor, 2).repeat(factor, 3)
     np.testing.assert_array_equal(found.numpy(), wanted)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (3, 3), (4, 3)])
+def test_gradients_of_pools(kernel: int, stride: int) -> None:
+    picture = np.random.default_rng(4).standard_normal((2, 3, 21, 38))
+    picture = picture.astype(np.float32)
+    ours = Tensor(picture, requires_grad=True)
+    theirs = torch.tensor(picture, requires_grad=True)
+    for library, leaf in ((tetragrad, ours), (torch, theirs)):
+        functional = library.nn.functional
+        largest = functional.max_pool2d(leaf, kernel, stride, 1)
+        mean = functional.avg_pool2d(leaf, kernel, stride)
+        ((largest**2).sum() + (mean**2).sum()).backward()
+    assert ours.grad is not None and theirs.grad is not None
+    np.testing.assert_allclose(
+        ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_rows_sorted_by_compiled_networks() -> None:

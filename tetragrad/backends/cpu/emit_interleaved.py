@@ -2,7 +2,7 @@
 
     Store(s0[2*i] = a) over i < 16;  Store(s0[2*i + 1] = b) over i < 16
 
-become one store of 32 neighbouring elements a0 b0 a1 b1 …; with four stores likewise.
+become one store of 32 neighbouring elements a0 b0 a1 b1 …; likewise three and four.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import Statement, Store
 
 #: Numbers of stores that are put together, the larger first.
-WIDTHS = (4, 2)
+WIDTHS = (4, 3, 2)
 
 
 def groups_of_stores(body: Sequence[Statement]) -> Iterator[Sequence[Statement]]:
@@ -31,15 +31,40 @@ def groups_of_stores(body: Sequence[Statement]) -> Iterator[Sequence[Statement]]
         place += width
 
 
-def interleaved(builder: Builder, values: Sequence[Value]) -> Value:
-    """One element of each vector in turn; two or four vectors."""
+def interleaved(builder: Builder, values: Sequence[Value]) -> list[Value]:
+    """One element of each vector in turn, as one vector or several in order."""
     if len(values) == 4:
-        even = interleaved(builder, values[0::2])
-        odd = interleaved(builder, values[1::2])
-        return interleaved(builder, [even, odd])
-    first, second = values
+        even = _pairs(builder, values[0], values[2])
+        odd = _pairs(builder, values[1], values[3])
+        return [_pairs(builder, even, odd)]
+    if len(values) == 2:
+        return [_pairs(builder, *values)]
+    lanes = values[0].lanes
+    return [_chosen(builder, values, part * lanes) for part in range(len(values))]
+
+
+def _pairs(builder: Builder, first: Value, second: Value) -> Value:
     pairs = [(lane, first.lanes + lane) for lane in range(first.lanes)]
     return builder.shuffle(first, second, [place for pair in pairs for place in pair])
+
+
+def _chosen(builder: Builder, values: Sequence[Value], start: int) -> Value:
+    """The vector of the interleaved elements from the ``start``-th on."""
+    lanes, count = values[0].lanes, len(values)
+    found = values[0]
+    for number, value in enumerate(values):
+        places = []
+        for lane in range(lanes):
+            source, owner = divmod(start + lane, count)
+            if owner == number:
+                places.append(lanes + source)
+            else:
+                # Those of the first vector are put in place with the second's.
+                is_first = owner == 0 and number == 1
+                places.append(source if is_first else lane)
+        if number:
+            found = builder.shuffle(found, value, places)
+    return found
 
 
 def _belong(stores: Sequence[Statement], width: int) -> bool:

@@ -333,13 +333,15 @@ class Memory(Addresses):
             self.builder.broadcast(self.to_storage(storage, value), vector.lanes)
             for value in values
         ]
-        chosen = mask.lanes
-        if chosen is not None:
+        masks: list[Value | None] = [None] * len(parts)
+        if mask.lanes is not None:
             chosen = self.builder.broadcast(self.condition(mask), vector.lanes)
-            chosen = interleaved(self.builder, [chosen] * len(parts))
-        together = Mask(mask.uniform, chosen)
-        whole = Split(split.constant, split.scalars, 1, ())
-        self._store_vector(storage, whole, interleaved(self.builder, parts), together)
+            masks = [*interleaved(self.builder, [chosen] * len(parts))]
+        start = split.constant
+        for whole, lanes in zip(interleaved(self.builder, parts), masks, strict=False):
+            place = Split(start, split.scalars, 1, ())
+            self._store_vector(storage, place, whole, Mask(mask.uniform, lanes))
+            start += whole.lanes
         return True
 
     def store_at(

@@ -15,7 +15,8 @@ butterfly, the places of a sorting network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from tetragrad.kernel.affine import Affine, Atom
@@ -40,7 +41,9 @@ MOST_OUTPUTS = 64
 #: The most outputs of a reduction and the constants beside it.
 MOST_SPREAD_OUTPUTS = 16
 #: Copies that can be interleaved in registers.
-INTERLEAVED = (2, 4)
+INTERLEAVED = (2, 3, 4)
+#: Points of the sums of which neighbouring ones are written out.
+LONGEST_SUM = 16
 #: How many times less there must be to compute afterwards.
 WORTH_WRITING_OUT = 2
 
@@ -119,6 +122,8 @@ def _written_out(output: Output, sizes: Sequence[int]) -> list[Output] | None:
     if output.mode is not Mode.STORE or output.guard:
         return None
     below = walk(output.value)
+    for axis in _gap_axes(below, output, sizes):
+        return [_at(output, axis, place, sizes) for place in range(sizes[axis])]
     if any(isinstance(entry, Reduction | Scan) for entry in below):
         return None
     before = _work(below)
@@ -128,6 +133,38 @@ def _written_out(output: Output, sizes: Sequence[int]) -> list[Output] | None:
         if after * WORTH_WRITING_OUT <= before * sizes[axis]:
             return found
     return None
+
+
+def _gap_axes(
+    below: Sequence[Expression], output: Output, sizes: Sequence[int]
+) -> Iterator[int]:
+    """Axes of neighbouring results that are short sums of elements far apart.
+
+    Such are the gradients of windows: of neighbouring elements each was in other
+    windows. Written out, their results are interleaved to whole vectors.
+    """
+    reductions = [entry for entry in below if isinstance(entry, Reduction)]
+    bound = {axis for entry in reductions for axis in entry.axes}
+    points = math.prod(sizes[axis] for axis in bound)
+    is_scan = any(isinstance(entry, Scan) for entry in below)
+    if not reductions or points > LONGEST_SUM or is_scan:
+        return
+    loads = [entry for entry in below if isinstance(entry, Load)]
+    for axis in set(output.axes) - bound:
+        lanes = {
+            other
+            for other in output.axes
+            if output.address.coefficient(other) == sizes[axis]
+        }
+        is_inner = output.address.coefficient(axis) == 1
+        if is_inner and sizes[axis] in INTERLEAVED and lanes:
+            (lane, *_) = lanes
+            if any(
+                load.address.coefficient(lane)
+                != sizes[axis] * load.address.coefficient(axis)
+                for load in loads
+            ):
+                yield axis
 
 
 def _choice_axes(

@@ -41,6 +41,9 @@ from tetragrad.tile.plans.scope import (
     strips,
 )
 
+#: The longest axis of which results are interleaved.
+LARGEST_GAP = 4
+
 
 @frozen
 class NestPlan:
@@ -199,9 +202,14 @@ class _Nest:
         # Another axis that is still to come may suit lanes better than this one.
         missing = set(outputs[0].axes) - scope.forms.keys()
         strip = self.choice.strip(scope, tuple(missing))
-        if strip is None or strip.axis != axis:
-            return iterations(scope, axis, body)
-        return strips(scope, strip, Affine(0), scope.size(axis), body)
+        if strip is not None and strip.axis == axis:
+            return strips(scope, strip, Affine(0), scope.size(axis), body)
+        if fills_gaps(outputs, axis, scope):
+            # Next to one another, so that they become whole vectors.
+            places = range(scope.size(axis))
+            found = [body(scope.bind(axis, Affine(place))) for place in places]
+            return [statement for statements in found for statement in statements]
+        return iterations(scope, axis, body)
 
     def running(
         self,
@@ -362,6 +370,16 @@ def reductions_of(outputs: Iterable[Output]) -> list[Expression]:
     """The reductions that the outputs need, operands first."""
     roots = roots_of(outputs)
     return [entry for entry in walk_until({}, *roots) if isinstance(entry, Reduction)]
+
+
+def fills_gaps(outputs: Sequence[Output], axis: int, scope: Scope) -> bool:
+    """Whether an axis's few results stand between those of neighbouring lanes."""
+    size = scope.size(axis)
+    return size <= LARGEST_GAP and all(
+        output.address.coefficient(axis) == 1
+        and any(output.address.coefficient(lane) == size for lane in scope.forms)
+        for output in outputs
+    )
 
 
 def guard_of(scope: Scope, extents: Sequence[Extent]) -> tuple[Affine, ...]:
