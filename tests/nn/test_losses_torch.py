@@ -180,3 +180,15 @@ def test_options_from_before_reduction_are_obeyed(
     assert nn.functional.mse_loss(input, target, **old).tolist() == expected.tolist()
     by_place = nn.functional.l1_loss(input, target, *old.values())
     assert by_place.ndim == 0 or reduction == "none"
+
+
+def test_ctc_gradient_is_that_of_the_logits() -> None:
+    scores = np.random.default_rng(1).normal(size=(5, 2, 4))
+    mine = Tensor(scores).log_softmax(2).detach().requires_grad_()
+    theirs = torch.from_numpy(scores).log_softmax(2).detach().requires_grad_()
+    targets, lengths = np.array([[1, 2], [3, 1]]), [5, 4]
+    nn.functional.ctc_loss(mine, Tensor(targets), lengths, [2, 1]).backward()
+    their_targets = torch.from_numpy(targets)
+    torch.nn.functional.ctc_loss(theirs, their_targets, lengths, [2, 1]).backward()
+    assert mine.grad is not None
+    np.testing.assert_allclose(mine.grad.numpy(), theirs.grad.numpy(), atol=1e-9)

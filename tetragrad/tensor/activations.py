@@ -246,6 +246,8 @@ class ActivationMethods(PoolingMethods):
         """
         dim = _softmax_dim("softmax()", dim, self.ndim)
         source, result_dtype = self._widened(dtype)
+        if source.numel() == 0:
+            return source.to(result_dtype).clone()
         # The shift cancels exactly, so that no gradient needs to flow through it.
         shifted = source - source.amax(dim, keepdim=True).detach()
         powers = shifted.exp()
@@ -264,6 +266,8 @@ class ActivationMethods(PoolingMethods):
         """
         dim = _softmax_dim("log_softmax()", dim, self.ndim)
         source, result_dtype = self._widened(dtype)
+        if source.numel() == 0:
+            return source.to(result_dtype).clone()
         shifted = source - source.amax(dim, keepdim=True).detach()
         result = shifted - shifted.exp().sum(dim, keepdim=True).log()
         return result.to(result_dtype)

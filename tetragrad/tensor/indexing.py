@@ -2,8 +2,8 @@
 
 Numbers, slices (with any step), None and Ellipsis give views. Integer arrays and masks
 ("advanced" indices) give copies: their common shape replaces the dimensions that they
-index, in place if they stand together, else in front (NumPy's rule, and numbers among
-them count as arrays). Masks are counted on the host.
+index, in place if they stand together, else in front. Numbers, and arrays of one
+number, are taken first, as in PyTorch: they part nothing. Masks are counted on the host.
 """
 
 from __future__ import annotations
@@ -95,19 +95,12 @@ class Selection:
 
 def select(tensor: ScatteringMethods, key: Any) -> Selection:
     """Take an index apart; raises IndexingError where it does not fit the tensor."""
-    items = _complete(key, tensor)
-    is_advanced = [_is_array(item) for item in items]
     view: Any = tensor
     dim = 0
     dims: list[int] = []
     arrays: list[Node] = []
-    runs: list[int] = []
-    place = 0
-    for number, item in enumerate(items):
-        counts = is_advanced[number] or (isinstance(item, int) and any(is_advanced))
-        if counts:
-            place = place if runs else dim
-            runs.append(number)
+    spread: list[int] = []
+    for item in _complete(key, tensor):
         if item is None:
             view, dim = view.unsqueeze(dim), dim + 1
         elif isinstance(item, slice):
@@ -119,10 +112,22 @@ def select(tensor: ScatteringMethods, key: Any) -> Selection:
             for array in found:
                 dims.append(dim)
                 arrays.append(array)
+                if array.ndim:
+                    spread.append(dim)
                 dim += 1
-    stand_together = bool(runs) and runs[-1] - runs[0] == len(runs) - 1
-    place = place if stand_together else 0
-    return Selection(view, tuple(dims), tuple(arrays), place)
+    return Selection(view, tuple(dims), tuple(arrays), _place_of(spread, dims))
+
+
+def _place_of(spread: list[int], dims: list[int]) -> int:
+    """Where the arrays' shape goes among the dimensions that no array indexes.
+
+    Args:
+        spread: the dimensions with arrays that have dimensions of their own.
+        dims: all dimensions with arrays.
+    """
+    if not spread or any(dim not in dims for dim in range(spread[0], spread[-1])):
+        return 0
+    return spread[0] - sum(dim < spread[0] for dim in dims)
 
 
 def _complete(key: Any, tensor: TensorBase) -> list[Any]:
@@ -191,10 +196,6 @@ def _index_array(item: Any) -> Any:
             hint="indices are integers, masks are bools",
         )
     return array
-
-
-def _is_array(item: Any) -> bool:
-    return isinstance(item, np.ndarray | TensorBase)
 
 
 def _is_mask(item: Any) -> bool:

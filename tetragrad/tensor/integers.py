@@ -16,7 +16,7 @@ from tetragrad.tensor.arithmetic import binary, in_place
 from tetragrad.tensor.arithmetic_nodes import absolute_node
 from tetragrad.tensor.gradient_rules import with_gradient, with_slope
 from tetragrad.tensor.parts import PartMethods
-from tetragrad.tensor.promotion import Operand
+from tetragrad.tensor.promotion import Operand, float_dtype
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -66,10 +66,14 @@ class IntegerMethods(PartMethods):
         >>> Tensor([1.5]).ldexp(Tensor([3]))
         tensor([12.])
         """
-        is_number = isinstance(other, int | float | complex)
-        exponent = other if is_number or other.dtype.is_complex else other.float()
-        power = self.tensor_class(2.0).pow(exponent)
-        return self * power
+        two = self.tensor_class(2.0)
+        if isinstance(other, int | float | complex) or not (
+            other.dtype.is_integer or other.dtype.is_bool
+        ):
+            return self * two.pow(other)
+        # A whole exponent leaves the dtype, even where the power is beyond its range.
+        dtype = float_dtype(self)
+        return (self * two.pow(other.to(dtypes.accumulation(dtype)))).to(dtype)
 
     def frexp(self) -> MantissaAndExponent:
         """A mantissa between 0.5 and 1 (with a sign), and the exponent as int32.

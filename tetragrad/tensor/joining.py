@@ -6,7 +6,7 @@ size and chosen by position, never added.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core import dtypes
@@ -173,12 +173,19 @@ def block_diag(*tensors: Tensor) -> Tensor:
     >>> tetragrad.block_diag(Tensor([[1]]), Tensor([[2]]))
     tensor([[1, 0],
             [0, 2]])
+
+    Raises:
+        ShapeError: a tensor has more than two dimensions; fewer make one row.
     """
-    columns = sum(entry.shape[-1] for entry in tensors)
-    rows, start = [], 0
     for entry in tensors:
-        width = entry.shape[-1]
-        rows.append(entry.reshape(-1, width).pad((start, columns - start - width)))
+        if entry.ndim > 2:
+            raise ShapeError(f"block_diag() of a tensor of shape {entry.shape}")
+    matrices = [entry if entry.ndim == 2 else entry.reshape(1, -1) for entry in tensors]
+    columns = sum(entry.shape[1] for entry in matrices)
+    rows, start = [], 0
+    for entry in matrices:
+        width = entry.shape[1]
+        rows.append(entry.pad((start, columns - start - width)))
         start += width
     return cat(rows)
 
@@ -310,6 +317,8 @@ class JoiningMethods(ContractionMethods):
         for position in range(len(sizes) // 2):
             before, after = sizes[2 * position : 2 * position + 2]
             dim = self.ndim - 1 - position
+            if before == after == 0:
+                continue
             if mode == "constant":
                 node = pad_dim(node, dim, before, after, value or 0)
             else:
@@ -426,20 +435,41 @@ def _extend(node: Node, dim: int, before: int, after: int, mode: str) -> Node:
     def part(start: int, stop: int) -> Node:
         return pad_dim(node, dim, -start, stop - size)
 
-    head_size, tail_size = max(before, 0), max(after, 0)
-    head: Node
-    tail: Node
-    if mode == "reflect":
-        head = graph.Flip(part(1, head_size + 1), (dim,))
-        tail = graph.Flip(part(size - 1 - tail_size, size - 1), (dim,))
-    elif mode == "circular":
-        head, tail = part(size - head_size, size), part(0, tail_size)
-    else:
-        head = _repeat_dim(part(0, 1), dim, head_size)
-        tail = _repeat_dim(part(size - 1, size), dim, tail_size)
-    whole = part(max(-before, 0), size + min(after, 0))
-    pieces = [head] * (head_size > 0) + [whole] + [tail] * (tail_size > 0)
+    # The result is elements start to stop, counted from the first one of the tensor.
+    start, stop = -before, size + after
+    if stop <= start:
+        raise ShapeError(
+            f"{mode} padding by ({before}, {after}) of a dimension of {size} elements",
+            hint="something must be left of it",
+        )
+    first, last = min(max(start, 0), size), min(max(stop, 0), size)
+    pieces = [part(first, last)] if first < last else []
+    if start < 0:
+        pieces.insert(0, _outside(part, start, min(stop, 0), dim, size, mode))
+    if stop > size:
+        pieces.append(_outside(part, max(start, size), stop, dim, size, mode))
     return concatenate_nodes(pieces, dim)
+
+
+def _outside(
+    part: Callable[[int, int], Node],
+    start: int,
+    stop: int,
+    dim: int,
+    size: int,
+    mode: str,
+) -> Node:
+    """Elements ``start`` to ``stop`` of one dimension, which lie before or after it."""
+    is_before = start < 0
+    if mode == "replicate":
+        edge = part(0, 1) if is_before else part(size - 1, size)
+        return _repeat_dim(edge, dim, stop - start)
+    if mode == "circular":
+        shift = size if is_before else -size
+        return part(start + shift, stop + shift)
+    # Element i is the mirror's element: -i before the first, 2·(size - 1) - i behind.
+    mirror = 0 if is_before else 2 * (size - 1)
+    return graph.Flip(part(mirror - stop + 1, mirror - start + 1), (dim,))
 
 
 def _repeat_dim(node: Node, dim: int, count: int) -> Node:

@@ -304,8 +304,11 @@ class ReductionMethods(LimitMethods):
                 1 if axis in dims else size for axis, size in enumerate(self.shape)
             )
             found = broadcast_to(constant(empty, dtypes.bool_), shape)
-            return self.result(found if keepdim else drop_dims(found, dims))
-        return self._reduced(op, node, dim, keepdim)
+            truth = self.result(found if keepdim else drop_dims(found, dims))
+        else:
+            truth = self._reduced(op, node, dim, keepdim)
+        # As in PyTorch, where uint8 once stood for bool.
+        return truth.to(dtypes.uint8) if self.dtype is dtypes.uint8 else truth
 
     def count_nonzero(self, dim: Dims = None) -> Tensor:
         """How many elements are not zero.
@@ -350,10 +353,16 @@ class ReductionMethods(LimitMethods):
     ) -> Tensor:
         """The standard deviation: the square root of the variance.
 
+        The gradient is 0 where all values are equal.
+
         >>> Tensor([1.0, 3.0]).std()
         tensor(1.4142)
         """
-        return self.var(dim, unbiased, keepdim, correction=correction).sqrt()
+        variance = self.var(dim, unbiased, keepdim, correction=correction)
+        if not variance.requires_grad:
+            return variance.sqrt()
+        differs = variance != 0
+        return variance.where(differs, 1.0).sqrt().where(differs, 0.0)
 
     def var_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
         """The variance and the mean.

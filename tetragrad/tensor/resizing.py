@@ -167,9 +167,13 @@ def _filtered(source: Any, dim: int, grid: Grid, kernel: Kernel) -> Any:
     if kernel.reach == 2:
         # Wide kernels are Catmull and Rom's, as image libraries have them.
         kernel = Kernel(2, _cubic(-0.5))
-    width = max(grid.step, 1.0)
+    step = grid.step
+    if grid.align_corners:
+        # Like PyTorch: the corners' distance, but the places of other grids.
+        step = (grid.count - 1) / (grid.wanted - 1) if grid.wanted > 1 else 0.0
+    places = (np.arange(grid.wanted) + 0.5) * step - 0.5
     old = np.arange(grid.count)
-    distance = (old[None, :] - grid.places()[:, None]) / width
+    distance = (old[None, :] - places[:, None]) / max(step, 1.0)
     weights = kernel.weight(distance)
     weights = weights / weights.sum(1, keepdims=True)
     matrix = source.tensor_class(weights, source.dtype)

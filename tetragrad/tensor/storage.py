@@ -53,10 +53,7 @@ class Moved(ViewStep):
     def write(self, old: Node, new: Node) -> Node:
         # Built without local algebra, which could merge it with the movement before.
         view = self.movement.build((old, *self.arguments))
-        overlaps = isinstance(view, Window) or (
-            isinstance(view, Expand) and view.expanded_dims
-        )
-        if overlaps:
+        if _overlaps(view):
             raise ShapeError(
                 f"in-place write to an expanded view of shape {view.shape}: several "
                 "of its elements are one element in memory",
@@ -127,6 +124,13 @@ def shows_complex(view: View) -> bool:
         if isinstance(step, Read):
             return step.as_complex
     return False
+
+
+def _overlaps(view: Node) -> bool:
+    """Whether several elements of a view are one element of what it shows."""
+    if isinstance(view, Window):
+        return view.stride <= (view.size - 1) * view.dilation
+    return isinstance(view, Expand) and bool(view.expanded_dims)
 
 
 def _adjoint(view: Node, value: Node, old: Node) -> Node:
