@@ -121,14 +121,34 @@ def transposed_convolve(
 
     Half-width floats are multiplied and folded in float32, and rounded once.
     """
-    dtype = source.dtype
-    wide = accumulation(dtype)
-    source, weight = ops.Cast(source, wide), ops.Cast(weight, wide)
+    wide = accumulation(source.dtype)
+    node = _placed_products(ops.Cast(source, wide), ops.Cast(weight, wide), groups)
+    counts, kernel = source.shape[2:], weight.shape[2:]
+    reaches: list[int] = []
+    for number in reversed(range(len(kernel))):
+        reach = (counts[number] - 1) * stride[number]
+        reach += dilation[number] * (kernel[number] - 1) + 1 + output_padding[number]
+        dim = 2 + 2 * number
+        reaches.insert(0, reach)
+        # Whole strides; what is too much is zero, and cut with the padding.
+        whole = -(-reach // stride[number]) * stride[number]
+        node = fold(node, dim, stride[number], dilation[number], whole)
+    bounds = [(0, size) for size in node.shape[:2]]
+    bounds += [
+        (edge, reach - edge) for edge, reach in zip(padding, reaches, strict=True)
+    ]
+    return ops.Cast(Shrink(node, tuple(bounds)), source.dtype)
+
+
+def _placed_products(source: Node, weight: Node, groups: int) -> Node:
+    """What each element of the input adds: (batch, out, n1, k1, n2, k2, …).
+
+    The input channels are summed; they stand last until then.
+    """
     batch, channels, *counts = source.shape
     per_group, *kernel = weight.shape[1:]
     inputs = channels // groups
     spatial = len(kernel)
-    # Sum over the input channels, which stand last: (batch, group, out, n…, k…, in).
     source = Reshape(source, (batch, groups, inputs, *counts))
     source = Permute(source, (0, 1, *range(3, 3 + spatial), 2))
     source = Reshape(source, (batch, groups, 1, *counts, *(1,) * spatial, inputs))
@@ -141,21 +161,7 @@ def transposed_convolve(
     node = drop_dims(Sum(product, (last,)), (last,))
     pairs = [dim for place in range(3, 3 + spatial) for dim in (place, place + spatial)]
     node = Permute(node, (0, 1, 2, *pairs))
-    node = Reshape(node, (batch, groups * per_group, *node.shape[3:]))
-    reaches: list[int] = []
-    for number in reversed(range(spatial)):
-        reach = (counts[number] - 1) * stride[number]
-        reach += dilation[number] * (kernel[number] - 1) + 1 + output_padding[number]
-        dim = 2 + 2 * number
-        reaches.insert(0, reach)
-        # Whole strides; what is too much is zero, and cut with the padding.
-        whole = -(-reach // stride[number]) * stride[number]
-        node = fold(node, dim, stride[number], dilation[number], whole)
-    bounds = [(0, batch), (0, groups * per_group)]
-    bounds += [
-        (edge, reach - edge) for edge, reach in zip(padding, reaches, strict=True)
-    ]
-    return ops.Cast(Shrink(node, tuple(bounds)), dtype)
+    return Reshape(node, (batch, groups * per_group, *node.shape[3:]))
 
 
 def _same_padding(
