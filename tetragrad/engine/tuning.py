@@ -141,7 +141,5 @@ def _numbers(dtype: DType, count: int, random: np.random.Generator) -> np.ndarra
     """A few thousand numbers, over and over: drawing them all would take longer."""
     some = min(count, 4096)
     if dtype.is_floating_point:
-        drawn = random.standard_normal(some)
-    else:
-        drawn = random.integers(0, 2, some)
-    return np.resize(drawn.astype(dtype.numpy), count)
+        return np.resize(random.standard_normal(some).astype(dtype.numpy), count)
+    return np.resize(random.integers(0, 2, some).astype(dtype.numpy), count)

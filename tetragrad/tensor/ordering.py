@@ -126,10 +126,10 @@ def _order_by_network(key: Node) -> Node:
     place = broadcast_to(positions(length, 0, 2, dtypes.uint64), key.shape)
     above = ops.Shl(ops.Cast(key, dtypes.uint64), full_like(place, PLACE_BITS))
     (numbers,) = engine.realize([ops.Or(above, place)])
-    numbers = pad_dim(sorted_columns(numbers), 0, 0, size - length)
-    order = ops.And(numbers, full_like(numbers, (1 << PLACE_BITS) - 1))
-    order = graph.Permute(ops.Cast(order, dtypes.int64), (1, 0))
-    return graph.Reshape(order, (*batch, size))
+    found = pad_dim(sorted_columns(numbers), 0, 0, size - length)
+    order = ops.And(found, full_like(found, (1 << PLACE_BITS) - 1))
+    turned = graph.Permute(ops.Cast(order, dtypes.int64), (1, 0))
+    return graph.Reshape(turned, (*batch, size))
 
 
 # --- digit by digit ------------------------------------------------------------------
