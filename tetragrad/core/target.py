@@ -64,6 +64,11 @@ class Target:
         """Whether hardware hands out grid iterations, as many as one likes."""
         return self.iteration_elements <= 1
 
+    @property
+    def longest_kept_row(self) -> int:
+        """Elements of a row that stays in registers from one pass to the next."""
+        return self.row_vectors * self.longest_vector_bytes * self.neighbours // 4
+
     def vector_lanes(self, itemsize: int) -> int:
         """Elements of this size that one vector register holds."""
         return max(1, self.vector_bytes // itemsize)

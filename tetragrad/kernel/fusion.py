@@ -403,8 +403,12 @@ class _Fusion:
 
     def _row_is_worth_keeping(self, node: Reduce) -> bool:
         """Whether the row is still in the cache, and there are rows for all units."""
-        enough_rows = node.numel >= 2 * self.target.units
-        return self._row_fits(node) and (enough_rows or node.source.numel <= 1 << 16)
+        length = node.source.numel // max(node.numel, 1)
+        return self._row_fits(node) and (
+            node.numel >= 2 * self.target.units
+            or node.source.numel <= 1 << 16
+            or length <= self.target.longest_kept_row
+        )
 
     def _revisits_row(self, node: Reduce, root: Node) -> bool | None:
         """Whether the root reads the reduced row again; None if a path leaves it."""

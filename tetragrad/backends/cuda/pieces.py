@@ -45,6 +45,9 @@ from tetragrad.kernel.expression import Given, Scalar
 from tetragrad.tile.ir import Grid, Program, When
 from tetragrad.tile.plans.pieces import PIECE
 
+#: Threads of a multiprocessor that there must be registers for, of four elements each:
+#: so many loads in flight are needed to use the memory fully.
+PIECE_THREADS = 1536
 #: How often a block goes on.
 ROUNDS = 4
 #: What a cell of a table takes.
@@ -174,6 +177,7 @@ class _PiecesEmitter:
             [
                 f".visible .entry {name}(.param .b64 p0, .param .b64 p1)",
                 f".maxntid {self.threads}, 1, 1",
+                f".minnctapersm {self._least_blocks()}",
                 "{",
                 *self.builder.declarations(),
                 *([LET_OTHERS_COME, WAIT_FOR_OTHERS] if self.early else []),
@@ -186,6 +190,12 @@ class _PiecesEmitter:
     def launch(self, name: str) -> GridLaunch:
         """How the kernel is launched over one piece."""
         return GridLaunch(name, self.blocks, self.threads, 0, early=self.early)
+
+    def _least_blocks(self) -> int:
+        """Blocks that a multiprocessor must have room for; wider ones need more."""
+        is_wide = self.threads_of_one.width > 4
+        threads = PIECE_THREADS // 2 if is_wide else PIECE_THREADS
+        return max(1, threads // self.threads)
 
     def _rounds(self) -> None:
         """The iterations of a block, one after the other."""

@@ -20,6 +20,7 @@ from tetragrad.tile.plans.choose_nest import (
     SHORT_REDUCTION,
     choose_nest,
     grid_axes,
+    is_revisited,
     narrowest_lanes,
 )
 from tetragrad.tile.plans.choose_online_roles import choose_online_roles
@@ -209,12 +210,13 @@ def _pieces(kernel: Kernel, value: Reduction, target: Target) -> int:
 def _enough_pieces(kernel: Kernel, value: Reduction, target: Target) -> int:
     """Pieces from which on a reduction is not divided.
 
-    A row that stays in registers is worth more than pieces for every unit.
+    A row that stays in registers is worth more than pieces for every unit, and always
+    if it is gone over again: each part would be several launches.
     """
     length = points_in(kernel, value.axes)
-    longest = target.row_vectors * target.longest_vector_bytes * target.neighbours // 4
-    if _runs_along_rows(value) and length <= longest:
-        return target.units // 2
+    if _runs_along_rows(value) and length <= target.longest_kept_row:
+        is_kept = is_revisited(kernel.outputs, value.axes[0])
+        return 1 if is_kept else target.units // 2
     return target.pieces
 
 
@@ -357,7 +359,10 @@ def _square_side(
     """
     side = SQUARE_SIDE
     if target.has_free_iterations:
-        return side
+        # As many bytes of a row, if enough squares are left.
+        narrow = max(load.dtype.itemsize for load in loads) <= 2
+        enough = points_in(kernel, axes) >= 4 * side**2 * target.units
+        return 2 * side if narrow and enough else side
     itemsize = sum(load.dtype.itemsize for load in loads)
     points = points_in(kernel, axes)
     while side < min(sizes):

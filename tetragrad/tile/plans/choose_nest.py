@@ -32,6 +32,10 @@ CHUNK_ELEMENTS = 1 << 13
 # Bytes of a row that one grid iteration reads at least where hardware hands iterations
 # out: what a warp loads at once.
 NARROWEST_BYTES = 512
+# Lanes below which most threads of a warp would have nothing to do, and elements of a
+# grid iteration that goes over several rows.
+WARP_LANES = 32
+FLAT_ELEMENTS = 1024
 # Vectors side by side, which hides the latency of a chain of additions.
 SIDE_BY_SIDE = 4
 # Vectors side by side where sums run down columns, so that each row gives a piece of
@@ -54,6 +58,11 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
     if ranked and not target.has_free_iterations:
         beside = axes_beside(kernel, outputs, grid, ranked[0])
         grid = tuple(axis for axis in grid if axis not in beside)
+    if target.has_free_iterations:
+        ranked = long_enough(kernel, outputs, ranked)
+        flat = choose_flat(kernel, group, grid, ranked)
+        if flat is not None:
+            return flat
     if ranked and ranked[0] in grid:
         best = ranked[0]
         grid = (*(axis for axis in grid if axis != best), best)
@@ -69,8 +78,44 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
             kernel, outputs, inside[0], lanes, vectors, target
         )
     rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
+    if target.has_free_iterations and lanes > target.vector_lanes(4):
+        # Other blocks hide latencies as well, and there may be few rows.
+        rows = 1
     chunk = choose_chunk(kernel, outputs, grid, rows, target)
     return NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows, beside)
+
+
+def long_enough(
+    kernel: Kernel, outputs: Sequence[Output], ranked: Sequence[int]
+) -> list[int]:
+    """The axes in another order where the first would leave most of a warp idle.
+
+    Rows of a few elements are then computed side by side, each by one thread.
+    """
+    longer = [axis for axis in ranked if kernel.axes[axis] >= WARP_LANES]
+    reduces = any(_has_reduction(output) for output in outputs)
+    if not reduces or not longer or longer[0] == ranked[0]:
+        return list(ranked)
+    return [longer[0], *(axis for axis in ranked if axis != longer[0])]
+
+
+def choose_flat(
+    kernel: Kernel, group: tuple[int, ...], grid: Sequence[int], ranked: Sequence[int]
+) -> NestPlan | None:
+    """Several short rows for each iteration, where nothing is reduced."""
+    outputs = [kernel.outputs[number] for number in group]
+    others = [axis for axis in grid if not ranked or axis != ranked[0]]
+    if not ranked or ranked[0] not in grid or not others or scans_of(outputs):
+        return None
+    row = kernel.axes[ranked[0]]
+    if row > FLAT_ELEMENTS // 2 or any(
+        _has_reduction(output) or output.mode is not Mode.STORE for output in outputs
+    ):
+        return None
+    longest = max(others, key=lambda axis: kernel.axes[axis])
+    rows = min(kernel.axes[longest], FLAT_ELEMENTS // row)
+    before = tuple(axis for axis in others if axis != longest)
+    return NestPlan(group, (*before, longest), (ranked[0],), row, 1, rows, rows)
 
 
 def runs_along_memory(outputs: Sequence[Output], beside: int) -> bool:
