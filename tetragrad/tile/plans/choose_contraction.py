@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from tetragrad.core import dtypes
 from tetragrad.core.target import Target
-from tetragrad.kernel.expression import Expression
+from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.choose_direct import choose_direct
 from tetragrad.tile.plans.contraction import (
@@ -33,17 +34,27 @@ NARROWEST_BLOCK = 64
 # Results of a block that are gathered over several blocks of the depth.
 GATHERED_BYTES = 4 << 20
 MAXIMUM_MICRO_ROWS = 12
+# Vectors of a micro-tile's row, and what a load takes beside a multiplication that
+# does not wait for it.
+MOST_VECTORS = 4
+LOAD_COST = 0.3
 # Rows and columns that grid iterations of a GPU compute, the best first, and the depth
 # that is packed at once.
 SQUARE_BLOCKS = ((32, 256), (64, 64), (32, 32))
 SQUARE_DEPTH = 16
+# The same for float32 where there is enough to do: eight by eight results a thread.
+PATCH_SIDE = 128
 # The same for a matrix unit; blocks are padded to what its warps compute.
 MATRIX_BLOCKS = ((256, 128), (128, 128), (64, 64), (32, 32))
 MATRIX_DEPTH = 64
 MATRIX_UNIT_SIDE = 32
 MATRIX_UNIT_DEPTH = 16
-# Operations an element of packing takes, where vectors cannot be moved as a whole.
+# Operations an element of packing takes, where vectors cannot be moved as a whole, and
+# operations a vector where they are turned.
 SCATTERED_PACKING = 1.0
+TURNED_PACKING = 6
+# Operations a result of scattering results, each to a line of memory of its own.
+SCATTERED_STORING = 8.0
 # Operations that a vector takes whose elements may lie outside of an image.
 GUARDED_PACKING = 8.0
 
@@ -99,7 +110,9 @@ def _square_plan(
     column_axes = in_output_order(kernel, contraction.columns)
     depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
     narrow = narrow_operands(contraction) if "mma" in target.features else None
-    for height, width in MATRIX_BLOCKS if narrow else SQUARE_BLOCKS:
+    patched = is_for_patches(kernel, contraction, target)
+    blocks = ((PATCH_SIDE, PATCH_SIDE),) if patched else SQUARE_BLOCKS
+    for height, width in MATRIX_BLOCKS if narrow else blocks:
         rows = block_below(kernel, row_axes, height)
         columns = block_below(kernel, column_axes, width)
         count = batches * blocks_in(kernel, rows) * blocks_in(kernel, columns)
@@ -110,7 +123,7 @@ def _square_plan(
         # What a step of the unit overhangs the depth by is packed as zeros.
         whole = -(-depth.chunk // MATRIX_UNIT_DEPTH) * MATRIX_UNIT_DEPTH
         depth = replace(depth, chunk=whole)
-    unit = MATRIX_UNIT_SIDE if narrow else 1
+    unit = MATRIX_UNIT_SIDE if narrow else PATCH_SIDE if patched else 1
     return ContractionPlan(
         swap=swap,
         batch=contraction.batch,
@@ -122,7 +135,27 @@ def _square_plan(
         lanes=target.vector_lanes(4),
         at_once=True,
         narrow=narrow,
+        overlaps=patched,
     )
+
+
+def is_for_patches(kernel: Kernel, contraction: Contraction, target: Target) -> bool:
+    """Whether a block of float32 results for each multiprocessor is filled well.
+
+    Loads go straight into shared memory, so they must be plain.
+    """
+    operands = (contraction.lhs, contraction.rhs)
+    if any(entry.dtype is not dtypes.float32 for entry in operands):
+        return False
+    if not all(isinstance(entry, Load) and not entry.guard for entry in operands):
+        return False
+    sides = (contraction.rows, contraction.columns, contraction.depth)
+    if any(len(axes) != 1 for axes in sides):
+        return False
+    rows, columns, depth = (points_in(kernel, axes) for axes in sides)
+    blocks = points_in(kernel, contraction.batch)
+    blocks *= -(-rows // PATCH_SIDE) * -(-columns // PATCH_SIDE)
+    return blocks >= target.units and depth % SQUARE_DEPTH == 0
 
 
 def block_below(kernel: Kernel, axes: Sequence[int], limit: int) -> Block:
@@ -143,11 +176,9 @@ def _plan(
     columns_size = points_in(kernel, contraction.columns)
     while lanes > 1 and lanes // 2 >= columns_size:
         lanes //= 2
-    vectors = min(2, -(-columns_size // lanes))
     depth, dot = _depth_and_dot(kernel, contraction, target)
-    # Accumulators, a row of vectors, and two registers for broadcast elements.
-    most = min(MAXIMUM_MICRO_ROWS, (target.registers - vectors - 2) // vectors)
-    micro = (_micro_rows(kernel, contraction, max(1, most)), lanes * vectors)
+    height, vectors = _micro_tile(kernel, contraction, target, lanes)
+    micro = (height, lanes * vectors)
     rows, columns = _grid_blocks(kernel, contraction, target, depth, micro)
     return ContractionPlan(
         swap=swap,
@@ -177,7 +208,7 @@ def _depth_and_dot(
     depth = block_of(kernel, axes, _depth_limit(kernel, axes, itemsize))
     if dot is None:
         return depth, None
-    group = dot.step.depth
+    group = dot.step.depth // math.gcd(dot.step.depth, depth.inner_size(kernel))
     whole = replace(depth, chunk=-(-depth.chunk // group) * group)
     if all(len(runs_of(kernel, whole, operand)) == 1 for operand in operands):
         return whole, dot
@@ -186,15 +217,42 @@ def _depth_and_dot(
     ), None
 
 
-def _micro_rows(kernel: Kernel, contraction: Contraction, most: int) -> int:
-    """Rows of a micro-tile: as many as registers hold, or fewer if they fit better."""
+def _micro_tile(
+    kernel: Kernel, contraction: Contraction, target: Target, lanes: int
+) -> tuple[int, int]:
+    """Rows and vectors of a micro-tile: what takes the fewest steps for all results.
+
+    Each step of the depth takes a multiplication for every vector of results, and a
+    load for every row and every vector of columns.
+    """
     rows = points_in(kernel, contraction.rows)
+    columns = points_in(kernel, contraction.columns)
 
-    def steps(count: int) -> int:
-        # Loading the columns takes a micro-tile about as long as one row does.
-        return -(-rows // count) * (count + 1)
+    def steps(shape: tuple[int, int]) -> tuple[float, int]:
+        height, vectors = shape
+        tiles = -(-rows // height) * -(-columns // (lanes * vectors))
+        step = height * vectors + LOAD_COST * (height + vectors)
+        return tiles * step, -height * vectors
 
-    return min(range(most, (most - 1) // 2, -1), key=steps)
+    most = -(-columns // lanes)
+    if any(1 in strides_of(contraction.lhs, axis) for axis in contraction.rows):
+        # Panels of few rows are short pieces of memory that runs along the rows.
+        most = min(2, most)
+    shapes = [
+        (height, vectors)
+        for vectors in range(1, min(MOST_VECTORS, most) + 1)
+        for height in _heights(3 * target.registers // 4 // vectors)
+    ]
+    return min(shapes, key=steps)
+
+
+def _heights(most: int) -> range:
+    """Rows of a micro-tile, as many as registers hold or down to half of that.
+
+    A quarter of the registers are for columns and broadcast elements.
+    """
+    most = max(1, min(MAXIMUM_MICRO_ROWS, most))
+    return range(most, (most - 1) // 2, -1)
 
 
 def _depth_limit(kernel: Kernel, axes: Sequence[int], itemsize: int) -> int:
@@ -224,7 +282,8 @@ def _grid_blocks(
     column_limit = min(column_limit, points_in(kernel, column_axes))
     row_limit = GATHERED_BYTES // itemsize // column_limit
     all_rows = Block(row_axes, 0, kernel.axes[row_axes[0]])
-    if len(runs_of(kernel, all_rows, contraction.lhs)) > 1:
+    packs_again = len(runs_of(kernel, all_rows, contraction.lhs)) == 1
+    if not packs_again:
         # Rows that are several runs of addresses are packed all at once.
         row_limit = max(NARROWEST_BLOCK, target.cache_bytes // 2 // depth_bytes)
     row_limit = min(row_limit, points_in(kernel, row_axes))
@@ -242,7 +301,14 @@ def _grid_blocks(
             return rows, columns
         if row_limit <= NARROWEST_BLOCK and column_limit <= NARROWEST_BLOCK:
             return rows, columns
-        if row_limit >= 2 * column_limit or column_limit <= NARROWEST_BLOCK:
+        # Packing rows again for other columns costs less than columns for other rows.
+        narrow = (
+            column_limit < 4 * micro[1]
+            if packs_again
+            else (row_limit >= 2 * column_limit)
+        )
+        can_split_rows = row_limit > NARROWEST_BLOCK
+        if (narrow and can_split_rows) or column_limit <= NARROWEST_BLOCK:
             row_limit = -(-row_limit // 2)
         else:
             column_limit = -(-column_limit // 2)
@@ -367,16 +433,19 @@ def _packing_cost(
     asked whether it lies inside.
     """
     runs = runs_of(kernel, block, operand)
+    depth_runs = runs_of(kernel, plan.depth, operand)
     is_windows = len(runs) > 1
     if not side:
-        depth_runs = runs_of(kernel, plan.depth, operand)
         is_windows |= len(depth_runs) > 1
         runs += depth_runs
     contiguous = [run for run in runs if 1 in strides_of(operand, run.axes[-1])]
     if is_windows:
         longest = max((run.extent for run in contiguous), default=2)
         return GUARDED_PACKING / min(plan.lanes, longest)
-    return 2 / plan.lanes if contiguous else SCATTERED_PACKING
+    if contiguous:
+        return 2 / plan.lanes
+    turned = any(1 in strides_of(operand, run.axes[-1]) for run in depth_runs)
+    return TURNED_PACKING / plan.lanes if turned else SCATTERED_PACKING
 
 
 def _storing_cost(kernel: Kernel, plan: ContractionPlan) -> float:
@@ -386,5 +455,5 @@ def _storing_cost(kernel: Kernel, plan: ContractionPlan) -> float:
     for output in kernel.outputs:
         contiguous = output.address.coefficient(innermost) == 1
         count = points_in(kernel, output.axes)
-        total += count * (1 / plan.lanes if contiguous else SCATTERED_PACKING)
+        total += count * (1 / plan.lanes if contiguous else SCATTERED_STORING)
     return total

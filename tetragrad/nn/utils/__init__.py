@@ -1,4 +1,7 @@
-"""Helpers around parameters: clipping gradients, vectors, weight normalisation."""
+"""Helpers around parameters: clipping gradients, vectors, weight normalisation.
+
+``parametrize`` computes parameters from others; ``parametrizations`` has common ways.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from tetragrad.core.errors import GradientError, ShapeError
 from tetragrad.nn.hooks import RemovableHandle
 from tetragrad.nn.module import Module
 from tetragrad.nn.parameter import Parameter
+from tetragrad.nn.utils import parametrizations as parametrizations
+from tetragrad.nn.utils import parametrize as parametrize
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.modes import no_grad
 
