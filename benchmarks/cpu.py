@@ -247,12 +247,12 @@ def main() -> None:
             continue
         results.append(measure(row, limits, arguments.seconds))
         print(line_of(results[-1]), flush=True)
+        if arguments.json:
+            write(arguments.json, arguments.threads, limits, results)
     ratios = [result.ratio for result in results]
     print(f"geometric mean of ratios: {np.exp(np.mean(np.log(ratios))):.2f}")
-    if arguments.json:
-        write(arguments.json, arguments.threads, limits, results)
-        if arguments.picture:
-            draw(json.loads(arguments.json.read_text("utf-8")), arguments.picture)
+    if arguments.json and arguments.picture:
+        draw(json.loads(arguments.json.read_text("utf-8")), arguments.picture)
 
 
 def part_of(found: Sequence[Row | ModelRow], text: str) -> Sequence[Row | ModelRow]:
