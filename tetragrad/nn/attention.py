@@ -139,7 +139,10 @@ class MultiheadAttention(Module):
         if input.ndim == 2:
             return input.unsqueeze(0)
         if input.ndim != 3:
-            raise ShapeError(f"attention takes 2-d or 3-d input, got {input.shape}")
+            raise ShapeError(
+                f"attention takes 2-d or 3-d input, got {input.shape}",
+                hint="pass (time, batch, features), or (time, features)",
+            )
         return input if self.batch_first else input.transpose(0, 1)
 
     def _project(self, *inputs: Tensor) -> list[Tensor]:

@@ -22,7 +22,10 @@ def to_tuple(value: IntOrSequence, length: int, name: str) -> tuple[int, ...]:
         return (value,) * length
     numbers = tuple(value)
     if len(numbers) != length:
-        raise ShapeError(f"{name} needs 1 or {length} numbers, got {numbers}")
+        raise ShapeError(
+            f"{name} needs 1 or {length} numbers, got {numbers}",
+            hint="one number counts for all dimensions",
+        )
     return numbers
 
 

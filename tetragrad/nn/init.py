@@ -96,7 +96,10 @@ def eye_(tensor: Tensor) -> Tensor:
             [0., 1.]])
     """
     if tensor.ndim != 2:
-        raise ShapeError(f"eye_() fills a matrix, not a tensor of shape {tensor.shape}")
+        raise ShapeError(
+            f"eye_() fills a matrix, not a tensor of shape {tensor.shape}",
+            hint="fill it with dirac_() if it is a convolution's weight",
+        )
     identity = Tensor.eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device)
     return _write(tensor, identity)
 

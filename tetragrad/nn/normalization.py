@@ -87,7 +87,9 @@ class _FeatureNorm(Module):
         if input.ndim not in self.input_dims:
             expected = " or ".join(f"{dims}-d" for dims in self.input_dims)
             raise ShapeError(
-                f"{type(self).__name__} takes {expected} input, got shape {input.shape}"
+                f"{type(self).__name__} takes {expected} input, got shape "
+                f"{input.shape}",
+                hint="add a missing dimension, the batch say, with x.unsqueeze(0)",
             )
 
     def _averaging_share(self) -> float | Tensor:
@@ -351,7 +353,8 @@ class GroupNorm(Module):
         super().__init__()
         if num_channels % num_groups:
             raise ShapeError(
-                f"{num_channels} channels cannot be split into {num_groups} groups"
+                f"{num_channels} channels cannot be split into {num_groups} groups",
+                hint="num_groups must divide num_channels",
             )
         self.num_groups = num_groups
         self.num_channels = num_channels

@@ -27,7 +27,8 @@ class _Padding(Module):
         amounts = (padding,) * sides if isinstance(padding, int) else tuple(padding)
         if len(amounts) != sides:
             raise ShapeError(
-                f"{type(self).__name__} needs 1 or {sides} numbers, got {amounts}"
+                f"{type(self).__name__} needs 1 or {sides} numbers, got {amounts}",
+                hint="one number is for all sides; two are for the last dimension, …",
             )
         self.padding = amounts
 

@@ -198,10 +198,14 @@ class _RecurrentLayer(Module):
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             raise ShapeError(
                 f"{type(self).__name__} takes input (batch, time, features) or (time, "
-                f"features) with {self.input_size} features, got shape {input.shape}"
+                f"features) with {self.input_size} features, got shape {input.shape}",
+                hint="the last size is the layer's input_size; a batch may be left out",
             )
         if 0 in input.shape[:-1]:
-            raise ShapeError(f"{type(self).__name__} got an empty input {input.shape}")
+            raise ShapeError(
+                f"{type(self).__name__} got an empty input {input.shape}",
+                hint="pass at least one sequence of one step",
+            )
 
     def _initial_states(
         self, sequence: Tensor, initial: State | None, unbatched: bool

@@ -63,4 +63,7 @@ def _check_hints(hints: Mapping[str, Any]) -> None:
         if name not in HINTS:
             raise TypeError(f"an optimiser has no option {name!r}")
         if name == "differentiable" and value:
-            raise UnsupportedError("gradients do not flow through optimiser steps")
+            raise UnsupportedError(
+                "gradients do not flow through optimiser steps",
+                hint="write a step to differentiate through as p = p - lr * g",
+            )

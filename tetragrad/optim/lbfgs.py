@@ -92,7 +92,10 @@ class LBFGS(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
         if len(self.param_groups) != 1:
-            raise TetragradError("LBFGS has one group of parameters")
+            raise TetragradError(
+                "LBFGS has one group of parameters",
+                hint="make an optimiser for each group",
+            )
         #: Changes of the parameters and of the gradient, oldest first.
         self._changes: list[tuple[Tensor, Tensor]] = []
         self._calls = 0

@@ -109,7 +109,8 @@ def _upstream(output: TensorBase, gradient: TensorBase | None) -> Node:
         if gradient.shape != output.shape:
             raise ShapeError(
                 f"backward(): the gradient has shape {gradient.shape}, "
-                f"the tensor {output.shape}"
+                f"the tensor {output.shape}",
+                hint="pass a gradient of the tensor's own shape",
             )
         if output.dtype.is_complex and not gradient.dtype.is_complex:
             return to_pairs(gradient.node, output.dtype)
@@ -291,7 +292,8 @@ def _input_gradients(
         if value is not None and value.shape != argument.shape:
             raise GradientError(
                 f"{function.__name__}.backward returned a gradient of shape "
-                f"{value.shape} for an argument of shape {argument.shape}"
+                f"{value.shape} for an argument of shape {argument.shape}",
+                hint="return a gradient of the argument's shape, or None",
             )
         nodes.append(None if value is None else fitted(value, argument))
     return tuple(nodes)

@@ -169,7 +169,10 @@ def _same_padding(
 ) -> list[tuple[int, int]]:
     """Padding that keeps the size; an odd element goes to the end."""
     if any(step != 1 for step in stride):
-        raise ShapeError("padding='same' with a stride: the size cannot stay the same")
+        raise ShapeError(
+            "padding='same' with a stride: the size cannot stay the same",
+            hint="give the padding in numbers",
+        )
     totals = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
     return [(reach // 2, reach - reach // 2) for reach in totals]
 
@@ -408,7 +411,8 @@ def _finished(
     if bias is not None:
         if bias.shape != node.shape[1:2]:
             raise ShapeError(
-                f"a bias of shape {bias.shape} for {node.shape[1]} output channels"
+                f"a bias of shape {bias.shape} for {node.shape[1]} output channels",
+                hint="a bias has one element for each output channel",
             )
         shape = (1, -1, *(1 for _ in node.shape[2:]))
         spread = broadcast_to(bias.reshape(shape).node, node.shape)

@@ -195,7 +195,10 @@ class CumulativeMethods(LossMethods):
         """
         dim = normal_dim(dim, self.ndim)
         if not self.ndim:
-            raise ShapeError("diff() of a tensor without dimensions")
+            raise ShapeError(
+                "diff() of a tensor without dimensions",
+                hint="differences need a dimension, x.reshape(-1)",
+            )
         if not n:
             return self.alike(self.real_node)
         pieces = [entry for entry in (prepend, self, append) if entry is not None]

@@ -96,7 +96,8 @@ def parse(
     parts = left.split(",")
     if len(parts) != len(ndims):
         raise ShapeError(
-            f"einsum({equation!r}) names {len(parts)} operands and got {len(ndims)}"
+            f"einsum({equation!r}) names {len(parts)} operands and got {len(ndims)}",
+            hint="each part between commas names the dimensions of one operand",
         )
     inputs = [
         _labels(part, ndim, equation) for part, ndim in zip(parts, ndims, strict=True)
@@ -243,7 +244,8 @@ def tensordot(a: TensorBase, b: TensorBase, dims: Any = 2) -> Tensor:
         if len(sizes) == 2 and 1 not in sizes:
             raise ShapeError(
                 f"tensordot() of shapes {a.shape} and {b.shape}: dimensions {left} "
-                f"and {right} differ in size"
+                f"and {right} differ in size",
+                hint="name pairs of dimensions of equal size",
             )
     lhs_labels = [f"l{dim}" for dim in range(a.ndim)]
     rhs_labels = [f"r{dim}" for dim in range(b.ndim)]

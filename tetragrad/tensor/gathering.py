@@ -219,7 +219,10 @@ class GatheringMethods(JoiningMethods):
                 [4, 4, 3]])
         """
         if index.ndim > 1:
-            raise ShapeError(f"index_select() with an index of shape {index.shape}")
+            raise ShapeError(
+                f"index_select() with an index of shape {index.shape}",
+                hint="the index is a vector; x[index] takes any shape",
+            )
         dim = normal_dim(dim, self.ndim)
         flat = graph.Reshape(index.node, (index.node.numel,))
         places = wrap_negative(flat, self.shape[dim], dim)

@@ -159,7 +159,10 @@ def retains_grad(self: TensorBase) -> bool:
 
 def _check_requires_grad(tensor: TensorBase, what: str) -> None:
     if not tensor.requires_grad:
-        raise GradientError(f"{what} on a tensor that does not require a gradient")
+        raise GradientError(
+            f"{what} on a tensor that does not require a gradient",
+            hint="call x.requires_grad_() first",
+        )
 
 
 def _leaf_key(tensor: TensorBase) -> int | None:
@@ -213,6 +216,7 @@ def _checked(gradient: Any, tensor: TensorBase) -> Node:
     if gradient.shape != tensor.shape:
         raise ShapeError(
             f"a hook of a tensor of shape {tensor.shape} returned a gradient of "
-            f"shape {gradient.shape}"
+            f"shape {gradient.shape}",
+            hint="return a gradient of the tensor's shape, or None to leave it",
         )
     return fitted(gradient, tensor)

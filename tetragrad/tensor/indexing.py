@@ -3,7 +3,8 @@
 Numbers, slices (with any step), None and Ellipsis give views. Integer arrays and masks
 ("advanced" indices) give copies: their common shape replaces the dimensions that they
 index, in place if they stand together, else in front. Numbers, and arrays of one
-number, are taken first, as in PyTorch: they part nothing. Masks are counted on the host.
+number, are taken first, as in PyTorch: they part nothing. Masks are counted on the
+host.
 """
 
 from __future__ import annotations
@@ -137,11 +138,15 @@ def _complete(key: Any, tensor: TensorBase) -> list[Any]:
     if used > tensor.ndim:
         raise IndexingError(
             f"{used} indices for a tensor of shape {tensor.shape} "
-            f"with {tensor.ndim} dimensions"
+            f"with {tensor.ndim} dimensions",
+            hint=f"use at most {tensor.ndim}; None adds a dimension",
         )
     ellipses = [number for number, item in enumerate(items) if item is Ellipsis]
     if len(ellipses) > 1:
-        raise IndexingError("an index with more than one Ellipsis (...)")
+        raise IndexingError(
+            "an index with more than one Ellipsis (...)",
+            hint="write ... once, and : for other dimensions",
+        )
     everything = [slice(None)] * (tensor.ndim - used)
     if not ellipses:
         return [*items, *everything]
@@ -214,7 +219,9 @@ def _sliced(view: Tensor, dim: int, item: slice) -> Tensor:
     """The view of a slice with any step but 0."""
     size = view.shape[dim]
     if item.step is not None and operator.index(item.step) == 0:
-        raise IndexingError("a slice with step 0 never moves")
+        raise IndexingError(
+            "a slice with step 0 never moves", hint="use a step of 1 or more"
+        )
     if forms_in((size, item.start, item.stop)) is not None and item.step in (None, 1):
         return view.cut(dim, *_symbolic_bounds(item, size))
     start, stop, step = item.indices(size)
@@ -381,7 +388,8 @@ class IndexingMethods(ScatteringMethods):
         except ShapeError as error:
             raise ShapeError(
                 f"cannot assign a value of shape {node.shape} to an index of "
-                f"shape {shape}"
+                f"shape {shape}",
+                hint="a value broadcasts: each of its sizes is the index's, or 1",
             ) from error
         count = math.prod(found.index_shape)
         values = graph.Reshape(values, (*before, count, *after))

@@ -347,7 +347,8 @@ class JoiningMethods(ContractionMethods):
     def _triangle(self, diagonal: int, lower: bool) -> Tensor:
         if self.ndim < 2:
             raise ShapeError(
-                f"a triangle of shape {self.shape} needs at least two dimensions"
+                f"a triangle of shape {self.shape} needs at least two dimensions",
+                hint="add a dimension first, x.unsqueeze(0)",
             )
         node = self.node
         row = positions(node.shape[-2], node.ndim - 2, node.ndim)
@@ -372,7 +373,8 @@ class JoiningMethods(ContractionMethods):
         if self.ndim == 1:
             return self.diag_embed(diagonal)
         raise ShapeError(
-            f"diag() of shape {self.shape}: it takes one or two dimensions"
+            f"diag() of shape {self.shape}: it takes one or two dimensions",
+            hint="use x.diagonal() for batches of matrices",
         )
 
     @by_parts

@@ -228,7 +228,10 @@ class MovementMethods(TensorBase):
         start = normal_dim(start_dim, self.ndim)
         end = normal_dim(end_dim, self.ndim)
         if start > end:
-            raise ShapeError(f"flatten() from dimension {start} back to {end}")
+            raise ShapeError(
+                f"flatten() from dimension {start} back to {end}",
+                hint="start_dim is not behind end_dim",
+            )
         joined = math.prod(self.shape[start : end + 1])
         return self.reshape(*self.shape[:start], joined, *self.shape[end + 1 :])
 
@@ -341,7 +344,10 @@ class MovementMethods(TensorBase):
         (3, 2, 1)
         """
         if self.ndim < 2:
-            raise ShapeError(f"mT needs at least two dimensions, not {self.shape}")
+            raise ShapeError(
+                f"mT needs at least two dimensions, not {self.shape}",
+                hint="x.unsqueeze(-1) makes a column of a vector",
+            )
         return self.transpose(-2, -1)
 
     def movedim(self, source: Sizes, destination: Sizes) -> Tensor:
@@ -353,7 +359,10 @@ class MovementMethods(TensorBase):
         sources = [source] if isinstance(source, int) else list(source)
         places = [destination] if isinstance(destination, int) else list(destination)
         if len(sources) != len(places):
-            raise ShapeError(f"movedim() from {sources} to {places}: counts differ")
+            raise ShapeError(
+                f"movedim() from {sources} to {places}: counts differ",
+                hint="name a destination for each source",
+            )
         found = [normal_dim(entry, self.ndim) for entry in sources]
         pairs = {
             normal_dim(place, self.ndim): dim
@@ -420,7 +429,8 @@ class MovementMethods(TensorBase):
         if not 0 <= first <= first + length <= size:
             raise ShapeError(
                 f"narrow() to {length} elements from {start} on: "
-                f"dimension {dim} of {self.shape} has {size}"
+                f"dimension {dim} of {self.shape} has {size}",
+                hint="start and length together are at most the size",
             )
         return self.cut(dim, first, first + length)
 
@@ -446,7 +456,9 @@ class MovementMethods(TensorBase):
         length = self.shape[dim]
         if isinstance(split_size, int):
             if split_size < 1 and length:
-                raise ShapeError(f"split() into parts of {split_size} elements")
+                raise ShapeError(
+                    f"split() into parts of {split_size} elements", hint="use 1 or more"
+                )
             step = max(split_size, 1)
             starts = range(0, max(length, 1), step)
             sizes = [min(step, length - start) for start in starts]
@@ -455,7 +467,8 @@ class MovementMethods(TensorBase):
         if sum(sizes) != length:
             raise ShapeError(
                 f"split() into sizes {sizes}, which add up to {sum(sizes)}: "
-                f"dimension {dim} of {self.shape} has {length}"
+                f"dimension {dim} of {self.shape} has {length}",
+                hint=f"the sizes must add up to {length}",
             )
         parts, start = [], 0
         for size in sizes:
@@ -470,7 +483,7 @@ class MovementMethods(TensorBase):
         [[1, 2], [3]]
         """
         if chunks < 1:
-            raise ShapeError(f"chunk() into {chunks} parts")
+            raise ShapeError(f"chunk() into {chunks} parts", hint="use 1 or more")
         length = self.shape[normal_dim(dim, self.ndim)]
         return self.split(max(1, -(-length // chunks)), dim)
 
@@ -514,7 +527,8 @@ class MovementMethods(TensorBase):
         if not -size <= index < size:
             raise IndexingError(
                 f"index {index} is out of range: dimension {dim} of shape "
-                f"{self.shape} has {size} elements"
+                f"{self.shape} has {size} elements",
+                hint=f"an index is from {-size} to {size - 1}",
             )
         start = index if index >= 0 else index + size
         shape = (*self.shape[:dim], *self.shape[dim + 1 :])
@@ -568,7 +582,10 @@ class MovementMethods(TensorBase):
         """
         first, second = normal_dim(dim1, self.ndim), normal_dim(dim2, self.ndim)
         if first == second:
-            raise ShapeError(f"diagonal() of dimension {first} with itself")
+            raise ShapeError(
+                f"diagonal() of dimension {first} with itself",
+                hint="name two dimensions",
+            )
         moved = self.movedim((first, second), (-2, -1))
         *batch, rows, columns = moved.shape
         length = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))

@@ -193,7 +193,9 @@ def normal_dim(dim: int, ndim: int) -> int:
     """A dimension counted from the front; raises if there is none such."""
     limit = max(ndim, 1)
     if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
-        raise DTypeError(f"a dimension is an int, not {dim!r}")
+        raise DTypeError(
+            f"a dimension is an int, not {dim!r}", hint="write for example dim=0"
+        )
     if not -limit <= dim < limit:
         raise IndexingError(
             f"there is no dimension {dim} in a tensor with {ndim} dimensions",
@@ -210,7 +212,10 @@ def normal_dims(dim: int | Iterable[int] | None, ndim: int) -> tuple[int, ...]:
         return (normal_dim(int(dim), ndim),) if ndim else ()
     found = tuple(normal_dim(entry, ndim) for entry in dim)
     if len(set(found)) != len(found):
-        raise ShapeError(f"dimensions {tuple(dim)} name one of them twice")
+        raise ShapeError(
+            f"dimensions {tuple(dim)} name one of them twice",
+            hint="name each dimension once",
+        )
     if not found:
         return tuple(range(ndim))
     return tuple(sorted(found)) if ndim else ()

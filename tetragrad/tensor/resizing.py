@@ -76,7 +76,9 @@ def new_sizes(
 ) -> tuple[list[int], list[float]]:
     """The sizes asked for, and how far apart new pixels are among the old ones."""
     if (size is None) == (scale_factor is None):
-        raise ShapeError("interpolate() needs either size or scale_factor")
+        raise ShapeError(
+            "interpolate() needs either size or scale_factor", hint="pass one of them"
+        )
     if size is not None:
         sizes = [size] * len(old) if isinstance(size, int) else list(size)
         return sizes, [

@@ -311,7 +311,8 @@ class ScatteringMethods(GatheringMethods):
         if source.shape[dim : dim + 1] != (count,):
             raise ShapeError(
                 f"{count} indices for a source of shape {source.shape} along "
-                f"dimension {dim}"
+                f"dimension {dim}",
+                hint="the index has one place for each slice of the source",
             )
         shape = tuple(count if axis == dim else 1 for axis in range(self.ndim))
         spread = broadcast_to(graph.Reshape(index.node, shape), source.shape)
@@ -331,7 +332,8 @@ class ScatteringMethods(GatheringMethods):
         found = np.flatnonzero(spread.read())
         if source.numel() < len(found):
             raise ShapeError(
-                f"masked_scatter(): {len(found)} places for {source.numel()} elements"
+                f"masked_scatter(): {len(found)} places for {source.numel()} elements",
+                hint="give the source an element for each True of the mask",
             )
         flat, values = self.ravel(), source.ravel().narrow(0, 0, len(found))
         index = self.tensor_class(found)

@@ -52,7 +52,10 @@ class StatisticsMethods(ProductMethods):
                 [4., 8.]])
         """
         if self.ndim > 2:
-            raise ShapeError(f"cov() of shape {self.shape}: it takes a matrix")
+            raise ShapeError(
+                f"cov() of shape {self.shape}: it takes a matrix",
+                hint="pass one row for each variable",
+            )
         rows: Any = self.reshape(1, -1) if self.ndim < 2 else self
         if not (rows.dtype.is_floating_point or rows.dtype.is_complex):
             rows = rows.float()

@@ -57,7 +57,10 @@ def _check(input: Tensor, weight: Tensor, sparse: bool) -> None:
             hint="leave sparse=True out; the result is the same",
         )
     if weight.ndim != 2:
-        raise ShapeError(f"the embedding weight is a matrix, not {weight.shape}")
+        raise ShapeError(
+            f"the embedding weight is a matrix, not {weight.shape}",
+            hint="pass one row for each index",
+        )
 
 
 def _scale_gradient(value: Tensor, factor: Tensor) -> Tensor:

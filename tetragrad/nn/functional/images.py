@@ -111,7 +111,10 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """
     batch, channels, *rest = input.shape
     if channels % groups:
-        raise ShapeError(f"{channels} channels cannot be split into {groups} groups")
+        raise ShapeError(
+            f"{channels} channels cannot be split into {groups} groups",
+            hint="groups must divide the channels",
+        )
     split = input.reshape(batch, groups, channels // groups, *rest)
     return split.transpose(1, 2).reshape(input.shape)
 

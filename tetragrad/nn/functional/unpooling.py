@@ -34,7 +34,8 @@ def _max_unpool(
     """Values at the places that max pooling found them; zeros elsewhere."""
     if input.shape != indices.shape:
         raise ShapeError(
-            f"unpooling of shape {input.shape} with indices of {indices.shape}"
+            f"unpooling of shape {input.shape} with indices of {indices.shape}",
+            hint="pass the indices that pooling gave with return_indices=True",
         )
     kernel, around = _spread(kernel_size, dims), _spread(padding, dims)
     step = kernel if stride is None else _spread(stride, dims)
@@ -116,7 +117,10 @@ def _fractional_max_pool(
     _random_samples: Tensor | None = None,
 ) -> Any:
     if (output_size is None) == (output_ratio is None):
-        raise ShapeError("fractional pooling needs either output_size or output_ratio")
+        raise ShapeError(
+            "fractional pooling needs either output_size or output_ratio",
+            hint="pass one of them",
+        )
     image = input if input.ndim == dims + 2 else input.unsqueeze(0)
     batch, channels, *sizes = image.shape
     kernel = _spread(kernel_size, dims)

@@ -126,7 +126,10 @@ def unfold(
     (1, 4, 4)
     """
     if input.ndim not in (3, 4):
-        raise ShapeError(f"unfold takes 3-d or 4-d input, got {input.shape}")
+        raise ShapeError(
+            f"unfold takes 3-d or 4-d input, got {input.shape}",
+            hint="pass (batch, channels, height, width); batch may be left out",
+        )
     unbatched = input.ndim == 3
     image = input.unsqueeze(0) if unbatched else input
     (rows, columns), (down, right) = _pair(kernel_size), _pair(dilation)

@@ -323,7 +323,10 @@ def _prepared(
             hint="convert it first, x.float()",
         )
     if not input.ndim:
-        raise ShapeError(f"fft.{name}() of a number: it takes a dimension")
+        raise ShapeError(
+            f"fft.{name}() of a number: it takes a dimension",
+            hint="give it a dimension, x.reshape(1)",
+        )
     if not (input.dtype.is_floating_point or input.dtype.is_complex):
         input = input.float()
     axis = normal_dim(dim, input.ndim)
@@ -398,7 +401,10 @@ def _sizes_and_dims(
             "each dimension"
         )
     if len(set(dims)) != len(dims):
-        raise ShapeError(f"fft.{name}(dim={dim}) names a dimension twice")
+        raise ShapeError(
+            f"fft.{name}(dim={dim}) names a dimension twice",
+            hint="name each dimension once",
+        )
     lengths = [-1] * len(dims) if s is None else list(s)
     sizes = [
         input.shape[axis] if length == -1 else length
