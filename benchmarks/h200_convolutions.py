@@ -7,8 +7,9 @@ the weight. Both libraries read the same memory, in which channels are next to o
 another, as a user has them with ``x.permute(0, 3, 1, 2)`` of an (n, h, w, c) tensor
 here and with ``memory_format=torch.channels_last`` there. cuDNN tries its algorithms
 first (``cudnn.benchmark``). Results are compared with float64; times are taken as in
-h200_products.py. ``--variants`` also times the plans that the model likes next best,
-``--part 1/4`` runs a quarter of the cases.
+h200_products.py. Some shapes are timed with channels first too. ``--variants`` also
+times the plans that the model likes next best, ``--part 1/4`` runs a quarter of the
+cases.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ SHAPES = (
     # The one that targets name.
     (256, 56, 256, 3, 1),
 )
+#: Those that are also timed with PyTorch's own layout, in which both must turn around.
+FIRST = ((128, 28, 128, 3, 1), (256, 14, 256, 3, 1), (64, 56, 256, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,14 @@ class Case:
     stride: int
     batch: int = 64
     dtype: str = "bfloat16"
+    channels_last: bool = True
 
     @property
     def name(self) -> str:
         sizes = f"{self.batch}x{self.channels}x{self.side}x{self.side}"
         taps = f"{self.filters}x{self.taps}x{self.taps}"
-        return f"{self.what} {sizes} * {taps} / {self.stride} {self.dtype}"
+        first = "" if self.channels_last else " channels first"
+        return f"{self.what} {sizes} * {taps} / {self.stride} {self.dtype}{first}"
 
     @property
     def padding(self) -> int:
@@ -119,11 +124,22 @@ class Case:
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Image, weight and gradient of the result, as they lie in memory."""
-        return [
+        shapes = [
             (self.batch, self.side, self.side, self.channels),
             (self.filters, self.taps, self.taps, self.channels),
             (self.batch, self.places, self.places, self.filters),
         ]
+        if self.channels_last:
+            return shapes
+        return [(count, last, *middle) for count, *middle, last in shapes]
+
+    def viewed(self, stored: Any) -> Any:
+        """What lies in memory as (n, c, h, w)."""
+        return stored.permute(0, 3, 1, 2) if self.channels_last else stored
+
+    def stored(self, viewed: Any) -> Any:
+        """The other way round."""
+        return viewed.permute(0, 2, 3, 1) if self.channels_last else viewed
 
     @property
     def result_shape(self) -> tuple[int, ...]:
@@ -131,18 +147,18 @@ class Case:
         return {"result": gradient, "input": image, "weight": weight}[self.what]
 
     def our_result(self, *stored: Any) -> Any:
-        """What is asked for, channels last."""
-        image, weight, gradient = (entry.permute(0, 3, 1, 2) for entry in stored)
+        """What is asked for, as it is to lie in memory."""
+        image, weight, gradient = map(self.viewed, stored)
         image, weight = image.requires_grad_(), weight.requires_grad_()
         y = image.conv2d(weight, stride=self.stride, padding=self.padding)
         if self.what == "result":
-            return y.permute(0, 2, 3, 1)
+            return self.stored(y)
         y.backward(gradient)
         found = image.grad if self.what == "input" else weight.grad
-        return found.permute(0, 2, 3, 1)
+        return self.stored(found)
 
     def their_result(self, *stored: Any) -> Any:
-        image, weight, gradient = (entry.permute(0, 3, 1, 2) for entry in stored)
+        image, weight, gradient = map(self.viewed, stored)
         stride, padding = [self.stride] * 2, [self.padding] * 2
         if self.what == "result":
             found = torch.conv2d(image, weight, None, stride, padding)
@@ -162,7 +178,7 @@ class Case:
                 wanted,
             )
             found = gradients[WHAT.index(self.what) - 1]
-        return found.permute(0, 2, 3, 1)
+        return self.stored(found)
 
 
 def cases() -> Iterator[Case]:
@@ -170,6 +186,8 @@ def cases() -> Iterator[Case]:
         yield Case(what, *shape)
     for what in WHAT:
         yield Case(what, 128, 28, 128, 3, 1, dtype="float16")
+    for shape, what in itertools.product(FIRST, WHAT):
+        yield Case(what, *shape, channels_last=False)
 
 
 # --- our kernels ---------------------------------------------------------------------

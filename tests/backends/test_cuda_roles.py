@@ -54,6 +54,7 @@ from tetragrad.tile.ir import (
     Wait,
 )
 from tetragrad.tile.layout import offsets, swizzled
+from tetragrad.tile.plans import repack
 from tetragrad.tile.plans.roles import Raster
 from tetragrad.tile.text import program_text
 
@@ -424,6 +425,51 @@ def test_neighbours_share_what_is_equal() -> None:
 
 
 def test_what_the_engine_cannot_copy_takes_another_way() -> None:
-    ((_, program),) = planned([product(96, 96, 101).node], SM_90A)
+    rows = Tensor(np.arange(96) % 7).realize()
+    gathered = leaf(96, 104, dtype="bfloat16")[rows]
+    programs = planned([(gathered @ leaf(104, 96, dtype="bfloat16")).node], SM_90A)
+    (_, program) = programs[-1]
     assert isinstance(program, Program)
     assert "Role" not in program_text(program)
+
+
+def relu_product() -> Tensor:
+    return leaf(200, 136, dtype="bfloat16").relu() @ leaf(136, 264, dtype="bfloat16")
+
+
+def quantised_product() -> Tensor:
+    weight = (leaf(264, 136) * 40).to(tetragrad.int8).realize()
+    scale = leaf(264, 1, dtype="bfloat16")
+    wide = weight.to(tetragrad.bfloat16) * scale
+    return leaf(200, 136, dtype="bfloat16") @ wide.T
+
+
+def channels_apart() -> Tensor:
+    """A convolution as PyTorch has it: neighbours in a line are next to one another."""
+    image = leaf(2, 64, 12, 12, dtype="bfloat16")
+    return image.relu().conv2d(leaf(64, 64, 3, 3, dtype="bfloat16"), padding=1)
+
+
+STORED_FIRST = {
+    "computed": relu_product,
+    "quantised": quantised_product,
+    "channels apart": channels_apart,
+}
+
+
+@pytest.mark.parametrize("name", STORED_FIRST)
+def test_what_is_computed_on_the_way_is_stored_first(name: str, monkeypatch) -> None:
+    # Also where the product is too small to be worth it.
+    monkeypatch.setattr(repack, "WORTHWHILE", 1e6)
+    programs = planned([STORED_FIRST[name]().node], SM_90A)
+    assert any(
+        program.scratch and "Role(multiply" in program_text(program)
+        for _, program in programs
+    )
+    check_meaning(programs, 0)
+
+
+def test_large_products_store_what_they_compute() -> None:
+    lhs, rhs = buffers((4096, 4096), (4096, 4096))
+    ((_, program),) = planned([(lhs.relu() @ rhs).node], SM_90A)
+    assert program.scratch and "Role(multiply" in program_text(program)
