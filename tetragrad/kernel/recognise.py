@@ -93,9 +93,25 @@ def _nested_sum(
         return None
     if {axis for form in guard for axis in form.axes()} & set(inner.axes):
         return None
+    if _is_summed_product(inner, axes):
+        return None
     both = tuple(sorted({*axes, *inner.axes}))
     value = select(guard, inner.body, _identity(op, body), sizes)
     return reduction(op, both, value, sizes)
+
+
+def _is_summed_product(inner: Reduction, axes: tuple[int, ...]) -> bool:
+    """Whether rows or columns of a product of matrices are summed.
+
+    The product is computed by blocks before: multiplying all factors over again for
+    each of its elements would be slower.
+    """
+    body = inner.body
+    if not (isinstance(body, Compute) and body.op is ops.Mul):
+        return False
+    lhs, rhs = (entry.free_axes - {*inner.axes} for entry in body.inputs)
+    has_both = bool(lhs - rhs) and bool(rhs - lhs)
+    return has_both and not (lhs ^ rhs).isdisjoint(axes)
 
 
 def _guarded_product(
