@@ -1,8 +1,9 @@
 """Replaying recorded runs: all launches in one go, on the buffers of the day.
 
 A program owns *frames*: a set of output buffers, with the arguments of every launch
-that writes to them. Two frames take turns, because what one replay wrote is what the
-next one reads; so in a training loop hardly any argument has to be written again.
+that writes to them. One is enough while nobody keeps what a replay gave. Otherwise two
+take turns, because what one replay wrote may be what the next one reads; so in a
+training loop hardly any argument has to be written again.
 Outputs that are written in place need no buffer of a frame's.
 """
 
@@ -63,8 +64,8 @@ class Program:
         self.launches = layout.launches
         self._host_data = list(host_data)
         self._checks = list(checks)
-        self._turn = 0
         self.frames: list[_Frame] = []
+        self._last: _Frame | None = None
         checked = layout.launches_before([buffer for _, buffer in checks])
         lost = {
             output: entry
@@ -91,11 +92,7 @@ class Program:
     def replay(self, sticky: list[Buffer], volatile: list[Buffer]) -> list[Buffer]:
         """Run everything on these inputs; returns the outputs."""
         kept = self._kept.pick(sticky)
-        if len(self.frames) < FRAMES:
-            self.frames.append(_Frame(self, kept))
-            self._in_place.bind_new(self.frames[-1])
-        frame = self.frames[self._turn]
-        self._turn = (self._turn + 1) % FRAMES
+        frame = self._next_frame(kept)
         frame.bind(kept, volatile)
         self._in_place.bind(sticky)
         timed = settings().debug >= 2
@@ -112,6 +109,20 @@ class Program:
         in_place = self._in_place.outputs
         found = [*sticky, *volatile, *self._host_data, *in_place, *frame.outputs]
         return self._outputs.pick(found)
+
+    def _next_frame(self, sticky: list[Buffer]) -> _Frame:
+        """The last frame again, if nobody holds its outputs, or else the other one."""
+        if self._last is not None and self._last.is_idle():
+            return self._last
+        if len(self.frames) < FRAMES:
+            self._last = _Frame(self, sticky)
+            self.frames.append(self._last)
+            self._in_place.bind_new(self._last)
+        else:
+            # The one that was used before it, whose outputs are the older ones.
+            first, second = self.frames
+            self._last = second if self._last is first else first
+        return self._last
 
     def cells(self) -> np.ndarray:
         """The arguments of all launches, before they are bound to any buffer."""
@@ -178,6 +189,10 @@ class _Frame:
         for entry in self.sticky:
             for frame in program.frames:
                 frame.count(entry, 1)
+
+    def is_idle(self) -> bool:
+        """Whether nobody but the program holds any output."""
+        return list(map(sys.getrefcount, self.outputs)) == self._idle
 
     def bind(self, sticky: list[Buffer], volatile: list[Buffer]) -> None:
         """Read from these inputs; write to outputs that nobody holds."""
