@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.cuda.access import Storage
 from tetragrad.backends.cuda.operations import Operations
 from tetragrad.backends.cuda.ptx import Builder, Value, constant, register_class
 from tetragrad.backends.cuda.spread import Threads
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.reduce import Reduce
 from tetragrad.tile.ir import Tile
 from tetragrad.tile.layout import tile_elements
@@ -46,7 +46,7 @@ class SharedMemory:
         return register
 
 
-@dataclass(frozen=True)
+@frozen
 class Member:
     """Which of several equal groups of threads this is: a register, and their number.
 
@@ -59,7 +59,7 @@ class Member:
     barrier: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Neighbours:
     """The blocks of one cluster that share a grid iteration; a power of two."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tetragrad.backends.cuda.ptx import Builder
 from tetragrad.backends.cuda.values import Point
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.tile.ir import Copy, Dimension
 from tetragrad.tile.layout import PANEL_BYTES, offsets, panel_of
@@ -21,7 +21,7 @@ from tetragrad.tile.layout import PANEL_BYTES, offsets, panel_of
 LARGEST_BOX = 256
 
 
-@dataclass(frozen=True)
+@frozen
 class TensorMap:
     """What the driver needs to encode a tensor map.
 
@@ -115,7 +115,7 @@ def copied_bytes(copy: Copy) -> int:
     return count * copy.tile.dtype.itemsize
 
 
-@dataclass(frozen=True)
+@frozen
 class Arrival:
     """Where a copy goes: the tile's address in the slot, and the slot's barrier."""
 
@@ -123,7 +123,7 @@ class Arrival:
     barrier: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Share:
     """The part of a copy that one of several neighbours brings to all of them."""
 

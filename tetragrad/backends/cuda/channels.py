@@ -18,10 +18,10 @@ PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.cuda.blocks import SharedMemory
 from tetragrad.backends.cuda.ptx import Builder
+from tetragrad.core.frozen import frozen
 from tetragrad.tile.ir import Channel, Role, Tile, Wait
 from tetragrad.tile.layout import PANEL_BYTES, tile_elements
 
@@ -32,7 +32,7 @@ BARRIER_BYTES = 8
 MOST_TRIES = 1 << 24
 
 
-@dataclass(frozen=True)
+@frozen
 class Ring:
     """A channel's shared memory: ``full`` and ``empty`` are the first barriers."""
 

@@ -21,10 +21,10 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tetragrad.core.errors import CompileError, DeviceError, OutOfMemoryError
+from tetragrad.core.frozen import frozen
 
 if TYPE_CHECKING:
     from tetragrad.backends.cuda.bulk import TensorMap
@@ -107,7 +107,7 @@ def _error(library: ctypes.CDLL, status: int, name: str, doing: str) -> DeviceEr
     return DeviceError(message)
 
 
-@dataclass(frozen=True)
+@frozen
 class DeviceFacts:
     """What the driver says about one GPU."""
 
@@ -403,7 +403,7 @@ class _NodeParameters(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class Node:
     """A kernel in a recorded graph."""
 

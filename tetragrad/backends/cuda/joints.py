@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.cuda.ptx import Builder
 from tetragrad.backends.cuda.tiles import (
@@ -20,6 +19,7 @@ from tetragrad.backends.cuda.tiles import (
     roots_of,
     statements_in,
 )
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Load
 from tetragrad.tile.ir import (
@@ -42,7 +42,7 @@ MOST_COUNTERS = 1 << 16
 MOST_BESIDE = 256
 
 
-@dataclass(frozen=True)
+@frozen
 class Joint:
     """Grids that are one kernel.
 
@@ -55,7 +55,7 @@ class Joint:
     finish: Finish | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Finish:
     """A grid that the last blocks of another one run.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import threading
 from ctypes import byref, c_size_t, c_uint64, c_void_p
-from dataclasses import dataclass
 
 import numpy as np
 
 from tetragrad.backends.cuda import driver
 from tetragrad.core.errors import OutOfMemoryError
+from tetragrad.core.frozen import frozen
 
 ALIGNMENT = 256
 #: Host memory that copies go through, locked so that the GPU reads it itself.
@@ -35,7 +35,7 @@ class DeviceMemory:
         self.pool.give_back(self.nbytes, self.address)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class MemoryAlias:
     """A block of a GPU's memory that somebody else gives back."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from tetragrad.backends.cuda.bulk import TensorMap
 from tetragrad.backends.cuda.emit import GridLaunch, emit_program
 from tetragrad.backends.cuda.memory import DeviceMemory
 from tetragrad.backends.cuda.pieces import emit_pieces, member_table, piece_table
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.tile.ir import Program
@@ -30,7 +31,7 @@ MAPS_KEPT = 64
 TABLES_KEPT = 8
 
 
-@dataclass(frozen=True)
+@frozen
 class Facts:
     """What loading machine code needs to know of the program it was made from.
 

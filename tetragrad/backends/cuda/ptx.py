@@ -10,15 +10,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 
 Number = int | float | bool
 
 
-@dataclass(frozen=True)
+@frozen
 class Value:
     """A register or an immediate, and the dtype whose value it holds.
 

@@ -13,7 +13,6 @@ how the registers are divided.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.cuda.blocks import WARP, Block, Member, SharedMemory
 from tetragrad.backends.cuda.bulk import (
@@ -43,6 +42,7 @@ from tetragrad.backends.cuda.underway import UnderWay
 from tetragrad.backends.cuda.values import Values
 from tetragrad.backends.cuda.warpgroup import Held, Operand, multiply_warpgroup
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.tile.ir import (
     Acquire,
@@ -110,7 +110,7 @@ def _whole_steps(registers: int) -> int:
 # --- a grid of roles -----------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@frozen
 class RoleGrid:
     """What the roles of a kernel share."""
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, constant
 from tetragrad.core.dtypes import bool_ as _BOOL
+from tetragrad.core.frozen import frozen
 from tetragrad.tile.ir import Extent
 
 WARP = 32
@@ -28,7 +28,7 @@ WARPGROUP_ROWS = 64
 MOST_RUNS = 16
 
 
-@dataclass(frozen=True)
+@frozen
 class Coordinate:
     """The position on an axis: a register, if any, plus a constant."""
 
@@ -36,7 +36,7 @@ class Coordinate:
     offset: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Run:
     """Points that a thread handles together: ``width`` neighbours along ``lane``.
 
@@ -51,7 +51,7 @@ class Run:
     number: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Threads:
     """The threads of a block, and how many neighbours one of them takes."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.access import Memory, Storage
@@ -19,6 +18,7 @@ from tetragrad.backends.cuda.spread import Coordinate, Run
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Cast, Div
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -44,7 +44,7 @@ Lanes = tuple[Value, ...]
 """One value for each element of a run, or a single one that all of them share."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Linear:
     """The value of an affine form: a register, if any, plus a constant."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
@@ -60,7 +60,7 @@ ENOUGH_TO_TURN = 1024
 ENOUGH_NEIGHBOURS = 32
 
 
-@dataclass(frozen=True)
+@frozen
 class Repack:
     """Store one factor of a product first: 0 for the left one, 1 for the right one.
 
@@ -214,7 +214,7 @@ def _stored(kernel: Kernel, tensor: WalkedTensor) -> tuple[Kernel, Kernel]:
             stride = -(-stride // line) * line
     slot = len(kernel.slots)
     slots = (*kernel.slots, Slot(value.dtype, stride))
-    loads = {
+    loads: dict[Expression, Expression] = {
         entry: Load(
             entry.slot, _address_in(tensor, entry, kernel.axes), (), entry.dtype
         )
