@@ -47,7 +47,7 @@ from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.choose_roles import role_plans
 from tetragrad.tile.plans.contraction import hosted_contraction
 from tetragrad.tile.plans.repack import Repack
-from tetragrad.tile.plans.roles import RolePlan
+from tetragrad.tile.plans.role_plan import RolePlan
 
 theirs = torch.nn.functional
 
@@ -156,6 +156,9 @@ def cases() -> Iterator[Case]:
     yield Case(1024, 1024, 1024, "nn")
     for size in (2048, 4096):
         yield Case(size, size, size, "nn", "float32")
+    for order in ("nt", "tn", "tt"):
+        yield Case(4096, 4096, 4096, order, "float32")
+    yield Case(4000, 3000, 2000, "nn", "float32")
     for size in (4096, 8192):
         yield Case(size, size, size, "nt", "float8_e4m3fn")
         yield Case(size, size, size, "nt", "int8")

@@ -36,7 +36,8 @@ from tetragrad.tile.plans.online_roles import OnlineRolePlan, build_online_roles
 from tetragrad.tile.plans.product import build_contraction
 from tetragrad.tile.plans.repack import Repack, divide
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
-from tetragrad.tile.plans.roles import RolePlan, build_roles
+from tetragrad.tile.plans.role_plan import RolePlan
+from tetragrad.tile.plans.roles import build_roles
 from tetragrad.tile.plans.scope import Builder
 from tetragrad.tile.plans.skip import skip_empty
 from tetragrad.tile.plans.slide import SlidePlan, build_slide
@@ -108,7 +109,7 @@ def build(kernel: Kernel, plan: Plan, target: Target) -> Program:
         name=f"{plan.kind}_{sizes}",
         slots=kernel.slots,
         scalars=kernel.scalars,
-        scratch=tuple(scratch.tiles.values()),
+        scratch=(*builder.scratch, *scratch.tiles.values()),
         body=tuple(scratch.statement(statement) for statement in body),
         outputs=frozenset(output.slot for output in kernel.outputs),
     )

@@ -23,7 +23,7 @@ from tetragrad.tile.plans.online_roles import (
 )
 from tetragrad.tile.plans.online_rows import RowForm, row_form
 from tetragrad.tile.plans.packing import Placed
-from tetragrad.tile.plans.roles import MEMBER_ROWS, STAGED_PADDING_BYTES
+from tetragrad.tile.plans.role_plan import MEMBER_ROWS, STAGED_PADDING_BYTES
 from tetragrad.tile.plans.scope import Builder, Scope
 
 MEMBERS = (2, 3, 1)

@@ -24,7 +24,7 @@ from tetragrad.tile.plans.contraction import (
     hosted_contraction,
 )
 from tetragrad.tile.plans.cuts import Cut, apply_cut
-from tetragrad.tile.plans.roles import (
+from tetragrad.tile.plans.role_plan import (
     MEMBER_ROWS,
     RolePlan,
     RoleProduct,

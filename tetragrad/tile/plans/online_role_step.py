@@ -34,7 +34,7 @@ from tetragrad.tile.ir import (
 from tetragrad.tile.plans.contraction import Block
 from tetragrad.tile.plans.online_rows import is_positive, quick, whole_blocks
 from tetragrad.tile.plans.packing import Placed
-from tetragrad.tile.plans.roles import MEMBER_ROWS
+from tetragrad.tile.plans.role_plan import MEMBER_ROWS
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ from tetragrad.tile.plans.online_rows import (
     row_form,
 )
 from tetragrad.tile.plans.packing import Placed
-from tetragrad.tile.plans.roles import MEMBER_ROWS, STAGED_PADDING_BYTES, WARPS
+from tetragrad.tile.plans.role_plan import MEMBER_ROWS, STAGED_PADDING_BYTES, WARPS
 from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
 
 #: What the sides of a product's results are multiples of, and its depth.
