@@ -262,8 +262,9 @@ class Memory:
         target_place: Linear,
         condition: Value | None,
         mask: Value | None,
+        nbytes: int = WIDEST_BYTES,
     ) -> None:
-        """Copy 16 bytes from global to shared memory while the thread goes on.
+        """Copy 16 bytes, or 4, from global to shared memory while the thread goes on.
 
         Where the condition fails zeros are written; where the mask fails, nothing.
         """
@@ -272,15 +273,15 @@ class Memory:
             return
         size = ""
         if condition is not None:
-            whole = constant(WIDEST_BYTES, dtypes.int32)
+            whole = constant(nbytes, dtypes.int32)
             count = self.ops.where(condition, whole, constant(0, dtypes.int32))
             size = f", {count.text}"
         place = self.address(target, target_place)
         start = self.address(source, source_place)
-        self.builder.line(
-            f"{predicate}cp.async.cg.shared.global {place}, {start}, "
-            f"{WIDEST_BYTES}{size}"
-        )
+        # Words that lie together are brought to the first-level cache as one line.
+        level = "cg" if nbytes == WIDEST_BYTES else "ca"
+        name = f"cp.async.{level}.shared.global"
+        self.builder.line(f"{predicate}{name} {place}, {start}, {nbytes}{size}")
 
     # --- combining ---------------------------------------------------------------
 

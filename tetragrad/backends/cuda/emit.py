@@ -31,6 +31,7 @@ from tetragrad.backends.cuda.joints import (
     last_of_group,
 )
 from tetragrad.backends.cuda.operations import Operations
+from tetragrad.backends.cuda.patches import THREADS as PATCH_THREADS
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, register_class
 from tetragrad.backends.cuda.roles import RoleGrid, map_name, role_threads
 from tetragrad.backends.cuda.spread import (
@@ -198,6 +199,8 @@ def thread_count(grid: Grid, homes: TileHomes, width: int, blocks: int = 1) -> i
     Two columns share what is read of the rows. Without a product there are as many
     threads as the widest statement has work for, in up to so many blocks.
     """
+    if homes.patches is not None:
+        return PATCH_THREADS
     for tile in homes.fragments.values():
         rows, columns = tile.shape
         part_rows, part_columns = warp_part(rows, columns)
@@ -365,6 +368,9 @@ class _GridEmitter:
         if self.roles:
             # So that the assembler gives each role what it asks for.
             limits.append(".minnctapersm 1")
+        elif self.statements.homes.patches is not None:
+            # One block's products go on while another one waits for operands.
+            limits.append(".minnctapersm 2")
         if self.neighbour_count > 1:
             limits.append(f".reqnctapercluster {self.neighbour_count}, 1, 1")
         return "\n".join(

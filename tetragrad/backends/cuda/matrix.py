@@ -29,7 +29,7 @@ def multiply_fragments(values: Values, threads: Threads, product: Mma) -> None:
         raise UnsupportedError("a part of a tile as operand of the matrix unit on CUDA")
     builder = values.builder
     elements = values.registers[product.accumulator.name]
-    _own_registers(builder, elements)
+    own_registers(builder, elements)
     down, across = threads.warp_start(product.rows, product.columns)
     lhs = _Side(values, threads, product.lhs, down, first_is_depth=False)
     rhs = _Side(values, threads, product.rhs, across, first_is_depth=True)
@@ -70,7 +70,7 @@ def _keys(row: int, column: int) -> list[Key]:
     ]
 
 
-def _own_registers(builder: Builder, elements: dict[Key, Value]) -> None:
+def own_registers(builder: Builder, elements: dict[Key, Value]) -> None:
     """Give each element a register that the matrix unit may change."""
     for key, value in elements.items():
         if value.text not in builder.changing:

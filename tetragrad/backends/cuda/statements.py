@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tetragrad.backends.cuda.access import WIDEST_BYTES
+from tetragrad.backends.cuda.access import WIDEST_BYTES, Storage
 from tetragrad.backends.cuda.blocks import Block
 from tetragrad.backends.cuda.matrix import multiply_fragments
+from tetragrad.backends.cuda.patches import multiply_patches
 from tetragrad.backends.cuda.product import multiply
 from tetragrad.backends.cuda.ptx import INDEX, Value, constant, register_class
 from tetragrad.backends.cuda.spread import MOST_RUNS, Coordinate, Run
@@ -59,6 +60,8 @@ MOST_NARROW_RUNS = 64
 UNROLLED = 4
 #: The same where nothing is done but to add up.
 UNROLLED_SUMS = 16
+#: The fewest bytes that are copied without waiting.
+WORD_BYTES = 4
 #: Elements of a thread in those iterations; more would not stay in registers.
 MOST_UNROLLED = 128
 Key = tuple[int, ...]
@@ -299,7 +302,10 @@ class Statements:
         elif spread is Spread.LANES:
             yield from threads.on_lanes(statement.axes)
         elif spread is Spread.FRAGMENTS:
-            yield from threads.on_fragments(statement.axes)
+            if self.homes.patches is not None:
+                yield from self.homes.patches.runs(threads, statement.axes)
+            else:
+                yield from threads.on_fragments(statement.axes)
         elif spread is Spread.FRAGMENT_ROWS:
             yield from threads.on_fragment_rows(statement.axes)
         else:
@@ -367,29 +373,56 @@ class Statements:
         zero_outside: Guard = ()
         if isinstance(value, Select) and value.outside == literal(0, value.dtype):
             zero_outside, value = value.guard, value.inside
-        if not isinstance(value, Load) or not self._is_shared(tile.name):
+        origin = self._copied_from(value)
+        if origin is None or not self._is_shared(tile.name):
             return False
-        if value.slot in self.values.written:
-            return False
-        guard = (*value.guard, *zero_outside)
+        source, address, own_guard = origin
+        guard = (*own_guard, *zero_outside)
         storage = self.values.storages[tile.name]
-        source = self.values.slots[value.slot]
         if self.homes.spread(statement) is not Spread.FLAT:
             return False
-        if not self._is_copyable(statement, value.address, form, guard):
+        by_words = self._is_copied_by_words(statement)
+        if not by_words and not self._is_copyable(statement, address, form, guard):
             return False
         for run in self._runs(statement):
             point = self.values.at(run, statement.guard)
-            self.values.memory.copy(
-                source,
-                point.linear(value.address),
-                storage,
-                point.linear(form),
-                point.condition(guard),
-                point.mask(statement.guard),
-            )
+            for element in range(run.width if by_words else 1):
+                self.values.memory.copy(
+                    source,
+                    point.linear(address, element),
+                    storage,
+                    point.linear(form, element),
+                    point.condition(guard, element),
+                    point.mask(statement.guard, element),
+                    WORD_BYTES if by_words else WIDEST_BYTES,
+                )
         self.block.copies_into(tile.name)
         return True
+
+    def _copied_from(self, value: Expression) -> tuple[Storage, Affine, Guard] | None:
+        """The memory, address and guard of a value that nothing here changes."""
+        if isinstance(value, Load) and value.slot not in self.values.written:
+            return self.values.slots[value.slot], value.address, value.guard
+        if self.homes.patches is None or not isinstance(value, TileLoad):
+            return None
+        # What an earlier grid stored.
+        storage = self.values.storages.get(value.tile.name)
+        if storage is None or storage.space != "global":
+            return None
+        return storage, tile_form(value.tile, value.indices), ()
+
+    def _is_copied_by_words(self, statement: Map) -> bool:
+        """Whether words are turned around on their way, as patches read them."""
+        for axis, extent in statement.axes:
+            self.values.extents[axis] = extent
+        lane = statement.axes[-1][0]
+        form = tile_form(statement.tile, statement.indices)
+        return (
+            self.homes.patches is not None
+            and statement.tile.dtype.itemsize == WORD_BYTES
+            and form.coefficient(lane) != 1
+            and self.block.threads.flat_runs(statement.axes) <= MOST_RUNS
+        )
 
     def _is_copyable(
         self, statement: Map, address: Affine, form: Affine, guard: Guard
@@ -412,7 +445,11 @@ class Statements:
 
     def _multiply(self, product: Mma) -> None:
         if product.accumulator.name in self.homes.fragments:
-            multiply_fragments(self.values, self.block.threads, product)
+            if self.homes.patches is not None:
+                patches = self.homes.patches
+                multiply_patches(self.values, self.block.threads, product, patches)
+            else:
+                multiply_fragments(self.values, self.block.threads, product)
         else:
             multiply(self.values, self.block.threads, product)
 

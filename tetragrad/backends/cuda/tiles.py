@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tetragrad.backends.cuda import formats
+from tetragrad.backends.cuda.patches import Patches, is_for_patches
 from tetragrad.backends.cuda.warpgroup import is_for_warpgroup
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph.elementwise import Mul
@@ -91,6 +92,8 @@ class TileHomes:
 
     lanes: set[str] = field(default_factory=set)
     fragments: dict[str, Tile] = field(default_factory=dict)
+    #: How results are divided where they are no matrix unit's.
+    patches: Patches | None = None
     #: Fragments whose registers stay the same while a warpgroup's products go on.
     fixed: set[str] = field(default_factory=set)
     #: Tiles that lie as the unit reads an operand from registers, in pairs.
@@ -147,6 +150,11 @@ def find_homes(body: Sequence[Statement]) -> TileHomes:
             for entry in found:
                 accesses.setdefault(entry.tile.name, []).append(entry)
     homes = TileHomes()
+    patched = [is_for_patches(product) for product in multiplied.values()]
+    if patched and all(patched):
+        for product in multiplied.values():
+            homes.fragments[product.accumulator.name] = product.accumulator
+            homes.patches = Patches.of(product)
     for name, product in multiplied.items():
         if is_for_matrix_unit(product):
             homes.fragments[name] = product.accumulator

@@ -116,7 +116,8 @@ class ContractionPlan:
     keeps ``micro_rows`` by ``micro_columns`` results in registers; packing moves
     ``lanes`` elements at once, or ``at_once`` the whole block. For a matrix unit the
     operands are packed in the ``narrow`` dtype that they are widened from, for the
-    instruction ``dot`` in groups along the depth.
+    instruction ``dot`` in groups along the depth. A plan that ``overlaps`` packs the
+    next steps of the depth while one is multiplied, as those of a matrix unit do.
     """
 
     swap: bool
@@ -129,6 +130,7 @@ class ContractionPlan:
     lanes: int
     at_once: bool = False
     narrow: DType | None = None
+    overlaps: bool = False
     dot: Dot | None = None
 
     @property

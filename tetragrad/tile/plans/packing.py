@@ -107,7 +107,8 @@ class Operand:
     ``lanes_along_side`` says that the micro-kernel reads whole vectors along the
     side; otherwise it reads single elements, and either order will do. ``at_once``
     packs the block in one collective step. With ``padding``, which is so many elements
-    between neighbouring rows, the tile has the order that memory has.
+    between neighbouring rows, the tile has the order that memory has, or, if it
+    ``turns`` what it packs, that of the side.
 
     With ``panel`` the side is cut into panels of so many positions, which the tile
     holds one after the other, each in one piece: [panel · depth size + depth, side].
@@ -126,6 +127,7 @@ class Operand:
     lanes_along_side: bool
     at_once: bool = False
     padding: int = 0
+    turns: bool = False
     panel: int = 0
     group: int = 1
 
@@ -166,7 +168,7 @@ class Operand:
         line = CACHE_LINE_BYTES // dtype.itemsize
         shape = (depth_size, side_size)
         layout = Layout((odd_lines(side_size, line), 1))
-        if self.padding and self.vector_run in self.depth_runs:
+        if self.padding and self.vector_run in self.depth_runs and not self.turns:
             layout = Layout((1, depth_size + self.padding))
         elif self.padding:
             layout = Layout((side_size + self.padding, 1))

@@ -42,7 +42,8 @@ class _Square(Product):
         rhs = self.operand("rhs", self.contraction.rhs, places.columns.block)
         pair = self.tiles(lhs, rhs)
         allocs: list[Statement] = [Alloc(tile) for tile in pair]
-        if self.plan.narrow is not None and not self.plan.depth.outer:
+        is_overlapped = self.plan.narrow is not None or self.plan.overlaps
+        if is_overlapped and not self.plan.depth.outer:
             return allocs + self.overlapped(places, lhs, rhs, pair)
         accumulator, statements = self.accumulator()
 
@@ -73,7 +74,7 @@ class _Square(Product):
     def operand(self, name: str, value: Expression, side: Block) -> Operand:
         """How one operand is packed."""
         plan = self.plan
-        padding = 0
+        padding = ROW_PADDING_BYTES // value.dtype.itemsize if plan.overlaps else 0
         if plan.narrow is not None:
             # The matrix unit widens its operands itself.
             value = value.inputs[0]
@@ -88,6 +89,7 @@ class _Square(Product):
             lanes_along_side=True,
             at_once=True,
             padding=padding,
+            turns=plan.overlaps,
         )
 
     def overlapped(
