@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cpu import settle
 from operator_cases import Case, cases, draw
 
 RESULTS = Path(__file__).parents[1] / "conformance" / "results" / "operators.json"
@@ -99,6 +100,7 @@ def in_turns(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
     deadline = time.perf_counter() + SECONDS
     while len(samples["torch"]) < TURNS or time.perf_counter() < deadline:
         for name, run in runs.items():
+            settle(run)
             started = time.perf_counter()
             run()
             samples[name].append(time.perf_counter() - started)
