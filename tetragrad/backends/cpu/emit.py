@@ -17,7 +17,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from tetragrad.backends.cpu.emit_expressions import Expressions
-from tetragrad.backends.cpu.emit_memory import ZEROS, ZEROS_BYTES, Memory, Storage
+from tetragrad.backends.cpu.emit_memory import (
+    TRUE,
+    ZEROS,
+    ZEROS_BYTES,
+    Memory,
+    Storage,
+)
 from tetragrad.backends.cpu.emit_operations import Operations
 from tetragrad.backends.cpu.emit_reductions import Reductions
 from tetragrad.backends.cpu.emit_scopes import Scopes
@@ -38,6 +44,7 @@ PARTS_PER_THREAD = 4
 
 _MODULE_END = f"""\
 {ZEROS} = private constant [{ZEROS_BYTES} x i8] zeroinitializer, align 64
+{TRUE} = private global i8 1
 declare void @{PARALLEL}(ptr, ptr, ptr, i64)
 attributes #0 = {{ nounwind "prefer-vector-width"="512" }}
 """

@@ -36,6 +36,8 @@ from tetragrad.kernel.affine import Affine
 #: The constant that guarded loads read where the guard fails, and its size.
 ZEROS = "@zeros"
 ZEROS_BYTES = 512
+#: A byte that is not 0, which LLVM does not know.
+TRUE = "@true"
 _LARGEST_SHUFFLED_STRIDE = 4
 
 
@@ -389,6 +391,8 @@ class Memory(Addresses):
         chosen = self.builder.broadcast(self.condition(mask), value.lanes)
         if split.stride < 0:
             chosen = self.builder.reversed(chosen)
+        if value.dtype.is_integer and value.dtype.bits < 64:
+            chosen = self._unknown(chosen)
         function = f"@llvm.masked.store.{mangled(value.dtype, value.lanes)}.p0"
         self.builder.declarations.add(
             f"declare void {function}({type_of(value)}, ptr, {type_of(chosen)})"
@@ -398,6 +402,20 @@ class Memory(Addresses):
             f"ptr align {value.dtype.itemsize} {pointer}, "
             f"{type_of(chosen)} {chosen.text})"
         )
+
+    def _unknown(self, mask: Value) -> Value:
+        """A mask of which LLVM cannot know that only one lane is set.
+
+        It would make one store of that lane. Where the integers are cut off from wider
+        ones, LLVM 22 stores the wider one for AVX-512, over the neighbouring elements.
+        """
+        true = self.scopes.recall(TRUE, 0)
+        if true is None:
+            with self.scopes.at_level(0):
+                read = self.builder.assign(f"load volatile i8, ptr {TRUE}")
+                text = self.builder.assign(f"icmp ne i8 {read}, 0")
+            true = self.scopes.remember(TRUE, 0, Value(text, dtypes.bool_))
+        return self.builder.binary("and", mask, true)
 
     def _scatter(
         self, storage: Storage, split: Split, value: Value, mask: Mask
