@@ -195,6 +195,30 @@ class Store(Statement):
 
 
 @frozen
+class Fetch(Statement):
+    """Ask for neighbouring elements of a slot or tile that are read soon: a hint.
+
+    Nothing waits for them, and what does not exist is no mistake.
+    """
+
+    source: int | Tile
+    address: Affine
+    count: int
+
+
+@frozen
+class Ahead:
+    """What is fetched while a product is computed.
+
+    The depth is gone through in so many equal ``parts``, at the start of each of
+    which the statement runs; its address may depend on the part.
+    """
+
+    parts: Extent
+    fetch: Fetch
+
+
+@frozen
 class Mma(Statement):
     """``accumulator[m, n] += Σ_k lhs[k, m] * rhs[k, n]`` over whole tile regions.
 
@@ -205,7 +229,8 @@ class Mma(Statement):
 
     Tiles with a third dimension are indexed [k, m, i] and [k, n, i], and products are
     summed over i too: a *group*, of which an instruction multiplies all at once
-    (:class:`tetragrad.core.target.DotStep`).
+    (:class:`tetragrad.core.target.DotStep`). While a product is computed, what is
+    ``ahead`` may be fetched.
     """
 
     accumulator: Tile
@@ -217,6 +242,7 @@ class Mma(Statement):
     lhs_offset: tuple[Affine, Affine]
     rhs_offset: tuple[Affine, Affine]
     starts: bool = False
+    ahead: Ahead | None = None
 
     @property
     def group(self) -> int:

@@ -37,14 +37,15 @@ from tetragrad.tile.ir import (
     Commit,
     Copy,
     Extent,
+    Fetch,
     Fold,
     For,
     Grid,
     Map,
     Mma,
     Pin,
-    QuickPower,
     Program,
+    QuickPower,
     Release,
     Role,
     Statement,
@@ -268,6 +269,8 @@ class Simulator:
                 self.copy(statement, frame)
             case Mma():
                 self.multiply(statement, frame)
+            case Fetch():
+                pass
             case _:
                 raise AssertionError(f"no meaning for {type(statement).__name__}")
 

@@ -14,14 +14,15 @@ from tetragrad.tile.ir import (
     Commit,
     Copy,
     Extent,
+    Fetch,
     Fold,
     For,
     Grid,
     Map,
     Mma,
     Pin,
-    QuickPower,
     Program,
+    QuickPower,
     Release,
     Role,
     Statement,
@@ -107,6 +108,8 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
             target = f"s{statement.slot}[{form_text(statement.address)}]"
             sign = SIGNS[statement.mode]
             return _collective(statement, f"{target} {sign} ", text_of)
+        case Fetch():
+            return _fetch_text(statement)
         case Mma():
             return _mma_text(statement)
         case Copy():
@@ -138,10 +141,20 @@ def _mma_text(mma: Mma) -> str:
     rhs = ", ".join(form_text(form) for form in mma.rhs_offset)
     shape = f"{mma.rows}x{mma.columns}x{mma.depth}"
     sign = "=" if mma.starts else "+="
-    return (
+    text = (
         f"Mma({mma.accumulator.name} {sign} {mma.lhs.name}[{lhs}] x "
         f"{mma.rhs.name}[{rhs}], {shape})"
     )
+    if mma.ahead is not None:
+        fetch, parts = mma.ahead.fetch, mma.ahead.parts
+        text += f", {_fetch_text(fetch)} over {axes_text([parts])}"
+    return text
+
+
+def _fetch_text(fetch: Fetch) -> str:
+    source = fetch.source
+    name = f"s{source}" if isinstance(source, int) else source.name
+    return f"Fetch({fetch.count} of {name}[{form_text(fetch.address)}])"
 
 
 def _copy_text(copy: Copy) -> str:

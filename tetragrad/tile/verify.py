@@ -35,6 +35,7 @@ from tetragrad.tile.ir import (
     Commit,
     Copy,
     Extent,
+    Fetch,
     Fold,
     For,
     Grid,
@@ -121,6 +122,8 @@ class _Checker:
                 self.copy(statement)
             case Mma():
                 self.multiply(statement)
+            case Fetch():
+                self.fetch(statement)
             case Acquire() | Commit() | Wait() | Release() | Sync():
                 pass
             case Pin():
@@ -211,6 +214,13 @@ class _Checker:
         self.exists(statement.source)
         return statement.source.dtype, statement.source.shape[0]
 
+    def fetch(self, fetch: Fetch) -> None:
+        """What is asked for need not exist, but its tile or slot must."""
+        if isinstance(fetch.source, int):
+            self.slot(fetch.source)
+        else:
+            self.exists(fetch.source)
+
     def multiply(self, product: Mma) -> None:
         rows, columns = Affine(product.rows - 1), Affine(product.columns - 1)
         deepest = Affine(product.depth - 1)
@@ -227,6 +237,8 @@ class _Checker:
             self.index(tile, (*offset, *within))
             self.index(tile, (offset[0] + deepest, offset[1] + last, *within))
         self.exists(product.accumulator)
+        if product.ahead is not None:
+            self.fetch(product.ahead.fetch)
         if product.accumulator.shape != (product.rows, product.columns):
             raise VerifyError(
                 f"a product of {product.rows}x{product.columns} does not fit "

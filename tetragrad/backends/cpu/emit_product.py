@@ -22,20 +22,33 @@ from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
 from tetragrad.core.target import DotStep
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.tile.ir import Mma, Tile
+from tetragrad.tile.ir import Fetch, Mma, Tile
+from tetragrad.tile.layout import CACHE_LINE_BYTES
 
 #: Products in one turn of the loop over k, which hide what the loop itself costs;
 #: more would only make the text longer.
-PRODUCTS_PER_TURN = 16
+PRODUCTS_PER_TURN = 48
 MOST_STEPS_PER_TURN = 4
 
 
 def emit_product(expressions: Expressions, product: Mma) -> None:
     """Write one Mma statement."""
-    expressions.evaluate(
-        expressions.prepare([], [*product.lhs_offset, *product.rhs_offset])
-    )
+    forms = [*product.lhs_offset, *product.rhs_offset]
+    expressions.evaluate(expressions.prepare([], forms))
     _MicroKernel(expressions, product).emit()
+
+
+def emit_fetch(expressions: Expressions, fetch: Fetch) -> None:
+    """Write one Fetch statement: every line of memory is asked for once."""
+    if isinstance(fetch.source, int):
+        storage = expressions.slots[fetch.source]
+    else:
+        storage = expressions.tiles[fetch.source.name]
+    expressions.evaluate(expressions.prepare([], [fetch.address]))
+    first = expressions.memory.pointer(storage, fetch.address)
+    line = CACHE_LINE_BYTES // storage.element.itemsize
+    for offset in range(0, fetch.count, line):
+        expressions.memory.fetch(storage, first, offset)
 
 
 class _MicroKernel:
@@ -59,7 +72,13 @@ class _MicroKernel:
         ]
         wanted = -(-PRODUCTS_PER_TURN // (product.rows * len(self.vectors)))
         self.turn = min(MOST_STEPS_PER_TURN, wanted)
-        depth = axis_form(self.depth_axis).scale(self.turn) + axis_form(self.step_axis)
+        self.part_axis, self.parts = self.scopes.fresh_axis(), 1
+        if product.ahead is not None:
+            self.part_axis, self.parts = product.ahead.parts
+        #: Turns of each part; what they leave over comes after all parts.
+        self.turns = product.depth // self.turn // self.parts
+        turn = axis_form(self.part_axis).scale(self.turns) + axis_form(self.depth_axis)
+        depth = turn.scale(self.turn) + axis_form(self.step_axis)
         row, column = axis_form(self.row_axis), axis_form(self.column_axis)
         self.lhs_form = self.lhs.form(product.lhs_offset, depth, row)
         self.rhs_form = self.rhs.form(product.rhs_offset, depth, column)
@@ -77,18 +96,25 @@ class _MicroKernel:
         return _Operand(storage, by_step // group, by_side // group)
 
     def emit(self) -> None:
-        """The loop over the depth, and what its unrolling leaves over."""
-        whole, rest = divmod(self.product.depth, self.turn)
-        if whole == 1:
-            with self.scopes.unrolled([self.depth_axis], [0]):
-                self._steps(range(self.turn))
-        elif whole:
-            with self.scopes.loop(self.depth_axis, whole):
-                self._steps(range(self.turn))
-        if rest:
-            start = whole * self.turn
-            with self.scopes.unrolled([self.depth_axis], [0]):
-                self._steps(range(start, start + rest))
+        """The loops over the depth, and what their unrolling leaves over."""
+        if self.turns:
+            with self.scopes.loop(self.part_axis, self.parts):
+                if self.product.ahead is not None:
+                    emit_fetch(self.expressions, self.product.ahead.fetch)
+                self._loop(self.turns)
+        left = self.product.depth - self.parts * self.turns * self.turn
+        turns, rest = divmod(left, self.turn)
+        with self.scopes.unrolled([self.part_axis], [self.parts]):
+            if turns:
+                self._loop(turns)
+            if rest:
+                start = turns * self.turn
+                with self.scopes.unrolled([self.depth_axis], [0]):
+                    self._steps(range(start, start + rest))
+
+    def _loop(self, turns: int) -> None:
+        with self.scopes.loop(self.depth_axis, turns):
+            self._steps(range(self.turn))
 
     def _steps(self, steps: range) -> None:
         """Some rank-1 updates; totals are read before and written after them all."""

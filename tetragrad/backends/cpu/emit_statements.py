@@ -17,7 +17,7 @@ from tetragrad.backends.cpu.emit_interleaved import groups_of_stores
 from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_merges import merged
 from tetragrad.backends.cpu.emit_moves import Moves
-from tetragrad.backends.cpu.emit_product import emit_product
+from tetragrad.backends.cpu.emit_product import emit_fetch, emit_product
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
 from tetragrad.backends.cpu.emit_turns import Turns
 from tetragrad.backends.cpu.vector import Value, scalar_type
@@ -31,6 +31,7 @@ from tetragrad.tile.ir import (
     Alloc,
     Copy,
     Extent,
+    Fetch,
     Fold,
     For,
     Map,
@@ -79,6 +80,7 @@ class Statements:
             Fold: self._fold,
             Store: self._store,
             Mma: self._mma,
+            Fetch: self._fetch,
             Copy: self._copy,
             Sync: self._nothing,
             Pin: self._nothing,
@@ -237,6 +239,9 @@ class Statements:
             self.folds.into_tile(
                 self.expressions.tiles[tile.name], statement.op, contributions
             )
+
+    def _fetch(self, statement: Fetch) -> None:
+        emit_fetch(self.expressions, statement)
 
     def _mma(self, statement: Mma) -> None:
         emit_product(self.expressions, statement)

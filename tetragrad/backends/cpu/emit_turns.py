@@ -38,7 +38,8 @@ class _Turn:
 
     ``group`` elements along the last axis, ``lane``, move as one; where there are
     groups, that axis takes in the second one. ``lanes`` groups are a vector, and
-    ``height`` vectors are turned together.
+    ``height`` vectors are turned together. Where they are woven, whole columns lie next
+    to each other.
     """
 
     statement: Map
@@ -50,6 +51,7 @@ class _Turn:
     group: int
     lanes: int
     height: int
+    is_woven: bool
 
     @property
     def tile(self) -> Tile:
@@ -124,9 +126,9 @@ class Turns:
             turn.target.coefficient(axis) // turn.group
             for axis in (turn.first, turn.second)
         )
-        columns = turn.lanes // turn.height
+        step = turn.lanes if turn.is_woven else by_second
         for number, vector in enumerate(turned(self.builder, vectors)):
-            place = first * by_first + (second + number * columns) * by_second
+            place = first * by_first + second * by_second + number * step
             self.memory.store_at(storage, corner, vector, place)
 
 
@@ -159,8 +161,9 @@ def _recognised(statement: Map, most_lanes: int) -> _Turn | None:
     lane, group = last[0] if last else (second, 1)
     if group > 1 and group * tile.dtype.itemsize not in _WIDER:
         return None
-    lanes = min(most_lanes // group, width)
-    if lanes < 2 or width % lanes or lanes & (lanes - 1):
+    # The largest power of two that divides the width, as far as registers go.
+    lanes = min(most_lanes // group, width & -width)
+    if lanes < 2:
         return None
     if not all(
         _runs_along(form, first, second, lane, group) for form in _sources(value)
@@ -168,15 +171,16 @@ def _recognised(statement: Map, most_lanes: int) -> _Turn | None:
         return None
     if target.coefficient(first) != group or (last and target.coefficient(lane) != 1):
         return None
-    if height % lanes:
-        # Woven together: a few rows, with whole columns next to each other.
-        is_woven = height & (height - 1) == 0 and 1 < height < lanes
-        if not is_woven or target.coefficient(second) != height * group:
-            return None
+    is_woven = height & (height - 1) == 0 and (
+        target.coefficient(second) == height * group
+    )
+    if not is_woven and height % lanes:
+        return None
+    rows = height if is_woven else lanes
     if last:
         value = Rewriter({second: Affine(0)}, {})(value)
-    rows = lanes if height % lanes == 0 else height
-    return _Turn(statement, value, target, first, second, lane, group, lanes, rows)
+    axes = (first, second, lane)
+    return _Turn(statement, value, target, *axes, group, lanes, rows, is_woven)
 
 
 def _runs_along(form: Affine, first: int, second: int, lane: int, group: int) -> bool:

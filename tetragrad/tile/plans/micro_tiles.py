@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 
 from tetragrad.core.frozen import frozen
@@ -19,6 +20,7 @@ from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
 from tetragrad.kernel.expression import Quotient, Remainder, literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.ir import (
+    Ahead,
     Alloc,
     Extent,
     Grid,
@@ -51,6 +53,36 @@ class Places:
 
 
 @frozen
+class Walk:
+    """Grid axes that were opened, what they bind, and the number of each point."""
+
+    scope: Scope
+    extents: tuple[Extent, ...] = ()
+    number: Affine = ZERO
+
+    def opened(self, size: int) -> tuple[Walk, Affine]:
+        """One more grid axis."""
+        position = self.scope.builder.axis(size)
+        form = axis_form(position)
+        extents = (*self.extents, (position, size))
+        return Walk(self.scope, extents, self.number.scale(size) + form), form
+
+    def along(self, axis: int) -> Walk:
+        """A grid axis for each position of a kernel axis."""
+        walk, form = self.opened(self.scope.size(axis))
+        return replace(walk, scope=walk.scope.bind(axis, form))
+
+    def over_blocks(self, block: Block) -> tuple[Walk, Placed]:
+        """Grid axes for all blocks of some axes, and where and which one it is."""
+        walk = self
+        for axis in block.outer:
+            walk = walk.along(axis)
+        walk, form = walk.opened(block.chunks(self.scope.builder.kernel))
+        placed = Placed(block, form.scale(block.chunk), number=walk.number)
+        return walk, placed
+
+
+@frozen
 class Corner:
     """Where a micro-tile begins: its row and its column."""
 
@@ -65,6 +97,12 @@ class Region:
     tile: Tile
     depth: Affine = ZERO
     side: Affine = ZERO
+
+    @property
+    def start(self) -> Affine:
+        """Where it begins in memory."""
+        by_depth, by_side, *_ = self.tile.layout.strides
+        return self.depth.scale(by_depth) + self.side.scale(by_side)
 
 
 @frozen
@@ -105,20 +143,20 @@ class Product(ABC):
 
     def grid(self) -> list[Statement]:
         """Every batch, row block and column block at once."""
-        scope = Scope(self.builder)
-        extents: list[Extent] = []
-        plan = self.plan
-        for axis in (*plan.batch, *plan.rows.outer, *plan.columns.outer):
-            position = self.builder.axis(self.kernel.axes[axis])
-            extents.append((position, self.kernel.axes[axis]))
-            scope = scope.bind(axis, axis_form(position))
-        placed = []
-        for block in (plan.rows, plan.columns):
-            index = self.builder.axis(block.chunks(self.kernel))
-            extents.append((index, block.chunks(self.kernel)))
-            placed.append(Placed(block, axis_form(index).scale(block.chunk)))
-        body = self.block(Places(scope, *placed))
-        return [Grid(tuple(extents), tuple(body))]
+        batch = self.batches()
+        walk, rows = batch.over_blocks(self.plan.rows)
+        walk, columns = replace(walk, number=batch.number).over_blocks(
+            self.plan.columns
+        )
+        body = self.block(Places(walk.scope, rows, columns))
+        return [Grid(walk.extents, tuple(body))]
+
+    def batches(self) -> Walk:
+        """Grid axes over the batch."""
+        walk = Walk(Scope(self.builder))
+        for axis in self.plan.batch:
+            walk = walk.along(axis)
+        return walk
 
     @abstractmethod
     def block(self, places: Places) -> list[Statement]:
@@ -129,23 +167,31 @@ class Product(ABC):
         scope: Scope,
         outer: tuple[int, ...],
         body: Callable[[Scope, Placed], list[Statement]],
+        number: Affine = ZERO,
     ) -> list[Statement]:
-        """Loops over the depth blocks."""
+        """Loops over the depth blocks, which are numbered."""
         if outer:
             axis, *others = outer
+            size = self.kernel.axes[axis]
             return loop(
                 self.builder,
-                self.kernel.axes[axis],
+                size,
                 lambda form: self.depth_loops(
-                    scope.bind(axis, form), tuple(others), body
+                    scope.bind(axis, form),
+                    tuple(others),
+                    body,
+                    number.scale(size) + form,
                 ),
             )
         depth = self.plan.depth
-        return loop(
-            self.builder,
-            depth.chunks(self.kernel),
-            lambda form: body(scope, Placed(depth, form.scale(depth.chunk))),
-        )
+        chunks = depth.chunks(self.kernel)
+
+        def block(form: Affine) -> list[Statement]:
+            which = number.scale(chunks) + form
+            placed = Placed(depth, form.scale(depth.chunk), number=which)
+            return body(scope, placed)
+
+        return loop(self.builder, chunks, block)
 
     # --- micro-tiles -------------------------------------------------------------
 
@@ -176,7 +222,9 @@ class Product(ABC):
         zero = literal(0, tile.dtype)
         return [Alloc(tile), Map(extents, tile, indices_of(extents), zero)]
 
-    def product(self, total: Tile, lhs: Region, rhs: Region) -> Statement:
+    def product(
+        self, total: Tile, lhs: Region, rhs: Region, ahead: Ahead | None = None
+    ) -> Statement:
         """One depth block's contribution to a micro-tile."""
         plan = self.plan
         return Mma(
@@ -188,6 +236,7 @@ class Product(ABC):
             plan.depth.size(self.kernel) // plan.group,
             (lhs.depth, lhs.side),
             (rhs.depth, rhs.side),
+            ahead=ahead,
         )
 
     def epilogue(

@@ -12,9 +12,25 @@ from functools import cached_property
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Expression, Guard, Select, forms_of, literal
+from tetragrad.kernel.expression import (
+    Expression,
+    Guard,
+    Load,
+    Select,
+    forms_of,
+    literal,
+)
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.ir import Layout, Map, Space, Statement, Tile, When, row_major
+from tetragrad.tile.ir import (
+    Fetch,
+    Layout,
+    Map,
+    Space,
+    Statement,
+    Tile,
+    When,
+    row_major,
+)
 from tetragrad.tile.layout import CACHE_LINE_BYTES, odd_lines
 from tetragrad.tile.plans.contraction import Block, strides_of
 from tetragrad.tile.plans.rewrite import walk_until
@@ -30,6 +46,8 @@ from tetragrad.tile.plans.scope import (
 
 # Vectors that one packing step moves.
 MOST_MOVED = 2
+# Rows between the one that is packed and the one that is fetched meanwhile.
+ROWS_AHEAD = 8
 
 
 @frozen
@@ -81,15 +99,19 @@ def _continues(forms: Sequence[Affine], axis: int, run: Run) -> bool:
 
 @frozen
 class Window:
-    """The part of a side that is packed: flat positions from ``start`` on."""
+    """The part of a side that is packed: flat positions from ``start`` on.
+
+    ``into`` is the panel of the tile that begins with the first of them.
+    """
 
     start: Affine
     count: int
+    into: Affine = ZERO
 
 
 @frozen
 class Placed:
-    """A block at a place: where its chunk starts.
+    """A block at a place: where its chunk starts, and which of all blocks it is.
 
     With a ``window`` only that part of it is wanted, which takes a block whose
     positions are one run; the tile then holds the window.
@@ -98,6 +120,7 @@ class Placed:
     block: Block
     start: Affine
     window: Window | None = None
+    number: Affine = ZERO
 
 
 @frozen
@@ -136,6 +159,21 @@ class Operand:
         """Steps of the depth that a block has, each of one group."""
         return self.depth.size(self.kernel) // self.group
 
+    @property
+    def panel_steps(self) -> int:
+        """Steps from one panel to the next.
+
+        One more than a panel has: panels a power of two apart would share few sets of
+        a cache, and packing writes to all of them in turn.
+        """
+        return self.steps + 1
+
+    @cached_property
+    def only_load(self) -> Expression | None:
+        """The load that the operand is made of, if its address says where it is."""
+        loads = [e for e in walk_until({}, self.value) if isinstance(e, Load)]
+        return loads[0] if len(loads) == 1 and loads[0].address.is_pure() else None
+
     @cached_property
     def depth_runs(self) -> list[Run]:
         """Runs of axes along the depth, innermost first."""
@@ -161,12 +199,14 @@ class Operand:
         """Whether the tile has the order of the depth, as memory has."""
         return self.vector_run in self.depth_runs and not self.lanes_along_side
 
-    def tile(self, builder: Builder, side_size: int) -> Tile:
+    def tile(
+        self, builder: Builder, side_size: int, space: Space = Space.SHARED
+    ) -> Tile:
         """The tile for so many packed positions, indexed [depth, side]."""
         depth_size = self.depth.size(self.kernel)
         dtype = self.value.dtype
         line = CACHE_LINE_BYTES // dtype.itemsize
-        shape = (depth_size, side_size)
+        shape: tuple[int, ...] = (depth_size, side_size)
         layout = Layout((odd_lines(side_size, line), 1))
         if self.padding and self.vector_run in self.depth_runs and not self.turns:
             layout = Layout((1, depth_size + self.padding))
@@ -175,14 +215,15 @@ class Operand:
         elif self.is_by_depth:
             layout = Layout((1, odd_lines(depth_size, line)))
         elif self.panel:
-            shape = (depth_size * (side_size // self.panel), self.panel)
+            steps = self.panel_steps * self.group
+            shape = (steps * (side_size // self.panel), self.panel)
             layout = row_major(shape)
         if self.group > 1:
             shape, layout = self._in_groups(shape, layout)
-        return builder.tile(self.name, shape, dtype, Space.SHARED, layout)
+        return builder.tile(self.name, shape, dtype, space, layout)
 
     def _in_groups(
-        self, shape: tuple[int, int], layout: Layout
+        self, shape: tuple[int, ...], layout: Layout
     ) -> tuple[tuple[int, ...], Layout]:
         """A tile's shape and layout with groups of its depth next to each other."""
         depth, side = shape
@@ -206,9 +247,10 @@ def clear_overhang(
     """Zero the positions of a tile beyond its block, which packing never writes.
 
     Micro-tiles multiply them too. Whatever memory held there might be a subnormal
-    number, and those take a processor a hundred times as long.
+    number, and those take a processor a hundred times as long. What instructions
+    multiply in groups has none, or they count as zero.
     """
-    if operand.panel:
+    if operand.panel or operand.group > 1:
         return []
     kernel, block, lanes = operand.kernel, side.block, operand.lanes
     statements = _zeros(scope.builder, tile, block.size(kernel), lanes)
@@ -298,7 +340,8 @@ class _Packing:
             )
 
         def step(offset: Affine) -> list[Statement]:
-            return self._loops(others, *self._bind(run, offset, scope, position))
+            statements = self._loops(others, *self._bind(run, offset, scope, position))
+            return self._fetches(run, others, offset, scope, position) + statements
 
         count = self._steps(run, position)
         if not self.operand.at_once:
@@ -306,6 +349,39 @@ class _Packing:
         axis = scope.builder.axis(count)
         wider = scope.with_collective((axis, count))
         return self._loops(others, *self._bind(run, axis_form(axis), wider, position))
+
+    def _fetches(
+        self,
+        run: Run,
+        others: Sequence[Run],
+        offset: Affine,
+        scope: Scope,
+        position: _Position,
+    ) -> list[Statement]:
+        """Ask for a row that is packed soon, where memory runs along the side.
+
+        Rows are short pieces of memory on pages of their own, which a processor does
+        not fetch ahead by itself.
+        """
+        load, vector = self.operand.only_load, self.operand.vector_run
+        is_row = not others and run in self.operand.depth_runs
+        if load is None or not is_row or vector not in self.operand.side_runs:
+            return []
+        ahead = offset.shift(max(1, ROWS_AHEAD // self.operand.group))
+        scope, position = self._bind(run, ahead, scope, position)
+        scope, _ = self._bind(vector, ZERO, scope, position)
+        first = {axis: ZERO for axis, _ in scope.collective}
+        address = scope.rewriter().form(load.address)
+        count = self._window(vector, position).count
+        within = position.within.axes()
+        return [
+            Fetch(
+                load.slot,
+                address.substitute(first | dict.fromkeys(within, Affine(place))),
+                count,
+            )
+            for place in range(self.operand.group)
+        ]
 
     def _is_cut(self, run: Run) -> bool:
         """Whether a run is walked in panels."""
@@ -342,6 +418,9 @@ class _Packing:
         lanes = self.operand.lanes
         if self._is_turned or self._is_grouped(run):
             lanes //= self.operand.group
+        if self.operand.group > 1 and self._is_cut(run):
+            # Whole vectors of a panel: rows that are woven together have no rest.
+            lanes = min(lanes, count & -count)
         strip = fitting_strip(axis, count, lanes, 1 if self._is_turned else MOST_MOVED)
         if self._is_cut(run) and count < lanes:
             strip = Strip(axis, count)
@@ -412,6 +491,8 @@ class _Packing:
             return [self._move(scope, position)]
         last = {axis: Affine(extent - 1) for axis, extent in scope.collective}
         whole = tuple(form.substitute(last) for form in position.guard)
+        if any(scope.builder.never(form) for form in whole):
+            return [self._move(scope, position)]
         moved = self._move(scope, replace(position, guard=()))
         return [When(whole, (moved,), (self._move(scope, position),))]
 
@@ -424,8 +505,9 @@ class _Packing:
             value = Select(needed, value, literal(0, self.tile.dtype))
         depth = position.depth
         if position.panel is not None and not self.operand.is_by_depth:
-            depth = depth + position.panel.scale(self.operand.steps)
-        indices = (depth, position.side)
+            into = self.side.window.into if self.side.window is not None else ZERO
+            depth = depth + (position.panel + into).scale(self.operand.panel_steps)
+        indices: tuple[Affine, ...] = (depth, position.side)
         if self.operand.group > 1:
             indices = (*indices, position.within)
         return Map(scope.collective, self.tile, indices, value, scope.guard)

@@ -10,15 +10,16 @@
               accumulator[m, n] += Σ_k lhs[k, m] * rhs[k, n]           registers
               Store(epilogue of the accumulator)
 
-A column is packed once for all rows of its block, so blocks are tall; a row is packed
-again for each block of columns, while it is about to be used. With more than one depth
-block the results are gathered in a shared tile between them.
+An operand that several grid iterations use is packed once, by a grid of its own that
+runs before (:class:`_Whole`), if memory has room for it. With more than one depth block
+the results are gathered in a shared tile between them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Cast, Neg
@@ -26,8 +27,10 @@ from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Compute, Expression, Guard, literal
 from tetragrad.tile.ir import (
+    Ahead,
     Alloc,
     Fold,
+    Grid,
     Layout,
     Map,
     Space,
@@ -38,6 +41,7 @@ from tetragrad.tile.ir import (
 )
 from tetragrad.tile.plans.contraction import Block, ContractionPlan
 from tetragrad.tile.plans.dot_steps import SHIFT, packed_lhs, packed_rhs
+from tetragrad.tile.plans.fetching import fetch_panel, fetch_rows
 from tetragrad.tile.plans.micro_tiles import Corner, Places, Product, Region
 from tetragrad.tile.plans.packing import (
     Operand,
@@ -51,6 +55,9 @@ from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
 
 # Row panels packed together, where memory runs along the rows: whole cache lines.
 LARGEST_GROUP = 8
+
+# The most bytes of an operand that is packed as a whole.
+LARGEST_PACKED = 64 << 20
 
 # The numbers of a row panel and of a column panel.
 Place = tuple[Affine, Affine]
@@ -71,6 +78,23 @@ class _Packed:
     rhs_tile: Tile
     gathered: Tile | None
     shifts: Tile | None
+    whole_lhs: _Whole | None
+    whole_rhs: _Whole | None
+
+
+@frozen
+class _Whole:
+    """How the panels of all blocks of an operand lie in one tile.
+
+    Depth blocks come first, then the blocks of the side, each of ``panels`` panels.
+    """
+
+    blocks: int
+    panels: int
+
+    def first(self, depth: Placed, side: Placed) -> Affine:
+        """The number of a block's first panel."""
+        return (depth.number.scale(self.blocks) + side.number).scale(self.panels)
 
 
 @frozen
@@ -87,11 +111,25 @@ class _DepthBlock:
 class _Panels(Product):
     """Micro-tiles over packed panels."""
 
+    def grid(self) -> list[Statement]:
+        """Grids that pack what several iterations use, and the one that multiplies."""
+        packed = self.packed
+        grids: list[Statement] = []
+        if packed.whole_lhs is not None:
+            grids += self.packing_grid(packed.lhs, packed.lhs_tile, packed.whole_lhs)
+        if packed.whole_rhs is not None:
+            grids += self.packing_grid(packed.rhs, packed.rhs_tile, packed.whole_rhs)
+        return [*grids, *super().grid()]
+
     def block(self, places: Places) -> list[Statement]:
         """One block of rows by one of columns."""
-        packed = self.packed()
+        packed = self.packed
         tiles = (packed.lhs_tile, packed.rhs_tile, packed.gathered, packed.shifts)
-        allocs: list[Statement] = [Alloc(tile) for tile in tiles if tile is not None]
+        allocs: list[Statement] = [
+            Alloc(tile)
+            for tile in tiles
+            if tile is not None and tile.space is not Space.GLOBAL
+        ]
         scope, operands = places.scope, (packed.lhs, packed.rhs)
         sides = (places.rows, places.columns)
         for operand, side, tile in zip(operands, sides, tiles[:2], strict=True):
@@ -119,19 +157,75 @@ class _Panels(Product):
 
     # --- operands ----------------------------------------------------------------
 
+    @cached_property
     def packed(self) -> _Packed:
         """How both operands are packed, and where to."""
         plan, contraction = self.plan, self.contraction
         lhs = self.operand("lhs", contraction.lhs, plan.rows, plan.micro_rows)
         rhs = self.operand("rhs", contraction.rhs, plan.columns, plan.micro_columns)
+        whole_lhs = self.whole(lhs, self.row_panels, plan.columns)
+        whole_rhs = self.whole(rhs, self.column_panels, plan.rows)
+        lhs_panels = self.group_of(lhs)
         return _Packed(
             lhs,
             rhs,
-            lhs.tile(self.builder, self.group_of(lhs) * plan.micro_rows),
-            rhs.tile(self.builder, self.column_panels * plan.micro_columns),
+            self.operand_tile(lhs, whole_lhs, lhs_panels * plan.micro_rows),
+            self.operand_tile(rhs, whole_rhs, self.column_panels * plan.micro_columns),
             self.gathering_tile(),
             self.shifts_tile(),
+            whole_lhs,
+            whole_rhs,
         )
+
+    def whole(self, operand: Operand, panels: int, others: Block) -> _Whole | None:
+        """How all of an operand is packed, if that is worth it.
+
+        It is if there are several blocks of the other side, each of which would pack
+        it again. Where memory runs along the depth as panels do, packing them again
+        is faster than reading them from far away.
+        """
+        count = others.chunks(self.kernel)
+        for axis in others.outer:
+            count *= self.kernel.axes[axis]
+        if count == 1 or not operand.panel or operand.is_by_depth:
+            return None
+        blocks = operand.side.chunks(self.kernel)
+        for axis in (*self.plan.batch, *operand.side.outer):
+            blocks *= self.kernel.axes[axis]
+        group = self.packing_group(operand, panels)
+        whole = _Whole(blocks, -(-panels // group) * group)
+        elements = self.depth_steps * blocks * whole.panels * operand.panel
+        elements *= self.plan.depth.size(self.kernel)
+        too_large = elements * operand.value.dtype.itemsize > LARGEST_PACKED
+        return None if too_large else whole
+
+    def operand_tile(self, operand: Operand, whole: _Whole | None, side: int) -> Tile:
+        """The tile for what is packed of an operand at a time, or for all of it."""
+        if whole is None:
+            return operand.tile(self.builder, side)
+        panels = self.depth_steps * whole.blocks * whole.panels
+        tile = operand.tile(self.builder, panels * operand.panel, Space.GLOBAL)
+        self.builder.scratch.append(tile)
+        return tile
+
+    def packing_group(self, operand: Operand, panels: int) -> int:
+        """Panels that one iteration packs: as many as share lines of memory."""
+        return min(LARGEST_GROUP, panels)
+
+    def packing_grid(
+        self, operand: Operand, tile: Tile, whole: _Whole
+    ) -> list[Statement]:
+        """The grid that packs all blocks of an operand."""
+        walk, side = self.batches().over_blocks(operand.side)
+        walk, depth = replace(walk, number=ZERO).over_blocks(self.plan.depth)
+        size = self.packing_group(operand, whole.panels)
+        walk, group = walk.opened(whole.panels // size)
+        first = group.scale(size)
+        into = whole.first(depth, side) + first
+        window = Window(first.scale(operand.panel), size * operand.panel, into)
+        side = replace(side, window=window)
+        body = pack(operand, walk.scope, depth, side, tile)
+        return [Grid(walk.extents, tuple(body))]
 
     def operand(self, name: str, value: Expression, side: Block, width: int) -> Operand:
         """How one operand is packed: in panels, if its positions are one run."""
@@ -183,10 +277,11 @@ class _Panels(Product):
         shape = (self.column_panels, self.plan.micro_columns)
         return self.builder.tile("shifts", shape, dot.step.total, Space.SHARED)
 
-    def shifting(self, packed: _Packed) -> list[Statement]:
+    def shifting(self, packed: _Packed, first: Affine) -> list[Statement]:
         """Fill that tile: a row of nothing but the shift, times the columns, negated.
 
-        Every step of the row's depth reads the same group.
+        Every step of the row's depth reads the same group. ``first`` is the number of
+        the first column panel in its tile.
         """
         shifts = packed.shifts
         if shifts is None:
@@ -204,11 +299,10 @@ class _Panels(Product):
             extent = (self.builder.axis(total.shape[1]), total.shape[1])
             place = axis_form(extent[0])
             negative = Compute(Neg, total.dtype, (TileLoad(total, (ZERO, place)),))
+            columns = self.region(packed.rhs, packed.rhs_tile, first + column)
             return [
                 *self.cleared(total),
-                self.product(
-                    total, Region(row), self.region(packed.rhs, packed.rhs_tile, column)
-                ),
+                self.product(total, Region(row), columns),
                 Map((extent,), shifts, (column, place), negative),
             ]
 
@@ -220,26 +314,34 @@ class _Panels(Product):
         self, places: Places, packed: _Packed, depth: _DepthBlock
     ) -> list[Statement]:
         """Pack the columns, then each group of rows, and multiply."""
+        placed = depth.placed
         size = self.group_of(packed.lhs)
-        packing = pack(
-            packed.rhs, depth.scope, depth.placed, places.columns, packed.rhs_tile
-        )
-        packing += self.shifting(packed)
+        first_lhs = first_rhs = ZERO
+        packing: list[Statement] = []
+        if packed.whole_lhs is not None:
+            size, first_lhs = 1, packed.whole_lhs.first(placed, places.rows)
+        if packed.whole_rhs is not None:
+            first_rhs = packed.whole_rhs.first(placed, places.columns)
+        else:
+            packing += pack(
+                packed.rhs, depth.scope, placed, places.columns, packed.rhs_tile
+            )
+        packing += self.shifting(packed, first_rhs)
 
         def group(number: Affine) -> list[Statement]:
             first = number.scale(size)
-            rows = places.rows
-            if packed.lhs.panel:
-                start = first.scale(self.plan.micro_rows)
-                rows = replace(rows, window=Window(start, size * self.plan.micro_rows))
-            steps = pack(packed.lhs, depth.scope, depth.placed, rows, packed.lhs_tile)
+            steps: list[Statement] = []
+            if packed.whole_lhs is None:
+                steps = self.pack_rows(packed, places.rows, depth, first, size)
 
             def micro(panel: Affine, column: Affine) -> list[Statement]:
+                row = panel if packed.whole_lhs is None else first_lhs + first
                 regions = (
-                    self.region(packed.lhs, packed.lhs_tile, panel),
-                    self.region(packed.rhs, packed.rhs_tile, column),
+                    self.region(packed.lhs, packed.lhs_tile, row),
+                    self.region(packed.rhs, packed.rhs_tile, first_rhs + column),
                 )
-                tile, product = self.sums(packed, *regions, column)
+                ahead = self.ahead(packed, places, depth, first + panel, column)
+                tile, product = self.sums(packed, regions, column, ahead)
                 place = (first + panel, column)
                 if packed.gathered is None:
                     return product + self.finish(places, tile, place)
@@ -250,6 +352,20 @@ class _Panels(Product):
             return steps + self.panels(size, micro)
 
         return packing + loop(self.builder, self.row_panels // size, group)
+
+    def pack_rows(
+        self,
+        packed: _Packed,
+        rows: Placed,
+        depth: _DepthBlock,
+        first: Affine,
+        size: int,
+    ) -> list[Statement]:
+        """Pack a group of row panels that is about to be multiplied."""
+        if packed.lhs.panel:
+            start = first.scale(self.plan.micro_rows)
+            rows = replace(rows, window=Window(start, size * self.plan.micro_rows))
+        return pack(packed.lhs, depth.scope, depth.placed, rows, packed.lhs_tile)
 
     def panels(
         self, rows: int, body: Callable[[Affine, Affine], list[Statement]]
@@ -268,13 +384,41 @@ class _Panels(Product):
     def region(self, operand: Operand, tile: Tile, panel: Affine) -> Region:
         """Where a panel of an operand is in its tile."""
         if operand.panel:
-            return Region(tile, depth=panel.scale(operand.steps))
+            return Region(tile, depth=panel.scale(operand.panel_steps))
         is_lhs = operand.side is self.plan.rows
         width = self.plan.micro_rows if is_lhs else self.plan.micro_columns
         return Region(tile, side=panel.scale(width))
 
+    def ahead(
+        self,
+        packed: _Packed,
+        places: Places,
+        depth: _DepthBlock,
+        panel: Affine,
+        column: Affine,
+    ) -> Ahead | None:
+        """What to fetch during a product: a part of the next panel of rows.
+
+        All column panels together fetch the whole of it.
+        """
+        turn = (column, self.column_panels)
+        if packed.whole_lhs is not None:
+            following = packed.whole_lhs.first(depth.placed, places.rows) + panel
+            start = self.region(packed.lhs, packed.lhs_tile, following.shift(1)).start
+            size = packed.lhs.depth.size(self.kernel) * packed.lhs.panel
+            return fetch_panel(self.builder, packed.lhs_tile, start, size, turn)
+        if not packed.lhs.panel:
+            return None
+        first = panel.shift(1).scale(self.plan.micro_rows)
+        sides = (depth.placed, places.rows)
+        return fetch_rows(packed.lhs, depth.scope, sides, first, turn)
+
     def sums(
-        self, packed: _Packed, lhs: Region, rhs: Region, column: Affine
+        self,
+        packed: _Packed,
+        regions: tuple[Region, Region],
+        column: Affine,
+        ahead: Ahead | None,
     ) -> tuple[Tile, list[Statement]]:
         """The product of two panels, in registers."""
         if packed.shifts is None:
@@ -284,7 +428,7 @@ class _Panels(Product):
             extents, indices = self.micro_axes(Corner())
             start = TileLoad(packed.shifts, (column, indices[1]))
             statements = [Alloc(tile), Map(extents, tile, indices, start)]
-        return tile, [*statements, self.product(tile, lhs, rhs)]
+        return tile, [*statements, self.product(tile, *regions, ahead)]
 
     def corner(self, place: Place) -> Corner:
         """Where the micro-tile at a row panel and a column panel begins."""

@@ -38,11 +38,15 @@ LONGEST_UNROLLED = 4
 
 @dataclass
 class Builder:
-    """Hands out the axes and tile names of one program."""
+    """Hands out the axes and tile names of one program.
+
+    ``scratch`` are the tiles in device memory that its grids hand to each other.
+    """
 
     kernel: Kernel
     extents: dict[int, int] = field(default_factory=dict)
     tile_counts: dict[str, int] = field(default_factory=dict)
+    scratch: list[Tile] = field(default_factory=list)
 
     def axis(self, extent: int) -> int:
         """A new program axis."""

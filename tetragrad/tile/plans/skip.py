@@ -22,6 +22,7 @@ from tetragrad.tile.ir import (
     Alloc,
     Copy,
     Extent,
+    Fetch,
     Fold,
     For,
     Grid,
@@ -73,7 +74,7 @@ def _effects(body: tuple[Statement, ...]) -> Iterator[tuple[Guard, tuple[Extent,
     while waiting:
         statement, guard, inner = waiting.pop()
         match statement:
-            case Alloc():
+            case Alloc() | Fetch():
                 continue
             case For(axis, extent, parts):
                 step = (*inner, (axis, extent))
