@@ -111,3 +111,9 @@ def test_without_a_home_there_is_no_cache(environment: pytest.MonkeyPatch) -> No
     environment.setattr(os.path, "expanduser", lambda path: path)
     with override(cache=""), pytest.raises(OSError, match=r".+"):
         (cache_folder() / "kernels").mkdir(parents=True)
+
+
+def test_a_switch_is_no_folder(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TETRAGRAD_CACHE", "0")
+    with pytest.raises(SettingError, match="TETRAGRAD_DISK_CACHE=0 keeps nothing"):
+        from_environment()

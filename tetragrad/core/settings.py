@@ -39,6 +39,13 @@ def _setting(
 _COUNTS = range(1 << 16)
 
 
+class _Folders:
+    """Names of folders: anything but a switch, which was meant for another variable."""
+
+    def __contains__(self, value: object) -> bool:
+        return str(value).lower() not in _BOOLS
+
+
 @frozen
 class Settings:
     """What a user may set, from the environment or with :func:`override`."""
@@ -52,7 +59,12 @@ class Settings:
     )
     graph: bool = _setting(False, "GRAPH", "write a DOT picture of what fused")
     data: str = _setting("", "TETRAGRAD_DATA", "folder with data sets and weights")
-    cache: str = _setting("", "TETRAGRAD_CACHE", "folder of the disk cache")
+    cache: str = _setting(
+        "",
+        "TETRAGRAD_CACHE",
+        "folder of the disk cache; TETRAGRAD_DISK_CACHE=0 keeps nothing",
+        accepted=_Folders(),
+    )
     disk_cache: bool = _setting(True, "TETRAGRAD_DISK_CACHE", "keep compiled kernels")
     disk_cache_megabytes: int = _setting(
         512,
