@@ -174,3 +174,17 @@ def test_rows_do_not_depend_on_their_neighbours():
     rows = np.zeros(33 * 29, np.float32)
     rows[-29:] = np.inf
     check(kernel, TARGETS["narrow"], buffers={0: rows})
+
+
+def test_a_product_of_what_was_cut_off():
+    """What is fetched ahead may be scratch that a kernel before has written."""
+    kernel = matmul(33, 40, 29)
+    (output,) = kernel.outputs
+    first, second = output.value.body.inputs
+    total = Reduction(Sum, (3,), load(1, form(a1=1, a2=40, a3=40 * 29)))
+    value = Reduction(Sum, (2,), compute(ops.Mul, first, total))
+    slots = [(slot.dtype, slot.numel) for slot in kernel.slots]
+    slots[1] = (FLOAT, 40 * 29 * 70)
+    sums = kernel_of((33, 40, 29, 70), slots, replace(output, value=value))
+    assert second.address == form(a1=1, a2=40)
+    check(sums, TARGETS["wide"], tolerance=1e-3)

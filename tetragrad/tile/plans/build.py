@@ -12,11 +12,13 @@ from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel, Slot
 from tetragrad.tile.ir import (
     Copy,
+    Fetch,
     Fold,
     For,
     Grid,
     Layout,
     Map,
+    Mma,
     Program,
     Role,
     Space,
@@ -186,7 +188,17 @@ class Scratch:
                 return replace(statement, value=self._value(statement.value))
             case Copy():
                 return replace(statement, source=self.tiles.get(statement.slot))
+            case Fetch():
+                return self._fetch(statement)
+            case Mma() if statement.ahead is not None:
+                fetch = self._fetch(statement.ahead.fetch)
+                return replace(statement, ahead=replace(statement.ahead, fetch=fetch))
         return statement
+
+    def _fetch(self, fetch: Fetch) -> Fetch:
+        if isinstance(fetch.source, int) and fetch.source in self.tiles:
+            return replace(fetch, source=self.tiles[fetch.source])
+        return fetch
 
     def _store(self, store: Store) -> Statement:
         value = self._value(store.value)
