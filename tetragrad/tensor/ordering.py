@@ -30,8 +30,10 @@ from tetragrad.tensor.sorting_network import sorted_columns
 COUNTING_LIMIT = 128
 COUNTED_PAIRS = 1 << 16
 
-#: Other rows up to this length are sorted by a network, longer ones digit by digit.
+#: So many rows up to this length are sorted by a network, others digit by digit: a
+#: network has a kernel for each of its passes, which few rows are not worth.
 NETWORK_LIMIT = 1 << 14
+NETWORK_ROWS = 16
 
 #: A digit has four bits, so that the counts of its values fill one vector.
 DIGIT_BITS = 4
@@ -79,7 +81,8 @@ def sorted_order(key: Node) -> Node:
     size, dim = key.shape[-1], key.ndim - 1
     if size <= COUNTING_LIMIT and key.numel * size <= COUNTED_PAIRS:
         return _order_by_counting(key)
-    order = _order_by_network if size <= NETWORK_LIMIT else _order_by_digits
+    is_network = size <= NETWORK_LIMIT and key.numel >= size * NETWORK_ROWS
+    order = _order_by_network if is_network else _order_by_digits
     if key.dtype.bits <= 32:
         return order(key)
     # First by the lower half; the upper half's order then keeps what is equal.
