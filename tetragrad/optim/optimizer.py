@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from tetragrad.capture.function import JitFunction
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError, TetragradError
 from tetragrad.engine import capture
-from tetragrad.jit import jit
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.complex_numbers import view_as_real
 from tetragrad.tensor.modes import enable_grad, no_grad
@@ -235,7 +235,7 @@ class Optimizer:
             realize_step(changed)
 
     #: The same by replaying what an earlier step did: a hundredth of the Python.
-    _replay_update = jit(_update)
+    _replay_update = JitFunction(_update)
 
     def _update_apart(self) -> None:
         """Compute the gradients, and then the update, which is captured if it pays."""
