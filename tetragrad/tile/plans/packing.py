@@ -138,7 +138,8 @@ class Operand:
     That takes a side whose positions are one run.
 
     With ``group`` so many positions of the depth, which is one run, lie next to each
-    other: the tile is indexed [depth // group, side, depth % group].
+    other: the tile is indexed [depth // group, side, depth % group]. An operand that
+    ``fetches`` asks for rows of memory some time before they are packed.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Operand:
     turns: bool = False
     panel: int = 0
     group: int = 1
+    fetches: bool = False
 
     @property
     def steps(self) -> int:
@@ -365,7 +367,8 @@ class _Packing:
         """
         load, vector = self.operand.only_load, self.operand.vector_run
         is_row = not others and run in self.operand.depth_runs
-        if load is None or not is_row or vector not in self.operand.side_runs:
+        is_row = is_row and vector in self.operand.side_runs
+        if load is None or not is_row or not self.operand.fetches:
             return []
         ahead = offset.shift(max(1, ROWS_AHEAD // self.operand.group))
         scope, position = self._bind(run, ahead, scope, position)

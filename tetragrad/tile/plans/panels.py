@@ -242,6 +242,7 @@ class _Panels(Product):
             plan.lanes * plan.group,
             lanes_along_side=name == "rhs",
             group=plan.group,
+            fetches=True,
         )
         return replace(whole, panel=width) if len(whole.side_runs) == 1 else whole
 
