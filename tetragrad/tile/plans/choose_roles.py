@@ -116,12 +116,15 @@ def role_parts(
     moved = 2 * results * contraction.reduction.accumulator.itemsize
     best, fewest = (0, 1), min(cycles for cycles, _ in plans)
     for axis, parts in _divisions(kernel, contraction):
+        adding = 2 * parts * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
+        if adding >= fewest:
+            break
         first, _ = apply_cut(kernel, Cut(number, axis, parts))
         inner = hosted_contraction(first, guarded=True)
-        assert inner is not None, "a part of a product is a product"
+        if inner is None:
+            continue
         plans = role_plans(first, inner, target)
-        cycles = min((cycles for cycles, _ in plans), default=math.inf)
-        cycles += 2 * parts * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
+        cycles = adding + min((cycles for cycles, _ in plans), default=math.inf)
         if cycles < fewest:
             best, fewest = (axis, parts), cycles
     return best

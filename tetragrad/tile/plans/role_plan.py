@@ -127,13 +127,13 @@ def skipped_dimensions(
             along = axes & set(sides.depth.axes)
             if not along or axes & moving or axes & set(cells.axes) - fixed:
                 continue
-            at_first = dict.fromkeys(along, ZERO)
             ends = ends_of(dimension)
-            may_end = any(form.range(kernel.axes)[0] < 0 for form in ends)
-            begins = all(
+            if all(form.range(kernel.axes)[0] >= 0 for form in ends):
+                continue
+            at_first = dict.fromkeys(along, ZERO)
+            if all(
                 form.substitute(at_first).range(kernel.axes)[0] >= 0 for form in ends
-            )
-            if may_end and begins:
+            ):
                 found.append(dimension)
     return tuple(found)
 
