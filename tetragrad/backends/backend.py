@@ -62,6 +62,9 @@ class Device(ABC):
     #: Device type and number by which DLPack knows where the memory is.
     dlpack_device: tuple[int, int] = (1, 0)
 
+    #: Programs that may be assembled at the same time.
+    assemblers: int = 1
+
     @property
     def dlpack_stream(self) -> int | None:
         """The stream that other libraries should order their work on, if any."""

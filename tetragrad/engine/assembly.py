@@ -34,7 +34,7 @@ def executables(
 ) -> list[Executable]:
     """An executable for each kernel: from memory, from disk, or compiled now."""
     found: dict[Kernel, Executable] = {}
-    with _lock, _Assembler() as assembler:
+    with _lock, _Assembler(device.assemblers) as assembler:
         pending: dict[Kernel, Code] = {}
         for kernel in track(dict.fromkeys(kernels), "planning kernels"):
             known = _loaded.get(_key(kernel, device, settings))
@@ -80,20 +80,21 @@ def _start(
 
 
 class _Assembler:
-    """A thread that assembles one program after the other; the first one starts it.
+    """Threads that assemble programs as they come; the first one starts them.
 
     Leaving early, as after Ctrl-C, drops what has not begun.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
         self._executor: ThreadPoolExecutor | None = None
 
     def submit(self, job: Code) -> Code:
-        """Do the job when those before it are done; what is returned waits for it."""
+        """Do the job when a thread is free; what is returned waits for it."""
         if self._executor is None:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._executor = ThreadPoolExecutor(1)
+            self._executor = ThreadPoolExecutor(self._threads)
         return self._executor.submit(job).result
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -27,9 +28,15 @@ from tetragrad.graph.node import Shape, size_of
 from tetragrad.tile.ir import Program
 from tetragrad.tile.plans.pieces import PIECE
 
+#: Threads that assemble programs, at most.
+MOST_ASSEMBLERS = 8
+
 
 class CudaDevice(Device):
     """One NVIDIA GPU."""
+
+    # The driver's assembler is slow, and works in several threads.
+    assemblers = min(MOST_ASSEMBLERS, os.cpu_count() or 1)
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -89,7 +89,9 @@ RUN_BYTES = 16
 #: A kernel's blocks may come while the last of the one before are still running; they
 #: wait until all that it has written is there. The next kernel's may then come, too,
 #: but not beside roles: all would come to the few multiprocessors that those leave.
+#: Waiting takes a little of every block's time, so many short blocks had better not.
 EARLY_LAUNCH = "early launch"
+MOST_EARLY_BLOCKS = 2048
 WAIT_FOR_OTHERS = "\tgriddepcontrol.wait;"
 LET_OTHERS_COME = "\tgriddepcontrol.launch_dependents;"
 #: What the driver's encoding of a tensor map takes.
@@ -281,7 +283,8 @@ class _GridEmitter:
         grid, finish = joint.grid, joint.finish
         self.grid = grid
         self.contract = settings.fma
-        self.early = EARLY_LAUNCH in target.features
+        blocks = math.prod(extent for _, extent in grid.axes)
+        self.early = EARLY_LAUNCH in target.features and blocks <= MOST_EARLY_BLOCKS
         self.builder = Builder()
         self.shared = SharedMemory(self.builder)
         self.maps: list[TensorMap] = []

@@ -22,10 +22,7 @@ import numpy as np
 from tetragrad.backends.cuda.access import Storage
 from tetragrad.backends.cuda.blocks import Block, SharedMemory
 from tetragrad.backends.cuda.emit import (
-    EARLY_LAUNCH,
     FLAT_THREADS,
-    LET_OTHERS_COME,
-    WAIT_FOR_OTHERS,
     GridLaunch,
     run_width,
     scalar_at,
@@ -97,7 +94,6 @@ class _PiecesEmitter:
         self.program = program
         self.grid = grid
         self.contract = settings.fma
-        self.early = EARLY_LAUNCH in target.features
         self.builder = Builder()
         self.ops = Operations(self.builder, target.features)
         self.homes = find_homes(grid.body)
@@ -180,7 +176,6 @@ class _PiecesEmitter:
                 f".minnctapersm {self._least_blocks()}",
                 "{",
                 *self.builder.declarations(),
-                *([LET_OTHERS_COME, WAIT_FOR_OTHERS] if self.early else []),
                 *self.builder.lines,
                 "\tret;",
                 "}",
@@ -189,7 +184,7 @@ class _PiecesEmitter:
 
     def launch(self, name: str) -> GridLaunch:
         """How the kernel is launched over one piece."""
-        return GridLaunch(name, self.blocks, self.threads, 0, early=self.early)
+        return GridLaunch(name, self.blocks, self.threads, 0)
 
     def _least_blocks(self) -> int:
         """Blocks that a multiprocessor must have room for; wider ones need more."""

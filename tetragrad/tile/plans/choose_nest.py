@@ -32,9 +32,12 @@ CHUNK_ELEMENTS = 1 << 13
 # Bytes of a row that one grid iteration reads at least where hardware hands iterations
 # out: what a warp loads at once.
 NARROWEST_BYTES = 512
-# Lanes below which most threads of a warp would have nothing to do, and elements of a
-# grid iteration that goes over several rows.
+# Lanes below which most threads of a warp would have nothing to do, and when something
+# else pays, as random shapes showed: so many rows, or so few sums of so many elements.
 WARP_LANES = 32
+MANY_ROWS = 1 << 17
+LONG_SUM, FEW_SUMS = 256, 1024
+# Elements of a grid iteration that goes over several rows.
 FLAT_ELEMENTS = 1024
 # Vectors side by side, which hides the latency of a chain of additions.
 SIDE_BY_SIDE = 4
@@ -59,7 +62,7 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         beside = axes_beside(kernel, outputs, grid, ranked[0])
         grid = tuple(axis for axis in grid if axis not in beside)
     if target.has_free_iterations:
-        ranked = long_enough(kernel, outputs, ranked)
+        ranked = long_enough(kernel, outputs, grid, ranked)
         flat = choose_flat(kernel, group, grid, ranked)
         if flat is not None:
             return flat
@@ -86,17 +89,26 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
 
 
 def long_enough(
-    kernel: Kernel, outputs: Sequence[Output], ranked: Sequence[int]
+    kernel: Kernel,
+    outputs: Sequence[Output],
+    grid: Sequence[int],
+    ranked: Sequence[int],
 ) -> list[int]:
     """The axes in another order where the first would leave most of a warp idle.
 
-    Rows of a few elements are then computed side by side, each by one thread.
+    Very many rows of a few elements are computed side by side, each by one thread; and
+    a few long sums side by side in memory by all threads of a block each.
     """
-    longer = [axis for axis in ranked if kernel.axes[axis] >= WARP_LANES]
     reduces = any(_has_reduction(output) for output in outputs)
-    if not reduces or not longer or longer[0] == ranked[0]:
+    if not reduces or not ranked or kernel.axes[ranked[0]] >= WARP_LANES:
         return list(ranked)
-    return [longer[0], *(axis for axis in ranked if axis != longer[0])]
+    results = points_in(kernel, grid)
+    for axis in ranked[1:]:
+        many = axis in grid and kernel.axes[axis] >= WARP_LANES and results >= MANY_ROWS
+        long = axis not in grid and kernel.axes[axis] >= LONG_SUM
+        if many or (long and results <= FEW_SUMS):
+            return [axis, *(entry for entry in ranked if entry != axis)]
+    return list(ranked)
 
 
 def choose_flat(

@@ -1,0 +1,59 @@
+"""The rows of benchmarks/h200.py: assembled for every target, without spills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.h200 import Row, adamw_of_all, long_rows, target_rows
+from benchmarks.h200_timing import as_tuple, tensor_at
+from tests.backends.cuda_programs import assembly_report, planned, spilled_bytes
+from tetragrad import Tensor
+from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.target import SM_80, SM_90A
+from tetragrad.core.settings import settings
+from tetragrad.core.target import Target
+
+# An optimiser's step is in test_cuda_pieces.py, and products are in test_cuda_roles.py.
+ROWS = [
+    row
+    for row in (*target_rows(), *long_rows())
+    if row.ours is not adamw_of_all
+    and row.shapes[0][1] in (128, 8192, 16384)
+    and not row.name.startswith("layer norm 3")
+]
+
+
+def outputs_of(row: Row) -> list[Tensor]:
+    """What a row computes, from memory that is not there."""
+    tensors = [tensor_at(4096, shape, row.dtype, row) for shape in row.shapes]
+    if row.indices:
+        tensors.append(tensor_at(4096, (row.indices,), "int64", row))
+    return list(as_tuple(row.ours(*tensors)))
+
+
+@pytest.mark.parametrize("target", [SM_80, SM_90A], ids=["sm_80", "sm_90a"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_rows_assemble_without_spills(row: Row, target: Target, tmp_path: Path) -> None:
+    nodes = [tensor.node for tensor in outputs_of(row)]
+    for _, program in planned(nodes, target):
+        text = emit_program(program, target, settings()).text
+        report = assembly_report(text, target, tmp_path)
+        assert spilled_bytes(report) == 0, report
+
+
+def test_long_rows_are_shared_by_clusters() -> None:
+    (row,) = [row for row in long_rows() if row.name == "softmax 131072 float32"]
+    ((_, program),) = planned([outputs_of(row)[0].node], SM_90A)
+    text = emit_program(program, SM_90A, settings()).text
+    assert ".reqnctapercluster 8, 1, 1" in text
+    assert text.count("mapa.shared::cluster") == 2
+    # Of 131,072 elements, each of 4,096 threads has 32.
+    assert text.count("ld.global") == 8
+
+
+def test_sums_of_everything_are_one_launch() -> None:
+    (row,) = [row for row in target_rows() if row.name.startswith("sum of all")]
+    ((_, program),) = planned([outputs_of(row)[0].node], SM_90A)
+    assert len(emit_program(program, SM_90A, settings()).launches) == 1
