@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tetragrad.backends.cuda import formats
@@ -16,6 +15,7 @@ from tetragrad.backends.cuda.ptx import (
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.kernel.ir import Mode
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ WIDEST_BYTES = 16
 _LARGEST_OFFSET = 1 << 23
 
 
-@dataclass(frozen=True)
+@frozen
 class Storage:
     """Elements in memory: ``space`` is ``global`` or ``shared``.
 

@@ -8,13 +8,12 @@ columns. Sums stay in the registers that :meth:`Threads.on_fragments` describes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.ptx import Builder, Value
 from tetragrad.backends.cuda.spread import Threads, warp_part
 from tetragrad.backends.cuda.values import Values
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.tile.ir import Mma, Tile
 
 ROWS, COLUMNS, DEPTH = 16, 8, 16
@@ -80,7 +79,7 @@ def own_registers(builder: Builder, elements: dict[Key, Value]) -> None:
             elements[key] = Value(register, value.dtype)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Side:
     """One operand: where this thread's rows of 8 elements start, and how it goes on.
 

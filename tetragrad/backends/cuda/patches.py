@@ -12,13 +12,13 @@ lie so that the addresses of a warp are in different banks either way:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from tetragrad.backends.cuda.matrix import own_registers
 from tetragrad.backends.cuda.ptx import Builder
 from tetragrad.backends.cuda.spread import WARP, Coordinate, Run, Threads
 from tetragrad.backends.cuda.values import Values
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
 from tetragrad.tile.ir import Extent, Mma, Space, Tile
 
 #: Rows and columns of a block, and its warps: four down, two across.
@@ -58,7 +58,7 @@ def _is_in_vectors(tile: Tile) -> bool:
     return strides[1 - strides.index(1)] % VECTOR == 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Patches:
     """How the positions of both sides are divided among threads."""
 
@@ -152,7 +152,7 @@ def multiply_patches(
                     builder.line(f"fma.rn.f32 {total}, {factors}, {total}")
 
 
-@dataclass(frozen=True)
+@frozen
 class _Side:
     """One operand, ``tile[depth, side]``: where this thread reads it."""
 

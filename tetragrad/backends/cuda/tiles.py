@@ -17,6 +17,7 @@ from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.patches import Patches, is_for_patches
 from tetragrad.backends.cuda.warpgroup import is_for_warpgroup
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Mul
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine, axis_form
@@ -57,7 +58,7 @@ class Spread(Enum):
     FRAGMENT_ROWS = "fragment rows"
 
 
-@dataclass(frozen=True)
+@frozen
 class Access:
     """One use of a tile: the axes of its statement, and the indices."""
 
