@@ -108,10 +108,11 @@ def _realize(storages: list[Storage]) -> list[Buffer]:
 
 def _values_in_memory(storages: list[Storage]) -> list[Buffer] | None:
     """The values, if all of them have run and nothing else has to."""
-    if effects or capture.active() is not None:
+    if capture.active() is not None:
         return None
     found: list[Any] = [storage.value for storage in storages]
-    if any(type(value) is not Buffer for value in found):
+    wanted = [*found, *(storage.value for storage in effects)]
+    if any(type(value) is not Buffer for value in wanted):
         return None
     is_waited_for = any(storage in outstanding for storage in storages)
     return None if is_waited_for else found
