@@ -36,7 +36,8 @@ SUITE_REVISION = "55fcc60179efa2680ddd6cd926ddf17b83530e2b"
 
 _FLAKY = (
     "the suite skips it itself, as flaky: @pytest.mark.skip(reason='flaky') before "
-    "test_remainder in test_operators_and_elementwise_functions.py"
+    "test_remainder in test_operators_and_elementwise_functions.py. Without that mark "
+    "all five pass here, with 100 examples"
 )
 
 #: Tests that are left out, with the reason.

@@ -60,7 +60,8 @@ EXCLUSIONS: dict[str, str] = {
     "chalf": "converts to complex numbers of two halves, which NumPy does not have",
 }
 
-#: Values are drawn at random: shape and dtype are compared.
+#: Values are drawn at random, or depend on vectors that are: shape and dtype are
+#: compared.
 DRAWN = frozenset(
     """
     bernoulli cauchy exponential geometric log_normal multinomial normal rand_like
@@ -68,6 +69,7 @@ DRAWN = frozenset(
     nn.functional.dropout nn.functional.dropout2d nn.functional.dropout3d
     nn.functional.feature_alpha_dropout nn.functional.fractional_max_pool2d
     nn.functional.fractional_max_pool3d nn.functional.rrelu
+    nn.functional.multi_head_attention_forward pca_lowrank svd_lowrank
     """.split()
 )
 

@@ -44,6 +44,7 @@ from tetragrad.nn.functional.activation import (
     threshold_,
 )
 from tetragrad.nn.functional.alignment import ctc_loss
+from tetragrad.nn.functional.attention import multi_head_attention_forward
 from tetragrad.nn.functional.distance import (
     cosine_similarity,
     pairwise_distance,
@@ -226,6 +227,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
