@@ -274,10 +274,12 @@ class Captured:
         for index, (owner, (_, grad, output)) in enumerate(
             zip(owners, self._grads, strict=True)
         ):
-            owner.grad = None if grad is None else maker.make(grad)
+            made = None if grad is None else maker.make(grad)
+            owner.grad = made
             if output >= 0:
-                self._last_grads[index] = owner.grad
-                self._last_storages[index] = owner.grad.storage
+                assert made is not None
+                self._last_grads[index] = made
+                self._last_storages[index] = made.storage
 
     # --- text ------------------------------------------------------------------
 

@@ -30,10 +30,10 @@ def absence(body: Expression, op: type[Reduce]) -> Guard:
     (exponent,) = body.inputs
     if not isinstance(exponent, Compute) or exponent.op is not ops.Sub:
         return ()
-    lhs = _unrounded(exponent.inputs[0])
-    if not isinstance(lhs, Select) or not _is_lowest(lhs.outside):
+    shifted = _unrounded(exponent.inputs[0])
+    if not isinstance(shifted, Select) or not _is_lowest(shifted.outside):
         return ()
-    return lhs.guard
+    return shifted.guard
 
 
 def _unrounded(expression: Expression) -> Expression:
