@@ -199,7 +199,7 @@ class _BoundJitFunction(JitFunction[P, R]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         copied = memo.get(id(self.instance), self.instance)
-        bound = type(self)(self.captured_function.__func__, copied)  # type: ignore
+        bound = type(self)(self.captured_function.__func__, copied)  # type: ignore[attr-defined]
         bound.attribute = self.attribute
         return bound
 

@@ -180,7 +180,7 @@ def _belongs_on_host(values: Sequence[Value]) -> bool:
         return False
     if any(value.dtype in STORED_ONLY for value in arrays):  # type: ignore[union-attr]
         return True
-    return sum(value.size for value in arrays) <= HOST_LIMIT  # type: ignore
+    return sum(value.size for value in arrays) <= HOST_LIMIT  # type: ignore[misc, union-attr]
 
 
 def _with_scope(value: Any, scope: Scope) -> Any:

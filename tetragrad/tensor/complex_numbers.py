@@ -157,7 +157,7 @@ class ComplexMethods(FunctionMethods):
         >>> Tensor([1 + 2j]).real
         tensor([1.])
         """
-        return self._part(0) if self.dtype.is_complex else self  # type: ignore
+        return self._part(0) if self.dtype.is_complex else self  # type: ignore[return-value]
 
     @property
     def imag(self) -> Tensor:
