@@ -74,6 +74,14 @@ class _Named:
     is_module: bool
 
 
+def _lies_in_bytes(array: np.ndarray) -> bool:
+    """Whether the elements are part of a bytes object, which nobody can change."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, bytes)
+
+
 class PythonState:
     """Every place that captured code may read, with what it held at first."""
 
@@ -206,7 +214,9 @@ class PythonState:
             case dict():
                 self._visit_dict(value, name)
             case np.ndarray():
-                self._note(value, Kind.CONTENT, None, content_of(value), name)
+                if not _lies_in_bytes(value):
+                    content = content_of(value)
+                    self._note(value, Kind.CONTENT, None, content, name)
             case np.random.Generator() | np.random.RandomState() | Random():
                 self._generators.append((value, generator_state(value), name))
             case FunctionType():

@@ -88,7 +88,9 @@ def array_of(tensor: Any, folder: Path | None) -> np.ndarray:
         raise FileFormatError(f"{title} cannot be read: {error}") from error
     if dtype == STRING:
         return _strings(array)
-    return array.astype(dtype, copy=False)
+    # Elements in a bytes object need not be compared at each call of a captured model.
+    elements = array.astype(dtype, copy=False).tobytes()
+    return np.frombuffer(elements, dtype).reshape(array.shape)
 
 
 def _strings(array: np.ndarray) -> np.ndarray:
