@@ -156,7 +156,7 @@ def prepare(case: Case, device: Any, sizes: tuple[int, ...] | None) -> Prepared:
     from tetragrad.graph.leaves import Buffer
     from tetragrad.tile.plans.build import Plan, build
     from tetragrad.tile.plans.choose import choose_plan
-    from tetragrad.tile.plans.online_roles import OnlineRolePlan
+    from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
 
     dtypes = [case.dtype] * 3 + ["bool"]
     leaves = [

@@ -45,12 +45,12 @@ from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import scalar_cells, without_markers
 from tetragrad.graph.leaves import Buffer
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.build import Plan, build, cut_kernel
 from tetragrad.tile.plans.choose import choose_plan, choose_stage
-from tetragrad.tile.plans.choose_roles import role_plans
-from tetragrad.tile.plans.contraction import hosted_contraction
-from tetragrad.tile.plans.cuts import Cut
+from tetragrad.tile.plans.prepare.axes import simplify_axes
+from tetragrad.tile.plans.prepare.cuts import Cut
+from tetragrad.tile.plans.products.contraction import hosted_contraction
+from tetragrad.tile.plans.roles.choose_roles import role_plans
 
 WHAT = ("result", "input", "weight")
 #: How many other plans ``--variants`` times.

@@ -44,10 +44,10 @@ from tetragrad.graph.leaves import Buffer
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.build import Plan, build, cut_kernel
 from tetragrad.tile.plans.choose import choose_plan
-from tetragrad.tile.plans.choose_roles import role_plans
-from tetragrad.tile.plans.contraction import hosted_contraction
-from tetragrad.tile.plans.repack import Repack
-from tetragrad.tile.plans.role_plan import RolePlan
+from tetragrad.tile.plans.products.contraction import hosted_contraction
+from tetragrad.tile.plans.roles.choose_roles import role_plans
+from tetragrad.tile.plans.roles.repack import Repack
+from tetragrad.tile.plans.roles.role_plan import RolePlan
 
 theirs = torch.nn.functional
 

@@ -23,7 +23,7 @@ from tetragrad.kernel.lowering import Lowered, lower
 from tetragrad.tile.ir import Program
 from tetragrad.tile.plans.build import Plan, build
 from tetragrad.tile.plans.choose import choose_plan
-from tetragrad.tile.plans.online_roles import OnlineRolePlan
+from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
 from tetragrad.tile.simulator import run_program
 from tetragrad.tile.verify import verify_program
 

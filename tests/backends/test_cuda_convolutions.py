@@ -29,8 +29,8 @@ from tetragrad.core import dtypes
 from tetragrad.core.settings import settings
 from tetragrad.graph.leaves import Buffer
 from tetragrad.kernel.affine import Affine, axis_form, divide
-from tetragrad.tile.plans.bulk import dimensions_of
-from tetragrad.tile.plans.cells import (
+from tetragrad.tile.plans.roles.bulk import dimensions_of
+from tetragrad.tile.plans.roles.cells import (
     Cells,
     box_of,
     digits_of,

@@ -54,8 +54,8 @@ from tetragrad.tile.ir import (
     Wait,
 )
 from tetragrad.tile.layout import offsets, swizzled
-from tetragrad.tile.plans import repack
-from tetragrad.tile.plans.role_plan import Raster
+from tetragrad.tile.plans.roles import repack
+from tetragrad.tile.plans.roles.role_plan import Raster
 from tetragrad.tile.text import program_text
 
 #: Few multiprocessors, so that a worker has several blocks also of small products.

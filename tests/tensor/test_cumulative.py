@@ -8,6 +8,7 @@ import torch
 
 from tetragrad import Tensor
 
+
 @pytest.mark.parametrize("name", ["cummax", "cummin"])
 @pytest.mark.parametrize("dim", [0, 1])
 def test_running_extremes(name: str, dim: int) -> None:

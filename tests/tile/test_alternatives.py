@@ -14,7 +14,7 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.kernel.expression import Select, literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tensor.sorting_network import merging_comparisons, sorting_comparisons
-from tetragrad.tile.plans.axes import simplify_axes
+from tetragrad.tile.plans.prepare.axes import simplify_axes
 
 PAIR = (2, 24)
 

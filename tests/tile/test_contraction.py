@@ -21,7 +21,7 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.choose import choose_plan
-from tetragrad.tile.plans.contraction import Block, ContractionPlan
+from tetragrad.tile.plans.products.contraction import Block, ContractionPlan
 
 FLOAT = dtypes.float32
 ALL_TARGETS = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)

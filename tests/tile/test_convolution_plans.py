@@ -17,13 +17,13 @@ from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Load, Reduction, Select, literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile import simulator
-from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.build import Plan
-from tetragrad.tile.plans.choose_direct import choose_direct
-from tetragrad.tile.plans.choose_slide import choose_slide
-from tetragrad.tile.plans.contraction import Block, hosted_contraction
-from tetragrad.tile.plans.slide import find_windowed
-from tetragrad.tile.plans.windows import Sliding, image_of
+from tetragrad.tile.plans.nests.choose_slide import choose_slide
+from tetragrad.tile.plans.nests.slide import find_windowed
+from tetragrad.tile.plans.prepare.axes import simplify_axes
+from tetragrad.tile.plans.products.choose_direct import choose_direct
+from tetragrad.tile.plans.products.contraction import Block, hosted_contraction
+from tetragrad.tile.plans.products.windows import Sliding, image_of
 
 FLOAT = dtypes.float32
 ALL_TARGETS = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)

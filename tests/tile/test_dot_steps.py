@@ -17,7 +17,7 @@ from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.expression import Compute, Reduction
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.choose import choose_plan
-from tetragrad.tile.plans.contraction import Block
+from tetragrad.tile.plans.products.contraction import Block
 
 STEPS = {entry.step.name: entry.step for entry in INSTRUCTIONS}
 BYTES = (dtypes.int8, dtypes.uint8, dtypes.bool_)

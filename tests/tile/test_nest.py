@@ -19,7 +19,7 @@ from tetragrad.kernel.expression import (
     literal,
 )
 from tetragrad.kernel.ir import Mode, Output
-from tetragrad.tile.plans.transpose import TransposePlan
+from tetragrad.tile.plans.nests.transpose import TransposePlan
 
 FLOAT = dtypes.float32
 

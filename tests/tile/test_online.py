@@ -15,7 +15,7 @@ from tetragrad.kernel.fusion import fuse
 from tetragrad.kernel.lowering import lower
 from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan
-from tetragrad.tile.plans.online import OnlinePlan
+from tetragrad.tile.plans.online.online import OnlinePlan
 from tetragrad.tile.simulator import run_program
 from tetragrad.tile.verify import verify_program
 

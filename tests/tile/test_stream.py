@@ -16,7 +16,7 @@ from tetragrad.kernel.expression import Reduction, literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.build import Plan
 from tetragrad.tile.plans.choose import choose_plan
-from tetragrad.tile.plans.stream import StreamPlan
+from tetragrad.tile.plans.nests.stream import StreamPlan
 
 FLOAT = dtypes.float32
 ALL_TARGETS = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)

@@ -6,9 +6,10 @@
 They are in ``choose.py`` and ``build.py``, which load all the others. A program whose
 kernels are all kept asks only for facts about kernels, and imports neither.
 
-``choose_*.py`` pick sizes for a kind of kernel, and a file without that word builds it:
-``nest.py`` (everything that is no product), ``panels.py`` and ``roles.py`` (products on
-processors and on GPUs), ``direct.py`` (convolutions), ``online.py`` (attention),
-``stream.py``, ``transpose.py``. All of them write with a ``scope.py``. ``axes.py``,
-``cuts.py`` and ``repack.py`` change a kernel before it is planned.
+Each kind of kernel has a folder: ``nests`` (everything that is no product),
+``products`` and ``roles`` (products and convolutions on processors and on GPUs),
+``online`` (attention). There ``choose_*.py`` pick sizes, and a file without that word
+builds what was chosen. All of them write with a ``scope.py``, and look at
+``traffic.py`` for what a kernel reads, writes and computes. ``prepare`` changes a
+kernel before.
 """

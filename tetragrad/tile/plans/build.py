@@ -28,23 +28,23 @@ from tetragrad.tile.ir import (
     TileLoad,
     When,
 )
-from tetragrad.tile.plans.axes import simplify_axes
-from tetragrad.tile.plans.contraction import ContractionPlan
-from tetragrad.tile.plans.cuts import Cut
-from tetragrad.tile.plans.fill import FillPlan, build_fill
-from tetragrad.tile.plans.nest import NestPlan, build_nest
-from tetragrad.tile.plans.online import OnlinePlan, build_online
-from tetragrad.tile.plans.online_roles import OnlineRolePlan, build_online_roles
-from tetragrad.tile.plans.product import build_contraction
-from tetragrad.tile.plans.repack import Repack, divide
+from tetragrad.tile.plans.nests.fill import FillPlan, build_fill
+from tetragrad.tile.plans.nests.nest import NestPlan, build_nest
+from tetragrad.tile.plans.nests.slide import SlidePlan, build_slide
+from tetragrad.tile.plans.nests.stream import StreamPlan, build_stream
+from tetragrad.tile.plans.nests.transpose import TransposePlan, build_transpose
+from tetragrad.tile.plans.online.online import OnlinePlan, build_online
+from tetragrad.tile.plans.prepare.axes import simplify_axes
+from tetragrad.tile.plans.prepare.cuts import Cut
+from tetragrad.tile.plans.products.contraction import ContractionPlan
+from tetragrad.tile.plans.products.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
-from tetragrad.tile.plans.role_plan import RolePlan
-from tetragrad.tile.plans.roles import build_roles
+from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan, build_online_roles
+from tetragrad.tile.plans.roles.repack import Repack, divide
+from tetragrad.tile.plans.roles.role_plan import RolePlan
+from tetragrad.tile.plans.roles.roles import build_roles
 from tetragrad.tile.plans.scope import Builder
 from tetragrad.tile.plans.skip import skip_empty
-from tetragrad.tile.plans.slide import SlidePlan, build_slide
-from tetragrad.tile.plans.stream import StreamPlan, build_stream
-from tetragrad.tile.plans.transpose import TransposePlan, build_transpose
 
 GridPlan = (
     NestPlan

@@ -9,13 +9,8 @@ from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression, Load, Reduction, Scan
 from tetragrad.kernel.ir import Kernel, Mode
-from tetragrad.tile.plans.axes import simplify_axes
 from tetragrad.tile.plans.build import GridPlan, Plan
-from tetragrad.tile.plans.choose_contraction import (
-    choose_contraction,
-    is_worth_packing,
-)
-from tetragrad.tile.plans.choose_nest import (
+from tetragrad.tile.plans.nests.choose_nest import (
     CHUNK_ELEMENTS,
     SHORT_REDUCTION,
     choose_nest,
@@ -23,27 +18,32 @@ from tetragrad.tile.plans.choose_nest import (
     is_revisited,
     narrowest_lanes,
 )
-from tetragrad.tile.plans.choose_online_roles import choose_online_roles
-from tetragrad.tile.plans.choose_roles import choose_roles, role_parts
-from tetragrad.tile.plans.choose_slide import choose_slide
-from tetragrad.tile.plans.choose_stream import choose_row_stream, choose_stream
-from tetragrad.tile.plans.contraction import (
+from tetragrad.tile.plans.nests.choose_slide import choose_slide
+from tetragrad.tile.plans.nests.choose_stream import choose_row_stream, choose_stream
+from tetragrad.tile.plans.nests.fill import fills
+from tetragrad.tile.plans.nests.nest import is_step_of
+from tetragrad.tile.plans.nests.transpose import TransposePlan, crossing_loads
+from tetragrad.tile.plans.online.online import choose_online
+from tetragrad.tile.plans.prepare.axes import simplify_axes
+from tetragrad.tile.plans.prepare.cuts import Cut, cuttable
+from tetragrad.tile.plans.products.choose_contraction import (
+    choose_contraction,
+    is_worth_packing,
+)
+from tetragrad.tile.plans.products.contraction import (
     Contraction,
     find_contraction,
     hosted_contraction,
 )
-from tetragrad.tile.plans.cuts import Cut, cuttable
-from tetragrad.tile.plans.fill import fills
-from tetragrad.tile.plans.nest import is_step_of
-from tetragrad.tile.plans.online import choose_online
-from tetragrad.tile.plans.repack import Repack, choose_repack, divide
 from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.plans.roles.choose_online_roles import choose_online_roles
+from tetragrad.tile.plans.roles.choose_roles import choose_roles, role_parts
+from tetragrad.tile.plans.roles.repack import Repack, choose_repack, divide
 from tetragrad.tile.plans.traffic import (
     lane_bytes,
     points_in,
     work,
 )
-from tetragrad.tile.plans.transpose import TransposePlan, crossing_loads
 
 # Work (in operations) below which a second grid costs more than it gains.
 WORTH_A_GRID = 1 << 15

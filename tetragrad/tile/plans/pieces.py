@@ -30,7 +30,7 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.expression import forms_of as forms_held_by
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
-from tetragrad.tile.plans.axes import expressions_of, simplify_axes
+from tetragrad.tile.plans.prepare.axes import expressions_of, simplify_axes
 
 #: Elements of a whole piece: next to them, what is computed once does not count.
 PIECE = 1 << 14

@@ -18,7 +18,7 @@ from tetragrad.kernel.expression import (
     Scan,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output
-from tetragrad.tile.plans.nest import roots_of
+from tetragrad.tile.plans.nests.nest import roots_of
 from tetragrad.tile.plans.rewrite import below, walk_until
 
 # What an elementary function costs, in multiplications.

@@ -1,0 +1,232 @@
+"""Stream a large matrix through the processor once: a reduction down its columns.
+
+    y[m, n] = Σ_k x[m, k] * w[k, n]            few rows m; w is far larger than x and y
+
+    Grid(batch, block of columns)
+      totals[m, n] = 0                                             a cache
+      For(block of the depth)
+        For(vectors of columns)
+          part[m, n] = Σ_k of the block                        registers
+          totals[m, n] += part[m, n]
+      Store(what the outputs make of the totals)
+
+Memory is read in runs as long as a block of columns, some rows of the matrix side by
+side, which is what processors can fetch ahead. A nest that finished one vector of
+columns before the next would read a line here and a line there.
+"""
+
+from __future__ import annotations
+
+from tetragrad.core.frozen import frozen
+from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.kernel.expression import Reduction, literal
+from tetragrad.kernel.ir import Output
+from tetragrad.tile.ir import (
+    Alloc,
+    Extent,
+    Fold,
+    Grid,
+    Map,
+    Space,
+    Statement,
+    Store,
+    Tile,
+    TileLoad,
+)
+from tetragrad.tile.plans.nests.nest import roots_of
+from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.plans.scope import (
+    Body,
+    Builder,
+    Scope,
+    Strip,
+    cast,
+    chunked,
+    indices_of,
+    load_of,
+    loop,
+    shape_of,
+    strips,
+)
+
+
+@frozen
+class StreamPlan:
+    """Choices for outputs (by number) that need one reduction down columns.
+
+    ``grid`` are axes whose points have matrices of their own, ``beside`` axes with few
+    points that share the matrix, ``column`` the axis on lanes. A grid iteration takes
+    ``chunk`` columns, and ``depth`` rows of the matrix at a time.
+    """
+
+    outputs: tuple[int, ...]
+    grid: tuple[int, ...]
+    beside: tuple[int, ...]
+    column: int
+    lanes: int
+    vectors: int
+    chunk: int
+    depth: int
+
+
+def build_stream(builder: Builder, plan: StreamPlan) -> list[Statement]:
+    """The grid that computes the plan's outputs."""
+    outputs = [builder.kernel.outputs[number] for number in plan.outputs]
+    stream = _Stream(builder, plan, outputs, streamed_reduction(outputs))
+    return stream.whole()
+
+
+def streamed_reduction(outputs: list[Output]) -> Reduction:
+    """The only reduction that some outputs need."""
+    (found,) = {
+        entry
+        for entry in walk_until({}, *roots_of(outputs))
+        if isinstance(entry, Reduction)
+    }
+    return found
+
+
+@frozen
+class _Stream:
+    builder: Builder
+    plan: StreamPlan
+    outputs: list[Output]
+    reduction: Reduction
+
+    def whole(self) -> list[Statement]:
+        """Every matrix and every chunk of columns at once."""
+        scope = Scope(self.builder)
+        extents: list[Extent] = []
+        for axis in self.plan.grid:
+            position = self.builder.axis(scope.size(axis))
+            extents.append((position, scope.size(axis)))
+            scope = scope.bind(axis, axis_form(position))
+        columns = scope.size(self.plan.column)
+        count = -(-columns // self.plan.chunk)
+        index = self.builder.axis(count)
+        extents.append((index, count))
+        body = chunked(
+            columns,
+            self.plan.chunk,
+            axis_form(index),
+            lambda start, length: _Chunk(self, scope, start, length).statements(),
+        )
+        return [Grid(tuple(extents), tuple(body))]
+
+
+@frozen
+class _Chunk:
+    """The columns of one grid iteration."""
+
+    stream: _Stream
+    scope: Scope
+    start: Affine
+    length: int
+
+    @property
+    def plan(self) -> StreamPlan:
+        return self.stream.plan
+
+    @property
+    def reduction(self) -> Reduction:
+        return self.stream.reduction
+
+    def statements(self) -> list[Statement]:
+        """Clear the totals, take in the depth, store the results."""
+        totals = self.totals()
+        statements: list[Statement] = [Alloc(totals)]
+        statements += self.over_columns(
+            self.scope, lambda scope: [self.cleared(totals, self.places(scope))]
+        )
+        statements += self.take_in(totals)
+        return statements + self.over_columns(
+            self.scope, lambda scope: self.results(scope, totals)
+        )
+
+    def totals(self) -> Tile:
+        """A tile for the results of the chunk, in whole vectors."""
+        width = self.plan.lanes * self.plan.vectors
+        columns = -(-self.length // width) * width
+        sizes = [self.scope.size(axis) for axis in self.plan.beside]
+        dtype = self.reduction.accumulator
+        shape = (*sizes, columns)
+        return self.stream.builder.tile("totals", shape, dtype, Space.SHARED)
+
+    def over_columns(self, scope: Scope, body: Body) -> list[Statement]:
+        """The body for all rows beside each other, some vectors at a time."""
+        for axis in self.plan.beside:
+            position = scope.builder.axis(scope.size(axis))
+            extent = (position, scope.size(axis))
+            scope = scope.bind(axis, axis_form(position)).with_collective(extent)
+        strip = Strip(self.plan.column, self.plan.lanes, self.plan.vectors)
+        return strips(scope, strip, self.start, self.length, body)
+
+    def places(self, scope: Scope) -> tuple[tuple[Extent, ...], tuple[Affine, ...]]:
+        """Collective axes over some totals, and where in their tile those are."""
+        beside = [scope.forms[axis] for axis in self.plan.beside]
+        column = scope.forms[self.plan.column] - self.start
+        return scope.collective, (*beside, column)
+
+    def cleared(
+        self, tile: Tile, places: tuple[tuple[Extent, ...], tuple[Affine, ...]]
+    ) -> Statement:
+        """Set places of a tile to what the reduction starts from."""
+        extents, indices = places
+        identity = self.reduction.op.identity(self.reduction.dtype)
+        return Map(extents, tile, indices, literal(identity, tile.dtype))
+
+    def take_in(self, totals: Tile) -> list[Statement]:
+        """The whole depth, a block of rows of the matrix at a time."""
+        (axis,) = self.reduction.axes
+        blocks, rest = divmod(self.scope.size(axis), self.plan.depth)
+
+        def block(first: Affine, rows: int) -> list[Statement]:
+            return self.over_columns(
+                self.scope, lambda scope: self.part(scope, totals, first, rows)
+            )
+
+        statements = loop(
+            self.stream.builder,
+            blocks,
+            lambda number: block(number.scale(self.plan.depth), self.plan.depth),
+        )
+        if rest:
+            statements += block(Affine(blocks * self.plan.depth), rest)
+        return statements
+
+    def part(
+        self, scope: Scope, totals: Tile, first: Affine, rows: int
+    ) -> list[Statement]:
+        """Some rows of the matrix, down some vectors of columns."""
+        extents, indices = self.places(scope)
+        op, dtype = self.reduction.op, totals.dtype
+        part = scope.builder.tile("part", shape_of(extents), dtype)
+        (axis,) = self.reduction.axes
+
+        def row(step: Affine) -> list[Statement]:
+            value = scope.bind(axis, first + step).value(self.reduction.body)
+            within = indices_of(extents)
+            return [Fold(extents, part, within, op, cast(value, dtype), scope.guard)]
+
+        return [
+            Alloc(part),
+            self.cleared(part, (extents, indices_of(extents))),
+            *loop(scope.builder, rows, row),
+            Fold(extents, totals, indices, op, load_of(part, extents)),
+        ]
+
+    def results(self, scope: Scope, totals: Tile) -> list[Statement]:
+        """Store what the outputs make of some totals."""
+        _, indices = self.places(scope)
+        total = cast(TileLoad(totals, indices), self.reduction.dtype)
+        rewriter = scope.with_values({self.reduction: total}).rewriter()
+        return [
+            Store(
+                scope.collective,
+                output.slot,
+                rewriter.form(output.address),
+                rewriter(output.value),
+                scope.guard + rewriter.guards(output.guard),
+            )
+            for output in self.stream.outputs
+        ]

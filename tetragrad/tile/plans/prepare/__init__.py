@@ -1,0 +1,1 @@
+"""Changes to a kernel before it is planned: fewer axes, written-out choices, cuts."""

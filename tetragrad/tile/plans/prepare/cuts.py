@@ -1,0 +1,122 @@
+"""Cut a kernel in two where one grid cannot do it well.
+
+A reduction with few results is first computed in parts, in parallel; a reduction that
+many points need is first computed once:
+
+    y[i] = x[i] / Σ_j x[j]
+      ->  part[p] = Σ_q x[p*c + q]          the first kernel, into scratch memory
+          y[i] = x[i] / Σ_p part[p]         the rest
+
+The parts depend on sizes only, never on the number of threads, so that a sum is the
+same on every machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import replace
+
+from tetragrad.core.frozen import frozen
+from tetragrad.kernel.affine import ZERO, axis_form
+from tetragrad.kernel.expression import (
+    Expression,
+    Load,
+    Reduction,
+    Scan,
+    Select,
+    literal,
+)
+from tetragrad.kernel.ir import Kernel, Output, Slot
+from tetragrad.tile.plans.prepare.axes import expressions_of, simplify_axes
+from tetragrad.tile.plans.rewrite import Rewriter
+from tetragrad.tile.plans.scope import cast
+
+
+@frozen
+class Cut:
+    """Compute one reduction or scan of a kernel first, into scratch memory.
+
+    ``value`` counts the kernel's reductions and scans, operands first. With ``parts``
+    the reduction's ``axis`` is divided among so many partial results.
+    """
+
+    value: int
+    axis: int = 0
+    parts: int = 1
+
+
+def cuttable(kernel: Kernel) -> list[Expression]:
+    """The reductions and scans of a kernel, operands first."""
+    return [
+        entry
+        for entry in expressions_of(kernel)
+        if isinstance(entry, (Reduction, Scan))
+    ]
+
+
+@functools.lru_cache(maxsize=64)
+def apply_cut(kernel: Kernel, cut: Cut) -> tuple[Kernel, Kernel]:
+    """The kernel that computes the value (or its parts), and the rest."""
+    value = cuttable(kernel)[cut.value]
+    if cut.parts > 1:
+        first, replacement, kernel = _in_parts(kernel, value, cut)
+    else:
+        first, replacement, kernel = _whole(kernel, value)
+    rewriter = Rewriter({}, {value: replacement})
+    outputs = tuple(
+        replace(
+            output,
+            address=rewriter.form(output.address),
+            value=rewriter(output.value),
+            guard=rewriter.guards(output.guard),
+        )
+        for output in kernel.outputs
+    )
+    rest = replace(kernel, outputs=outputs)
+    return simplify_axes(first), simplify_axes(rest)
+
+
+def _whole(kernel: Kernel, value: Expression) -> tuple[Kernel, Expression, Kernel]:
+    """scratch[free axes] = value."""
+    axes = tuple(sorted(value.free_axes))
+    return _through_scratch(kernel, value, axes)
+
+
+def _in_parts(
+    kernel: Kernel, value: Expression, cut: Cut
+) -> tuple[Kernel, Expression, Kernel]:
+    """scratch[p, free axes] = the reduction over part p of its axis."""
+    size = kernel.axes[cut.axis]
+    length = -(-size // cut.parts)
+    part, inner = len(kernel.axes), len(kernel.axes) + 1
+    kernel = replace(kernel, axes=(*kernel.axes, cut.parts, length))
+    position = axis_form(part).scale(length) + axis_form(inner)
+    guard = (position.scale(-1).shift(size - 1),) if cut.parts * length > size else ()
+    body = Rewriter({cut.axis: position}, {}, guard)(value.body)
+    if guard:
+        identity = literal(value.op.identity(value.dtype), body.dtype)
+        body = Select(guard, body, identity)
+    others = tuple(axis for axis in value.axes if axis != cut.axis)
+    carried = cast(body, value.accumulator)
+    partial = Reduction(value.op, (*others, inner), carried)
+    axes = (part, *sorted(value.free_axes))
+    first, loaded, kernel = _through_scratch(kernel, partial, axes)
+    total = Reduction(value.op, (part,), loaded)
+    return first, cast(total, value.dtype), kernel
+
+
+def _through_scratch(
+    kernel: Kernel, value: Expression, axes: tuple[int, ...]
+) -> tuple[Kernel, Expression, Kernel]:
+    """A kernel that stores a value over some axes, and the load that replaces it."""
+    address, stride = ZERO, 1
+    for axis in reversed(axes):
+        address = address + axis_form(axis).scale(stride)
+        stride *= kernel.axes[axis]
+    numel = math.prod(kernel.axes[axis] for axis in axes)
+    slots = (*kernel.slots, Slot(value.dtype, numel))
+    output = Output(len(kernel.slots), address, value, axes)
+    first = replace(kernel, slots=slots, outputs=(output,))
+    load = Load(len(kernel.slots), address, (), value.dtype)
+    return first, load, replace(kernel, slots=slots)

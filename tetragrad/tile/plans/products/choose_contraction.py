@@ -1,0 +1,459 @@
+"""Choose the blocks of a contraction from sizes, registers and caches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from tetragrad.core import dtypes
+from tetragrad.core.target import Target
+from tetragrad.kernel.expression import Expression, Load
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.plans.products.choose_direct import choose_direct
+from tetragrad.tile.plans.products.contraction import (
+    Block,
+    Contraction,
+    ContractionPlan,
+    moves_evenly,
+    narrow_operands,
+    strides_of,
+)
+from tetragrad.tile.plans.products.dot_steps import Dot, choose_dot
+from tetragrad.tile.plans.products.packing import runs_of
+from tetragrad.tile.plans.traffic import points_in, register_bytes
+
+# Multiplications below which loops without packing are as fast.
+SMALLEST_PRODUCT = 1 << 13
+# Rows or columns below which an operand is used too rarely to be packed.
+FEWEST_ROWS = 4
+# Bytes of one row of a panel, so deep: the panel stays in the first-level cache.
+DEPTH_BYTES = 2048
+# Rows or columns of a block, from which on packing them is little beside the products.
+NARROWEST_BLOCK = 64
+# Results of a block that are gathered over several blocks of the depth.
+GATHERED_BYTES = 4 << 20
+MAXIMUM_MICRO_ROWS = 12
+# Vectors of a micro-tile's row, and what a load takes beside a multiplication that
+# does not wait for it.
+MOST_VECTORS = 4
+LOAD_COST = 0.3
+# Rows and columns that grid iterations of a GPU compute, the best first, and the depth
+# that is packed at once.
+SQUARE_BLOCKS = ((32, 256), (64, 64), (32, 32))
+SQUARE_DEPTH = 16
+# The same for float32 where there is enough to do: eight by eight results a thread.
+PATCH_SIDE = 128
+# The same for a matrix unit; blocks are padded to what its warps compute.
+MATRIX_BLOCKS = ((256, 128), (128, 128), (64, 64), (32, 32))
+MATRIX_DEPTH = 64
+MATRIX_UNIT_SIDE = 32
+MATRIX_UNIT_DEPTH = 16
+# Operations an element of packing takes, where vectors cannot be moved as a whole, and
+# operations a vector where they are turned.
+SCATTERED_PACKING = 1.0
+TURNED_PACKING = 6
+# Operations a result of scattering results, each to a line of memory of its own.
+SCATTERED_STORING = 8.0
+# Operations that a vector takes whose elements may lie outside of an image.
+GUARDED_PACKING = 8.0
+
+
+def is_worth_packing(kernel: Kernel, contraction: Contraction) -> bool:
+    """Whether operands are used often enough to be packed first."""
+    rows = points_in(kernel, contraction.rows)
+    columns = points_in(kernel, contraction.columns)
+    depth = points_in(kernel, contraction.depth)
+    return min(rows, columns) >= FEWEST_ROWS and rows * columns * depth >= (
+        SMALLEST_PRODUCT
+    )
+
+
+def choose_contraction(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> ContractionPlan:
+    """The cheapest way: either operand on vector lanes, in windows or as an image."""
+    if target.has_free_iterations:
+        swap = _columns_are_rows(kernel, contraction)
+        contraction = contraction.swapped() if swap else contraction
+        return _square_plan(kernel, contraction, target, swap=swap)
+    plans: list[ContractionPlan] = [
+        _plan(kernel, contraction, target, swap=False),
+        _plan(kernel, contraction.swapped(), target, swap=True),
+    ]
+    found = [(plan, _cost(kernel, contraction, plan)) for plan in plans]
+    for swap in (False, True):
+        sides = contraction.swapped() if swap else contraction
+        direct = choose_direct(kernel, sides, target, swap=swap)
+        found += [] if direct is None else [direct]
+    return min(found, key=lambda entry: entry[1])[0]
+
+
+def _columns_are_rows(kernel: Kernel, contraction: Contraction) -> bool:
+    """Whether results are contiguous along the rows, so that those belong on lanes."""
+    innermost = in_output_order(kernel, contraction.columns)[-1]
+    return all(
+        output.address.coefficient(innermost) != 1 for output in kernel.outputs
+    ) and any(
+        output.address.coefficient(axis) == 1
+        for output in kernel.outputs
+        for axis in contraction.rows
+    )
+
+
+def _square_plan(
+    kernel: Kernel, contraction: Contraction, target: Target, *, swap: bool
+) -> ContractionPlan:
+    """A square of results a grid iteration, all of whose sums stay in registers."""
+    batches = points_in(kernel, contraction.batch)
+    row_axes = in_output_order(kernel, contraction.rows)
+    column_axes = in_output_order(kernel, contraction.columns)
+    depth_axes = in_memory_order(contraction.depth, [contraction.lhs, contraction.rhs])
+    narrow = narrow_operands(contraction) if "mma" in target.features else None
+    patched = is_for_patches(kernel, contraction, target)
+    blocks = ((PATCH_SIDE, PATCH_SIDE),) if patched else SQUARE_BLOCKS
+    for height, width in MATRIX_BLOCKS if narrow else blocks:
+        rows = block_below(kernel, row_axes, height)
+        columns = block_below(kernel, column_axes, width)
+        count = batches * blocks_in(kernel, rows) * blocks_in(kernel, columns)
+        if count >= target.units:
+            break
+    depth = block_below(kernel, depth_axes, MATRIX_DEPTH if narrow else SQUARE_DEPTH)
+    if narrow and depth.outer == () and not depth.inner:
+        # What a step of the unit overhangs the depth by is packed as zeros.
+        whole = -(-depth.chunk // MATRIX_UNIT_DEPTH) * MATRIX_UNIT_DEPTH
+        depth = replace(depth, chunk=whole)
+    unit = MATRIX_UNIT_SIDE if narrow else PATCH_SIDE if patched else 1
+    return ContractionPlan(
+        swap=swap,
+        batch=contraction.batch,
+        rows=rows,
+        columns=columns,
+        depth=depth,
+        micro_rows=-(-rows.size(kernel) // unit) * unit,
+        micro_columns=-(-columns.size(kernel) // unit) * unit,
+        lanes=target.vector_lanes(4),
+        at_once=True,
+        narrow=narrow,
+        overlaps=patched,
+    )
+
+
+def is_for_patches(kernel: Kernel, contraction: Contraction, target: Target) -> bool:
+    """Whether a block of float32 results for each multiprocessor is filled well.
+
+    Loads go straight into shared memory, so they must be plain.
+    """
+    operands = (contraction.lhs, contraction.rhs)
+    if any(entry.dtype is not dtypes.float32 for entry in operands):
+        return False
+    if not all(isinstance(entry, Load) and not entry.guard for entry in operands):
+        return False
+    sides = (contraction.rows, contraction.columns, contraction.depth)
+    if any(len(axes) != 1 for axes in sides):
+        return False
+    rows, columns, depth = (points_in(kernel, axes) for axes in sides)
+    blocks = points_in(kernel, contraction.batch)
+    blocks *= -(-rows // PATCH_SIDE) * -(-columns // PATCH_SIDE)
+    return blocks >= target.units and depth % SQUARE_DEPTH == 0
+
+
+def block_below(kernel: Kernel, axes: Sequence[int], limit: int) -> Block:
+    """As many inner axes as fit into a block, then what fits of the next one."""
+    split, inner = len(axes) - 1, 1
+    while split > 0 and inner * kernel.axes[axes[split]] <= limit:
+        inner *= kernel.axes[axes[split]]
+        split -= 1
+    chunk = min(kernel.axes[axes[split]], max(1, limit // inner))
+    return Block(tuple(axes), split, chunk)
+
+
+def _plan(
+    kernel: Kernel, contraction: Contraction, target: Target, *, swap: bool
+) -> ContractionPlan:
+    itemsize = register_bytes(contraction.reduction.accumulator)
+    lanes = target.vector_lanes(itemsize)
+    columns_size = points_in(kernel, contraction.columns)
+    while lanes > 1 and lanes // 2 >= columns_size:
+        lanes //= 2
+    depth, dot = _depth_and_dot(kernel, contraction, target)
+    height, vectors = _micro_tile(kernel, contraction, target, lanes)
+    micro = (height, lanes * vectors)
+    rows, columns = _grid_blocks(kernel, contraction, target, depth, micro)
+    return ContractionPlan(
+        swap=swap,
+        batch=contraction.batch,
+        rows=rows,
+        columns=columns,
+        depth=depth,
+        micro_rows=min(micro[0], rows.size(kernel)),
+        micro_columns=lanes * vectors,
+        lanes=target.vector_lanes(itemsize),
+        dot=dot,
+    )
+
+
+def _depth_and_dot(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> tuple[Block, Dot | None]:
+    """How deep a block is, and the instruction for narrow operands, if one fits.
+
+    Groups of the depth must lie next to each other, so it must be one run.
+    """
+    operands = (contraction.lhs, contraction.rhs)
+    axes = in_memory_order(contraction.depth, operands)
+    total = contraction.reduction.accumulator
+    dot = choose_dot(*operands, total, target)
+    itemsize = register_bytes(total) if dot is None else dot.step.lhs.itemsize
+    depth = block_of(kernel, axes, _depth_limit(kernel, axes, itemsize))
+    if dot is None:
+        return depth, None
+    group = dot.step.depth // math.gcd(dot.step.depth, depth.inner_size(kernel))
+    whole = replace(depth, chunk=-(-depth.chunk // group) * group)
+    if all(len(runs_of(kernel, whole, operand)) == 1 for operand in operands):
+        return whole, dot
+    return block_of(
+        kernel, axes, _depth_limit(kernel, axes, register_bytes(total))
+    ), None
+
+
+def _micro_tile(
+    kernel: Kernel, contraction: Contraction, target: Target, lanes: int
+) -> tuple[int, int]:
+    """Rows and vectors of a micro-tile: what takes the fewest steps for all results.
+
+    Each step of the depth takes a multiplication for every vector of results, and a
+    load for every row and every vector of columns.
+    """
+    rows = points_in(kernel, contraction.rows)
+    columns = points_in(kernel, contraction.columns)
+
+    def steps(shape: tuple[int, int]) -> tuple[float, int]:
+        height, vectors = shape
+        tiles = -(-rows // height) * -(-columns // (lanes * vectors))
+        step = height * vectors + LOAD_COST * (height + vectors)
+        return tiles * step, -height * vectors
+
+    most = -(-columns // lanes)
+    if any(1 in strides_of(contraction.lhs, axis) for axis in contraction.rows):
+        # Panels of few rows are short pieces of memory that runs along the rows.
+        most = min(2, most)
+    shapes = [
+        (height, vectors)
+        for vectors in range(1, min(MOST_VECTORS, most) + 1)
+        for height in _heights(3 * target.registers // 4 // vectors)
+    ]
+    return min(shapes, key=steps)
+
+
+def _heights(most: int) -> range:
+    """Rows of a micro-tile, as many as registers hold or down to half of that.
+
+    A quarter of the registers are for columns and broadcast elements.
+    """
+    most = max(1, min(MAXIMUM_MICRO_ROWS, most))
+    return range(most, (most - 1) // 2, -1)
+
+
+def _depth_limit(kernel: Kernel, axes: Sequence[int], itemsize: int) -> int:
+    """How deep a block is: all of it, if that is not much more than a block.
+
+    Results of several blocks are gathered in memory, which costs more than a panel
+    that overflows the first-level cache.
+    """
+    limit = DEPTH_BYTES // itemsize
+    depth = points_in(kernel, axes)
+    return depth if 2 * depth <= 3 * limit else limit
+
+
+def _grid_blocks(
+    kernel: Kernel,
+    contraction: Contraction,
+    target: Target,
+    depth: Block,
+    micro: tuple[int, int],
+) -> tuple[Block, Block]:
+    """Blocks of rows and columns: as large as caches allow, enough for all units."""
+    row_axes = in_output_order(kernel, contraction.rows)
+    column_axes = in_output_order(kernel, contraction.columns)
+    itemsize = register_bytes(contraction.reduction.accumulator)
+    depth_bytes = depth.size(kernel) * itemsize
+    column_limit = max(NARROWEST_BLOCK, target.cache_bytes // 2 // depth_bytes)
+    column_limit = min(column_limit, points_in(kernel, column_axes))
+    row_limit = GATHERED_BYTES // itemsize // column_limit
+    all_rows = Block(row_axes, 0, kernel.axes[row_axes[0]])
+    packs_again = len(runs_of(kernel, all_rows, contraction.lhs)) == 1
+    if not packs_again:
+        # Rows that are several runs of addresses are packed all at once.
+        row_limit = max(NARROWEST_BLOCK, target.cache_bytes // 2 // depth_bytes)
+    row_limit = min(row_limit, points_in(kernel, row_axes))
+    lanes = target.vector_lanes(itemsize)
+    even = even_axes(kernel, contraction, column_axes, lanes)
+    batches = points_in(kernel, contraction.batch)
+    wanted = 2 * target.units if target.units > 1 else 1
+    while True:
+        rows = block_of(kernel, row_axes, row_limit)
+        columns = block_of(kernel, column_axes, column_limit, even)
+        rows = whole_panels(kernel, equal_parts(kernel, contraction, rows), micro[0])
+        columns = equal_parts(kernel, contraction, columns)
+        columns = whole_panels(kernel, columns, micro[1])
+        if batches * blocks_in(kernel, rows) * blocks_in(kernel, columns) >= wanted:
+            return rows, columns
+        if row_limit <= NARROWEST_BLOCK and column_limit <= NARROWEST_BLOCK:
+            return rows, columns
+        # Packing rows again for other columns costs less than columns for other rows.
+        narrow = (
+            column_limit < 4 * micro[1]
+            if packs_again
+            else (row_limit >= 2 * column_limit)
+        )
+        can_split_rows = row_limit > NARROWEST_BLOCK
+        if (narrow and can_split_rows) or column_limit <= NARROWEST_BLOCK:
+            row_limit = -(-row_limit // 2)
+        else:
+            column_limit = -(-column_limit // 2)
+
+
+def whole_panels(kernel: Kernel, block: Block, width: int) -> Block:
+    """A block along one axis that only overhangs its last micro-tile at the end."""
+    if block.inner or block.chunks(kernel) == 1:
+        return block
+    return replace(block, chunk=-(-block.chunk // width) * width)
+
+
+def block_of(
+    kernel: Kernel, axes: Sequence[int], limit: int, even: int | None = None
+) -> Block:
+    """As many inner axes as fit into a block, then a part of the next one.
+
+    The parts are as equal as possible, and about ``limit`` long: a little more is
+    better than a short rest. Only the last ``even`` axes are taken together.
+    """
+    split, inner = len(axes) - 1, 1
+    first = 0 if even is None else len(axes) - even
+    while split > first and inner * kernel.axes[axes[split]] <= limit:
+        inner *= kernel.axes[axes[split]]
+        split -= 1
+    size = kernel.axes[axes[split]]
+    chunks = min(size, max(1, round(size * inner / limit)))
+    return Block(tuple(axes), split, -(-size // chunks))
+
+
+def equal_parts(kernel: Kernel, contraction: Contraction, block: Block) -> Block:
+    """A block whose positions are found by division has no shorter last one."""
+    if moves_evenly(kernel, contraction, block.moving):
+        return block
+    size = kernel.axes[block.chunked]
+    chunk = max(part for part in range(1, block.chunk + 1) if size % part == 0)
+    return replace(block, chunk=chunk)
+
+
+def even_axes(
+    kernel: Kernel, contraction: Contraction, axes: Sequence[int], least: int
+) -> int:
+    """How many inner axes to take together.
+
+    As many as the outputs move evenly along, so that results are stored as vectors;
+    more where those have fewer than ``least`` positions.
+    """
+    count, size = 1, kernel.axes[axes[-1]]
+    while count < len(axes):
+        wider = axes[len(axes) - count - 1 :]
+        if size >= least and not moves_evenly(kernel, contraction, wider):
+            break
+        size *= kernel.axes[wider[0]]
+        count += 1
+    return count
+
+
+def blocks_in(kernel: Kernel, block: Block) -> int:
+    """How many blocks cover the axes."""
+    return block.chunks(kernel) * points_in(kernel, block.outer)
+
+
+def in_memory_order(
+    axes: Iterable[int], operands: Sequence[Expression]
+) -> tuple[int, ...]:
+    """Axes by how far they move through the operands, the largest step first."""
+
+    def step(axis: int) -> int:
+        steps = [step for entry in operands for step in strides_of(entry, axis)]
+        return max((abs(step) for step in steps), default=0)
+
+    return tuple(sorted(axes, key=lambda axis: (-step(axis), axis)))
+
+
+def in_output_order(kernel: Kernel, axes: Iterable[int]) -> tuple[int, ...]:
+    """Axes by how far they move through the outputs, the largest step first."""
+
+    def step(axis: int) -> int:
+        return max(abs(output.address.coefficient(axis)) for output in kernel.outputs)
+
+    return tuple(sorted(axes, key=lambda axis: (-step(axis), axis)))
+
+
+# --- what a plan costs --------------------------------------------------------------
+
+
+def _cost(kernel: Kernel, contraction: Contraction, plan: ContractionPlan) -> float:
+    """Vector operations of a plan: products, packing and stores."""
+    if plan.swap:
+        contraction = contraction.swapped()
+    batches = points_in(kernel, contraction.batch)
+    row_blocks = blocks_in(kernel, plan.rows)
+    column_blocks = blocks_in(kernel, plan.columns)
+    tasks = batches * row_blocks * column_blocks
+    row_panels = math.ceil(plan.rows.size(kernel) / plan.micro_rows)
+    column_panels = math.ceil(plan.columns.size(kernel) / plan.micro_columns)
+    depth = points_in(kernel, contraction.depth)
+    vectors: float = max(1, plan.micro_columns // plan.lanes)
+    # Broadcasts count as for an image, so that the two compare.
+    step = max(plan.micro_rows * vectors, plan.micro_rows + vectors)
+    step += plan.micro_rows / 2
+    products = tasks * row_panels * column_panels * depth * step / plan.group
+    lhs_size = plan.rows.size(kernel) * depth * tasks
+    rhs_size = plan.columns.size(kernel) * depth * tasks
+    lhs, rhs = contraction.lhs, contraction.rhs
+    packing = lhs_size * _packing_cost(kernel, lhs, plan.rows, plan, side=False)
+    packing += rhs_size * _packing_cost(kernel, rhs, plan.columns, plan, side=True)
+    return products + packing + _storing_cost(kernel, plan)
+
+
+def _packing_cost(
+    kernel: Kernel,
+    operand: Expression,
+    block: Block,
+    plan: ContractionPlan,
+    *,
+    side: bool,
+) -> float:
+    """Operations an element: vectors must run along the lanes, or along either.
+
+    Where windows of an image are packed, vectors end with a row of it, and each is
+    asked whether it lies inside.
+    """
+    runs = runs_of(kernel, block, operand)
+    depth_runs = runs_of(kernel, plan.depth, operand)
+    is_windows = len(runs) > 1
+    if not side:
+        is_windows |= len(depth_runs) > 1
+        runs += depth_runs
+    contiguous = [run for run in runs if 1 in strides_of(operand, run.axes[-1])]
+    if is_windows:
+        longest = max((run.extent for run in contiguous), default=2)
+        return GUARDED_PACKING / min(plan.lanes, longest)
+    if contiguous:
+        return 2 / plan.lanes
+    turned = any(1 in strides_of(operand, run.axes[-1]) for run in depth_runs)
+    return TURNED_PACKING / plan.lanes if turned else SCATTERED_PACKING
+
+
+def _storing_cost(kernel: Kernel, plan: ContractionPlan) -> float:
+    """Operations for all results, by whether lanes are contiguous in the outputs."""
+    innermost = plan.columns.axes[-1]
+    total = 0.0
+    for output in kernel.outputs:
+        contiguous = output.address.coefficient(innermost) == 1
+        count = points_in(kernel, output.axes)
+        total += count * (1 / plan.lanes if contiguous else SCATTERED_STORING)
+    return total

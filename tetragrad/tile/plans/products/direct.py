@@ -1,0 +1,280 @@
+"""Build a convolution that reads a block's part of the image, not its windows.
+
+    Grid(batch, row block, column block)
+      pack image[plane, row, lane]          each element once: second-level cache
+      For(row panel)
+        pack lhs[k, m]                      first-level cache
+        For(column panel)
+          For(plane), For(tap of the rows), For(tap of the lanes)
+            accumulator[m, n] += lhs[k, m] * image[place of k + n]        registers
+          staged[m, n] = accumulator[m, n]
+        Store(epilogue of the staged sums)
+
+Vectors run over whole blocks, however short a row is; see ``images.py``. What they
+compute for the positions between two rows of results is not stored.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from tetragrad.core.frozen import frozen
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
+from tetragrad.kernel.expression import literal
+from tetragrad.tile.ir import (
+    Alloc,
+    Map,
+    Mma,
+    Space,
+    Statement,
+    Tile,
+    TileLoad,
+)
+from tetragrad.tile.plans.products.images import ImageReader, Tap
+from tetragrad.tile.plans.products.micro_tiles import Places, Product, Region
+from tetragrad.tile.plans.products.packing import (
+    Operand,
+    Placed,
+    Window,
+    clear_overhang,
+    pack,
+)
+from tetragrad.tile.plans.products.windows import (
+    DirectPlan,
+    Extents,
+    Image,
+    extents_of,
+    image_of,
+)
+from tetragrad.tile.plans.scope import (
+    Builder,
+    Scope,
+    cast,
+    fitting_strip,
+    indices_of,
+    loop,
+    strips,
+)
+
+
+def build_direct(builder: Builder, plan: DirectPlan) -> list[Statement]:
+    """The grid of a convolution."""
+    return _Direct(builder, plan).grid()
+
+
+@frozen
+class _Direct(Product):
+    """Micro-tiles over an image."""
+
+    # --- sizes -------------------------------------------------------------------
+
+    @cached_property
+    def image(self) -> Image:
+        contraction, columns = self.contraction, self.plan.columns
+        found = image_of(self.kernel, contraction.rhs, contraction.depth, columns)
+        assert found is not None
+        return found
+
+    @cached_property
+    def extents(self) -> Extents:
+        return extents_of(self.kernel, self.image, self.plan.columns)
+
+    @cached_property
+    def reader(self) -> ImageReader:
+        plan = self.plan
+        return ImageReader(
+            self.builder,
+            self.image,
+            self.extents,
+            plan.columns,
+            self.contraction.rhs,
+            plan.lanes,
+            self.width,
+        )
+
+    @property
+    def panels(self) -> int:
+        """Column panels that cover a block's results."""
+        return -(-self.extents.results // self.plan.micro_columns)
+
+    @property
+    def width(self) -> int:
+        """Positions that the column panels cover."""
+        return self.panels * self.plan.micro_columns
+
+    # --- a block -----------------------------------------------------------------
+
+    def block(self, places: Places) -> list[Statement]:
+        """One block of rows by one of columns."""
+        lhs, lhs_tile = self.rows_operand()
+        image_tile = self.reader.tile()
+        statements: list[Statement] = [Alloc(lhs_tile), Alloc(image_tile)]
+        start = places.columns.start
+        statements += self.reader.pack(places.scope, start, image_tile)
+        depth = Placed(self.plan.depth, ZERO)
+        if not lhs.panel:
+            statements += clear_overhang(lhs, places.scope, places.rows, lhs_tile)
+            statements += pack(lhs, places.scope, depth, places.rows, lhs_tile)
+
+        def panel(number: Affine) -> list[Statement]:
+            first = number.scale(self.plan.micro_rows)
+            region = Region(lhs_tile, side=first)
+            steps: list[Statement] = []
+            if lhs.panel:
+                window = Window(first, self.plan.micro_rows)
+                rows = Placed(places.rows.block, places.rows.start, window)
+                steps = pack(lhs, places.scope, depth, rows, lhs_tile)
+                region = Region(lhs_tile)
+            staged, sums = self.sums(region, image_tile)
+            return steps + sums + self.results(places, first, staged)
+
+        return statements + loop(self.builder, self.row_panels, panel)
+
+    def rows_operand(self) -> tuple[Operand, Tile]:
+        """How the rows are packed: a panel at a time, if they are one run."""
+        plan = self.plan
+        whole = Operand(
+            "lhs",
+            self.kernel,
+            self.contraction.lhs,
+            plan.depth,
+            plan.rows,
+            plan.lanes,
+            lanes_along_side=False,
+        )
+        if len(whole.side_runs) > 1:
+            size = self.row_panels * plan.micro_rows
+            return whole, whole.tile(self.builder, size)
+        panel = Operand(
+            "lhs",
+            self.kernel,
+            self.contraction.lhs,
+            plan.depth,
+            plan.rows,
+            plan.lanes,
+            lanes_along_side=False,
+            panel=plan.micro_rows,
+        )
+        return panel, panel.tile(self.builder, plan.micro_rows)
+
+    # --- sums --------------------------------------------------------------------
+
+    def sums(self, lhs: Region, image: Tile) -> tuple[Tile, list[Statement]]:
+        """All sums of a row panel, in a tile of their own."""
+        plan = self.plan
+        staged, allocated = self.staged()
+
+        def column(number: Affine) -> list[Statement]:
+            first = number.scale(plan.micro_columns)
+            tile, statements = self.accumulator()
+            statements += self.products(tile, lhs, Region(image, side=first))
+            rows = (self.builder.axis(plan.micro_rows), plan.micro_rows)
+            lanes = (self.builder.axis(plan.micro_columns), plan.micro_columns)
+            extents = (rows, lanes)
+            where = (axis_form(rows[0]), first + axis_form(lanes[0]))
+            value = TileLoad(tile, indices_of(extents))
+            return [*statements, Map(extents, staged, where, value)]
+
+        return staged, [*allocated, *loop(self.builder, self.panels, column)]
+
+    def staged(self) -> tuple[Tile, list[Statement]]:
+        """A tile for a row panel's sums, zero where only whole vectors reach."""
+        plan, extents = self.plan, self.extents
+        last_row = extents.results - extents.lanes
+        reached = last_row + -(-extents.lanes // plan.lanes) * plan.lanes
+        shape = (plan.micro_rows, max(self.width, reached))
+        dtype = self.contraction.reduction.accumulator
+        tile = self.builder.tile("staged", shape, dtype, Space.SHARED)
+        beyond = shape[1] - self.width
+        if not beyond:
+            return tile, [Alloc(tile)]
+
+        def zeros(row: Affine) -> list[Statement]:
+            lane = self.builder.axis(beyond)
+            where = (row, axis_form(lane).shift(self.width))
+            return [Map(((lane, beyond),), tile, where, literal(0, dtype))]
+
+        return tile, [Alloc(tile), *loop(self.builder, plan.micro_rows, zeros)]
+
+    def products(self, total: Tile, lhs: Region, image: Region) -> list[Statement]:
+        """Loops over planes and taps; each adds the product of one position."""
+        row, lane = self.image.row, self.image.lane
+        plan, reader = self.plan, self.reader
+        vectors = plan.micro_rows * -(-plan.micro_columns // plan.lanes)
+        row_count = 1 if row is None else row.taps
+
+        def plane(_: Scope, number: Affine) -> list[Statement]:
+            def product(tap: Tap) -> list[Statement]:
+                depth = (number.scale(row_count) + tap.row).scale(lane.taps) + tap.lane
+                lhs_offset = (lhs.depth + depth, lhs.side)
+                rhs_offset = (tap.position, image.side)
+                step = Mma(
+                    total,
+                    lhs.tile,
+                    image.tile,
+                    plan.micro_rows,
+                    plan.micro_columns,
+                    1,
+                    lhs_offset,
+                    rhs_offset,
+                )
+                return [step]
+
+            return reader.taps(number, vectors, product)
+
+        return reader.planes(Scope(self.builder), plane)
+
+    # --- results -----------------------------------------------------------------
+
+    def results(self, places: Places, first: Affine, staged: Tile) -> list[Statement]:
+        """Store what the outputs make of a row panel's sums."""
+
+        def one(number: Affine) -> list[Statement]:
+            index = first + number
+            scope = self.unflatten(places.scope, places.rows, index)
+            scope = scope.with_guard(*self.inside(places.rows, index))
+            return self.result_rows(places, scope, number, staged)
+
+        return loop(self.builder, self.plan.micro_rows, one)
+
+    def result_rows(
+        self, places: Places, scope: Scope, number: Affine, staged: Tile
+    ) -> list[Statement]:
+        """One row panel's row: all of the block's columns."""
+        row, columns = self.image.row, places.columns
+        if row is None:
+            return self.result_lanes(scope, columns.start, number, ZERO, staged)
+
+        def one(line: Affine) -> list[Statement]:
+            at = columns.start + line
+            size = self.kernel.axes[row.axis]
+            inside = scope.bind(row.axis, at)
+            inside = inside.with_guard(at.scale(-1).shift(size - 1))
+            position = line.scale(self.extents.pitch)
+            return self.result_lanes(inside, ZERO, number, position, staged)
+
+        return loop(self.builder, self.extents.rows, one)
+
+    def result_lanes(
+        self,
+        scope: Scope,
+        start: Affine,
+        number: Affine,
+        position: Affine,
+        staged: Tile,
+    ) -> list[Statement]:
+        """Vectors of results along the lanes."""
+        lane, count = self.image.lane, self.extents.lanes
+        reduction = self.contraction.reduction
+        size = self.kernel.axes[lane.axis]
+
+        def vector(inside: Scope) -> list[Statement]:
+            at = inside.forms[lane.axis]
+            where = (number, position + at - start)
+            total = cast(TileLoad(staged, where), reduction.dtype)
+            inside = inside.with_guard(at.scale(-1).shift(size - 1))
+            inside = inside.with_values({reduction: total})
+            return [self.store(output, inside) for output in self.kernel.outputs]
+
+        strip = fitting_strip(lane.axis, count, self.plan.lanes, 2)
+        return strips(scope, strip, start, count, vector)

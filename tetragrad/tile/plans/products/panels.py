@@ -1,0 +1,490 @@
+"""Build a contraction blocked for caches (Goto and van de Geijn 2008; Van Zee 2015).
+
+    Grid(batch, row block, column block)
+      For(depth block)
+        pack rhs[k, n]                    panels of columns: second-level cache
+        For(group of row panels)
+          pack lhs[k, m]                  panels of rows: first-level cache
+          For(row panel of the group)
+            For(column panel)
+              accumulator[m, n] += Σ_k lhs[k, m] * rhs[k, n]           registers
+              Store(epilogue of the accumulator)
+
+An operand that several grid iterations use is packed once, by a grid of its own that
+runs before (:class:`_Whole`), if memory has room for it. With more than one depth block
+the results are gathered in a shared tile between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+
+from tetragrad.core.frozen import frozen
+from tetragrad.graph.elementwise import Cast, Neg
+from tetragrad.graph.reduce import Sum
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
+from tetragrad.kernel.expression import Compute, Expression, Guard, literal
+from tetragrad.tile.ir import (
+    Ahead,
+    Alloc,
+    Fold,
+    Grid,
+    Layout,
+    Map,
+    Space,
+    Statement,
+    Tile,
+    TileLoad,
+    When,
+)
+from tetragrad.tile.plans.products.contraction import Block, ContractionPlan
+from tetragrad.tile.plans.products.dot_steps import SHIFT, packed_lhs, packed_rhs
+from tetragrad.tile.plans.products.fetching import fetch_panel, fetch_rows
+from tetragrad.tile.plans.products.micro_tiles import Corner, Places, Product, Region
+from tetragrad.tile.plans.products.packing import (
+    Operand,
+    Placed,
+    Window,
+    clear_overhang,
+    pack,
+)
+from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
+
+# Row panels packed together, where memory runs along the rows: whole cache lines.
+LARGEST_GROUP = 8
+
+# The most bytes of an operand that is packed as a whole.
+LARGEST_PACKED = 64 << 20
+
+# The numbers of a row panel and of a column panel.
+Place = tuple[Affine, Affine]
+
+
+def build_panels(builder: Builder, plan: ContractionPlan) -> list[Statement]:
+    """The grid of a contraction in panels."""
+    return _Panels(builder, plan).grid()
+
+
+@frozen
+class _Packed:
+    """The operands of a grid iteration, and the tiles they are packed into."""
+
+    lhs: Operand
+    rhs: Operand
+    lhs_tile: Tile
+    rhs_tile: Tile
+    gathered: Tile | None
+    shifts: Tile | None
+    whole_lhs: _Whole | None
+    whole_rhs: _Whole | None
+
+
+@frozen
+class _Whole:
+    """How the panels of all blocks of an operand lie in one tile.
+
+    Depth blocks come first, then the blocks of the side, each of ``panels`` panels.
+    """
+
+    blocks: int
+    panels: int
+
+    def first(self, depth: Placed, side: Placed) -> Affine:
+        """The number of a block's first panel."""
+        return (depth.number.scale(self.blocks) + side.number).scale(self.panels)
+
+
+@frozen
+class _DepthBlock:
+    """A block of the depth: where it is, and when it is the first or last of all."""
+
+    scope: Scope
+    placed: Placed
+    is_first: Guard
+    is_last: Guard
+
+
+@frozen
+class _Panels(Product):
+    """Micro-tiles over packed panels."""
+
+    def grid(self) -> list[Statement]:
+        """Grids that pack what several iterations use, and the one that multiplies."""
+        packed = self.packed
+        grids: list[Statement] = []
+        if packed.whole_lhs is not None:
+            grids += self.packing_grid(packed.lhs, packed.lhs_tile, packed.whole_lhs)
+        if packed.whole_rhs is not None:
+            grids += self.packing_grid(packed.rhs, packed.rhs_tile, packed.whole_rhs)
+        return [*grids, *super().grid()]
+
+    def block(self, places: Places) -> list[Statement]:
+        """One block of rows by one of columns."""
+        packed = self.packed
+        tiles = (packed.lhs_tile, packed.rhs_tile, packed.gathered, packed.shifts)
+        allocs: list[Statement] = [
+            Alloc(tile)
+            for tile in tiles
+            if tile is not None and tile.space is not Space.GLOBAL
+        ]
+        scope, operands = places.scope, (packed.lhs, packed.rhs)
+        sides = (places.rows, places.columns)
+        for operand, side, tile in zip(operands, sides, tiles[:2], strict=True):
+            allocs += clear_overhang(operand, scope, side, tile)
+
+        def depth_block(scope: Scope, depth: Placed) -> list[Statement]:
+            return self.depth_block(places, packed, self.located(scope, depth))
+
+        loops = self.depth_loops(places.scope, self.plan.depth.outer, depth_block)
+        return [*allocs, *loops]
+
+    def located(self, scope: Scope, depth: Placed) -> _DepthBlock:
+        """A depth block, with conditions for it to be the first and the last."""
+        block = self.plan.depth
+        starts = [scope.forms[axis] for axis in block.outer]
+        ends = [self.kernel.axes[axis] - 1 for axis in block.outer]
+        starts.append(depth.start)
+        ends.append((block.chunks(self.kernel) - 1) * block.chunk)
+        return _DepthBlock(
+            scope,
+            depth,
+            tuple(start.scale(-1) for start in starts),
+            tuple(start.shift(-end) for start, end in zip(starts, ends, strict=True)),
+        )
+
+    # --- operands ----------------------------------------------------------------
+
+    @cached_property
+    def packed(self) -> _Packed:
+        """How both operands are packed, and where to."""
+        plan, contraction = self.plan, self.contraction
+        lhs = self.operand("lhs", contraction.lhs, plan.rows, plan.micro_rows)
+        rhs = self.operand("rhs", contraction.rhs, plan.columns, plan.micro_columns)
+        whole_lhs = self.whole(lhs, self.row_panels, plan.columns)
+        whole_rhs = self.whole(rhs, self.column_panels, plan.rows)
+        lhs_panels = self.group_of(lhs)
+        return _Packed(
+            lhs,
+            rhs,
+            self.operand_tile(lhs, whole_lhs, lhs_panels * plan.micro_rows),
+            self.operand_tile(rhs, whole_rhs, self.column_panels * plan.micro_columns),
+            self.gathering_tile(),
+            self.shifts_tile(),
+            whole_lhs,
+            whole_rhs,
+        )
+
+    def whole(self, operand: Operand, panels: int, others: Block) -> _Whole | None:
+        """How all of an operand is packed, if that is worth it.
+
+        It is if there are several blocks of the other side, each of which would pack
+        it again. Where memory runs along the depth as panels do, packing them again
+        is faster than reading them from far away.
+        """
+        count = others.chunks(self.kernel)
+        for axis in others.outer:
+            count *= self.kernel.axes[axis]
+        if count == 1 or not operand.panel or operand.is_by_depth:
+            return None
+        blocks = operand.side.chunks(self.kernel)
+        for axis in (*self.plan.batch, *operand.side.outer):
+            blocks *= self.kernel.axes[axis]
+        group = self.packing_group(operand, panels)
+        whole = _Whole(blocks, -(-panels // group) * group)
+        elements = self.depth_steps * blocks * whole.panels * operand.panel
+        elements *= self.plan.depth.size(self.kernel)
+        too_large = elements * operand.value.dtype.itemsize > LARGEST_PACKED
+        return None if too_large else whole
+
+    def operand_tile(self, operand: Operand, whole: _Whole | None, side: int) -> Tile:
+        """The tile for what is packed of an operand at a time, or for all of it."""
+        if whole is None:
+            return operand.tile(self.builder, side)
+        panels = self.depth_steps * whole.blocks * whole.panels
+        tile = operand.tile(self.builder, panels * operand.panel, Space.GLOBAL)
+        self.builder.scratch.append(tile)
+        return tile
+
+    def packing_group(self, operand: Operand, panels: int) -> int:
+        """Panels that one iteration packs: as many as share lines of memory."""
+        return min(LARGEST_GROUP, panels)
+
+    def packing_grid(
+        self, operand: Operand, tile: Tile, whole: _Whole
+    ) -> list[Statement]:
+        """The grid that packs all blocks of an operand."""
+        walk, side = self.batches().over_blocks(operand.side)
+        walk, depth = replace(walk, number=ZERO).over_blocks(self.plan.depth)
+        size = self.packing_group(operand, whole.panels)
+        walk, group = walk.opened(whole.panels // size)
+        first = group.scale(size)
+        into = whole.first(depth, side) + first
+        window = Window(first.scale(operand.panel), size * operand.panel, into)
+        side = replace(side, window=window)
+        body = pack(operand, walk.scope, depth, side, tile)
+        return [Grid(walk.extents, tuple(body))]
+
+    def operand(self, name: str, value: Expression, side: Block, width: int) -> Operand:
+        """How one operand is packed: in panels, if its positions are one run."""
+        plan = self.plan
+        if plan.dot is not None:
+            packed = packed_lhs if name == "lhs" else packed_rhs
+            value = packed(value, plan.dot)
+        whole = Operand(
+            name,
+            self.kernel,
+            value,
+            plan.depth,
+            side,
+            plan.lanes * plan.group,
+            lanes_along_side=name == "rhs",
+            group=plan.group,
+            fetches=True,
+        )
+        return replace(whole, panel=width) if len(whole.side_runs) == 1 else whole
+
+    def group_of(self, lhs: Operand) -> int:
+        """Row panels that are packed together.
+
+        Where memory runs along the depth one panel is enough; where it runs along
+        the rows, some at once use whole cache lines.
+        """
+        if not lhs.panel:
+            return self.row_panels
+        if lhs.is_by_depth:
+            return 1
+        counts = range(1, LARGEST_GROUP + 1)
+        return max(count for count in counts if self.row_panels % count == 0)
+
+    def gathering_tile(self) -> Tile | None:
+        """A tile for a block of results, one micro-tile after the other."""
+        if self.depth_steps == 1:
+            return None
+        rows = self.row_panels * self.column_panels * self.plan.micro_rows
+        dtype = self.contraction.reduction.accumulator
+        shape = (rows, self.plan.micro_columns)
+        return self.builder.tile("gathered", shape, dtype, Space.SHARED)
+
+    # --- rows that are moved up --------------------------------------------------
+
+    def shifts_tile(self) -> Tile | None:
+        """A tile for what the sums of each column start from, if rows are moved up."""
+        dot = self.plan.dot
+        if dot is None or not dot.is_shifted:
+            return None
+        shape = (self.column_panels, self.plan.micro_columns)
+        return self.builder.tile("shifts", shape, dot.step.total, Space.SHARED)
+
+    def shifting(self, packed: _Packed, first: Affine) -> list[Statement]:
+        """Fill that tile: a row of nothing but the shift, times the columns, negated.
+
+        Every step of the row's depth reads the same group. ``first`` is the number of
+        the first column panel in its tile.
+        """
+        shifts = packed.shifts
+        if shifts is None:
+            return []
+        steps, group = packed.rhs.steps, self.plan.group
+        shape, layout = (steps, 1, group), Layout((0, 0, 1))
+        dtype = packed.lhs_tile.dtype
+        row = self.builder.tile("shift", shape, dtype, Space.SHARED, layout)
+        axis = self.builder.axis(group)
+        here = (ZERO, ZERO, axis_form(axis))
+        fill = Map(((axis, group),), row, here, literal(SHIFT, dtype))
+
+        def panel(column: Affine) -> list[Statement]:
+            total = self.registers(1)
+            extent = (self.builder.axis(total.shape[1]), total.shape[1])
+            place = axis_form(extent[0])
+            negative = Compute(Neg, total.dtype, (TileLoad(total, (ZERO, place)),))
+            columns = self.region(packed.rhs, packed.rhs_tile, first + column)
+            return [
+                *self.cleared(total),
+                self.product(total, Region(row), columns),
+                Map((extent,), shifts, (column, place), negative),
+            ]
+
+        return [Alloc(row), fill, *loop(self.builder, self.column_panels, panel)]
+
+    # --- loops -------------------------------------------------------------------
+
+    def depth_block(
+        self, places: Places, packed: _Packed, depth: _DepthBlock
+    ) -> list[Statement]:
+        """Pack the columns, then each group of rows, and multiply."""
+        placed = depth.placed
+        size = self.group_of(packed.lhs)
+        first_lhs = first_rhs = ZERO
+        packing: list[Statement] = []
+        if packed.whole_lhs is not None:
+            size, first_lhs = 1, packed.whole_lhs.first(placed, places.rows)
+        if packed.whole_rhs is not None:
+            first_rhs = packed.whole_rhs.first(placed, places.columns)
+        else:
+            packing += pack(
+                packed.rhs, depth.scope, placed, places.columns, packed.rhs_tile
+            )
+        packing += self.shifting(packed, first_rhs)
+
+        def group(number: Affine) -> list[Statement]:
+            first = number.scale(size)
+            steps: list[Statement] = []
+            if packed.whole_lhs is None:
+                steps = self.pack_rows(packed, places.rows, depth, first, size)
+
+            def micro(panel: Affine, column: Affine) -> list[Statement]:
+                row = panel if packed.whole_lhs is None else first_lhs + first
+                regions = (
+                    self.region(packed.lhs, packed.lhs_tile, row),
+                    self.region(packed.rhs, packed.rhs_tile, first_rhs + column),
+                )
+                ahead = self.ahead(packed, places, depth, first + panel, column)
+                tile, product = self.sums(packed, regions, column, ahead)
+                place = (first + panel, column)
+                if packed.gathered is None:
+                    return product + self.finish(places, tile, place)
+                return product + self.gather(
+                    places, packed.gathered, depth, tile, place
+                )
+
+            return steps + self.panels(size, micro)
+
+        return packing + loop(self.builder, self.row_panels // size, group)
+
+    def pack_rows(
+        self,
+        packed: _Packed,
+        rows: Placed,
+        depth: _DepthBlock,
+        first: Affine,
+        size: int,
+    ) -> list[Statement]:
+        """Pack a group of row panels that is about to be multiplied."""
+        if packed.lhs.panel:
+            start = first.scale(self.plan.micro_rows)
+            rows = replace(rows, window=Window(start, size * self.plan.micro_rows))
+        return pack(packed.lhs, depth.scope, depth.placed, rows, packed.lhs_tile)
+
+    def panels(
+        self, rows: int, body: Callable[[Affine, Affine], list[Statement]]
+    ) -> list[Statement]:
+        """Loops over micro-tiles: a panel of rows stays near, columns stream."""
+        return loop(
+            self.builder,
+            rows,
+            lambda row: loop(
+                self.builder, self.column_panels, lambda column: body(row, column)
+            ),
+        )
+
+    # --- micro-tiles -------------------------------------------------------------
+
+    def region(self, operand: Operand, tile: Tile, panel: Affine) -> Region:
+        """Where a panel of an operand is in its tile."""
+        if operand.panel:
+            return Region(tile, depth=panel.scale(operand.panel_steps))
+        is_lhs = operand.side is self.plan.rows
+        width = self.plan.micro_rows if is_lhs else self.plan.micro_columns
+        return Region(tile, side=panel.scale(width))
+
+    def ahead(
+        self,
+        packed: _Packed,
+        places: Places,
+        depth: _DepthBlock,
+        panel: Affine,
+        column: Affine,
+    ) -> Ahead | None:
+        """What to fetch during a product: a part of the next panel of rows.
+
+        All column panels together fetch the whole of it.
+        """
+        turn = (column, self.column_panels)
+        if packed.whole_lhs is not None:
+            following = packed.whole_lhs.first(depth.placed, places.rows) + panel
+            start = self.region(packed.lhs, packed.lhs_tile, following.shift(1)).start
+            size = packed.lhs.depth.size(self.kernel) * packed.lhs.panel
+            return fetch_panel(self.builder, packed.lhs_tile, start, size, turn)
+        if not packed.lhs.panel:
+            return None
+        first = panel.shift(1).scale(self.plan.micro_rows)
+        sides = (depth.placed, places.rows)
+        return fetch_rows(packed.lhs, depth.scope, sides, first, turn)
+
+    def sums(
+        self,
+        packed: _Packed,
+        regions: tuple[Region, Region],
+        column: Affine,
+        ahead: Ahead | None,
+    ) -> tuple[Tile, list[Statement]]:
+        """The product of two panels, in registers."""
+        if packed.shifts is None:
+            tile, statements = self.accumulator()
+        else:
+            tile = self.registers(self.plan.micro_rows)
+            extents, indices = self.micro_axes(Corner())
+            start = TileLoad(packed.shifts, (column, indices[1]))
+            statements = [Alloc(tile), Map(extents, tile, indices, start)]
+        return tile, [*statements, self.product(tile, *regions, ahead)]
+
+    def corner(self, place: Place) -> Corner:
+        """Where the micro-tile at a row panel and a column panel begins."""
+        row, column = place
+        return Corner(
+            row.scale(self.plan.micro_rows), column.scale(self.plan.micro_columns)
+        )
+
+    def finish(self, places: Places, tile: Tile, place: Place) -> list[Statement]:
+        """Make the results of finished sums."""
+        statements: list[Statement] = []
+        if self.is_staged():
+            shape, dtype = tile.shape, tile.dtype
+            staged = self.builder.tile("sums", shape, dtype, Space.SHARED)
+            statements += [Alloc(staged), self.moved(tile, staged, Corner())]
+            tile = staged
+        return statements + self.epilogue(places, tile, self.corner(place), Corner())
+
+    def gather(
+        self,
+        places: Places,
+        gathered: Tile,
+        depth: _DepthBlock,
+        tile: Tile,
+        place: Place,
+    ) -> list[Statement]:
+        """Add a micro-tile to what the depth blocks before gave; finish the last."""
+        row, column = place
+        number = row.scale(self.column_panels) + column
+        within = Corner(number.scale(self.plan.micro_rows))
+        extents, indices = self.micro_axes(within)
+        before = TileLoad(gathered, indices)
+        add = Fold(extents, tile, indices_of(extents), Sum, before)
+        keep = self.moved(tile, gathered, within)
+        resume = When(depth.is_first, (), (add,))
+        if self.is_staged():
+            results = self.epilogue(places, gathered, self.corner(place), within)
+            return [resume, keep, When(depth.is_last, tuple(results))]
+        results = self.epilogue(places, tile, self.corner(place), Corner())
+        return [resume, When(depth.is_last, tuple(results), (keep,))]
+
+    def moved(self, source: Tile, target: Tile, corner: Corner) -> Statement:
+        """Write a micro-tile of registers to its place in a tile."""
+        extents, indices = self.micro_axes(corner)
+        return Map(extents, target, indices, TileLoad(source, indices_of(extents)))
+
+    def is_staged(self) -> bool:
+        """Whether sums leave the registers before something is made of them.
+
+        What is made of registers is written out for each of them, and again for the
+        edge: long text, unless it is no more than a store.
+        """
+        reduction = self.contraction.reduction
+        return any(
+            isinstance(entry, Compute) and entry.op is not Cast
+            for output in self.kernel.outputs
+            for entry in walk_until({reduction: reduction}, output.value)
+        )

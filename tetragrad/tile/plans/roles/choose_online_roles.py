@@ -1,0 +1,165 @@
+"""Choose the blocks of attention by roles, from what fits and what it then takes.
+
+Times are in cycles of one multiprocessor of NVIDIA's Hopper architecture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tetragrad.core.target import Target
+from tetragrad.kernel.affine import axis_form
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.layout import panel_of
+from tetragrad.tile.plans.online.online import needed_blocks
+from tetragrad.tile.plans.products.contraction import Block
+from tetragrad.tile.plans.products.packing import Placed
+from tetragrad.tile.plans.roles.online_roles import (
+    COLUMN_STEP,
+    DEPTH_STEP,
+    OnlineRolePlan,
+    rounded,
+)
+from tetragrad.tile.plans.roles.online_rows import RowForm, row_form
+from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS, STAGED_PADDING_BYTES
+from tetragrad.tile.plans.scope import Builder, Scope
+
+MEMBERS = (2, 3, 1)
+MOST_KEYS = 256
+STAGES = 2
+BARRIER_BYTES = 2048
+#: The most columns of one product.
+MOST_COLUMNS = 256
+#: Columns of results that are staged at once; 0 stores them as they lie.
+PIECES = (64, 32, 16, 0)
+#: Iterations for each multiprocessor that even out what some have more to do; two
+#: blocks in turns are left where there are more.
+ENOUGH_ITERATIONS = 8
+TURNS = 2
+
+#: Registers of a thread for sums, by members; and what else it needs.
+REGISTERS = {1: 240, 2: 240, 3: 160}
+OTHER_REGISTERS = 40
+FOUR_WARPS = 128
+
+#: What each block of rows takes to begin and end, and each block of keys beside its
+#: arithmetic; multiplications in a cycle, of which a part is reached, and scores that
+#: become weights in a cycle, by members.
+BLOCK_CYCLES = 3000
+TURN_CYCLES = 250
+MULTIPLICATIONS_PER_CYCLE = 2048
+REACHED = 0.8
+SCORES_PER_CYCLE = {1: 4.0, 2: 7.3, 3: 8.0}
+
+
+def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None:
+    """The cheapest plan, or None where the kernel is not made for roles."""
+    if "wgmma" not in target.features:
+        return None
+    rows = row_form(kernel)
+    if rows is None:
+        return None
+    plans = list(_plans(kernel, rows, target))
+    if not plans:
+        return None
+    plan = min(plans, key=lambda plan: _cycles(kernel, rows, plan, target))
+    for piece in PIECES:
+        staged = replace(plan, piece=piece)
+        if _shared_bytes(kernel, rows, staged) <= target.shared_bytes:
+            break
+    blocks = _blocks(kernel, rows, plan)
+    if blocks >= TURNS * ENOUGH_ITERATIONS * target.units:
+        staged = replace(staged, turns=TURNS)
+    return staged
+
+
+def _plans(kernel: Kernel, rows: RowForm, target: Target) -> Iterator[OnlineRolePlan]:
+    """Every division that fits into registers and shared memory."""
+    panel = panel_of(rows.queries.dtype)
+    depth, columns = _features(kernel, rows, panel)
+    if max(depth, columns) > MOST_COLUMNS:
+        return
+    values_step = panel if rows.values.is_deep else DEPTH_STEP
+    step = max(rows.keys.side_step, values_step)
+    for members in MEMBERS:
+        for keys in range(step, MOST_KEYS + 1, step):
+            if keys >= kernel.axes[rows.form.passed] + step:
+                continue
+            plan = OnlineRolePlan(members, keys, STAGES)
+            fits = _shared_bytes(kernel, rows, plan) <= target.shared_bytes
+            if fits and _fits_registers(kernel, rows, plan):
+                yield plan
+
+
+def _features(kernel: Kernel, rows: RowForm, step: int) -> tuple[int, int]:
+    """Features of a query and of a value, in whole steps."""
+    depth = rounded(kernel.axes[rows.depth], step)
+    return depth, rounded(kernel.axes[rows.form.column], step)
+
+
+def _shared_bytes(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> int:
+    """What the channels and the staged results take."""
+    itemsize = rows.queries.dtype.itemsize
+    depth, columns = _features(kernel, rows, panel_of(rows.queries.dtype))
+    elements = plan.rows * depth + plan.stages * plan.keys * (depth + columns)
+    (output,) = kernel.outputs
+    pitch = plan.piece * kernel.slots[output.slot].dtype.itemsize
+    staged = plan.rows * (pitch + STAGED_PADDING_BYTES) if plan.piece else 0
+    return elements * itemsize + staged + BARRIER_BYTES
+
+
+def _fits_registers(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> bool:
+    """Whether a thread holds its scores, their weights in pairs, and its totals."""
+    columns = rounded(kernel.axes[rows.form.column], COLUMN_STEP)
+    held = MEMBER_ROWS * (plan.keys + plan.keys // 2 + columns) // FOUR_WARPS
+    return held + OTHER_REGISTERS <= REGISTERS[plan.members]
+
+
+def _blocks(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> int:
+    """Blocks of rows, of all batches."""
+    batches = math.prod(kernel.axes[axis] for axis in rows.form.batch)
+    return batches * -(-kernel.axes[rows.form.row] // plan.rows)
+
+
+def _cycles(
+    kernel: Kernel, rows: RowForm, plan: OnlineRolePlan, target: Target
+) -> float:
+    """How long a multiprocessor takes for its share of all blocks."""
+    depth, columns = _features(kernel, rows, COLUMN_STEP)
+    scores = plan.rows * plan.keys
+    multiplying = scores * (depth + columns) / (MULTIPLICATIONS_PER_CYCLE * REACHED)
+    turn = max(multiplying, scores / SCORES_PER_CYCLE[plan.members]) + TURN_CYCLES
+    turns = _mean_turns(kernel, rows, plan)
+    shares = max(1.0, _blocks(kernel, rows, plan) / target.units)
+    return shares * (BLOCK_CYCLES + turns * turn)
+
+
+def _mean_turns(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> float:
+    """Blocks of keys that a block of rows takes in: few, where a mask leaves few."""
+    form, builder = rows.form, Builder(kernel)
+    chunks = -(-kernel.axes[form.row] // plan.rows)
+    most = -(-kernel.axes[form.passed] // plan.keys)
+    row, key = builder.axis(chunks), builder.axis(most)
+    placed_rows = Placed(
+        Block((form.row,), 0, plan.rows), axis_form(row).scale(plan.rows)
+    )
+    placed_keys = Placed(
+        Block((form.passed,), 0, plan.keys), axis_form(key).scale(plan.keys)
+    )
+    limits = [
+        needed
+        for needed in needed_blocks(form, Scope(builder), placed_rows, placed_keys)
+        if needed.coefficient(key) < 0 and needed.axes() <= {row, key}
+    ]
+    total = 0
+    for place in range(chunks):
+        counts = [
+            (needed.constant + needed.coefficient(row) * place)
+            // -needed.coefficient(key)
+            + 1
+            for needed in limits
+        ]
+        total += max(1, min([most, *counts]))
+    return total / chunks

@@ -1,0 +1,357 @@
+"""What a member of four warps does with the scores of a block of keys.
+
+The statements that ``online_roles.py`` runs for each block, in the order that shift
+analysis found, and in the end: statistics of scores that lie where the matrix unit
+left them, weights, corrections, results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from tetragrad.core import dtypes
+from tetragrad.core.frozen import frozen
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph.reduce import Max
+from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.kernel.expression import Compute, Expression, Guard, Select, literal
+from tetragrad.kernel.online import Carried
+from tetragrad.kernel.online_contraction import OnlineContraction
+from tetragrad.tile.ir import (
+    Alloc,
+    Extent,
+    Fold,
+    Map,
+    Pin,
+    Statement,
+    Store,
+    Tile,
+    TileLoad,
+    When,
+)
+from tetragrad.tile.plans.products.contraction import Block
+from tetragrad.tile.plans.products.packing import Placed
+from tetragrad.tile.plans.roles.online_rows import is_positive, quick, whole_blocks
+from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS
+from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of
+
+if TYPE_CHECKING:
+    from tetragrad.tile.plans.roles.online_roles import RoleAttention
+
+
+@frozen
+class RowBlock:
+    """A block of rows: the axes that are known there, and where its rows start."""
+
+    scope: Scope
+    rows: Affine
+
+
+@frozen
+class RoleTiles:
+    """What a member keeps in registers."""
+
+    scores: Tile
+    weights: Tile
+    total: Tile
+    states: tuple[Tile, ...]
+    staged: Tile | None
+
+    def all(self) -> tuple[Tile, ...]:
+        staged = () if self.staged is None else (self.staged,)
+        return (self.scores, self.weights, self.total, *self.states, *staged)
+
+
+@frozen
+class RoleStep:
+    """What a member does with the scores of one block, and in the end."""
+
+    whole: RoleAttention
+    place: RowBlock
+    tiles: RoleTiles
+
+    @property
+    def builder(self) -> Builder:
+        return self.whole.builder
+
+    @property
+    def form(self) -> OnlineContraction:
+        return self.whole.form
+
+    def take_in(self, start: Affine, *, corrects: bool) -> list[Statement]:
+        """Statistics in their order, then weights; the total is corrected."""
+        tiles = self.tiles
+        before = self.builder.tile("before", (MEMBER_ROWS,), tiles.states[0].dtype)
+        highest, *sums = tiles.states
+        found = [*self.scale(), *self.mask(start)]
+        found += [Alloc(before), self.by_row(before, self.state(highest))]
+        found.append(self.fold(0, self.held()))
+        found += [self.corrected(number, before) for number in self.sums]
+        found.append(self.by_score(self.whole.row_form.exact, start))
+        for number in self.sums:
+            carry = self.form.online.carries[number]
+            found.append(self.fold(number, carry.body))
+        found += [Pin(tile) for tile in sums[-1:]]
+        found.append(self.weigh())
+        return found + (self.correct_total(before) if corrects else [])
+
+    @property
+    def sums(self) -> range:
+        """The numbers of the statistics that are sums."""
+        return range(1, self.form.matrix)
+
+    # --- scores --------------------------------------------------------------------
+
+    @cached_property
+    def score_axes(self) -> tuple[Extent, Extent]:
+        rows, keys = self.tiles.scores.shape
+        return (self.builder.axis(rows), rows), (self.builder.axis(keys), keys)
+
+    def held(self) -> TileLoad:
+        """The score of a row and a key, or what has become of it."""
+        return TileLoad(self.tiles.scores, indices_of(self.score_axes))
+
+    def score_scope(self, start: Affine) -> Scope:
+        """The kernel's axes at each score of a block."""
+        rows, keys = indices_of(self.score_axes)
+        scope = self.place.scope.with_collective(*self.score_axes)
+        scope = scope.bind(self.form.row, self.place.rows + rows)
+        scope = scope.bind(self.form.passed, start + keys)
+        row_size, key_size = (
+            self.whole.kernel.axes[axis] for axis in (self.form.row, self.form.passed)
+        )
+        # What is loaded beside the scores must exist.
+        return scope.with_guard(
+            (self.place.rows + rows).scale(-1).shift(row_size - 1),
+            (start + keys).scale(-1).shift(key_size - 1),
+        )
+
+    def scale(self) -> list[Statement]:
+        """Multiply by what all scores share, unless that can be done later.
+
+        A number above zero leaves their order as it is.
+        """
+        factor = self.whole.row_form.factor
+        if factor is None:
+            return []
+        scaled = Compute(ops.Mul, factor.dtype, (self.held(), factor))
+        return [When(is_positive(factor), (), tuple(self.set_scores(scaled)))]
+
+    def later(self, value: Expression) -> Expression:
+        """A score as it is held, multiplied by what is still to be multiplied."""
+        factor = self.whole.row_form.factor
+        if factor is None:
+            return value
+        zero, one = (literal(number, factor.dtype) for number in (0.0, 1.0))
+        is_above = Compute(ops.Lt, dtypes.bool_, (zero, factor))
+        left = Compute(ops.Where, factor.dtype, (is_above, factor, one))
+        return Compute(ops.Mul, factor.dtype, (value, left))
+
+    def mask(self, start: Affine) -> list[Statement]:
+        """Make of the products what the statistics are made of: -inf adds nothing.
+
+        In most blocks no key is masked, and nothing need be compared.
+        """
+        rows = Placed(Block((self.form.row,), 0, MEMBER_ROWS), self.place.rows)
+        keys = Placed(Block((self.form.passed,), 0, self.whole.plan.keys), start)
+        scope = self.score_scope(start)
+        held = cast(self.held(), self.form.scores.dtype)
+        values: dict[Expression, Expression] = {self.form.scores: held}
+        scope = scope.with_values(values)
+        logits = self.whole.row_form.plain
+        condition, simpler = whole_blocks(
+            self.form, logits, self.place.scope, rows, keys
+        )
+        lowest = literal(float("-inf"), logits.dtype)
+        beyond = tuple(
+            form for form in scope.guard if form.axes() & {self.score_axes[1][0]}
+        )
+        masked = scope.value(logits)
+        if beyond:
+            masked = Select(beyond, masked, lowest)
+        if not condition:
+            return self.set_scores(masked)
+        plain = self.set_scores(scope.value(simpler))
+        return [When(condition, tuple(plain), tuple(self.set_scores(masked)))]
+
+    def set_scores(self, value: Expression) -> list[Statement]:
+        if value == self.held():
+            return []
+        indices = indices_of(self.score_axes)
+        return [Map(self.score_axes, self.tiles.scores, indices, value)]
+
+    def by_score(self, expression: Expression, start: Affine) -> Statement:
+        """Replace every score by an expression of it and the statistics."""
+        scope = self.score_scope(start).with_values(self.carried())
+        logits = self.whole.row_form.logits
+        scope = scope.with_values({logits: self.later(self.held())})
+        (statement,) = self.set_scores(quick(scope.value(expression)))
+        return statement
+
+    def weigh(self) -> Statement:
+        """The weights, as operand of the next product."""
+        rows, keys = indices_of(self.score_axes)
+        value = cast(self.held(), self.tiles.weights.dtype)
+        return Map(self.score_axes, self.tiles.weights, (keys, rows), value)
+
+    # --- statistics ----------------------------------------------------------------
+
+    @cached_property
+    def row_axes(self) -> tuple[Extent]:
+        return ((self.builder.axis(MEMBER_ROWS), MEMBER_ROWS),)
+
+    def state(self, tile: Tile) -> TileLoad:
+        return TileLoad(tile, indices_of(self.row_axes))
+
+    def by_row(self, tile: Tile, value: Expression) -> Statement:
+        return Map(self.row_axes, tile, indices_of(self.row_axes), value)
+
+    def carried(self, row: Affine | None = None) -> dict[Expression, Expression]:
+        """The running values of a row; a maximum of -inf is taken for 0.
+
+        All scores of such a row are -inf too, and stay so.
+        """
+        place = row if row is not None else axis_form(self.score_axes[0][0])
+        found: dict[Expression, Expression] = {}
+        for number, tile in enumerate(self.tiles.states):
+            carry = self.form.online.carries[number]
+            value: Expression = TileLoad(tile, (place,))
+            if carry.op is Max:
+                lowest = literal(float("-inf"), carry.dtype)
+                is_empty = Compute(ops.Eq, dtypes.bool_, (value, lowest))
+                zero = literal(0.0, carry.dtype)
+                value = Compute(ops.Where, carry.dtype, (is_empty, zero, value))
+                value = self.later(value)
+            found[Carried(number, True, carry.dtype)] = value
+        return found
+
+    def fold(self, number: int, body: Expression) -> Statement:
+        """Take the scores of a block, as they are now, into a statistic."""
+        tile, carry = self.tiles.states[number], self.form.online.carries[number]
+        scope = Scope(self.builder).with_collective(*self.score_axes)
+        scope = scope.with_values({self.whole.row_form.exact: self.held()})
+        rows, _ = indices_of(self.score_axes)
+        value = cast(scope.value(body), tile.dtype)
+        return Fold(self.score_axes, tile, (rows,), carry.op, value)
+
+    def correction(self, number: int, before: Tile) -> Expression | None:
+        """By what a sum changes before it takes in this block."""
+        amount = self.form.online.carries[number].correction
+        if amount is None:
+            return None
+        (row,) = indices_of(self.row_axes)
+        values = self.carried(row)
+        values[Carried(0, False, before.dtype)] = self.later(TileLoad(before, (row,)))
+        return quick(Scope(self.builder).with_values(values).value(amount))
+
+    def corrected(self, number: int, before: Tile) -> Statement:
+        """A sum as if its scores had been compared with the new maximum."""
+        tile = self.tiles.states[number]
+        value: Expression = self.state(tile)
+        amount = self.correction(number, before)
+        if amount is not None:
+            value = Compute(ops.Mul, tile.dtype, (value, cast(amount, tile.dtype)))
+        return self.by_row(tile, value)
+
+    def correct_total(self, before: Tile) -> list[Statement]:
+        amount = self.correction(self.form.matrix, before)
+        if amount is None:
+            return []
+        total = self.tiles.total
+        scale = self.builder.tile("scale", (MEMBER_ROWS,), total.dtype)
+        extents = self.total_axes()
+        rows, columns = indices_of(extents)
+        factors = (TileLoad(total, (rows, columns)), TileLoad(scale, (rows,)))
+        value = Compute(ops.Mul, total.dtype, factors)
+        return [
+            Alloc(scale),
+            self.by_row(scale, cast(amount, scale.dtype)),
+            Map(extents, total, (rows, columns), value),
+        ]
+
+    # --- results -------------------------------------------------------------------
+
+    def total_axes(self) -> tuple[Extent, Extent]:
+        rows, columns = self.tiles.total.shape
+        return (self.builder.axis(rows), rows), (self.builder.axis(columns), columns)
+
+    def finish(self) -> list[Statement]:
+        """Store what the total and the statistics become."""
+        found: list[Statement] = []
+        states = []
+        for tile in self.tiles.states:
+            whole = self.builder.tile("whole", tile.shape, tile.dtype)
+            found += [Alloc(whole), self.by_row(whole, self.state(tile))]
+            states.append(whole)
+        if self.tiles.staged is None:
+            return [*found, self.store(states)]
+        columns = self.tiles.total.shape[1]
+        for first in range(0, columns, self.whole.plan.piece):
+            found += self.store_piece(states, self.tiles.staged, first)
+        return found
+
+    def store(self, states: Sequence[Tile]) -> Statement:
+        """Store results as they lie."""
+        (output,) = self.whole.kernel.outputs
+        extents = self.total_axes()
+        scope = self.result_scope(extents, 0)
+        rewriter = scope.rewriter()
+        value = self.result(scope, extents, states, 0)
+        guard: Guard = scope.guard + rewriter.guards(output.guard)
+        address = rewriter.form(output.address)
+        return Store(extents, output.slot, address, value, guard)
+
+    def store_piece(
+        self, states: Sequence[Tile], staged: Tile, first: int
+    ) -> list[Statement]:
+        """Stage some columns of the results, and store them row by row."""
+        (output,) = self.whole.kernel.outputs
+        rows, piece = staged.shape
+        width = min(piece, self.tiles.total.shape[1] - first)
+        extents = ((self.builder.axis(rows), rows), (self.builder.axis(width), width))
+        scope = self.result_scope(extents, first)
+        indices = indices_of(extents)
+        rewriter = scope.rewriter()
+        value = self.result(scope, extents, states, first)
+        guard: Guard = scope.guard + rewriter.guards(output.guard)
+        address, held = rewriter.form(output.address), TileLoad(staged, indices)
+        return [
+            Map(extents, staged, indices, value),
+            Store(extents, output.slot, address, held, guard),
+        ]
+
+    def result_scope(self, extents: tuple[Extent, Extent], first: int) -> Scope:
+        """The kernel's axes at results, from some column on."""
+        rows, columns = indices_of(extents)
+        row, column = self.place.rows + rows, columns.shift(first)
+        sizes, form = self.whole.kernel.axes, self.form
+        scope = self.place.scope.with_collective(*extents)
+        scope = scope.bind(form.row, row).bind(form.column, column)
+        return scope.with_guard(
+            row.scale(-1).shift(sizes[form.row] - 1),
+            column.scale(-1).shift(sizes[form.column] - 1),
+        )
+
+    def result(
+        self,
+        scope: Scope,
+        extents: tuple[Extent, Extent],
+        states: Sequence[Tile],
+        first: int,
+    ) -> Expression:
+        """What is stored of a total."""
+        rows, columns = indices_of(extents)
+        carry = self.form.online.carries[self.form.matrix]
+        total = TileLoad(self.tiles.total, (rows, columns.shift(first)))
+        values: dict[Expression, Expression] = {
+            Carried(self.form.matrix, True, carry.dtype): total
+        }
+        for number, tile in enumerate(states):
+            value: Expression = TileLoad(tile, (rows,))
+            if self.form.online.carries[number].op is Max:
+                value = self.later(value)
+            values[Carried(number, True, tile.dtype)] = value
+        result = scope.with_values(values).value(self.form.online.result)
+        return quick(result, extents[1][0])

@@ -1,0 +1,367 @@
+"""Build attention by roles: one brings queries, keys and values, others multiply.
+
+    Grid(batch, block of rows)
+      Role(load)
+        Copy(queries);  For(block of keys)  Copy(keys)  Copy(values)
+      Role(attend), members with 64 rows of a block each
+        scores = queries x keys of the first block;  weights and statistics of them
+        For(other blocks of keys)
+          scores = queries x keys
+          total += weights x values of the block before
+          statistics of the scores, which corrects what they carry, and the total
+          weights
+        total += weights x values of the last block
+        Store(what the total and the statistics become)
+
+Both products of a turn run in the background: while the values are multiplied, the
+next statistics are made of scores that lie where the matrix unit left them. Weights
+never leave the registers. ``online_step.py`` is the same for machines without such a
+unit, and ``kernel/online.py`` says why the corrections are right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+from tetragrad.core.frozen import frozen
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
+from tetragrad.kernel.expression import literal
+from tetragrad.kernel.ir import Kernel
+from tetragrad.kernel.online_contraction import OnlineContraction
+from tetragrad.tile.ir import (
+    Acquire,
+    Alloc,
+    Channel,
+    Commit,
+    Extent,
+    For,
+    Grid,
+    Layout,
+    Map,
+    Mma,
+    Release,
+    Role,
+    Space,
+    Statement,
+    Tile,
+    Wait,
+    When,
+)
+from tetragrad.tile.layout import panel_of
+from tetragrad.tile.plans.online.online import needed_blocks
+from tetragrad.tile.plans.products.contraction import Block
+from tetragrad.tile.plans.products.packing import Placed
+from tetragrad.tile.plans.roles.bulk import BulkOperand
+from tetragrad.tile.plans.roles.cells import Cells
+from tetragrad.tile.plans.roles.online_role_step import RoleStep, RoleTiles, RowBlock
+from tetragrad.tile.plans.roles.online_rows import (
+    RowForm,
+    row_form,
+)
+from tetragrad.tile.plans.roles.role_plan import (
+    MEMBER_ROWS,
+    STAGED_PADDING_BYTES,
+    WARPS,
+)
+from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
+
+#: What the sides of a product's results are multiples of, and its depth.
+COLUMN_STEP = 8
+DEPTH_STEP = 16
+
+
+@frozen
+class OnlineRolePlan:
+    """Sizes of attention by roles.
+
+    A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
+    and ``stages`` of such blocks lie in shared memory. A grid iteration computes so
+    many blocks in ``turns``: what the next one begins with arrives while results are
+    stored. They are staged ``piece`` columns at a time, or stored as they lie if 0.
+    """
+
+    members: int
+    keys: int
+    stages: int
+    turns: int = 1
+    piece: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.members * MEMBER_ROWS
+
+
+def build_online_roles(builder: Builder, plan: OnlineRolePlan) -> list[Statement]:
+    """The grid of attention by roles."""
+    rows = row_form(builder.kernel)
+    assert rows is not None
+    return RoleAttention(builder, plan, rows).grid()
+
+
+def rounded(size: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-size // step) * step
+
+
+@frozen
+class RoleAttention:
+    """The whole grid: blocks of rows, channels, and what each role does in order."""
+
+    builder: Builder
+    plan: OnlineRolePlan
+    row_form: RowForm
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.builder.kernel
+
+    @property
+    def form(self) -> OnlineContraction:
+        return self.row_form.form
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of keys."""
+        return -(-self.kernel.axes[self.form.passed] // self.plan.keys)
+
+    @property
+    def depth(self) -> int:
+        """Features of a query that are multiplied: those beyond the last are zeros."""
+        return rounded(self.kernel.axes[self.row_form.depth], DEPTH_STEP)
+
+    @property
+    def columns(self) -> int:
+        return rounded(self.kernel.axes[self.form.column], COLUMN_STEP)
+
+    # --- channels ----------------------------------------------------------------
+
+    @cached_property
+    def queries(self) -> Channel:
+        return self.channel("queries", self.row_form.queries, 1)
+
+    @cached_property
+    def keys(self) -> Channel:
+        return self.channel("keys", self.row_form.keys, self.plan.stages)
+
+    @cached_property
+    def values(self) -> Channel:
+        return self.channel("values", self.row_form.values, self.plan.stages)
+
+    def channel(self, name: str, operand: BulkOperand, stages: int) -> Channel:
+        """A channel for the boxes of an operand."""
+        depth, side = self.cells(operand)
+        tile = operand.tile(self.builder, name, depth.extent, side.extent)
+        return Channel(name, (tile,), stages)
+
+    def cells(self, operand: BulkOperand) -> tuple[Cells, Cells]:
+        """What is brought at once: a block of rows or keys, with all features."""
+        sizes = self.kernel.axes
+        chunks = {self.form.row: self.plan.rows, self.form.passed: self.plan.keys}
+
+        def cells(axis: int) -> Cells:
+            chunk = chunks.get(axis, rounded(sizes[axis], panel_of(operand.dtype)))
+            return Cells((axis,), (sizes[axis],), (chunk,))
+
+        (depth,), (side,) = operand.depth, operand.side
+        return cells(depth), cells(side)
+
+    def copy(
+        self, channel: Channel, operand: BulkOperand, starts: Mapping[int, Affine]
+    ) -> list[Statement]:
+        """Fill one slot of a channel."""
+        (tile,) = channel.tiles
+        zeros = dict.fromkeys((*operand.depth, *operand.side), ZERO)
+        copy = operand.copy(
+            self.builder, tile, channel, {**zeros, **starts}, self.cells(operand), 0
+        )
+        return [Acquire(channel), copy, Commit(channel)]
+
+    # --- the grid ----------------------------------------------------------------
+
+    def grid(self) -> list[Statement]:
+        """Every batch and block of rows; last rows, which may see most keys, first."""
+        scope = Scope(self.builder)
+        extents: list[Extent] = []
+        for axis in self.form.batch:
+            position = self.builder.axis(self.kernel.axes[axis])
+            extents.append((position, self.kernel.axes[axis]))
+            scope = scope.bind(axis, axis_form(position))
+        each = -(-self.chunks // self.plan.turns)
+        index = self.builder.axis(each)
+        extents.append((index, each))
+        member = self.builder.axis(self.plan.members)
+        load = self.each_turn(scope, index, self.load)
+        attend = self.attend(scope, index, axis_form(member).scale(MEMBER_ROWS))
+        members = (member, self.plan.members)
+        roles = (
+            Role("load", WARPS, tuple(load)),
+            Role("attend", WARPS, tuple(attend), members),
+        )
+        return [Grid(tuple(extents), roles)]
+
+    @property
+    def chunks(self) -> int:
+        """Blocks of rows."""
+        return -(-self.kernel.axes[self.form.row] // self.plan.rows)
+
+    def each_turn(
+        self, scope: Scope, index: int, body: Callable[[RowBlock], list[Statement]]
+    ) -> list[Statement]:
+        """The body for every block of rows of a grid iteration."""
+        each = self.builder.extents[index]
+
+        def turn(form: Affine) -> list[Statement]:
+            number = form.scale(each) + axis_form(index)
+            back = number.scale(-1).shift(self.chunks - 1)
+            statements = body(RowBlock(scope, back.scale(self.plan.rows)))
+            if self.builder.always(back):
+                return statements
+            return [When((back,), tuple(statements))]
+
+        return loop(self.builder, self.plan.turns, turn)
+
+    def each_other(
+        self, place: RowBlock, axis: int, body: list[Statement]
+    ) -> list[For]:
+        """Blocks behind the first one, up to the last that adds anything.
+
+        What ends the blocks of one row ends them for good; where they could begin
+        later, the scores of the earlier ones are -inf and add nothing.
+        """
+        if self.blocks == 1:
+            return []
+        rows = Placed(Block((self.form.row,), 0, self.plan.rows), place.rows)
+        keys = Placed(Block((self.form.passed,), 0, self.plan.keys), self.start(axis))
+        guard = tuple(
+            form
+            for form in needed_blocks(self.form, place.scope, rows, keys)
+            if form.coefficient(axis) <= 0
+        )
+        return [For(axis, self.blocks - 1, tuple(body), guard=guard)]
+
+    def start(self, axis: int) -> Affine:
+        """The first key of the block that a loop behind the first one stands at."""
+        return axis_form(axis).shift(1).scale(self.plan.keys)
+
+    def loop_axis(self) -> int:
+        return self.builder.axis(max(1, self.blocks - 1))
+
+    # --- the role that copies ------------------------------------------------------
+
+    def load(self, place: RowBlock) -> list[Statement]:
+        """Bring the queries, then keys and values as they are needed."""
+        axis = self.loop_axis()
+        starts = {**place.scope.forms, self.form.row: place.rows}
+        body = self.bring(place, self.start(axis))
+        return [
+            *self.copy(self.queries, self.row_form.queries, starts),
+            *self.bring(place, ZERO),
+            *self.each_other(place, axis, body),
+        ]
+
+    def bring(self, place: RowBlock, start: Affine) -> list[Statement]:
+        """Keys and values of the block that starts here."""
+        starts = {**place.scope.forms, self.form.passed: start}
+        return [
+            *self.copy(self.keys, self.row_form.keys, starts),
+            *self.copy(self.values, self.row_form.values, starts),
+        ]
+
+    # --- the role that multiplies ----------------------------------------------------
+
+    def attend(self, scope: Scope, index: int, first_row: Affine) -> list[Statement]:
+        """A member's rows of all blocks."""
+        tiles = self.tiles()
+        blocks = self.each_turn(
+            scope, index, lambda place: self.attend_block(tiles, place, first_row)
+        )
+        return [*(Alloc(tile) for tile in tiles.all()), *blocks]
+
+    def attend_block(
+        self, tiles: RoleTiles, block: RowBlock, first_row: Affine
+    ) -> list[Statement]:
+        """A member's rows of one block, over all blocks of keys."""
+        axis = self.loop_axis()
+        step = RoleStep(self, RowBlock(block.scope, block.rows + first_row), tiles)
+        body = [
+            *self.make_scores(tiles, first_row),
+            *self.add_values(tiles),
+            *step.take_in(self.start(axis), corrects=True),
+        ]
+        return [
+            *self.clear(tiles),
+            Wait(self.queries),
+            *self.make_scores(tiles, first_row),
+            *step.take_in(ZERO, corrects=False),
+            *self.each_other(block, axis, body),
+            *self.add_values(tiles),
+            Release(self.queries),
+            *step.finish(),
+        ]
+
+    def tiles(self) -> RoleTiles:
+        rows, keys, builder = MEMBER_ROWS, self.plan.keys, self.builder
+        dtype = self.form.scores.accumulator
+        carries = self.form.online.carries[: self.form.matrix]
+        return RoleTiles(
+            builder.tile("scores", (rows, keys), dtype),
+            builder.tile("weights", (keys, rows), self.row_form.values.dtype),
+            builder.tile("total", (rows, self.columns), dtype),
+            tuple(builder.tile("state", (rows,), carry.dtype) for carry in carries),
+            self.staged(),
+        )
+
+    def staged(self) -> Tile | None:
+        """Room for a piece of the results, whose rows lie in different banks."""
+        (output,) = self.kernel.outputs
+        piece, dtype = self.plan.piece, self.kernel.slots[output.slot].dtype
+        if not piece or output.address.coefficient(self.form.column) != 1:
+            return None
+        layout = Layout((piece + STAGED_PADDING_BYTES // dtype.itemsize, 1))
+        shape = (MEMBER_ROWS, piece)
+        return self.builder.tile("staged", shape, dtype, Space.SHARED, layout)
+
+    def clear(self, tiles: RoleTiles) -> list[Statement]:
+        """Every carried value starts as its reduction's identity."""
+        found: list[Statement] = []
+        for tile, carry in zip(
+            (*tiles.states, tiles.total), self.form.online.carries, strict=True
+        ):
+            extents = tuple((self.builder.axis(size), size) for size in tile.shape)
+            identity = literal(carry.op.identity(tile.dtype), tile.dtype)
+            found.append(Map(extents, tile, indices_of(extents), identity))
+        return found
+
+    def make_scores(self, tiles: RoleTiles, first_row: Affine) -> list[Statement]:
+        """scores[row, key] = Σ queries · keys."""
+        (queries,), (keys,) = self.queries.tiles, self.keys.tiles
+        rows, columns = tiles.scores.shape
+        product = Mma(
+            tiles.scores,
+            queries,
+            keys,
+            rows,
+            columns,
+            self.depth,
+            (ZERO, first_row),
+            (ZERO, ZERO),
+            starts=True,
+        )
+        return [Wait(self.keys), product, Release(self.keys)]
+
+    def add_values(self, tiles: RoleTiles) -> list[Statement]:
+        """total[row, column] += Σ weights · values."""
+        (values,) = self.values.tiles
+        rows, columns = tiles.total.shape
+        product = Mma(
+            tiles.total,
+            tiles.weights,
+            values,
+            rows,
+            columns,
+            self.plan.keys,
+            (ZERO, ZERO),
+            (ZERO, ZERO),
+        )
+        return [Wait(self.values), product, Release(self.values)]

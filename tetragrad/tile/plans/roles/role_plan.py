@@ -1,0 +1,196 @@
+"""What a product by roles is planned as: its sizes, its sides, the order of its blocks.
+
+``choose_roles.py`` chooses these sizes, ``roles.py`` makes the tile program of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tetragrad.core.frozen import frozen
+from tetragrad.kernel.affine import ZERO, Affine
+from tetragrad.kernel.expression import walk
+from tetragrad.kernel.ir import Kernel, Output
+from tetragrad.tile.ir import Dimension, ends_of
+from tetragrad.tile.plans.products.contraction import Contraction
+from tetragrad.tile.plans.roles.bulk import BulkOperand, bulk_operand
+from tetragrad.tile.plans.roles.cells import Cells, digits_of
+
+WARPS = 4
+#: Rows that one matrix instruction of four warps computes.
+MEMBER_ROWS = 64
+#: Space between the rows of staged results, so that neighbours lie in other banks.
+STAGED_PADDING_BYTES = 16
+
+
+@frozen
+class RolePlan:
+    """Sizes of a product by roles.
+
+    ``rows`` and ``columns`` of a block, ``depth`` of a step; each is made of boxes over
+    the axes of its side, nearest in memory first: of ``row_chunks`` positions and so
+    on, or along its only axis. The channel has
+    ``stages`` steps; results are staged ``piece`` columns at a time. ``workers`` run
+    side by side; ``group`` is the number of row blocks that are visited before the
+    next column block is. A worker is a ``cluster`` of so many neighbours, with a
+    block of rows each, that bring the columns together. ``sums_steps`` adds the
+    products of each step up in float32, where the matrix unit's own sums are coarse.
+    """
+
+    swap: bool
+    rows: int
+    columns: int
+    depth: int
+    members: int
+    stages: int
+    piece: int
+    group: int
+    workers: int
+    cluster: int = 1
+    sums_steps: bool = False
+    row_chunks: tuple[int, ...] = ()
+    column_chunks: tuple[int, ...] = ()
+    depth_chunks: tuple[int, ...] = ()
+
+    @property
+    def member_rows(self) -> int:
+        return self.rows // self.members
+
+
+@frozen
+class RoleProduct:
+    """A contraction whose operands can be copied in bulk."""
+
+    contraction: Contraction
+    lhs: BulkOperand
+    rhs: BulkOperand
+
+    @property
+    def depth(self) -> tuple[int, ...]:
+        """Axes of the depth, nearest first for the operand that lies along it."""
+        return self.lhs.depth if self.lhs.is_deep else self.rhs.depth
+
+
+@frozen
+class Sides:
+    """How a plan divides the rows, the columns and the depth of a product."""
+
+    rows: Cells
+    columns: Cells
+    depth: Cells
+
+
+def role_product(kernel: Kernel, contraction: Contraction) -> RoleProduct | None:
+    """The contraction as roles compute it, if they can."""
+    depth = contraction.depth
+    lhs = bulk_operand(kernel, contraction.lhs, contraction.rows, depth)
+    rhs = bulk_operand(kernel, contraction.rhs, contraction.columns, depth)
+    if lhs is None or rhs is None:
+        return None
+    return RoleProduct(contraction, lhs, rhs)
+
+
+def sides_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> Sides:
+    """The cells that a plan means."""
+
+    def cells(axes: tuple[int, ...], extent: int, chunks: tuple[int, ...]) -> Cells:
+        chunks = chunks or (extent,)
+        sizes = tuple(kernel.axes[axis] for axis in axes)
+        return Cells(axes, sizes, chunks, extent // math.prod(chunks))
+
+    return Sides(
+        cells(product.lhs.side, plan.rows, plan.row_chunks),
+        cells(product.rhs.side, plan.columns, plan.column_chunks),
+        cells(product.depth, plan.depth, plan.depth_chunks),
+    )
+
+
+def skipped_dimensions(
+    kernel: Kernel, product: RoleProduct, sides: Sides, plan: RolePlan
+) -> tuple[Dimension, ...]:
+    """Dimensions whose ends say that a whole step would bring zeros only.
+
+    No box extends along them, they are the same for a whole cluster, and the first
+    step of all is never beyond an end.
+    """
+    if plan.sums_steps:
+        return ()
+    found = []
+    for operand, cells in ((product.lhs, sides.rows), (product.rhs, sides.columns)):
+        fixed = set() if cells is sides.rows and plan.cluster > 1 else {*cells.axes}
+        if cells.count > 1:
+            fixed = set()
+        moving = cells.moving | sides.depth.moving
+        for dimension in operand.dimensions:
+            axes = dimension.index.axes()
+            along = axes & set(sides.depth.axes)
+            if not along or axes & moving or axes & set(cells.axes) - fixed:
+                continue
+            ends = ends_of(dimension)
+            if all(form.range(kernel.axes)[0] >= 0 for form in ends):
+                continue
+            at_first = dict.fromkeys(along, ZERO)
+            if all(
+                form.substitute(at_first).range(kernel.axes)[0] >= 0 for form in ends
+            ):
+                found.append(dimension)
+    return tuple(found)
+
+
+def raster_of(
+    contraction: Contraction, kernel: Kernel, sides: Sides, plan: RolePlan
+) -> Raster:
+    """The blocks of a product, in the order of a plan."""
+    return Raster(
+        -(-sides.rows.blocks // plan.cluster),
+        sides.columns.blocks,
+        plan.group,
+        tuple(kernel.axes[axis] for axis in contraction.batch),
+    )
+
+
+@frozen
+class Raster:
+    """The order in which blocks are visited: rows of a group, columns, groups."""
+
+    rows: int
+    columns: int
+    group: int
+    batches: tuple[int, ...]
+
+    @property
+    def groups(self) -> int:
+        return -(-self.rows // self.group)
+
+    @property
+    def blocks(self) -> int:
+        """All blocks, with the rows that the last group overhangs by."""
+        return self.group * self.columns * self.groups * math.prod(self.batches)
+
+    def place(self, number: Affine) -> tuple[Affine, Affine, list[Affine]]:
+        """Row block, column block and batch positions of block ``number``."""
+        sizes = (self.group, self.columns, self.groups, *reversed(self.batches))
+        within, column, group, *batches = digits_of(number, sizes, self.blocks)
+        return group.scale(self.group) + within, column, batches[::-1]
+
+
+def is_result(output: Output, product: RoleProduct) -> bool:
+    """Whether an output is made of the sums; others are constants between results."""
+    return product.contraction.reduction in walk(output.value)
+
+
+def is_along_rows(output: Output, product: RoleProduct) -> bool:
+    """Whether neighbouring rows, and not columns, are next to one another."""
+    address = output.address
+
+    def is_next(axes: Sequence[int]) -> bool:
+        return any(address.coefficient(axis) == 1 for axis in axes)
+
+    return is_next(product.lhs.side) and not is_next(product.rhs.side)
+
+
+def staged_pitch(plan: RolePlan, itemsize: int, *, along_rows: bool) -> int:
+    """Elements from one contiguous run of staged results to the next."""
+    length = plan.member_rows if along_rows else plan.piece
+    return length + max(STAGED_PADDING_BYTES, 8 * itemsize) // itemsize

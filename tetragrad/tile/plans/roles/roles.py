@@ -1,0 +1,492 @@
+"""Build a product by roles: one brings operands through a channel, others multiply.
+
+    Grid(worker)
+      Role(load)
+        For(turn)  When(there is such a block)
+          For(step along the depth)
+            Acquire(operands)
+            Copy(lhs = a box)   Copy(rhs = a box)
+            Commit(operands)
+      Role(multiply), members with 64 rows of a block each
+        For(turn)  When(there is such a block)
+          For(step along the depth)
+            Wait(operands)
+            accumulator += lhs x rhs
+            Release(operands)
+          for each piece of the columns
+            Map(staged = what the outputs make of the accumulator)
+            Store(staged)
+
+A worker computes one block after the other, so that the next block's operands are on
+their way while results are stored. Blocks that are computed at the same time lie in a
+group of neighbouring rows: together they read little that is not in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from tetragrad.core.frozen import frozen
+from tetragrad.graph.reduce import Sum
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
+from tetragrad.kernel.expression import literal
+from tetragrad.kernel.ir import Kernel, Output
+from tetragrad.tile.ir import (
+    Acquire,
+    Alloc,
+    Channel,
+    Commit,
+    Dimension,
+    Extent,
+    Fold,
+    Grid,
+    Layout,
+    Map,
+    Mma,
+    Release,
+    Role,
+    Space,
+    Statement,
+    Store,
+    Tile,
+    TileLoad,
+    Wait,
+    When,
+    ends_of,
+)
+from tetragrad.tile.plans.products.contraction import hosted_contraction
+from tetragrad.tile.plans.roles.cells import (
+    digits_of,
+    flat_position,
+    join_digits,
+    split_radices,
+)
+from tetragrad.tile.plans.roles.role_plan import (
+    WARPS,
+    Raster,
+    RolePlan,
+    RoleProduct,
+    Sides,
+    is_along_rows,
+    is_result,
+    raster_of,
+    role_product,
+    sides_of,
+    skipped_dimensions,
+    staged_pitch,
+)
+from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
+
+StepBody = Callable[[dict[int, Affine]], list[Statement]]
+"""What is done at a step, by where the axes of the depth start."""
+Bodies = tuple[StepBody, StepBody]
+"""The first step and the others."""
+
+
+def build_roles(builder: Builder, plan: RolePlan) -> list[Statement]:
+    """The grid of a product by roles."""
+    contraction = hosted_contraction(builder.kernel, guarded=True)
+    assert contraction is not None
+    if plan.swap:
+        contraction = contraction.swapped()
+    product = role_product(builder.kernel, contraction)
+    assert product is not None
+    return _Roles(builder, plan, product).grid()
+
+
+@frozen
+class _Worker:
+    """The axes that say which worker this is, and which of its neighbours."""
+
+    axis: int
+    neighbour: int
+
+
+@frozen
+class _Block:
+    """Which block of rows and of columns a worker computes, and its batch."""
+
+    row: Affine
+    column: Affine
+    batch: Mapping[int, Affine]
+
+
+@frozen
+class _Steps:
+    """What is done at each step, from which one on; whether the first stands apart."""
+
+    body: StepBody
+    first: int
+    apart: bool
+
+
+@frozen
+class _Roles:
+    builder: Builder
+    plan: RolePlan
+    product: RoleProduct
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.builder.kernel
+
+    @cached_property
+    def sides(self) -> Sides:
+        return sides_of(self.kernel, self.product, self.plan)
+
+    @cached_property
+    def raster(self) -> Raster:
+        contraction = self.product.contraction
+        return raster_of(contraction, self.kernel, self.sides, self.plan)
+
+    @cached_property
+    def skipped(self) -> tuple[Dimension, ...]:
+        return skipped_dimensions(self.kernel, self.product, self.sides, self.plan)
+
+    @property
+    def row_blocks(self) -> int:
+        """Row blocks, with those that the last group overhangs by."""
+        return self.raster.groups * self.raster.group * self.plan.cluster
+
+    @property
+    def steps(self) -> int:
+        return self.sides.depth.blocks
+
+    def grid(self) -> list[Statement]:
+        """One role that copies, and one that multiplies."""
+        plan, builder = self.plan, self.builder
+        worker = _Worker(builder.axis(plan.workers), builder.axis(plan.cluster))
+        lhs = self.product.lhs.tile(builder, "lhs", plan.depth, plan.rows)
+        rhs = self.product.rhs.tile(builder, "rhs", plan.depth, plan.columns)
+        channel = Channel("operands", (lhs, rhs), plan.stages)
+        member = builder.axis(plan.members)
+        load = Role("load", WARPS, tuple(self.load(worker, channel)))
+        multiply = Role(
+            "multiply",
+            WARPS,
+            tuple(self.multiply(worker, channel, axis_form(member))),
+            (member, plan.members),
+        )
+        extents = ((worker.axis, plan.workers), (worker.neighbour, plan.cluster))
+        cluster = worker.neighbour if plan.cluster > 1 else None
+        return [Grid(extents, (load, multiply), cluster)]
+
+    def each_block(
+        self, worker: _Worker, body: Callable[[_Block], list[Statement]]
+    ) -> list[Statement]:
+        """The body for every block of a worker."""
+        raster, workers = self.raster, self.plan.workers
+        batch = self.product.contraction.batch
+
+        def turn(form: Affine) -> list[Statement]:
+            number = form.scale(workers) + axis_form(worker.axis)
+            row, column, batches = raster.place(number)
+            block_row = row.scale(self.plan.cluster) + axis_form(worker.neighbour)
+            places = dict(zip(batch, batches, strict=True))
+            statements = body(_Block(block_row, column, places))
+            exists = (
+                number.scale(-1).shift(raster.blocks - 1),
+                row.scale(-1).shift(raster.rows - 1),
+            )
+            needed = tuple(form for form in exists if not self.builder.always(form))
+            return [When(needed, tuple(statements))] if needed else statements
+
+        return loop(self.builder, -(-raster.blocks // workers), turn)
+
+    # --- the role that copies ----------------------------------------------------
+
+    def load(self, worker: _Worker, channel: Channel) -> list[Statement]:
+        """Bring the operands of every step of every block."""
+
+        def block(place: _Block) -> list[Statement]:
+            return self.each_step(
+                place, lambda starts: self.bring(place, channel, starts)
+            )
+
+        return self.each_block(worker, block)
+
+    def each_step(self, place: _Block, body: StepBody) -> list[Statement]:
+        """The body for every cell of the depth that matters, nearest axis inside."""
+        last = len(self.sides.depth.axes) - 1
+        return self.some(place, last, {}, _Steps(body, 0, apart=False))
+
+    def first_apart(
+        self, place: _Block, level: int, starts: dict[int, Affine], bodies: Bodies
+    ) -> list[Statement]:
+        """The same with another body for the very first step, which always matters.
+
+        Of the others too, the first of a run stands apart: a product is under way then
+        when the loop over the rest begins.
+        """
+        first, other = bodies
+        if level < 0:
+            return first(starts)
+        axis = self.sides.depth.axes[level]
+        begun = self.first_apart(place, level - 1, starts | {axis: ZERO}, bodies)
+        # The first run is begun already.
+        rest = _Steps(other, 1, apart=level > 0)
+        return begun + self.some(place, level, starts, rest)
+
+    def some(
+        self, place: _Block, level: int, starts: dict[int, Affine], steps: _Steps
+    ) -> list[Statement]:
+        """The steps of one axis, and of those inside it."""
+        if level < 0:
+            return steps.body(starts)
+        depth, inner = self.sides.depth, replace(steps, first=0)
+        axis, chunk = depth.axes[level], depth.chunks[level]
+
+        def step(number: Affine) -> list[Statement]:
+            there = starts | {axis: number.shift(steps.first).scale(chunk)}
+            statements = self.some(place, level - 1, there, inner)
+            needed = self.conditions(place, axis, there)
+            return [When(needed, tuple(statements))] if needed else statements
+
+        count = depth.steps[level] - steps.first
+        if level or not steps.apart:
+            return loop(self.builder, count, step)
+        others = loop(self.builder, count - 1, lambda number: step(number.shift(1)))
+        return step(ZERO) + others
+
+    def conditions(
+        self, place: _Block, axis: int, starts: Mapping[int, Affine]
+    ) -> tuple[Affine, ...]:
+        """When the steps at this position of an axis bring more than zeros."""
+        sides, places = self.sides, {**place.batch, **starts}
+        for cells, block, blocks in (
+            (sides.rows, place.row, self.row_blocks),
+            (sides.columns, place.column, self.raster.columns),
+        ):
+            places |= cells.starts(block, ZERO, blocks)
+        forms = []
+        for dimension in self.skipped:
+            inside = dimension.index.axes() & set(sides.depth.axes)
+            if axis in inside and inside <= starts.keys():
+                forms += [form.substitute(places) for form in ends_of(dimension)]
+        return tuple(form for form in forms if not self.builder.always(form))
+
+    def bring(
+        self, place: _Block, channel: Channel, depth_starts: dict[int, Affine]
+    ) -> list[Statement]:
+        """Fill one slot of the channel."""
+        product, sides, (lhs, rhs) = self.product, self.sides, channel.tiles
+        starts = {**place.batch, **depth_starts}
+        copies: list[Statement] = []
+        for operand, tile, cells, block, blocks in (
+            (product.lhs, lhs, sides.rows, place.row, self.row_blocks),
+            (product.rhs, rhs, sides.columns, place.column, self.raster.columns),
+        ):
+            for cell in range(cells.count):
+                first = starts | cells.starts(block, Affine(cell), blocks)
+                both = (sides.depth, cells)
+                copies.append(
+                    operand.copy(self.builder, tile, channel, first, both, cell)
+                )
+        return [Acquire(channel), *copies, Commit(channel)]
+
+    # --- the role that multiplies ------------------------------------------------
+
+    def multiply(
+        self, worker: _Worker, channel: Channel, member: Affine
+    ) -> list[Statement]:
+        """Sum the products of a member's rows, and store what becomes of them."""
+        plan = self.plan
+        shape = (plan.member_rows, plan.columns)
+        dtype = self.product.contraction.reduction.accumulator
+        total = self.builder.tile("accumulator", shape, dtype)
+        staged = [self.staged(output) for output in self.kernel.outputs]
+
+        def block(place: _Block) -> list[Statement]:
+            statements = self.summed(place, channel, total, member)
+            for piece in range(plan.columns // plan.piece):
+                for output, tile in zip(self.kernel.outputs, staged, strict=True):
+                    statements += self.finish(output, tile, total, place, member, piece)
+            return statements
+
+        allocated = [Alloc(tile) for tile in (total, *filter(None, staged))]
+        return allocated + self.each_block(worker, block)
+
+    def summed(
+        self, place: _Block, channel: Channel, total: Tile, member: Affine
+    ) -> list[Statement]:
+        """The products of all steps, in the total."""
+        first_row = member.scale(self.plan.member_rows)
+
+        def step(tile: Tile, *, starts: bool) -> list[Statement]:
+            return self.step(channel, tile, first_row, starts=starts)
+
+        if self.skipped:
+            assert not self.plan.sums_steps, "one sum"
+            bodies = (
+                lambda _: step(total, starts=True),
+                lambda _: step(total, starts=False),
+            )
+            last = len(self.sides.depth.axes) - 1
+            return self.first_apart(place, last, {}, bodies)
+        if not self.plan.sums_steps:
+            others = loop(
+                self.builder, self.steps - 1, lambda _: step(total, starts=False)
+            )
+            return step(total, starts=True) + others
+        part = self.builder.tile("part", total.shape, total.dtype)
+        extents = tuple((self.builder.axis(size), size) for size in total.shape)
+        indices = indices_of(extents)
+        clear = Map(extents, total, indices, literal(0, total.dtype))
+        add = Fold(extents, total, indices, Sum, TileLoad(part, indices))
+        steps = loop(
+            self.builder, self.steps, lambda _: [*step(part, starts=True), add]
+        )
+        return [Alloc(part), clear, *steps]
+
+    def step(
+        self, channel: Channel, total: Tile, first_row: Affine, *, starts: bool
+    ) -> list[Statement]:
+        """Use one slot of the channel."""
+        lhs, rhs = channel.tiles
+        rows, columns = total.shape
+        product = Mma(
+            total,
+            lhs,
+            rhs,
+            rows,
+            columns,
+            self.plan.depth,
+            (ZERO, first_row),
+            (ZERO, ZERO),
+            starts,
+        )
+        return [Wait(channel), product, Release(channel)]
+
+    def staged(self, output: Output) -> Tile | None:
+        """A shared tile for a piece of results, contiguous as the output is.
+
+        None for an output that has nothing of the sums in it.
+        """
+        if not is_result(output, self.product):
+            return None
+        plan = self.plan
+        dtype = self.kernel.slots[output.slot].dtype
+        along_rows = is_along_rows(output, self.product)
+        pitch = staged_pitch(plan, dtype.itemsize, along_rows=along_rows)
+        layout = Layout((1, pitch) if along_rows else (pitch, 1))
+        shape = (plan.member_rows, plan.piece)
+        return self.builder.tile("staged", shape, dtype, Space.SHARED, layout)
+
+    def finish(
+        self,
+        output: Output,
+        staged: Tile | None,
+        total: Tile,
+        place: _Block,
+        member: Affine,
+        piece: int,
+    ) -> list[Statement]:
+        """Compute one piece of an output, then store it as memory likes it."""
+        if staged is None:
+            return [self.store(output, None, place, member, piece)]
+        return [
+            self.compute(output, staged, total, place, member, piece),
+            self.store(output, staged, place, member, piece),
+        ]
+
+    def compute(
+        self,
+        output: Output,
+        staged: Tile,
+        total: Tile,
+        place: _Block,
+        member: Affine,
+        piece: int,
+    ) -> Map:
+        """Stage what an output makes of a member's results in one piece."""
+        extents = tuple((self.builder.axis(size), size) for size in staged.shape)
+        row, column = indices_of(extents)
+        inner = [
+            digits_of(number, [size for size, _ in pairs], size)
+            for number, pairs, size in zip(
+                (row, column), self.divided(), staged.shape, strict=True
+            )
+        ]
+        scope = self.scope(place, extents, inner, member, piece)
+        held = TileLoad(total, (row, column.shift(piece * self.plan.piece)))
+        reduction = self.product.contraction.reduction
+        scope = scope.with_values({reduction: cast(held, reduction.dtype)})
+        # Beyond the edge nothing is loaded, and what is computed there is not stored.
+        return Map(extents, staged, (row, column), scope.value(output.value))
+
+    def store(
+        self,
+        output: Output,
+        staged: Tile | None,
+        place: _Block,
+        member: Affine,
+        piece: int,
+    ) -> Store:
+        """Store a staged piece, along the axes as they lie in memory."""
+        extents: list[list[Extent]] = []
+        inner, indices = [], []
+        for pairs in self.divided():
+            sizes = [size for size, _ in pairs]
+            mine = [(self.builder.axis(size), size) for size in sizes if size > 1]
+            axes = iter(mine)
+            digits = [axis_form(next(axes)[0]) if size > 1 else ZERO for size in sizes]
+            extents.append(mine[::-1])
+            inner.append(digits)
+            indices.append(flat_position(sizes, digits))
+        rows, columns = extents
+        along_rows = is_along_rows(output, self.product)
+        order = tuple([*columns, *rows] if along_rows else [*rows, *columns])
+        scope = self.scope(place, order, inner, member, piece)
+        rewriter = scope.rewriter()
+        value = rewriter(output.value)
+        if staged is not None:
+            value = TileLoad(staged, tuple(indices))
+        return Store(
+            order,
+            output.slot,
+            rewriter.form(output.address),
+            value,
+            scope.guard + rewriter.guards(output.guard),
+        )
+
+    def divided(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """The digits of rows and columns: inside a member or a piece, and outside."""
+        rows = split_radices(self.sides.rows.radices, self.plan.member_rows)
+        columns = split_radices(self.sides.columns.radices, self.plan.piece)
+        assert rows is not None and columns is not None, "whole digits"
+        return rows, columns
+
+    def scope(
+        self,
+        place: _Block,
+        extents: tuple[Extent, ...],
+        inner: Sequence[Sequence[Affine]],
+        member: Affine,
+        piece: int,
+    ) -> Scope:
+        """The kernel's axes at the positions of a piece of a member's results."""
+        scope = Scope(self.builder).with_collective(*extents)
+        for axis, form in place.batch.items():
+            scope = scope.bind(axis, form)
+        rows, columns = self.divided()
+        for cells, block, blocks, digits in (
+            (
+                self.sides.rows,
+                place.row,
+                self.row_blocks,
+                join_digits(rows, inner[0], member),
+            ),
+            (
+                self.sides.columns,
+                place.column,
+                self.raster.columns,
+                join_digits(columns, inner[1], Affine(piece)),
+            ),
+        ):
+            places = cells.positions(block, digits, blocks)
+            for axis, form in places.items():
+                scope = scope.bind(axis, form)
+            scope = scope.with_guard(*cells.ends(places))
+        return scope
