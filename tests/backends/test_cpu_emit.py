@@ -765,8 +765,8 @@ def test_matrix_product_keeps_its_totals_in_registers():
     target = make_target(AVX512)
     assembly = compiler.disassemble(emit(program, target, SETTINGS), AVX512)
     products = [line for line in assembly.splitlines() if "vfmadd" in line]
-    # A step of 12 x 2 registers, with no total among the memory operands.
-    assert len(products) == 12 * 2
+    # Steps of 12 x 2 registers, with no total among the memory operands.
+    assert products and len(products) % (12 * 2) == 0
     assert all("zmm" in line for line in products)
     assert not any(
         "%rsp" in line and "%zmm" in line.split(",")[-1] for line in products

@@ -88,3 +88,12 @@ def test_what_is_not_streamed():
     assert not is_streamed(matmul(64, 1024, 1024))
     assert not is_streamed(matmul(2, 1024, 1024, transposed=(False, True)))
     assert not is_streamed(matmul(2, 64, 64))
+
+
+@ALL_TARGETS
+@pytest.mark.parametrize("rows", [1, 2, 4, 64, 1024])
+@pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, True)])
+def test_a_processor_multiplies_in_one_go(target, rows, transposed):
+    """It packs as it multiplies: storing an operand first is for GPUs."""
+    kernel = matmul(rows, 1024, 1024, transposed=transposed)
+    assert choose_plan(kernel, target, settings()).cuts == ()

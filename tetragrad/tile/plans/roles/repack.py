@@ -237,6 +237,9 @@ def _stored(kernel: Kernel, tensor: WalkedTensor) -> tuple[Kernel, Kernel]:
 
 def choose_repack(kernel: Kernel, target: Target) -> Repack | None:
     """The first factor of a product that should be stored before it is multiplied."""
+    if not target.has_free_iterations:
+        # A processor packs blocks of its operands while it multiplies.
+        return None
     contraction = hosted_contraction(kernel)
     if contraction is None:
         return None
