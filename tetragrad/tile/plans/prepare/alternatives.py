@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine, Atom
 from tetragrad.kernel.expression import (
     Compute,
@@ -146,8 +147,7 @@ def _gap_axes(
     reductions = [entry for entry in below if isinstance(entry, Reduction)]
     bound = {axis for entry in reductions for axis in entry.axes}
     points = math.prod(sizes[axis] for axis in bound)
-    is_scan = any(isinstance(entry, Scan) for entry in below)
-    if not reductions or points > LONGEST_SUM or is_scan:
+    if not reductions or points > LONGEST_SUM or any(map(_is_more_than_sums, below)):
         return
     loads = [entry for entry in below if isinstance(entry, Load)]
     for axis in set(output.axes) - bound:
@@ -165,6 +165,12 @@ def _gap_axes(
                 for load in loads
             ):
                 yield axis
+
+
+def _is_more_than_sums(entry: Expression) -> bool:
+    """Whether it is carried along, or part of attention, which has its own plan."""
+    is_heavy = isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
+    return is_heavy or isinstance(entry, Scan)
 
 
 def _choice_axes(
