@@ -119,8 +119,8 @@ def test_keys_tell_kernels_apart_and_nothing_else() -> None:
 def test_a_kernel_may_be_deeper_than_the_stack() -> None:
     with override(disk_cache=False):
         cache = DiskCache(settings())
-        key = cache.key(chain(3000), host_target(), settings())
-        assert key == cache.key(chain(3000), host_target(), settings())
+        key = cache.key(chain(3000), host_target(), settings(), "plan")
+        assert key == cache.key(chain(3000), host_target(), settings(), "plan")
 
 
 def test_keys_are_the_same_in_every_process() -> None:
