@@ -23,7 +23,6 @@ from tetragrad.tensor.gathering import take_along
 from tetragrad.tensor.joining import pad_dim
 from tetragrad.tensor.reductions import drop_dims, positions
 from tetragrad.tensor.scattering import scatter_reduce_nodes
-from tetragrad.tensor.sorting_network import sorted_columns
 
 #: Rows up to this length are sorted by counting, if all have no more pairs of
 #: elements than this.
@@ -129,6 +128,9 @@ def _order_by_network(key: Node) -> Node:
     place = broadcast_to(positions(length, 0, 2, dtypes.uint64), key.shape)
     above = ops.Shl(ops.Cast(key, dtypes.uint64), full_like(place, PLACE_BITS))
     (numbers,) = engine.realize([ops.Or(above, place)])
+    # Imported here because few programs sort.
+    from tetragrad.tensor.sorting_network import sorted_columns
+
     found = pad_dim(sorted_columns(numbers), 0, 0, size - length)
     order = ops.And(found, full_like(found, (1 << PLACE_BITS) - 1))
     turned = graph.Permute(ops.Cast(order, dtypes.int64), (1, 0))
