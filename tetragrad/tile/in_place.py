@@ -130,7 +130,7 @@ def _loads(statement: Statement) -> list[Load]:
             roots = [statement.value, *atoms_of((*statement.indices, *statement.guard))]
         case Copy():
             roots = atoms_of((statement.address, *statement.guard))
-        case When():
+        case For() | When():
             roots = atoms_of(statement.guard)
         case _:
             return []
