@@ -107,7 +107,7 @@ _LATE = {
             unravel_index vander
         """,
         "tensor.dtype_limits": """
-            can_cast finfo get_default_dtype iinfo promote_types
+            can_cast finfo get_default_dtype iinfo promote_types set_default_dtype
         """,
         "tensor.buffers": "asarray frombuffer is_tensor",
         "random": "fork_rng get_rng_state initial_seed seed set_rng_state",

@@ -19,6 +19,7 @@ from tetragrad.core.settings import settings
 from tetragrad.engine import capture
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.modes import is_grad_enabled
+from tetragrad.tensor.promotion import default_float
 from tetragrad.tensor.storage import Collected
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class JitFunction(Generic[P, R]):
 
     def _key(self, flattened: Flattened, description: Description) -> Any:
         """What captures are looked up by: everything about the arguments but values."""
-        return description, _signature(flattened.tensors), is_grad_enabled()
+        modes = is_grad_enabled(), default_float()
+        return description, _signature(flattened.tensors), modes
 
     def _capture(
         self,

@@ -26,10 +26,10 @@ from tetragrad.tensor.base import TensorBase, wrap, wrap_pairs
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.promotion import (
-    DEFAULT_FLOAT,
     PYTHON_DTYPES,
     Real,
     Scalar,
+    default_float,
     to_node,
     to_operand,
 )
@@ -66,11 +66,11 @@ def array_of(data: Any, dtype: DType | None) -> np.ndarray:
     else:
         array = _nested_array(data)
         if dtype is None and _is_python_float(array, data):
-            return array.astype(np.float32)
+            return array.astype(default_float().numpy)
     # Raises for text, dates and the like.
     own = dtypes.from_numpy(array.dtype)
     if dtype is None and own is dtypes.complex128 and not _holds_arrays(data):
-        dtype = dtypes.complex64
+        dtype = PYTHON_DTYPES[complex]
     if dtype is None or dtype is own:
         return array
     if dtype.is_complex:
@@ -255,7 +255,7 @@ class CreationMethods(TensorBase):
         tensor([[0., 0.],
                 [0., 0.]])
         """
-        dtype = DEFAULT_FLOAT if dtype is None else dtype
+        dtype = default_float() if dtype is None else dtype
         return CreationMethods.full(sizes_of(size), 0, dtype=dtype, **options)
 
     @staticmethod
@@ -265,7 +265,7 @@ class CreationMethods(TensorBase):
         >>> Tensor.ones(3)
         tensor([1., 1., 1.])
         """
-        dtype = DEFAULT_FLOAT if dtype is None else dtype
+        dtype = default_float() if dtype is None else dtype
         return CreationMethods.full(sizes_of(size), 1, dtype=dtype, **options)
 
     @staticmethod
@@ -302,7 +302,9 @@ class CreationMethods(TensorBase):
         whole = all(isinstance(entry, int) for entry in (start, end, step))
         if dtype is not None and to_dtype(dtype).is_integer:
             start, end, step = int(start), int(end), int(step)
-        wanted = to_dtype(dtype) if dtype else dtypes.int64 if whole else DEFAULT_FLOAT
+        wanted = (
+            to_dtype(dtype) if dtype else dtypes.int64 if whole else default_float()
+        )
         count = _count_steps(start, end, step)
         node = _count(count, start, step, wanted)
         return new(node, wanted, device, requires_grad)
@@ -322,7 +324,7 @@ class CreationMethods(TensorBase):
         >>> Tensor.linspace(0, 1, 5)
         tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
         """
-        wanted = DEFAULT_FLOAT if dtype is None else to_dtype(dtype)
+        wanted = default_float() if dtype is None else to_dtype(dtype)
         work = wanted if wanted.is_floating_point else dtypes.float64
         if wanted.is_integer:
             start, end = int(start), int(end)
@@ -350,7 +352,7 @@ class CreationMethods(TensorBase):
             start, end = int(start), int(end)
         exponents = CreationMethods.linspace(start, end, steps, dtype=dtypes.float64)
         node = ops.Pow(node_like(exponents.node, base), exponents.node)
-        return new(node, DEFAULT_FLOAT if dtype is None else dtype, **options)
+        return new(node, default_float() if dtype is None else dtype, **options)
 
     @staticmethod
     def eye(n: int, m: int | None = None, *, dtype: Any = None, **options: Any) -> Any:
@@ -362,7 +364,7 @@ class CreationMethods(TensorBase):
         """
         columns = n if m is None else m
         on_diagonal = ops.Eq(*_row_and_column(n, columns))
-        dtype = DEFAULT_FLOAT if dtype is None else dtype
+        dtype = default_float() if dtype is None else dtype
         return new(on_diagonal, dtype, **options)
 
     def full_like(

@@ -13,6 +13,7 @@ import numpy as np
 
 from tetragrad.core.settings import settings
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.promotion import PYTHON_DTYPES, default_float
 
 LINE_WIDTH = 80
 PRECISION = 4
@@ -44,9 +45,9 @@ def _suffixes(tensor: TensorBase, array: np.ndarray) -> list[str]:
     suffixes = []
     if array.size == 0 and array.ndim != 1:
         suffixes.append(f"size={tuple(array.shape)}")
-    if tensor.dtype.name not in ("float32", "int64", "bool", "complex64") or (
-        array.size == 0 and tensor.dtype.name != "float32"
-    ):
+    # What the same literals would give again need not be said.
+    is_obvious = tensor.dtype in PYTHON_DTYPES.values()
+    if not is_obvious or (array.size == 0 and tensor.dtype is not default_float()):
         suffixes.append(f"dtype=tetragrad.{tensor.dtype}")
     if tensor.device != settings().device:
         suffixes.append(f"device={tensor.device!r}")

@@ -7,10 +7,21 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tetragrad.core.dtypes import DType, Kind, part_dtype, to_dtype
+from tetragrad.core.dtypes import (
+    DType,
+    Kind,
+    bfloat16,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    part_dtype,
+    to_dtype,
+)
 from tetragrad.core.errors import DTypeError
 from tetragrad.core.frozen import frozen
-from tetragrad.tensor.promotion import DEFAULT_FLOAT, common_dtype
+from tetragrad.tensor.promotion import PYTHON_DTYPES, common_dtype, default_float
 
 
 @frozen(slots=True)
@@ -49,7 +60,7 @@ def finfo(type: Any = None) -> FloatLimits:
     Raises:
         DTypeError: another dtype.
     """
-    dtype = DEFAULT_FLOAT if type is None else to_dtype(type)
+    dtype = default_float() if type is None else to_dtype(type)
     if not (dtype.is_floating_point or dtype.is_complex):
         raise DTypeError(f"finfo() of {dtype}", hint="use iinfo() for integers")
     part = part_dtype(dtype)
@@ -116,9 +127,36 @@ def _example(dtype: DType) -> Any:
 
 
 def get_default_dtype() -> DType:
-    """The dtype of tensors that are made of Python floats: always float32.
+    """The dtype of tensors that are made of Python floats: float32 unless changed.
 
     >>> tetragrad.get_default_dtype()
     float32
     """
-    return DEFAULT_FLOAT
+    return default_float()
+
+
+def set_default_dtype(d: Any) -> None:
+    """From now on Python floats become this dtype, in the whole process.
+
+    Complex numbers get parts of that width, or of 32 bits if it is less. What exists
+    already stays as it is.
+
+    Args:
+        d: float16, bfloat16, float32 or float64.
+
+    Raises:
+        DTypeError: another dtype.
+
+    >>> tetragrad.set_default_dtype(tetragrad.float64)
+    >>> Tensor([1.5]).dtype
+    float64
+    >>> tetragrad.set_default_dtype(tetragrad.float32)
+    """
+    dtype = to_dtype(d)
+    if dtype not in (float16, bfloat16, float32, float64):
+        raise DTypeError(
+            f"set_default_dtype() of {dtype}, which is not a float to compute with",
+            hint="use float16, bfloat16, float32 or float64",
+        )
+    PYTHON_DTYPES[float] = dtype
+    PYTHON_DTYPES[complex] = complex128 if dtype is float64 else complex64

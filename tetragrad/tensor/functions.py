@@ -22,12 +22,12 @@ from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.pairs import form_of, split
 from tetragrad.tensor.promotion import (
-    DEFAULT_FLOAT,
     Operand,
     broadcast_nodes,
     combine,
     combine_parts,
     common_dtype,
+    default_float,
     float_dtype,
     to_node,
     to_operand,
@@ -57,7 +57,7 @@ class FunctionMethods(ArithmeticMethods):
             return combine_parts(found, self)
         node = self.node
         if not node.dtype.is_floating_point:
-            node = ops.Cast(node, DEFAULT_FLOAT)
+            node = ops.Cast(node, default_float())
         return self.result(function(node))
 
     # --- size and sign ----------------------------------------------------------------

@@ -14,7 +14,7 @@ from tetragrad.core.dtypes import to_dtype
 from tetragrad.core.errors import IndexingError, ShapeError
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.joining import cat, hstack, meshgrid, stack, vstack
-from tetragrad.tensor.promotion import DEFAULT_FLOAT, common_dtype
+from tetragrad.tensor.promotion import common_dtype, default_float
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -215,7 +215,7 @@ def scalar_tensor(
     >>> tetragrad.scalar_tensor(2)
     tensor(2.)
     """
-    wanted = DEFAULT_FLOAT if dtype is None else to_dtype(dtype)
+    wanted = default_float() if dtype is None else to_dtype(dtype)
     return TensorBase.tensor_class(value, wanted, device, requires_grad)
 
 

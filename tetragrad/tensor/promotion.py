@@ -36,16 +36,19 @@ Real: TypeAlias = bool | int | float
 Scalar: TypeAlias = Real | complex
 Operand: TypeAlias = "TensorBase | Scalar"
 
-#: The dtype of floating-point values that come without one.
-DEFAULT_FLOAT = dtypes.float32
-
-#: The dtypes that Python's numbers have on their own.
+#: The dtypes that Python's numbers have on their own; ``set_default_dtype`` changes
+#: those of floats and complex numbers.
 PYTHON_DTYPES = {
     bool: dtypes.bool_,
     int: dtypes.int64,
-    float: DEFAULT_FLOAT,
+    float: dtypes.float32,
     complex: dtypes.complex64,
 }
+
+
+def default_float() -> DType:
+    """The dtype of floating-point values that come without one."""
+    return PYTHON_DTYPES[float]
 
 
 def is_operand(value: object) -> bool:
@@ -109,10 +112,10 @@ def _outranked(higher: DType | None, lower: DType) -> DType:
 
 
 def float_dtype(*operands: TensorBase | Scalar) -> DType:
-    """Like ``common_dtype``, with float32 in place of integers and bool."""
+    """Like ``common_dtype``, with the default in place of integers and bool."""
     dtype = common_dtype(*operands)
     is_whole = dtype.is_integer or dtype.is_bool
-    return DEFAULT_FLOAT if is_whole else dtype
+    return default_float() if is_whole else dtype
 
 
 def to_node(operand: TensorBase | Scalar, dtype: DType) -> Node:

@@ -27,7 +27,7 @@ from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import new, new_as
 from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.pending import effects
-from tetragrad.tensor.promotion import DEFAULT_FLOAT
+from tetragrad.tensor.promotion import default_float
 from tetragrad.tensor.sorting import SortingMethods
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def set_state(state: Tensor) -> None:
 
 
 def _float_dtype(dtype: Any) -> DType:
-    wanted = DEFAULT_FLOAT if dtype is None else to_dtype(dtype)
+    wanted = default_float() if dtype is None else to_dtype(dtype)
     if not wanted.is_floating_point:
         raise DTypeError(
             f"random numbers between 0 and 1 as {wanted}", hint="use randint()"
@@ -386,7 +386,7 @@ class RandomMethods(SortingMethods):
         >>> Tensor([0.0, 1.0]).bernoulli()
         tensor([0., 1.])
         """
-        dtype = self.dtype if self.dtype.is_floating_point else DEFAULT_FLOAT
+        dtype = self.dtype if self.dtype.is_floating_point else default_float()
         chance = self.detach() if p is None else p
         draw = self.rand_like(dtype=dtype, generator=generator)
         return (draw < chance).to(self.dtype)
