@@ -7,7 +7,8 @@ on poisoned results, which are compared with a product in float64. Then both are
 in turns: several launches recorded as one CUDA graph, over so many sets of operands
 that they do not fit into the second-level cache, seven times each; the medians count.
 PyTorch writes into a given result where it can. ``--variants`` also times other plans
-than the one chosen, ``--sweep`` takes random sizes. The process ends when nothing has
+than the one chosen, ``--best 8`` the eight that the model likes best, ``--sweep`` takes
+random sizes, ``--cases`` those whose names are given. The process ends when nothing has
 happened for a minute.
 """
 
@@ -169,6 +170,24 @@ def cases() -> Iterator[Case]:
     yield Case(4096, 128, 4096, "nn", batch=16)
 
 
+def named_cases(names: str) -> Iterator[Case]:
+    """The cases with these names, as the tables show them."""
+    for name in names.split(","):
+        sizes, order, dtype, *finish = name.split()
+        *batch, m, n, k = map(int, sizes.split("x"))
+        tf32 = dtype == "tf32"
+        yield Case(
+            m,
+            n,
+            k,
+            order,
+            "float32" if tf32 else dtype,
+            " ".join(finish),
+            batch[0] if batch else 0,
+            tf32,
+        )
+
+
 def random_cases(count: int) -> Iterator[Case]:
     """Sizes that are multiples of nothing, or of 8, in any order; some batched."""
     draw = random.Random(0)
@@ -239,18 +258,47 @@ def changed_plan(
     plan: Plan, kernel: Kernel, device: CudaDevice, change: dict[str, int]
 ) -> Plan:
     """The model's best plan with these sizes; a group needs none to agree with it."""
-    first = cut_kernel(kernel, plan.cuts)[0]
-    contraction = hosted_contraction(first, guarded=True)
+    place = len(plan.stages) - (2 if parts_of(plan) else 1)
+    product = cut_kernel(kernel, plan.cuts)[place]
+    contraction = hosted_contraction(product, guarded=True)
     fixed = {name: size for name, size in change.items() if name != "group"}
     candidates = [
         entry
-        for entry in role_plans(first, contraction, device.target)
+        for entry in role_plans(product, contraction, device.target)
         if all(getattr(entry[1], name) == size for name, size in fixed.items())
     ]
     _, grid = min(candidates, key=lambda entry: entry[0])
     if "group" in change:
         grid = replace(grid, group=change["group"])
-    return replace(plan, stages=((grid,), *plan.stages[1:]))
+    stages = list(plan.stages)
+    stages[place] = (grid,)
+    return replace(plan, stages=tuple(stages))
+
+
+def best_changes(case: Case, count: int, device: CudaDevice) -> list[dict[str, int]]:
+    """The sizes of the plans that the model likes best, the chosen one first."""
+    kernel, _, _ = lowered(case, device)
+    plan = choose_plan(kernel, device.target, settings())
+    first = cut_kernel(kernel, plan.cuts)[-1 if not parts_of(plan) else -2]
+    contraction = hosted_contraction(first, guarded=True)
+    if contraction is None:
+        return [{}]
+    target = device.target
+    if case.tf32:
+        target = replace(target, features=target.features | {"tf32"})
+    found = sorted(role_plans(first, contraction, target), key=lambda entry: entry[0])
+    changes: list[dict[str, int]] = []
+    for _, grid in found:
+        names = ("rows", "columns", "cluster", "swap")
+        change = {name: getattr(grid, name) for name in names}
+        if change not in changes:
+            changes.append(change)
+    return changes[:count]
+
+
+def parts_of(plan: Plan) -> bool:
+    """Whether the depth is cut into parts that are added up in the end."""
+    return any(not isinstance(cut, Repack) for cut in plan.cuts)
 
 
 def shown(plan: Plan) -> str:
@@ -487,6 +535,8 @@ def main() -> None:
     parser.add_argument("--output", default="")
     parser.add_argument("--only", default="")
     parser.add_argument("--variants", action="store_true")
+    parser.add_argument("--best", type=int, default=0, help="so many plans of each")
+    parser.add_argument("--cases", default="", help="names, with commas between")
     parser.add_argument("--sweep", type=int, default=0, help="so many random cases")
     arguments = parser.parse_args()
     torch.cuda.init()
@@ -495,6 +545,8 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     with override(device="cuda"):
         chosen = random_cases(arguments.sweep) if arguments.sweep else cases()
+        if arguments.cases:
+            chosen = named_cases(arguments.cases)
         names = arguments.only.split(",")
         for case in chosen:
             if not any(name in case.name for name in names):
@@ -502,6 +554,8 @@ def main() -> None:
             changes = variants(case) if arguments.variants else [{}]
             try:
                 with override(tf32=case.tf32):
+                    if arguments.best:
+                        changes = best_changes(case, arguments.best, device)
                     results += measure_case(case, changes, device, dog)
             except Exception as problem:
                 print(f"{case.name}: {type(problem).__name__}: {problem}"[:600])
