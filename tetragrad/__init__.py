@@ -116,6 +116,7 @@ _LATE = {
             alpha_dropout bilinear channel_shuffle ctc_loss embedding_bag
             feature_alpha_dropout pdist rrelu
         """,
+        "state": "load save",
         "tensor.linalg.lowrank": "pca_lowrank svd_lowrank",
         "tensor.rearrange": "rearrange reduce repeat",
     }.items()
