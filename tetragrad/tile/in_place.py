@@ -28,6 +28,7 @@ from tetragrad.tile.ir import (
     Role,
     Statement,
     Store,
+    View,
     When,
 )
 from tetragrad.tile.plans.rewrite import atoms_of, walk_until
@@ -113,6 +114,9 @@ def _uses(
             case Copy() if statement.source is None:
                 # It may be on its way while later statements run.
                 yield _Use(statement.slot, None, body, position, loops)
+            case View() if isinstance(statement.source, int):
+                # Later statements read it.
+                yield _Use(statement.source, None, body, position, loops)
         for load in _loads(statement):
             yield _Use(load.slot, load.address, body, position, loops)
         if isinstance(statement, Store):

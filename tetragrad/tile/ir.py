@@ -156,6 +156,19 @@ class Alloc(Statement):
 
 
 @frozen
+class View(Statement):
+    """From here on a tile is a part of a slot's memory, which begins at an address.
+
+    Nothing moves: the tile's elements are those of the slot (or of a tile in GLOBAL
+    space), which its layout steps over. Views are only read.
+    """
+
+    tile: Tile
+    source: int | Tile
+    address: Affine
+
+
+@frozen
 class Map(Statement):
     """``tile[indices] = value`` at every point of the axes where the guard holds."""
 

@@ -53,6 +53,7 @@ from tetragrad.tile.ir import (
     Sync,
     Tile,
     TileLoad,
+    View,
     Wait,
     When,
 )
@@ -161,6 +162,8 @@ class Simulator:
                 yield from self.body(chosen, frame)
             case Alloc(tile):
                 frame.tiles[tile.name] = poisoned(tile)
+            case View():
+                frame.tiles[statement.tile.name] = self.viewed(statement, frame)
             case Acquire() | Commit() | Wait() | Release():
                 yield from self.channel_step(statement, frame)
             case Sync() | Pin():
@@ -302,6 +305,19 @@ class Simulator:
         if tile.name not in frame.tiles:
             raise VerifyError(f"tile {tile.name} is used before its Alloc")
         return frame.tiles[tile.name]
+
+    def viewed(self, view: View, frame: _Frame) -> np.ndarray:
+        """The part of a slot's or tile's memory that a view shows."""
+        source = view.source
+        if isinstance(source, int):
+            memory = self.buffers[source]
+        else:
+            memory = self.memory(source, frame)
+        first = int(self.point((), frame).form(view.address).item())
+        last = first + tile_elements(view.tile) - 1
+        where = np.array([first, last])
+        check_addresses(where, memory.size, f"the view {view.tile.name}")
+        return memory[first : last + 1]
 
     def assign(
         self,

@@ -30,6 +30,7 @@ from tetragrad.tile.ir import (
     Sync,
     Tile,
     TileLoad,
+    View,
     Wait,
     When,
 )
@@ -108,6 +109,9 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
             target = f"s{statement.slot}[{form_text(statement.address)}]"
             sign = SIGNS[statement.mode]
             return _collective(statement, f"{target} {sign} ", text_of)
+        case View():
+            source = element_at(statement.source, statement.address)
+            return f"View({tile_text(statement.tile)} at {source})"
         case Fetch():
             return _fetch_text(statement)
         case Mma():
@@ -152,9 +156,7 @@ def _mma_text(mma: Mma) -> str:
 
 
 def _fetch_text(fetch: Fetch) -> str:
-    source = fetch.source
-    name = f"s{source}" if isinstance(source, int) else source.name
-    return f"Fetch({fetch.count} of {name}[{form_text(fetch.address)}])"
+    return f"Fetch({fetch.count} of {element_at(fetch.source, fetch.address)})"
 
 
 def _copy_text(copy: Copy) -> str:
@@ -177,6 +179,12 @@ def tile_text(tile: Tile) -> str:
     """``total: float32[4, 16], register``."""
     shape = ", ".join(str(size) for size in tile.shape)
     return f"{tile.name}: {tile.dtype}[{shape}], {tile.space.value}"
+
+
+def element_at(source: int | Tile, address: Affine) -> str:
+    """``s0[64*i1]``: an element of a slot, or of a tile, by its place in memory."""
+    name = f"s{source}" if isinstance(source, int) else source.name
+    return f"{name}[{form_text(address)}]"
 
 
 def element_text(tile: Tile, indices: Sequence[Affine]) -> str:

@@ -51,10 +51,12 @@ from tetragrad.tile.ir import (
     Sync,
     Tile,
     TileLoad,
+    View,
     Wait,
     When,
     ends_of,
 )
+from tetragrad.tile.layout import tile_elements
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.text import form_text, statement_text
 
@@ -112,6 +114,8 @@ class _Checker:
                 self.body(statement.otherwise)
             case Alloc():
                 self.allocate(statement.tile)
+            case View():
+                self.view(statement)
             case Role():
                 self.role(statement)
             case Map() | Fold():
@@ -155,6 +159,21 @@ class _Checker:
                 f"{tile.layout.strides}"
             )
         self.tiles[tile.name] = tile
+
+    def view(self, view: View) -> None:
+        """All of a view must be there, as elements of its dtype."""
+        source = view.source
+        if isinstance(source, int):
+            dtype, size = self.slot(source).dtype, self.slot(source).numel
+        else:
+            self.exists(source)
+            dtype, size = source.dtype, tile_elements(source)
+        if dtype is not view.tile.dtype:
+            raise VerifyError(f"{view.tile.name} shows {dtype} as {view.tile.dtype}")
+        last = view.address.shift(tile_elements(view.tile) - 1)
+        for form in (view.address, last):
+            self.in_range(form, size, f"the view {view.tile.name}")
+        self.allocate(view.tile)
 
     def role(self, role: Role) -> None:
         """A role may use the tiles of its channels."""

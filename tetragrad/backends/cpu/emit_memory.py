@@ -46,7 +46,8 @@ class Storage:
     """Elements in memory: a buffer or a tile.
 
     ``in_registers`` storage holds values as registers do, so that LLVM can keep
-    them there; ``access`` is appended to loads and stores.
+    them there; ``access`` is appended to loads and stores. The scope at ``level``
+    knows where the ``base`` is.
     """
 
     base: str
@@ -54,6 +55,7 @@ class Storage:
     in_registers: bool = False
     load_access: str = ""
     store_access: str = ""
+    level: int = 0
 
     @functools.cached_property
     def element(self) -> DType:
@@ -78,6 +80,7 @@ class Memory(Addresses):
         pointer = storage.base
         if split.scalars:
             index, level = self.scalar_sum(split.scalars)
+            level = max(level, storage.level)
             key = ("pointer", storage.base, element, index.text)
             found = self.scopes.recall(key, level)
             if found is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from tetragrad.backends.cpu.emit_addresses import Mask
 from tetragrad.backends.cpu.emit_expressions import Expressions, Recipe, tile_form
@@ -43,6 +44,7 @@ from tetragrad.tile.ir import (
     Sync,
     Tile,
     TileLoad,
+    View,
     When,
 )
 
@@ -76,6 +78,7 @@ class Statements:
             For: self._for,
             When: self._when,
             Alloc: self._alloc,
+            View: self._view,
             Map: self._map,
             Fold: self._fold,
             Store: self._store,
@@ -146,6 +149,21 @@ class Statements:
         else:
             slot = self.builder.stack_slot(scalar_type(element), count)
         self.expressions.tiles[tile.name] = Storage(slot, tile.dtype, in_registers)
+
+    def _view(self, statement: View) -> None:
+        """Nothing but an address, which is known from here on."""
+        source = statement.source
+        tiles = self.expressions.tiles
+        storage = (
+            self.expressions.slots[source]
+            if isinstance(source, int)
+            else tiles[source.name]
+        )
+        self.expressions.evaluate(self.expressions.prepare([], [statement.address]))
+        first = self.memory.pointer(storage, statement.address)
+        tiles[statement.tile.name] = replace(
+            storage, base=first, level=self.scopes.depth
+        )
 
     # --- collective statements ---------------------------------------------------
 

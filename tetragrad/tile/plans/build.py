@@ -26,6 +26,7 @@ from tetragrad.tile.ir import (
     Store,
     Tile,
     TileLoad,
+    View,
     When,
 )
 from tetragrad.tile.plans.nests.fill import FillPlan, build_fill
@@ -188,17 +189,16 @@ class Scratch:
                 return replace(statement, value=self._value(statement.value))
             case Copy():
                 return replace(statement, source=self.tiles.get(statement.slot))
-            case Fetch():
-                return self._fetch(statement)
+            case Fetch() | View():
+                return replace(statement, source=self._source(statement.source))
             case Mma() if statement.ahead is not None:
-                fetch = self._fetch(statement.ahead.fetch)
+                fetch = statement.ahead.fetch
+                fetch = replace(fetch, source=self._source(fetch.source))
                 return replace(statement, ahead=replace(statement.ahead, fetch=fetch))
         return statement
 
-    def _fetch(self, fetch: Fetch) -> Fetch:
-        if isinstance(fetch.source, int) and fetch.source in self.tiles:
-            return replace(fetch, source=self.tiles[fetch.source])
-        return fetch
+    def _source(self, source: int | Tile) -> int | Tile:
+        return self.tiles.get(source, source) if isinstance(source, int) else source
 
     def _store(self, store: Store) -> Statement:
         value = self._value(store.value)

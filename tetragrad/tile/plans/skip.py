@@ -30,6 +30,7 @@ from tetragrad.tile.ir import (
     Mma,
     Statement,
     Store,
+    View,
     When,
 )
 
@@ -74,7 +75,7 @@ def _effects(body: tuple[Statement, ...]) -> Iterator[tuple[Guard, tuple[Extent,
     while waiting:
         statement, guard, inner = waiting.pop()
         match statement:
-            case Alloc() | Fetch():
+            case Alloc() | Fetch() | View():
                 continue
             case For(axis, extent, parts):
                 step = (*inner, (axis, extent))
