@@ -160,6 +160,7 @@ def _promote_stack_slots(
         binding.create_pass_builder(machine, options) as builder,
         binding.create_new_module_pass_manager() as passes,
     ):
+        passes.add_always_inliner_pass()
         passes.add_sroa_pass()
         passes.run(module, builder)
 

@@ -15,9 +15,17 @@ from functools import cached_property
 
 from tetragrad.backends.cpu.dot_steps import emit_dot_step
 from tetragrad.backends.cpu.emit_expressions import Expressions
-from tetragrad.backends.cpu.emit_memory import Storage
-from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
-from tetragrad.backends.cpu.vector import Value, lanes_for
+from tetragrad.backends.cpu.emit_memory import Memory, Storage
+from tetragrad.backends.cpu.emit_operations import Operations
+from tetragrad.backends.cpu.emit_scopes import Scopes, VectorAxis, chunks
+from tetragrad.backends.cpu.vector import (
+    REGISTERS_PER_VECTOR,
+    Builder,
+    Value,
+    lanes_for,
+    scalar_type,
+    type_of,
+)
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
 from tetragrad.core.target import DotStep
@@ -66,11 +74,13 @@ class _MicroKernel:
         self.depth_axis, self.step_axis = self._fresh_axes()
         self.row_axis, self.column_axis = self._fresh_axes()
         lanes = lanes_for([self.accumulator.dtype], expressions.vector_bytes)
+        most_lanes = lanes if product.group > 1 else lanes * REGISTERS_PER_VECTOR
         self.vectors = [
             VectorAxis(self.column_axis, start, width)
-            for start, width in chunks(0, product.columns, lanes)
+            for start, width in chunks(0, product.columns, most_lanes)
         ]
-        wanted = -(-PRODUCTS_PER_TURN // (product.rows * len(self.vectors)))
+        per_step = product.rows * -(-product.columns // lanes)
+        wanted = -(-PRODUCTS_PER_TURN // per_step)
         self.turn = min(MOST_STEPS_PER_TURN, wanted)
         self.part_axis, self.parts = self.scopes.fresh_axis(), 1
         if product.ahead is not None:
@@ -129,10 +139,11 @@ class _MicroKernel:
                 vector: self._column(rhs, step, vector) for vector in self.vectors
             }
             for row in range(self.product.rows):
-                scalar = self._scalar(lhs, step, row)
-                for place, column in columns.items():
-                    total = totals[row, place]
-                    totals[row, place] = self._multiply_add(scalar, column, total)
+                offset = step * self.lhs.by_step + row * self.lhs.by_side
+                for vector, column in columns.items():
+                    totals[row, vector] = self._multiply_add(
+                        lhs, offset, column, totals[row, vector]
+                    )
         for (row, vector), total in totals.items():
             offset = self._offset(row, vector)
             self.memory.store_at(self.totals, self.totals.base, total, offset)
@@ -150,11 +161,6 @@ class _MicroKernel:
         offset = self._offset(row, vector)
         return self.memory.load_at(self.totals, self.totals.base, offset, vector.lanes)
 
-    def _scalar(self, corner: str, step: int, row: int) -> Value:
-        """lhs[step, row]"""
-        offset = step * self.lhs.by_step + row * self.lhs.by_side
-        return self._widened(self.memory.load_at(self.lhs.storage, corner, offset))
-
     def _column(self, corner: str, step: int, vector: VectorAxis) -> Value:
         """rhs[step, columns of a vector]"""
         storage = self.rhs.storage
@@ -167,22 +173,51 @@ class _MicroKernel:
                 self.scopes.lanes_along(vector),
             ):
                 value = self.memory.load(storage, self.rhs_form)
-        return self._widened(value)
+        return self._widened(self.ops, value)
 
-    def _widened(self, value: Value) -> Value:
+    def _widened(self, ops: Operations, value: Value) -> Value:
         """An element as the sums need it; groups stay as they are."""
         if self.product.group > 1:
             return value
-        return self.ops.cast(value, self.accumulator.dtype)
+        return ops.cast(value, self.accumulator.dtype)
 
-    def _multiply_add(self, scalar: Value, column: Value, total: Value) -> Value:
-        scalar = self.expressions.builder.broadcast(scalar, column.lanes)
+    def _multiply_add(
+        self, corner: str, offset: int, column: Value, total: Value
+    ) -> Value:
+        """total + lhs[corner + offset] * column"""
+        builder = self.expressions.builder
+        whole = type_of(total)
+        column_type = type_of(column)
+        product = self.product
+        dtypes_met = (product.lhs.dtype, product.rhs.dtype, total.dtype)
+        function = builder.inlined(
+            f"multiply_add_{'_'.join(map(str, dtypes_met))}_{total.lanes}",
+            f"ptr %lhs, i64 %offset, {column_type} %column, {whole} %total",
+            lambda inner: self._write_multiply_add(inner, column, total),
+        )
+        text = builder.assign(
+            f"call {whole} {function}(ptr {corner}, i64 {offset}, "
+            f"{column_type} {column.text}, {whole} {total.text})"
+        )
+        return Value(text, total.dtype, total.lanes)
+
+    def _write_multiply_add(
+        self, builder: Builder, column: Value, total: Value
+    ) -> Value:
+        """The same, of a function's parameters."""
+        ops = self.ops.with_builder(builder)
+        memory = Memory(builder, Scopes(builder), ops)
+        column = Value("%column", column.dtype, column.lanes)
+        total = Value("%total", total.dtype, total.lanes)
+        element = scalar_type(self.lhs.storage.element)
+        place = builder.assign(f"getelementptr {element}, ptr %lhs, i64 %offset")
+        scalar = self._widened(ops, memory.load_at(self.lhs.storage, place))
+        scalar = builder.broadcast(scalar, column.lanes)
         if self.product.group > 1:
-            builder = self.expressions.builder
             return emit_dot_step(builder, self._dot_step, scalar, column, total)
         if total.dtype.is_floating_point:
-            return self.ops.fma(scalar, column, total)
-        return self.ops.add(total, self.ops.mul(scalar, column))
+            return ops.fma(scalar, column, total)
+        return ops.add(total, ops.mul(scalar, column))
 
     @cached_property
     def _dot_step(self) -> DotStep:

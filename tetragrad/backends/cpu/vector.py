@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tetragrad.core import dtypes
@@ -28,7 +28,7 @@ _ALIGNMENT = 64
 
 @frozen(slots=True)
 class Value:
-    """The name of a scalar or vector register, or a constant."""
+    """The name of a scalar or vector, or a constant."""
 
     text: str
     dtype: DType
@@ -71,6 +71,11 @@ def scalar_type(dtype: DType) -> str:
 def vector_of(element: str, lanes: int) -> str:
     """LLVM's name for ``lanes`` elements of an LLVM type."""
     return element if lanes == 1 else f"<{lanes} x {element}>"
+
+
+#: Registers that one vector of the text may stand for. LLVM divides vectors that are
+#: longer than registers, which takes a fraction of the text that their parts would.
+REGISTERS_PER_VECTOR = 4
 
 
 def lanes_for(widths: Iterable[DType], vector_bytes: int) -> int:
@@ -205,6 +210,28 @@ class Builder:
         """Where the code of a ``jump_if`` rejoins the rest."""
         self.line(f"br label %{after}")
         self.label(after)
+
+    def inlined(
+        self, name: str, parameters: str, write: Callable[[Builder], Value]
+    ) -> str:
+        """A function that LLVM puts in place of its calls; written at its first use.
+
+        What is repeated many times is one line each time then.
+        """
+        if name not in self.functions:
+            inner = Builder()
+            result = write(inner)
+            lines = [
+                f"define internal {type_of(result)} @{name}({parameters}) "
+                "alwaysinline #0 {",
+                "entry:",
+                *inner.block.lines,
+                f"  ret {type_of(result)} {result.text}",
+                "}",
+            ]
+            self.functions[name] = "\n".join(lines)
+            self.declarations |= inner.declarations
+        return f"@{name}"
 
     def stack_slot(self, element: str, count: int) -> str:
         """Memory of this call of the function, in registers where possible."""
