@@ -30,7 +30,8 @@ class OnePass(Interpreter):
             chosen = slice(start, min(start + block, self.sizes[axis]))
             states = self.advance(online, states, axis, chosen)
         self.after = dict(enumerate(states))
-        return self.value(online.result)
+        (result,) = online.results
+        return self.value(result)
 
     def initial(self, carry: object) -> np.ndarray:
         identity = carry.op.identity(carry.dtype)  # type: ignore[attr-defined]

@@ -89,20 +89,25 @@ class Carry:
 
 @frozen
 class Online:
-    """A kernel's value as one pass over ``axes``, and what is left to do after it."""
+    """A kernel's values as one pass over ``axes``, and what is left to do after it.
+
+    There is a result for each of the kernel's outputs.
+    """
 
     axes: tuple[int, ...]
     carries: tuple[Carry, ...]
-    result: Expression
+    results: tuple[Expression, ...]
 
 
 def online_form(kernel: Kernel) -> Online | None:
-    """The one-pass form of a kernel with dependent reductions over one row."""
-    if len(kernel.outputs) != 1:
-        return None
-    value = kernel.outputs[0].value
-    chain = _chain(value)
-    if len(chain) < 2:
+    """The one-pass form of a kernel whose reductions over one row depend on others.
+
+    Either on one another, as in a softmax, or on inner reductions over other axes
+    that one pass makes only once, as in a product of a product.
+    """
+    values = [output.value for output in kernel.outputs]
+    chain = _chain(values)
+    if not chain:
         return None
     analysis = _Analysis(chain)
     carries = []
@@ -111,27 +116,31 @@ def online_form(kernel: Kernel) -> Online | None:
         if carry is None:
             return None
         carries.append(carry)
-    result = replace(value, analysis.after)
-    return Online(chain[0].axes, tuple(carries), result)
+    results = tuple(replace(value, analysis.after) for value in values)
+    return Online(chain[0].axes, tuple(carries), results)
 
 
-def _chain(value: Expression) -> list[Reduction]:
-    """The reductions over the row that others depend on, innermost first."""
-    rows = [entry for entry in walk(value) if isinstance(entry, Reduction)]
-    dependent = [entry for entry in rows if _holds_any(entry.body, rows, entry.axes)]
-    if not dependent:
+def _chain(values: Sequence[Expression]) -> list[Reduction]:
+    """The reductions over the row, each after those that it depends on.
+
+    None, where some reduction over other axes depends on them, or where none of them
+    depends on any.
+    """
+    rows = [entry for entry in walk(*values) if isinstance(entry, Reduction)]
+    if not rows:
         return []
-    axes = dependent[0].axes
+    axes = rows[-1].axes
     chain = [entry for entry in rows if entry.axes == axes]
-    complete = all(entry in chain for entry in dependent)
-    return chain if complete else []
+    inner = [entry for entry in rows if entry.axes != axes]
+    if any(_holds_any(entry.body, chain) for entry in inner):
+        return []
+    depends = any(_holds_any(entry.body, rows) for entry in chain)
+    return chain if depends else []
 
 
-def _holds_any(
-    body: Expression, rows: Sequence[Reduction], axes: tuple[int, ...]
-) -> bool:
+def _holds_any(body: Expression, wanted: Sequence[Reduction]) -> bool:
     inside = set(walk(body))
-    return any(entry in inside and entry.axes == axes for entry in rows)
+    return any(entry in inside for entry in wanted)
 
 
 class _Analysis:

@@ -131,14 +131,22 @@ def pays(kernel: Kernel, form: OnlineContraction, target: Target) -> bool:
     A GPU's matrix unit multiplies half-width floats so fast that they may as well go
     through memory, unless it can keep the weights and has its operands brought.
     """
-    operands = [_load_of(entry) for entry in (form.queries, form.keys, form.values)]
+    operands = [_load_of(entry) for entry in operands_of(form)]
     halves = [load for load in operands if load is not None and load.dtype.bits == 16]
     if "mma" not in target.features or not halves:
         return True
-    features = [*form.scores.axes, form.column]
+    features = [axis for entry in form.inner for axis in entry.scores.axes]
+    if form.column is not None:
+        features.append(form.column)
     is_narrow = all(kernel.axes[axis] <= MOST_FEATURES for axis in features)
     is_brought = len(halves) == len(operands) and all(map(_is_bulk, halves))
     return "wgmma" in target.features and is_narrow and is_brought
+
+
+def operands_of(form: OnlineContraction) -> list[Expression]:
+    """What is multiplied by something else than weights made here, and by weights."""
+    inner = [side for entry in form.inner for side in (entry.queries, entry.keys)]
+    return inner + [total.values for total in form.totals]
 
 
 def _load_of(operand: Expression) -> Expression | None:

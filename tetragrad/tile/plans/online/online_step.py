@@ -6,6 +6,7 @@ analysis found: a statistic is folded before anything is made with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tetragrad.core import dtypes
@@ -21,7 +22,11 @@ from tetragrad.kernel.expression import (
     walk,
 )
 from tetragrad.kernel.online import Carried
-from tetragrad.kernel.online_contraction import OnlineContraction
+from tetragrad.kernel.online_contraction import (
+    InnerProduct,
+    OnlineContraction,
+    Total,
+)
 from tetragrad.tile.ir import (
     Alloc,
     Extent,
@@ -55,25 +60,45 @@ class Operands:
 
 
 @frozen
-class Tiles:
-    """What one grid iteration keeps between blocks of keys."""
+class InnerTiles:
+    """The operands of an inner product, and its results."""
 
     queries: Tile
     keys: Tile
-    values: Tile
     scores: Tile
+
+
+@frozen
+class TotalTiles:
+    """The operands of a total, what it is by now, and what corrects each row."""
+
+    values: Tile
     weights: Tile
     total: Tile
     scale: Tile
-    states: tuple[Tile, ...]
-    before: tuple[Tile, ...]
 
-    def all(self) -> tuple[Tile, ...]:
+
+@frozen
+class Tiles:
+    """What one grid iteration keeps between blocks of keys.
+
+    Statistics go by the numbers of their carries: each as it is, and as it was before
+    the block.
+    """
+
+    inner: tuple[InnerTiles, ...]
+    totals: tuple[TotalTiles, ...]
+    states: Mapping[int, Tile]
+    before: Mapping[int, Tile]
+
+    def all(self) -> Iterator[Tile]:
         """Every tile, to be allocated."""
-        return (
-            self.queries, self.keys, self.values, self.scores, self.weights,
-            self.total, self.scale, *self.states, *self.before,
-        )  # fmt: skip
+        for inner in self.inner:
+            yield from (inner.queries, inner.keys, inner.scores)
+        for total in self.totals:
+            yield from (total.values, total.weights, total.total, total.scale)
+        yield from self.states.values()
+        yield from self.before.values()
 
 
 @frozen
@@ -96,16 +121,23 @@ class Step:
 
     def statements(self) -> list[Statement]:
         """Scores, statistics in their order, weights as soon as they can be made."""
-        statements = self.make_scores() + self.remember()
-        packed = False
-        for number in self.whole.statistics:
-            if not packed and number > self.last_needed(self.form.weights):
-                statements += self.make_weights()
-                packed = True
-            statements += self.fold(number, packed)
-        if not packed:
-            statements += self.make_weights()
-        return statements + self.add_products()
+        statements = self.remember()
+        for product, tiles in zip(self.form.inner, self.tiles.inner, strict=True):
+            statements += self.make_scores(product, tiles)
+        made: list[int] = []
+        for number in (*self.form.statistics, None):
+            ready = [
+                place
+                for place, total in enumerate(self.form.totals)
+                if place not in made
+                and (number is None or self.last_needed(total.weights) < number)
+            ]
+            statements += self.make_weights(ready, made) if ready else []
+            made += ready
+            statements += self.fold(number, made) if number is not None else []
+        for total, totals in zip(self.form.totals, self.tiles.totals, strict=True):
+            statements += self.add_products(total, totals)
+        return statements
 
     def last_needed(self, expression: Expression) -> int:
         """The last statistic that an expression is made with."""
@@ -114,30 +146,31 @@ class Step:
             default=-1,
         )
 
-    def make_scores(self) -> list[Statement]:
+    def make_scores(self, product: InnerProduct, tiles: InnerTiles) -> list[Statement]:
         """scores[key, row] = Σ keys · queries."""
-        whole, tiles = self.whole, self.tiles
-        depth = Placed(whole.depth, ZERO)
-        size = whole.depth.size(whole.kernel)
-        operands = Operands(tiles.keys, tiles.queries, size)
+        whole = self.whole
+        block = whole.depth(product)
+        operands = Operands(tiles.keys, tiles.queries, block.size(whole.kernel))
         zero = literal(0, tiles.scores.dtype)
 
         def one(row: Affine, column: Affine) -> list[Statement]:
             tile, steps = whole.product(operands, row, column, lambda _: zero)
             return [*steps, whole.keep(tiles.scores, tile, row, column)]
 
-        packing = pack(whole.key_operand, self.scope, depth, self.keys, tiles.keys)
+        depth, operand = Placed(block, ZERO), whole.key_operand(product)
+        packing = pack(operand, self.scope, depth, self.keys, tiles.keys)
         return packing + whole.panels(self.plan.keys, self.plan.rows, one)
 
     def remember(self) -> list[Statement]:
         """Keep the statistics as they are before this block."""
         statements: list[Statement] = []
-        for state, before in zip(self.tiles.states, self.tiles.before, strict=True):
+        for number, state in self.tiles.states.items():
             extents, row = self.whole.row_vectors()
+            before = self.tiles.before[number]
             statements.append(Map(extents, before, (row,), TileLoad(state, (row,))))
         return statements
 
-    def fold(self, number: int, packed: bool) -> list[Statement]:
+    def fold(self, number: int, made: Sequence[int]) -> list[Statement]:
         """Correct one statistic and take the block into it."""
         carry = self.form.online.carries[number]
         identity = literal(carry.op.identity(carry.dtype), carry.dtype)
@@ -147,7 +180,7 @@ class Step:
         body = self.alive(carry.body, carry.body, identity, after=True)
 
         def key(position: Affine) -> list[Statement]:
-            place, extents = self.place(position, packed)
+            place, extents = self.place(position, made)
             value = cast(place.value(body), carry.dtype)
             target = indices_of(extents)
             return [Fold(extents, part, target, carry.op, value, place.guard)]
@@ -200,8 +233,10 @@ class Step:
             value = Compute(ops.Where, value.dtype, (empty, neutral, value))
         return value
 
-    def place(self, position: Affine, packed: bool) -> tuple[Scope, tuple[Extent, ...]]:
-        """The scope of all rows at one key of the block."""
+    def place(
+        self, position: Affine, made: Sequence[int]
+    ) -> tuple[Scope, tuple[Extent, ...]]:
+        """The scope of all rows at one key of the block; which weights are made."""
         extents, row = self.whole.row_vectors()
         scope = self.scope.with_collective(*extents)
         scope = self.whole.bind_rows(scope, self.rows, row)
@@ -210,56 +245,68 @@ class Step:
         scope = scope.bind(self.form.passed, key)
         scope = scope.with_guard(key.scale(-1).shift(size - 1))
         values = self.whole.carried(self.tiles, row)
-        values[self.form.scores] = cast(
-            TileLoad(self.tiles.scores, (position, row)), self.form.scores.dtype
-        )
-        if packed:
-            values[self.form.weights] = TileLoad(self.tiles.weights, (position, row))
+        for product, tiles in zip(self.form.inner, self.tiles.inner, strict=True):
+            scores = TileLoad(tiles.scores, (position, row))
+            values[product.scores] = cast(scores, product.scores.dtype)
+        for number in made:
+            weights = self.tiles.totals[number].weights
+            load = TileLoad(weights, (position, row))
+            values[self.form.totals[number].weights] = load
         return scope.with_values(values), extents
 
-    def make_weights(self) -> list[Statement]:
-        """weights[key, row], zero for keys beyond the last."""
-        zero = literal(0, self.tiles.weights.dtype)
-        weights = cast(self.form.weights, self.tiles.weights.dtype)
-        weights = self.alive(weights, self.form.weights, zero, after=True)
+    def make_weights(
+        self, numbers: Sequence[int], made: Sequence[int]
+    ) -> list[Statement]:
+        """weights[key, row] of some totals, zero for keys beyond the last."""
 
         def key(position: Affine) -> list[Statement]:
-            place, extents = self.place(position, False)
-            (vector, _), (lane, lanes) = extents
-            row = axis_form(vector).scale(lanes) + axis_form(lane)
-            value = place.value(weights)
-            ends = tuple(
-                form for form in place.guard if not form.axes() & set(dict(extents))
-            )
-            if ends:
-                value = Select(ends, value, zero)
-            rest = tuple(form for form in place.guard if form not in ends)
-            return [Map(extents, self.tiles.weights, (position, row), value, rest)]
+            return [self.weights_of(number, position, made) for number in numbers]
 
         return loop(self.whole.builder, self.plan.keys, key)
 
-    def add_products(self) -> list[Statement]:
-        """total = total · correction + weights × values."""
-        whole, tiles = self.whole, self.tiles
-        extents, row = whole.row_vectors()
-        carry = self.form.online.carries[self.form.matrix]
-        amount: Expression = literal(1.0, tiles.scale.dtype)
-        if carry.correction is not None:
-            amount = cast(self.correction(self.form.matrix, row), tiles.scale.dtype)
-        statements: list[Statement] = [Map(extents, tiles.scale, (row,), amount)]
-        columns = Placed(whole.column_block, ZERO)
-        statements += pack(
-            whole.value_operand, self.scope, self.keys, columns, tiles.values
+    def weights_of(
+        self, number: int, position: Affine, made: Sequence[int]
+    ) -> Statement:
+        """The weights of one total at one key."""
+        total, tile = self.form.totals[number], self.tiles.totals[number].weights
+        zero = literal(0, tile.dtype)
+        weights = cast(total.weights, tile.dtype)
+        weights = self.alive(weights, total.weights, zero, after=True)
+        place, extents = self.place(position, made)
+        (vector, _), (lane, lanes) = extents
+        row = axis_form(vector).scale(lanes) + axis_form(lane)
+        value = place.value(weights)
+        ends = tuple(
+            form for form in place.guard if not form.axes() & set(dict(extents))
         )
+        if ends:
+            value = Select(ends, value, zero)
+        rest = tuple(form for form in place.guard if form not in ends)
+        return Map(extents, tile, (position, row), value, rest)
+
+    def add_products(self, total: Total, tiles: TotalTiles) -> list[Statement]:
+        """total = total · correction + weights × values."""
+        whole = self.whole
+        extents, row = whole.row_vectors()
+        carry = self.form.online.carries[total.number]
+        columns = Placed(whole.column_block, ZERO)
+        operand = whole.value_operand(total)
+        packing = pack(operand, self.scope, self.keys, columns, tiles.values)
         operands = Operands(tiles.weights, tiles.values, self.plan.keys)
 
         def start(indices: Indices) -> Expression:
-            total = TileLoad(tiles.total, indices)
+            before = TileLoad(tiles.total, indices)
+            if carry.correction is None:
+                return before
             scale = TileLoad(tiles.scale, indices[:1])
-            return Compute(ops.Mul, total.dtype, (total, scale))
+            return Compute(ops.Mul, before.dtype, (before, scale))
 
         def one(row: Affine, column: Affine) -> list[Statement]:
             tile, steps = whole.product(operands, row, column, start)
             return [*steps, whole.keep(tiles.total, tile, row, column)]
 
-        return statements + whole.panels(self.plan.rows, whole.columns, one)
+        products = whole.panels(self.plan.rows, whole.columns, one)
+        if carry.correction is None:
+            return packing + products
+        amount = cast(self.correction(total.number, row), tiles.scale.dtype)
+        return [Map(extents, tiles.scale, (row,), amount), *packing, *products]

@@ -100,7 +100,7 @@ class RoleStep:
     @property
     def sums(self) -> range:
         """The numbers of the statistics that are sums."""
-        return range(1, self.form.matrix)
+        return range(1, self.form.totals[0].number)
 
     # --- scores --------------------------------------------------------------------
 
@@ -157,8 +157,8 @@ class RoleStep:
         rows = Placed(Block((self.form.row,), 0, MEMBER_ROWS), self.place.rows)
         keys = Placed(Block((self.form.passed,), 0, self.whole.plan.keys), start)
         scope = self.score_scope(start)
-        held = cast(self.held(), self.form.scores.dtype)
-        values: dict[Expression, Expression] = {self.form.scores: held}
+        held = cast(self.held(), self.form.inner[0].scores.dtype)
+        values: dict[Expression, Expression] = {self.form.inner[0].scores: held}
         scope = scope.with_values(values)
         logits = self.whole.row_form.plain
         condition, simpler = whole_blocks(
@@ -256,7 +256,7 @@ class RoleStep:
         return self.by_row(tile, value)
 
     def correct_total(self, before: Tile) -> list[Statement]:
-        amount = self.correction(self.form.matrix, before)
+        amount = self.correction(self.form.totals[0].number, before)
         if amount is None:
             return []
         total = self.tiles.total
@@ -343,15 +343,15 @@ class RoleStep:
     ) -> Expression:
         """What is stored of a total."""
         rows, columns = indices_of(extents)
-        carry = self.form.online.carries[self.form.matrix]
+        carry = self.form.online.carries[self.form.totals[0].number]
         total = TileLoad(self.tiles.total, (rows, columns.shift(first)))
         values: dict[Expression, Expression] = {
-            Carried(self.form.matrix, True, carry.dtype): total
+            Carried(self.form.totals[0].number, True, carry.dtype): total
         }
         for number, tile in enumerate(states):
             value: Expression = TileLoad(tile, (rows,))
             if self.form.online.carries[number].op is Max:
                 value = self.later(value)
             values[Carried(number, True, tile.dtype)] = value
-        result = scope.with_values(values).value(self.form.online.result)
+        result = scope.with_values(values).value(self.form.online.results[0])
         return quick(result, extents[1][0])

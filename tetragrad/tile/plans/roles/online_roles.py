@@ -302,8 +302,8 @@ class RoleAttention:
 
     def tiles(self) -> RoleTiles:
         rows, keys, builder = MEMBER_ROWS, self.plan.keys, self.builder
-        dtype = self.form.scores.accumulator
-        carries = self.form.online.carries[: self.form.matrix]
+        dtype = self.form.inner[0].scores.accumulator
+        carries = self.form.online.carries[: self.form.totals[0].number]
         return RoleTiles(
             builder.tile("scores", (rows, keys), dtype),
             builder.tile("weights", (keys, rows), self.row_form.values.dtype),

@@ -63,31 +63,42 @@ class RowForm:
     @property
     def depth(self) -> int:
         """The axis of a query's features."""
-        (axis,) = self.form.scores.axes
+        (axis,) = self.form.inner[0].scores.axes
         return int(axis)
 
 
 def row_form(kernel: Kernel) -> RowForm | None:
     """The kernel as roles compute it, if they can."""
     form = online_contraction(kernel)
-    if form is None or len(form.scores.axes) != 1:
+    if form is None or not _is_attention(kernel, form):
         return None
-    if form.scores.accumulator is not dtypes.float32:
+    if form.inner[0].scores.accumulator is not dtypes.float32:
         return None
-    (depth,) = form.scores.axes
-    queries = bulk_operand(kernel, form.queries, (form.row,), (depth,))
-    keys = bulk_operand(kernel, form.keys, (form.passed,), (depth,))
-    values = bulk_operand(kernel, form.values, (form.column,), (form.passed,))
+    (depth,) = form.inner[0].scores.axes
+    queries = bulk_operand(kernel, form.inner[0].queries, (form.row,), (depth,))
+    keys = bulk_operand(kernel, form.inner[0].keys, (form.passed,), (depth,))
+    values = bulk_operand(kernel, form.totals[0].values, (form.column,), (form.passed,))
     if queries is None or keys is None or values is None:
         return None
     if queries.dtype not in HALVES or {keys.dtype, values.dtype} != {queries.dtype}:
         return None
-    exact = _unrounded(form.weights, values.dtype)
+    exact = _unrounded(form.totals[0].weights, values.dtype)
     logits = form.online.carries[0].body
     if exact is None or not _is_made_of(form, logits, exact):
         return None
     plain, factor = _without_factor(logits) or (logits, None)
     return RowForm(form, queries, keys, values, logits, exact, plain, factor)
+
+
+def _is_attention(kernel: Kernel, form: OnlineContraction) -> bool:
+    """Whether statistics of one inner product, over one axis, make one total."""
+    is_single = len(form.inner) == len(form.totals) == len(kernel.outputs) == 1
+    if not is_single or not form.statistics or form.repeated:
+        return False
+    return (
+        form.statistics[-1] < form.totals[0].number
+        and len(form.inner[0].scores.axes) == 1
+    )
 
 
 def _without_factor(logits: Expression) -> tuple[Expression, Expression] | None:
@@ -125,15 +136,17 @@ def _unrounded(weights: Expression, dtype: dtypes.DType) -> Expression | None:
 
 def _is_made_of(form: OnlineContraction, logits: Expression, exact: Expression) -> bool:
     """Whether one value for each score is enough, at every time."""
-    first, *others = form.online.carries[: form.matrix]
+    first, *others = form.online.carries[: form.totals[0].number]
     if first.op is not Max or any(carry.op is not Sum for carry in others):
         return False
     if logits.dtype is not exact.dtype or logits.dtype is not dtypes.float32:
         return False
     inside = literal(0.0, logits.dtype)
-    if form.scores in walk(replace(exact, {logits: inside})):
+    if form.inner[0].scores in walk(replace(exact, {logits: inside})):
         return False
-    if any(form.scores in walk(replace(c.body, {exact: inside})) for c in others):
+    if any(
+        form.inner[0].scores in walk(replace(c.body, {exact: inside})) for c in others
+    ):
         return False
     return all(
         _vanishes(replace(carry.body, {logits: _LOWEST})) for carry in others
