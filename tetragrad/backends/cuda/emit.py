@@ -17,7 +17,6 @@ from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.access import Storage
 from tetragrad.backends.cuda.blocks import (
     SHARED,
-    WARP,
     Block,
     Neighbours,
     SharedMemory,
@@ -31,24 +30,19 @@ from tetragrad.backends.cuda.joints import (
     last_of_group,
 )
 from tetragrad.backends.cuda.operations import Operations
-from tetragrad.backends.cuda.patches import THREADS as PATCH_THREADS
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, register_class
 from tetragrad.backends.cuda.roles import RoleGrid, map_name, role_threads
-from tetragrad.backends.cuda.spread import (
-    Coordinate,
-    Threads,
-    wanted_threads,
-    warp_part,
+from tetragrad.backends.cuda.spread import Coordinate, Threads
+from tetragrad.backends.cuda.spreading import (
+    cluster_size,
+    least_blocks,
+    thread_count,
+    widths_of,
 )
 from tetragrad.backends.cuda.statements import Statements
 from tetragrad.backends.cuda.target import PTX_VERSIONS
 from tetragrad.backends.cuda.tiles import (
-    Collective,
-    Spread,
-    TileHomes,
-    contiguous_itemsizes,
     find_homes,
-    loads_along,
     statements_in,
 )
 from tetragrad.backends.cuda.values import Values
@@ -59,33 +53,13 @@ from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.tile.ir import (
     Extent,
-    Fold,
-    For,
     Grid,
-    Mma,
     Program,
     Role,
     Statement,
     Store,
 )
 
-#: Threads of a block: for products that are wide enough, at most for what is dealt out
-#: freely, and at all.
-PRODUCT_THREADS = 128
-FLAT_THREADS = 256
-MOST_THREADS = 1024
-#: Blocks of more threads than this become clusters of smaller blocks, which begin and
-#: end at different times, so that one loads while another stores.
-ALONE_THREADS = 1024
-#: Where a row is kept, blocks have so many threads on a multiprocessor at least, or
-#: loads would not overlap with stores. Without stores there is less to overlap with.
-ROW_THREADS, UNSTORED_ROW_THREADS = 1024, 1536
-#: Narrower blocks that keep more than one row have too few registers for so many.
-WIDE_THREADS = 512
-#: Threads of a block in a cluster, at least.
-NEIGHBOUR_THREADS = 256
-#: The bytes that a thread moves at once.
-RUN_BYTES = 16
 #: A kernel's blocks may come while the last of the one before are still running; they
 #: wait until all that it has written is there. The next kernel's may then come, too,
 #: but not beside roles: all would come to the few multiprocessors that those leave.
@@ -177,86 +151,6 @@ def stored_slots(body: Sequence[Statement]) -> Iterator[int]:
             yield statement.slot
 
 
-# --- threads -------------------------------------------------------------------------
-
-
-def run_width(program: Program, grid: Grid) -> int:
-    """Elements that a thread moves at once: 16 bytes of the widest."""
-    itemsizes = [slot.dtype.itemsize for slot in program.slots]
-    widest = max(
-        (
-            size
-            for statement in statements_in(grid.body)
-            if isinstance(statement, Collective)
-            for size in contiguous_itemsizes(statement, itemsizes)
-        ),
-        default=4,
-    )
-    return RUN_BYTES // widest
-
-
-def thread_count(grid: Grid, homes: TileHomes, width: int, blocks: int = 1) -> int:
-    """Threads of an iteration: one for each column of a product, or for two of many.
-
-    Two columns share what is read of the rows. Without a product there are as many
-    threads as the widest statement has work for, in up to so many blocks.
-    """
-    if homes.patches is not None:
-        return PATCH_THREADS
-    for tile in homes.fragments.values():
-        rows, columns = tile.shape
-        part_rows, part_columns = warp_part(rows, columns)
-        return rows // part_rows * (columns // part_columns) * WARP
-    widths = [
-        statement.columns
-        for statement in statements_in(grid.body)
-        if isinstance(statement, Mma)
-    ]
-    if widths:
-        columns = max(widths)
-        return _whole_warps(max(min(PRODUCT_THREADS, columns), columns // 2))
-    wanted = [1]
-    for statement in statements_in(grid.body):
-        if not isinstance(statement, Collective):
-            continue
-        spread = homes.spread(statement)
-        if spread is Spread.LANES:
-            wanted.append(wanted_threads(statement.axes, width, flat=False))
-        elif spread is Spread.FLAT:
-            count = wanted_threads(statement.axes, width, flat=True)
-            wanted.append(min(count, FLAT_THREADS))
-    if max(wanted) <= ALONE_THREADS or homes.shared:
-        blocks = 1
-    return _whole_warps(min(blocks * MOST_THREADS, max(wanted)))
-
-
-def cluster_size(threads: int, blocks: int) -> int:
-    """How many blocks such an iteration's threads are divided among."""
-    size = 1
-    if threads > ALONE_THREADS:
-        while size < blocks and threads // size > NEIGHBOUR_THREADS:
-            size *= 2
-    return size if threads % (size * WARP) == 0 else 1
-
-
-def least_blocks(program: Program, grid: Grid, threads: int) -> int:
-    """Blocks that a multiprocessor must have room for at a time."""
-    if threads < NEIGHBOUR_THREADS or any(isinstance(e, For) for e in grid.body):
-        return 1
-    kept: set[int] = set()
-    for statement in statements_in(grid.body):
-        if isinstance(statement, Fold | Store) and statement.axes:
-            kept |= {entry.slot for entry in loads_along(statement)}
-    stores = any(isinstance(e, Store) and e.axes for e in statements_in(grid.body))
-    if len(kept) != 1:
-        return ROW_THREADS // threads if threads >= WIDE_THREADS and kept else 1
-    return (ROW_THREADS if stores else UNSTORED_ROW_THREADS) // threads
-
-
-def _whole_warps(threads: int) -> int:
-    return -(-threads // WARP) * WARP
-
-
 def scalar_at(ops: Operations, dtype: DType, space: str, operand: str) -> Value:
     """A scalar from where the launch has left it."""
     assign = ops.builder.assign
@@ -294,12 +188,12 @@ class _GridEmitter:
         self.neighbour_count = 1 if grid.cluster is None else grid.axes[-1][1]
         if not self.roles:
             homes = find_homes(grid.body)
-            width = run_width(program, grid)
+            widths = widths_of(program, grid)
             most = target.neighbours if finish is None else 1
-            wanted = thread_count(grid, homes, width, most)
+            wanted = thread_count(grid, homes, widths, most)
             self.neighbour_count = cluster_size(wanted, most)
             self.thread_count = wanted // self.neighbour_count
-            block = self._block(ops, wanted, width)
+            block = self._block(ops, wanted, widths.even)
         bodies = grid.body if finish is None else (*grid.body, *finish.grid.body)
         written = frozenset(stored_slots(bodies))
         self.values = Values(
@@ -428,7 +322,7 @@ class _GridEmitter:
         if finish.axis is not None and group is not None:
             values.places[finish.axis] = group
         homes = find_homes(finish.grid.body)
-        width = run_width(self.program, finish.grid)
+        width = widths_of(self.program, finish.grid).even
         with builder.only_if(last):
             block = self._block(values.ops, self.thread_count, width)
             statements = Statements(values, homes, block, contract=self.contract)

@@ -22,16 +22,14 @@ import numpy as np
 from tetragrad.backends.cuda.access import Storage
 from tetragrad.backends.cuda.blocks import Block, SharedMemory
 from tetragrad.backends.cuda.emit import (
-    FLAT_THREADS,
     GridLaunch,
-    run_width,
     scalar_at,
     stored_slots,
-    thread_count,
 )
 from tetragrad.backends.cuda.operations import Operations
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, constant
 from tetragrad.backends.cuda.spread import Coordinate, Threads
+from tetragrad.backends.cuda.spreading import FLAT_THREADS, thread_count, widths_of
 from tetragrad.backends.cuda.statements import Statements
 from tetragrad.backends.cuda.tiles import find_homes
 from tetragrad.backends.cuda.values import Values
@@ -97,16 +95,16 @@ class _PiecesEmitter:
         self.builder = Builder()
         self.ops = Operations(self.builder, target.features)
         self.homes = find_homes(grid.body)
-        width = run_width(program, grid)
+        widths = widths_of(program, grid)
         self.iterations = math.prod(extent for _, extent in grid.axes)
-        count = thread_count(grid, self.homes, width)
+        count = thread_count(grid, self.homes, widths)
         self.together = math.gcd(max(1, FLAT_THREADS // count), self.iterations)
         self.rounds = math.gcd(ROUNDS, self.iterations // self.together)
         self.blocks = self.iterations // (self.together * self.rounds)
         self.threads = count * self.together
         index = Value(self.builder.assign("b32", "mov.u32", "%tid.x"), INDEX)
         self.group, thread = self._divide(index, count)
-        self.threads_of_one = Threads(self.builder, count, width, thread)
+        self.threads_of_one = Threads(self.builder, count, widths.even, thread)
         block = Value(self.builder.assign("b32", "mov.u32", "%ctaid.x"), INDEX)
         piece, self.part = self._divide(block, self.blocks)
         self.values = self._values(piece)

@@ -162,12 +162,12 @@ class Statements:
     def _for(self, loop: For) -> None:
         self.values.extents[loop.axis] = loop.extent
         places = self.values.places
-        if (loop.unroll or loop.extent == 1) and not loop.guard:
-            for position in range(loop.extent):
-                places[loop.axis] = Coordinate(None, position)
-                self.emit(loop.body)
-            return
         step = self._unroll_factor(loop)
+        is_written_out = loop.unroll or loop.extent <= step
+        if is_written_out and not loop.guard:
+            self._positions(loop, range(loop.extent))
+            return
+        whole = loop.extent // step * step
         self.block.meet_neighbours()
         entry = self.block.state()
         with self._carried(loop.body) as carriers:
@@ -186,10 +186,17 @@ class Statements:
                     self.block.end_of_loop(entry)
             self.builder.line(f"add.s32 {counter}, {counter}, {step}")
             more = self.builder.register("pred")
-            self.builder.line(f"setp.lt.s32 {more}, {counter}, {loop.extent}")
+            self.builder.line(f"setp.lt.s32 {more}, {counter}, {whole}")
             self.builder.line(f"@{more} bra {again}")
             if end is not None:
                 self.builder.place(end)
+        self._positions(loop, range(whole, loop.extent))
+
+    def _positions(self, loop: For, positions: range) -> None:
+        """Iterations that are written out."""
+        for position in positions:
+            self.values.places[loop.axis] = Coordinate(None, position)
+            self.emit(loop.body)
 
     def _leave_unless(self, guard: Guard, end: str | None) -> None:
         """End a loop where its guard fails."""
@@ -224,7 +231,7 @@ class Statements:
                 points = math.prod(size for _, size in statement.axes)
                 elements = max(elements, points // self.block.threads.count)
         while factor > 1 and (
-            loop.extent % factor or factor * elements > MOST_UNROLLED
+            factor > loop.extent or factor * elements > MOST_UNROLLED
         ):
             factor //= 2
         return factor

@@ -362,19 +362,6 @@ def tiles_written(body: Sequence[Statement]) -> set[str]:
     return written - local
 
 
-def contiguous_itemsizes(
-    statement: Collective, itemsizes: Sequence[int]
-) -> Iterator[int]:
-    """Bytes of the elements that a statement moves along its last axis."""
-    if not statement.axes:
-        return
-    lane = statement.axes[-1][0]
-    if isinstance(statement, Store) and statement.address.coefficient(lane) == 1:
-        yield itemsizes[statement.slot]
-    for entry in loads_along(statement):
-        yield itemsizes[entry.slot]
-
-
 def loads_along(statement: Collective) -> Iterator[Load]:
     """What a statement loads from neighbours along its last axis."""
     lane = statement.axes[-1][0]
