@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tetragrad.core.dtypes import from_numpy, to_dtype
-from tetragrad.core.errors import missing
 from tetragrad.engine import realize as engine
 from tetragrad.graph.node import Node
 from tetragrad.tensor.autograd import backward
@@ -69,8 +68,10 @@ class Tensor(PropertyMethods, LinearAlgebraMethods, FrameMethods):
     retain_grad = retain_grad
     retains_grad = property(retains_grad)
 
-    def __getattr__(self, name: str) -> Any:
-        raise missing(name, "Tensor", dir(type(self)))
+    def __dir__(self) -> list[str]:
+        # Python suggests one of them for a misspelt name, if there are not over 750.
+        # (A __getattr__ that did so would make every attribute five times slower.)
+        return [name for name in super().__dir__() if not name.startswith("_")]
 
 
 TensorBase.tensor_class = Tensor
