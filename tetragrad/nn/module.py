@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any, Self
 
-from tetragrad.core import dtypes
-from tetragrad.core.errors import DTypeError
-from tetragrad.nn.hooks import Hooks, RemovableHandle
-from tetragrad.nn.parameter import Parameter, replace_value
+from tetragrad.nn.conversion import ModuleConversions
+from tetragrad.nn.hooks import ModuleHooks, no_hooks
+from tetragrad.nn.parameter import Parameter
 from tetragrad.nn.state_dict import ModuleStateDict
 from tetragrad.tensor import Tensor
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
-class Module(ModuleStateDict):
+class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
     """Base of all layers and models; a subclass defines ``forward``.
 
     >>> from tetragrad import Tensor, nn
@@ -44,8 +43,7 @@ class Module(ModuleStateDict):
         values["_buffers"] = {}
         values["_non_persistent_buffers"] = set()
         values["_modules"] = {}
-        values["_forward_hooks"] = Hooks()
-        values["_forward_pre_hooks"] = Hooks()
+        values |= no_hooks()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every subclass defines its own."""
@@ -56,10 +54,17 @@ class Module(ModuleStateDict):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for hook in self._forward_pre_hooks:
             args, kwargs = hook.before(self, args, kwargs)
-        output = self.forward(*args, **kwargs)
+        passage = self._gradient_passage()
+        if passage is not None:
+            args = passage.enter(args)
+        try:
+            output = self.forward(*args, **kwargs)
+        except BaseException:
+            self._call_hooks_of_failures(args, kwargs)
+            raise
         for hook in self._forward_hooks:
             output = hook.after(self, args, kwargs, output)
-        return output
+        return output if passage is None else passage.leave(output)
 
     # --- attributes ------------------------------------------------------------
 
@@ -118,7 +123,7 @@ class Module(ModuleStateDict):
         return sorted(names)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(no_hooks() | state)
 
     def _forget(self, name: str) -> None:
         """Drop a name from wherever it is registered or stored."""
@@ -269,6 +274,22 @@ class Module(ModuleStateDict):
             module = child
         return module
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module where a dotted name leads; ``strict``: only in another's place.
+
+        >>> model = nn.Sequential(nn.Linear(1, 1))
+        >>> model.set_submodule("0", nn.ReLU())
+        >>> model
+        Sequential(
+          (0): ReLU()
+        )
+        """
+        parent_name, _, name = target.rpartition(".")
+        parent = self.get_submodule(parent_name)
+        if strict:
+            parent.get_submodule(name)
+        parent.register_module(name, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """The parameter with a dotted name."""
         return self._get_member("_parameters", "parameter", target)
@@ -320,75 +341,6 @@ class Module(ModuleStateDict):
             else:
                 parameter.grad = parameter.grad.detach().zeros_like()
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move to a device, or convert the floating-point values; returns self.
-
-        >>> from tetragrad import nn
-        >>> nn.Linear(2, 3).to("float64").weight.dtype
-        float64
-        """
-        device, dtype = _device_and_dtype(*args, **kwargs)
-        if dtype is not None and not dtype.is_floating_point:
-            raise DTypeError(
-                f"Module.to() converts parameters, and {dtype} cannot be trained",
-                hint="use a floating-point dtype, such as float32 or bfloat16",
-            )
-        return self._convert(device, dtype)
-
-    def float(self) -> Self:
-        """Convert floating-point parameters and buffers to float32; returns self."""
-        return self._convert(None, dtypes.float32)
-
-    def double(self) -> Self:
-        """Convert floating-point parameters and buffers to float64; returns self."""
-        return self._convert(None, dtypes.float64)
-
-    def half(self) -> Self:
-        """Convert floating-point parameters and buffers to float16; returns self."""
-        return self._convert(None, dtypes.float16)
-
-    def bfloat16(self) -> Self:
-        """Convert floating-point parameters and buffers to bfloat16; returns self."""
-        return self._convert(None, dtypes.bfloat16)
-
-    def cpu(self) -> Self:
-        """Move parameters and buffers to the CPU; returns self."""
-        return self._convert("cpu", None)
-
-    def _convert(self, device: str | None, dtype: dtypes.DType | None) -> Self:
-        tensors = [*self.parameters(), *self.buffers()]
-        for tensor in tensors:
-            value = tensor.detach()
-            if device is not None:
-                value = value.to(device)
-            if dtype is not None and tensor.dtype.is_floating_point:
-                value = value.to(dtype)
-            replace_value(tensor, value)
-        return self
-
-    # --- hooks -----------------------------------------------------------------
-
-    def register_forward_pre_hook(
-        self,
-        hook: Callable[..., Any],
-        *,
-        prepend: bool = False,
-        with_kwargs: bool = False,
-    ) -> RemovableHandle:
-        """Call ``hook(module, args)`` before ``forward``; a result replaces args."""
-        return self._forward_pre_hooks.add(hook, prepend, with_kwargs)
-
-    def register_forward_hook(
-        self,
-        hook: Callable[..., Any],
-        *,
-        prepend: bool = False,
-        with_kwargs: bool = False,
-    ) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after ``forward``; a result replaces
-        the output."""
-        return self._forward_hooks.add(hook, prepend, with_kwargs)
-
     # --- text ------------------------------------------------------------------
 
     def extra_repr(self) -> str:
@@ -410,25 +362,3 @@ class Module(ModuleStateDict):
 
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
-
-
-def _device_and_dtype(
-    *args: Any, device: str | None = None, dtype: Any = None
-) -> tuple[str | None, dtypes.DType | None]:
-    """Read the arguments of ``to``: a device, a dtype, both, or a tensor like it."""
-    for argument in args:
-        if isinstance(argument, Tensor):
-            device, dtype = argument.device, argument.dtype
-        elif isinstance(argument, str) and not _is_dtype_name(argument):
-            device = argument
-        else:
-            dtype = argument
-    return device, None if dtype is None else dtypes.to_dtype(dtype)
-
-
-def _is_dtype_name(text: str) -> bool:
-    try:
-        dtypes.by_name(text)
-    except DTypeError:
-        return False
-    return True

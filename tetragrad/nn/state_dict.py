@@ -7,16 +7,20 @@ the module as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tetragrad.core.errors import TetragradError
+from tetragrad.core.errors import TetragradError, UnsupportedError
+from tetragrad.nn.hooks import Hooks
 from tetragrad.nn.parameter import replace_value
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.modes import no_grad
+
+#: The name, after a module's own, under which its extra state is saved.
+EXTRA_STATE = "_extra_state"
 
 
 class StateDictError(TetragradError, RuntimeError):
@@ -33,16 +37,30 @@ class IncompatibleKeys(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
 
+    def complaints(self, strict: bool) -> list[str]:
+        """One line for each kind of problem, with every name."""
+        lines = []
+        if strict and self.unexpected_keys:
+            lines.append("Unexpected key(s): " + _quoted(self.unexpected_keys))
+        if strict and self.missing_keys:
+            lines.append("Missing key(s): " + _quoted(self.missing_keys))
+        return lines
+
 
 @dataclass
 class LoadPlan:
     """What a load would do, and every reason not to do it."""
 
-    values: Mapping[str, Any]
+    values: dict[str, Any]
+    strict: bool
     copies: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     mismatched: list[str] = field(default_factory=list)
+    #: Names that a hook found unexpected.
+    refused: list[str] = field(default_factory=list)
+    extra_states: list[tuple[Any, Any]] = field(default_factory=list)
+    post_hooks: list[tuple[Any, Callable[..., Any]]] = field(default_factory=list)
 
     def add(self, name: str, target: Tensor) -> None:
         """Plan to fill ``target`` from the value called ``name``."""
@@ -62,19 +80,34 @@ class LoadPlan:
             return
         self.copies.append((target, value))
 
+    def add_extra(self, name: str, module: Any) -> None:
+        """Plan to give a module its extra state."""
+        if name not in self.values:
+            self.missing.append(name)
+            return
+        self.used.add(name)
+        self.extra_states.append((module, self.values[name]))
+
+    def call(self, hook: Callable[..., Any], module: Any, prefix: str) -> None:
+        """Let a hook change the values before a module looks for its own."""
+        unexpected: list[str] = []
+        hook(
+            module,
+            self.values,
+            prefix,
+            {},
+            self.strict,
+            self.missing,
+            unexpected,
+            self.mismatched,
+        )
+        self.refused += unexpected
+
     @property
     def unexpected(self) -> list[str]:
         """Names in the state dict that no module asked for."""
-        return [name for name in self.values if name not in self.used]
-
-    def complaints(self, strict: bool) -> list[str]:
-        """One line for each kind of problem, with every name."""
-        lines = []
-        if strict and self.unexpected:
-            lines.append("Unexpected key(s): " + _quoted(self.unexpected))
-        if strict and self.missing:
-            lines.append("Missing key(s): " + _quoted(self.missing))
-        return lines + self.mismatched
+        left = [name for name in self.values if name not in self.used]
+        return [*left, *self.refused]
 
 
 class ModuleStateDict:
@@ -84,23 +117,60 @@ class ModuleStateDict:
     _buffers: dict[str, Any]
     _modules: dict[str, Any]
     _non_persistent_buffers: set[str]
+    _state_dict_hooks: Hooks
+    _state_dict_pre_hooks: Hooks
+    _load_state_dict_pre_hooks: Hooks
+    _load_state_dict_post_hooks: Hooks
 
-    def state_dict(self, *, prefix: str = "") -> dict[str, Tensor]:
+    def state_dict(
+        self,
+        *,
+        destination: dict[str, Any] | None = None,
+        prefix: str = "",
+        keep_vars: bool = False,
+    ) -> dict[str, Any]:
         """Every parameter and persistent buffer by dotted name.
 
-        The tensors share their elements with the module, without gradients.
+        The tensors share their elements with the module, without gradients unless
+        ``keep_vars``. They are added to ``destination``, if that is given.
 
         >>> from tetragrad import nn
         >>> list(nn.Linear(2, 3).state_dict())
         ['weight', 'bias']
         """
-        state = {
-            prefix + name: value.detach() for name, value in self._persistent_values()
-        }
+        for hook in self._state_dict_pre_hooks:
+            hook.function(self, prefix, keep_vars)
+        state = {} if destination is None else destination
+        for name, value in self._persistent_values():
+            state[prefix + name] = value if keep_vars else value.detach()
+        if self._has_extra_state():
+            state[prefix + EXTRA_STATE] = self.get_extra_state()
         for name, child in self._modules.items():
             if child is not None:
-                state.update(child.state_dict(prefix=f"{prefix}{name}."))
+                child.state_dict(
+                    destination=state, prefix=f"{prefix}{name}.", keep_vars=keep_vars
+                )
+        for hook in self._state_dict_hooks:
+            hook.function(self, state, prefix, {})
         return state
+
+    def get_extra_state(self) -> Any:
+        """What else ``state_dict()`` should hold, plain values; define it in a
+        subclass together with ``set_extra_state``."""
+        raise UnsupportedError(
+            f"{type(self).__name__} has no extra state",
+            hint="define get_extra_state() and set_extra_state(state)",
+        )
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take back what ``get_extra_state`` gave."""
+        raise UnsupportedError(
+            f"{type(self).__name__} has no extra state",
+            hint="define get_extra_state() and set_extra_state(state)",
+        )
+
+    def _has_extra_state(self) -> bool:
+        return type(self).get_extra_state is not ModuleStateDict.get_extra_state
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -123,29 +193,45 @@ class ModuleStateDict:
                 "load_state_dict() takes a mapping of names to values, not a "
                 f"{type(state_dict).__name__}"
             )
-        plan = LoadPlan(state_dict)
+        plan = LoadPlan(dict(state_dict), strict)
         self._plan_load(plan, "")
-        complaints = plan.complaints(strict)
-        if complaints:
-            raise StateDictError(
-                f"Error(s) in loading state_dict for {type(self).__name__}:\n  "
-                + "\n  ".join(complaints),
-                hint="strict=False ignores missing and unexpected names",
-            )
+        keys = IncompatibleKeys(plan.missing, plan.unexpected)
+        hooks = plan.post_hooks
+        # Hooks may forgive a name, but only after everything that fits was copied.
+        self._complain([*plan.mismatched, *(() if hooks else keys.complaints(strict))])
         with no_grad():
             for target, value in plan.copies:
                 if assign:
                     replace_value(target, value)
                 else:
                     target.copy_(value)
-        return IncompatibleKeys(plan.missing, plan.unexpected)
+        for module, state in plan.extra_states:
+            module.set_extra_state(state)
+        for module, hook in hooks:
+            hook(module, keys)
+        self._complain(keys.complaints(strict))
+        return keys
+
+    def _complain(self, complaints: list[str]) -> None:
+        if complaints:
+            raise StateDictError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n  "
+                + "\n  ".join(complaints),
+                hint="strict=False ignores missing and unexpected names",
+            )
 
     def _plan_load(self, plan: LoadPlan, prefix: str) -> None:
+        for hook in self._load_state_dict_pre_hooks:
+            plan.call(hook.function, self, prefix)
         for name, target in self._persistent_values():
             plan.add(prefix + name, target)
+        if self._has_extra_state():
+            plan.add_extra(prefix + EXTRA_STATE, self)
         for name, child in self._modules.items():
             if child is not None:
                 child._plan_load(plan, f"{prefix}{name}.")
+        for hook in self._load_state_dict_post_hooks:
+            plan.post_hooks.append((self, hook.function))
 
     def _persistent_values(self) -> Iterator[tuple[str, Tensor]]:
         """The parameters and persistent buffers of this module alone."""
