@@ -136,10 +136,10 @@ def test_python_suggests_a_method_for_a_misspelt_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     try:
-        ones(2).sun()
+        ones(2).softmx()
     except AttributeError as error:
         sys.__excepthook__(type(error), error, error.__traceback__)
-    assert "Did you mean: 'sum'?" in capsys.readouterr().err
+    assert "Did you mean: 'softmax'?" in capsys.readouterr().err
 
 
 def test_an_attribute_that_does_not_exist_cannot_be_set() -> None:
