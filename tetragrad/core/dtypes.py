@@ -32,6 +32,8 @@ class Kind(IntEnum):
 class DType:
     """One element type. There is one object per type, compared by identity.
 
+    What code generation asks of it for every value is worked out once.
+
     >>> tetragrad.float32.itemsize, tetragrad.int64.is_integer
     (4, True)
     """
@@ -49,28 +51,28 @@ class DType:
 
         return np.dtype(getattr(ml_dtypes, self.name))
 
-    @property
+    @cached_property
     def itemsize(self) -> int:
         """Bytes that one element takes in memory."""
         return self.bits // 8
 
-    @property
+    @cached_property
     def is_floating_point(self) -> bool:
         return self.kind is Kind.FLOAT
 
-    @property
+    @cached_property
     def is_complex(self) -> bool:
         return self.kind is Kind.COMPLEX
 
-    @property
+    @cached_property
     def is_integer(self) -> bool:
         return self.kind in (Kind.SIGNED, Kind.UNSIGNED)
 
-    @property
+    @cached_property
     def is_bool(self) -> bool:
         return self.kind is Kind.BOOL
 
-    @property
+    @cached_property
     def is_signed(self) -> bool:
         return self.kind >= Kind.SIGNED
 

@@ -13,26 +13,39 @@ from contextlib import contextmanager
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
-from tetragrad.core.frozen import frozen
 
 Number = int | float | bool
 
 
-@frozen
 class Value:
     """A register or an immediate, and the dtype whose value it holds.
 
     Narrow integers are held extended to 32 bits, narrow floats as float32, and
-    bools as predicates.
+    bools as predicates. Never changed once made; written out by hand because every
+    line of a kernel makes one.
     """
 
-    text: str
-    dtype: DType
-    constant: Number | None = None
+    __slots__ = ("constant", "dtype", "text")
+
+    def __init__(self, text: str, dtype: DType, constant: Number | None = None) -> None:
+        self.text = text
+        self.dtype = dtype
+        self.constant = constant
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Value):
+            return NotImplemented
+        # An immediate's text says what its number is.
+        return self.text == other.text and self.dtype is other.dtype
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.dtype))
+
+    def __repr__(self) -> str:
+        return f"Value({self.text}, {self.dtype})"
 
 
-def register_class(dtype: DType) -> str:
-    """The PTX type of the registers that hold a dtype."""
+def _register_class(dtype: DType) -> str:
     if dtype.is_bool:
         return "pred"
     if dtype.is_floating_point:
@@ -40,12 +53,25 @@ def register_class(dtype: DType) -> str:
     return "b64" if dtype.bits == 64 else "b32"
 
 
-def arithmetic_type(dtype: DType) -> str:
-    """The type that arithmetic instructions on a dtype are given."""
+def _arithmetic_type(dtype: DType) -> str:
     if dtype.is_floating_point:
-        return register_class(dtype)
+        return _register_class(dtype)
     width = 64 if dtype.bits == 64 else 32
     return f"s{width}" if dtype.is_signed else f"u{width}"
+
+
+_CLASSES = {dtype: _register_class(dtype) for dtype in dtypes.ALL}
+_TYPES = {dtype: _arithmetic_type(dtype) for dtype in dtypes.ALL}
+
+
+def register_class(dtype: DType) -> str:
+    """The PTX type of the registers that hold a dtype."""
+    return _CLASSES[dtype]
+
+
+def arithmetic_type(dtype: DType) -> str:
+    """The type that arithmetic instructions on a dtype are given."""
+    return _TYPES[dtype]
 
 
 _PREFIXES = {
@@ -77,8 +103,10 @@ class Builder:
         self._labels = 0
         #: Registers of loops, which instructions may change in place.
         self.changing: set[str] = set()
-        # What each scope around this place has computed: instruction -> registers.
-        self._known: list[dict[object, tuple[str, ...]]] = [{}]
+        # What is computed around this place: instruction -> registers; and the same
+        # for the places outside of each scope that this one is in.
+        self._known: dict[object, tuple[str, ...]] = {}
+        self._outside: list[dict[object, tuple[str, ...]]] = []
 
     # --- registers and lines -----------------------------------------------------
 
@@ -116,35 +144,35 @@ class Builder:
 
     def known(self, key: object) -> tuple[str, ...] | None:
         """The registers that hold what a key stands for, where it is computed."""
-        for scope in reversed(self._known):
-            found = scope.get(key)
-            if found is not None:
-                return found
-        return None
+        return self._known.get(key)
 
     def remember(self, key: object, registers: Sequence[str]) -> None:
         """Say which registers hold what a key stands for."""
-        self._known[-1][key] = tuple(registers)
+        self._known[key] = tuple(registers)
 
     def assign(self, kind: str, instruction: str, operands: str) -> str:
         """The register with the result of an instruction that only computes."""
         key = (kind, instruction, operands)
-        found = self.known(key)
+        found = self._known.get(key)
         if found is not None:
             return found[0]
-        result = self.register(kind)
-        self.line(f"{instruction} {result}, {operands}")
-        self.remember(key, (result,))
+        self._counts[kind] = count = self._counts[kind] + 1
+        result = f"{_PREFIXES[kind]}{count}"
+        self.lines.append(f"\t{instruction} {result}, {operands};")
+        self._known[key] = (result,)
         return result
 
     def compute(self, instruction: str, dtype: DType, *operands: Value) -> Value:
         """An instruction on values, whose result has a dtype."""
-        texts = ", ".join(self.text(operand) for operand in operands)
-        return Value(self.assign(register_class(dtype), instruction, texts), dtype)
+        texts = [
+            entry.text if entry.constant is None else self.text(entry)
+            for entry in operands
+        ]
+        return Value(self.assign(_CLASSES[dtype], instruction, ", ".join(texts)), dtype)
 
     def text(self, value: Value) -> str:
         """A value as an operand; predicates have no immediates."""
-        if value.dtype.is_bool and value.constant is not None:
+        if value.constant is not None and value.dtype.is_bool:
             return self.assign("pred", "setp.ne.u32", f"{int(value.constant)}, 0")
         return value.text
 
@@ -157,16 +185,17 @@ class Builder:
     @property
     def is_inside_scope(self) -> bool:
         """Whether the code that is written now may be left out, or run again."""
-        return len(self._known) > 1
+        return bool(self._outside)
 
     @contextmanager
     def scope(self) -> Iterator[None]:
         """A part of the code whose values are not known behind it."""
-        self._known.append({})
+        self._outside.append(self._known)
+        self._known = self._known.copy()
         try:
             yield
         finally:
-            self._known.pop()
+            self._known = self._outside.pop()
 
     @contextmanager
     def only_if(self, predicate: str, *, negated: bool = False) -> Iterator[None]:
