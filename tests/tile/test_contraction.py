@@ -21,7 +21,11 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.choose import choose_plan
-from tetragrad.tile.plans.products.contraction import Block, ContractionPlan
+from tetragrad.tile.plans.products.contraction import (
+    Block,
+    ContractionPlan,
+    Supply,
+)
 
 FLOAT = dtypes.float32
 ALL_TARGETS = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
@@ -79,8 +83,35 @@ def test_every_way_to_block(depth_chunk, chunks):
         depth=Block((2,), 0, depth_chunk),
         micro_rows=5,
         micro_columns=8,
+        lhs=Supply.PACKED,
+        rhs=Supply.FETCHED,
     )
     check(kernel, target, replace(plan, stages=((chosen,),)), tolerance=1e-4)
+
+
+@ALL_TARGETS
+@pytest.mark.parametrize("shape", [(12, 32, 29), (13, 35, 30), (7, 33, 40)])
+@pytest.mark.parametrize("lhs_transposed", [False, True])
+def test_operands_in_place(target, shape, lhs_transposed):
+    """Small operands are not packed; panels that would end outside overlap."""
+    kernel = matmul(*shape, transposed=(lhs_transposed, False))
+    plan = contraction_of(check(kernel, target, tolerance=1e-4))
+    assert Supply.IN_PLACE in (plan.lhs, plan.rhs)
+
+
+@ALL_TARGETS
+def test_columns_of_several_axes(target):
+    """Results that lie in pieces of sixteen: heads of a projection."""
+    tokens, heads, width, depth = 20, 3, 16, 24
+    lhs = load(0, form(a0=depth, a3=1))
+    rhs = load(1, form(a1=width, a2=1, a3=heads * width))
+    total = Reduction(Sum, (3,), compute(ops.Mul, lhs, rhs))
+    output = Output(2, form(a0=width, a1=tokens * width, a2=1), total, (0, 1, 2))
+    sizes = (tokens * depth, depth * heads * width, tokens * heads * width)
+    slots = [(FLOAT, size) for size in sizes]
+    kernel = kernel_of((tokens, heads, width, depth), slots, output)
+    plan = contraction_of(check(kernel, target, tolerance=1e-4))
+    assert not plan.swap
 
 
 @ALL_TARGETS

@@ -15,12 +15,14 @@ from tetragrad.tile.plans.products.contraction import (
     Block,
     Contraction,
     ContractionPlan,
+    Supply,
+    cut_evenly,
     moves_evenly,
     narrow_operands,
     strides_of,
 )
 from tetragrad.tile.plans.products.dot_steps import Dot, choose_dot
-from tetragrad.tile.plans.products.packing import runs_of
+from tetragrad.tile.plans.products.packing import runs_of, strides_in_place
 from tetragrad.tile.plans.traffic import points_in, register_bytes
 
 # Multiplications below which loops without packing are as fast.
@@ -55,6 +57,10 @@ SCATTERED_PACKING = 1.0
 TURNED_PACKING = 6
 # Operations a result of scattering results, each to a line of memory of its own.
 SCATTERED_STORING = 8.0
+# Rows of a panel that may lie in the same set of a first-level cache, of which one way
+# has so many bytes.
+MOST_IN_A_SET = 4
+WAY_BYTES = 4096
 # Operations that a vector takes whose elements may lie outside of an image.
 GUARDED_PACKING = 8.0
 
@@ -180,7 +186,7 @@ def _plan(
     height, vectors = _micro_tile(kernel, contraction, target, lanes)
     micro = (height, lanes * vectors)
     rows, columns = _grid_blocks(kernel, contraction, target, depth, micro)
-    return ContractionPlan(
+    plan = ContractionPlan(
         swap=swap,
         batch=contraction.batch,
         rows=rows,
@@ -191,6 +197,67 @@ def _plan(
         lanes=target.vector_lanes(itemsize),
         dot=dot,
     )
+    lhs = _lhs_supply(kernel, contraction, target, plan)
+    return replace(plan, lhs=lhs, rhs=_rhs_supply(kernel, contraction, target, plan))
+
+
+def _lhs_supply(
+    kernel: Kernel, contraction: Contraction, target: Target, plan: ContractionPlan
+) -> Supply:
+    """Whether rows are read in place, and if not, whether they are fetched.
+
+    Rows along the depth are read side by side, so few of them may share the sets of
+    the first-level cache. Else all of a block should be near.
+    """
+    value = contraction.lhs
+    found = strides_in_place(kernel, plan.depth, plan.rows, value)
+    if plan.dot is None and found and _is_inside(kernel, contraction, plan, plan.rows):
+        by_depth, by_side = (step * value.dtype.itemsize for step in found)
+        apart = max(1, WAY_BYTES // math.gcd(by_side, WAY_BYTES))
+        spread = -(-plan.micro_rows // apart) <= MOST_IN_A_SET
+        if found[0] == 1 and spread:
+            return Supply.IN_PLACE
+        if found[1] == 1 and _is_near(kernel, target, plan, by_depth):
+            return Supply.IN_PLACE
+    return _packed_or_fetched(kernel, target, value)
+
+
+def _rhs_supply(
+    kernel: Kernel, contraction: Contraction, target: Target, plan: ContractionPlan
+) -> Supply:
+    """Whether columns are read in place: vectors of them, all of which are near."""
+    value = contraction.rhs
+    found = strides_in_place(kernel, plan.depth, plan.columns, value)
+    if plan.dot is None and found and found[1] == 1:
+        by_depth = found[0] * value.dtype.itemsize
+        if _is_near(kernel, target, plan, by_depth) and _is_inside(
+            kernel, contraction, plan, plan.columns
+        ):
+            return Supply.IN_PLACE
+    return _packed_or_fetched(kernel, target, value)
+
+
+def _is_inside(
+    kernel: Kernel, contraction: Contraction, plan: ContractionPlan, side: Block
+) -> bool:
+    """Whether no block of the depth and no panel of a side goes beyond the end."""
+    width = plan.micro_rows if side is plan.rows else plan.micro_columns
+    cut = cut_evenly(kernel, contraction, side, width)
+    is_ragged = plan.depth.is_ragged(kernel) or side.is_ragged(kernel)
+    return cut.is_inside and not is_ragged
+
+
+def _is_near(
+    kernel: Kernel, target: Target, plan: ContractionPlan, by_depth: int
+) -> bool:
+    """Whether all of a block, so many bytes a step, fits into half of the cache."""
+    return plan.depth.size(kernel) * by_depth <= target.cache_bytes // 2
+
+
+def _packed_or_fetched(kernel: Kernel, target: Target, value: Expression) -> Supply:
+    """Whether an operand that is packed waits far away, as a large one does."""
+    nbytes = points_in(kernel, value.free_axes) * value.dtype.itemsize
+    return Supply.FETCHED if nbytes > target.cache_bytes // 2 else Supply.PACKED
 
 
 def _depth_and_dot(
@@ -354,12 +421,13 @@ def even_axes(
     """How many inner axes to take together.
 
     As many as the outputs move evenly along, so that results are stored as vectors;
-    more where those have fewer than ``least`` positions.
+    more where those have fewer than ``least`` positions, or a multiple of that.
     """
     count, size = 1, kernel.axes[axes[-1]]
     while count < len(axes):
         wider = axes[len(axes) - count - 1 :]
-        if size >= least and not moves_evenly(kernel, contraction, wider):
+        may_end = size > least and size % least
+        if may_end and not moves_evenly(kernel, contraction, wider):
             break
         size *= kernel.axes[wider[0]]
         count += 1
@@ -414,8 +482,11 @@ def _cost(kernel: Kernel, contraction: Contraction, plan: ContractionPlan) -> fl
     lhs_size = plan.rows.size(kernel) * depth * tasks
     rhs_size = plan.columns.size(kernel) * depth * tasks
     lhs, rhs = contraction.lhs, contraction.rhs
-    packing = lhs_size * _packing_cost(kernel, lhs, plan.rows, plan, side=False)
-    packing += rhs_size * _packing_cost(kernel, rhs, plan.columns, plan, side=True)
+    packing = 0.0
+    if plan.lhs is not Supply.IN_PLACE:
+        packing += lhs_size * _packing_cost(kernel, lhs, plan.rows, plan, side=False)
+    if plan.rhs is not Supply.IN_PLACE:
+        packing += rhs_size * _packing_cost(kernel, rhs, plan.columns, plan, side=True)
     return products + packing + _storing_cost(kernel, plan)
 
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from enum import Enum
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.reduce import Sum
-from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.affine import Affine, of_atom
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
     Load,
+    Quotient,
     Reduction,
     forms_of,
 )
@@ -108,6 +110,49 @@ class Block:
 
 
 @frozen
+class Panels:
+    """How one side of a block is cut into panels, each as wide as a micro-tile.
+
+    Where all of them are inside of the block and there is no whole number of them,
+    they ``overlap`` a little, so that nothing has to be said about the last one: ten
+    positions in panels of four begin at 0, 3 and 6. What lies in two panels is
+    computed twice, with the same result.
+    """
+
+    size: int
+    width: int
+    overlap: bool = False
+
+    @property
+    def count(self) -> int:
+        """Panels that cover all positions."""
+        return -(-self.size // self.width)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether no panel goes beyond the end."""
+        return self.overlap or self.size % self.width == 0
+
+    def start(self, number: Affine) -> Affine:
+        """The first position of a panel."""
+        rest = self.size - self.width
+        if not self.overlap or self.size % self.width == 0:
+            return number.scale(self.width)
+        moved, divisor = number.scale(rest), self.count - 1
+        if not moved.terms:
+            return Affine(moved.constant // divisor)
+        return of_atom(Quotient(moved, divisor, rest + 1))
+
+
+class Supply(Enum):
+    """How an operand comes to the micro-kernel."""
+
+    IN_PLACE = "in place"  # it reads the operand where it is
+    PACKED = "packed"
+    FETCHED = "fetched"  # packed, and asked for before, as it waits far away
+
+
+@frozen
 class ContractionPlan:
     """Block sizes of a contraction.
 
@@ -118,6 +163,7 @@ class ContractionPlan:
     operands are packed in the ``narrow`` dtype that they are widened from, for the
     instruction ``dot`` in groups along the depth. A plan that ``overlaps`` packs the
     next steps of the depth while one is multiplied, as those of a matrix unit do.
+    ``lhs`` and ``rhs`` say how the operands, in this order after a swap, are supplied.
     """
 
     swap: bool
@@ -132,6 +178,8 @@ class ContractionPlan:
     narrow: DType | None = None
     overlaps: bool = False
     dot: Dot | None = None
+    lhs: Supply = Supply.PACKED
+    rhs: Supply = Supply.PACKED
 
     @property
     def group(self) -> int:
@@ -226,6 +274,30 @@ def moves_evenly(kernel: Kernel, contraction: Contraction, axes: Sequence[int]) 
         for form in epilogue_forms(kernel, contraction)
         for axis in axes
     )
+
+
+def even_run(kernel: Kernel, contraction: Contraction, block: Block) -> int | None:
+    """Positions between which outputs move evenly; None if that is a whole block."""
+    axes = block.moving
+    if moves_evenly(kernel, contraction, axes):
+        return None
+    count = 1
+    while moves_evenly(kernel, contraction, axes[-count - 1 :]):
+        count += 1
+    return math.prod(kernel.axes[axis] for axis in axes[-count:])
+
+
+def cut_evenly(
+    kernel: Kernel, contraction: Contraction, block: Block, width: int
+) -> Panels:
+    """Panels of a block, none of which goes beyond the end if that can be."""
+    size = block.size(kernel)
+    overlap = (
+        size > width
+        and not block.is_ragged(kernel)
+        and moves_evenly(kernel, contraction, block.moving)
+    )
+    return Panels(size, width, overlap)
 
 
 def epilogue_forms(kernel: Kernel, contraction: Contraction) -> list[Affine]:

@@ -117,11 +117,11 @@ class _Direct(Product):
             statements += pack(lhs, places.scope, depth, places.rows, lhs_tile)
 
         def panel(number: Affine) -> list[Statement]:
-            first = number.scale(self.plan.micro_rows)
+            first = self.row_cut.start(number)
             region = Region(lhs_tile, side=first)
             steps: list[Statement] = []
             if lhs.panel:
-                window = Window(first, self.plan.micro_rows)
+                window = Window(number, 1)
                 rows = Placed(places.rows.block, places.rows.start, window)
                 steps = pack(lhs, places.scope, depth, rows, lhs_tile)
                 region = Region(lhs_tile)
@@ -153,7 +153,7 @@ class _Direct(Product):
             plan.rows,
             plan.lanes,
             lanes_along_side=False,
-            panel=plan.micro_rows,
+            cut=self.row_cut,
         )
         return panel, panel.tile(self.builder, plan.micro_rows)
 

@@ -7,11 +7,11 @@ a time, so that nothing has to wait.
 
 from __future__ import annotations
 
-from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
+from tetragrad.kernel.affine import Affine, axis_form, of_atom
 from tetragrad.kernel.expression import Quotient, Remainder
 from tetragrad.tile.ir import Ahead, Fetch, Tile
 from tetragrad.tile.layout import CACHE_LINE_BYTES
-from tetragrad.tile.plans.products.packing import Operand, Placed, Run
+from tetragrad.tile.plans.products.packing import Operand, Placed, at_run
 from tetragrad.tile.plans.scope import Builder, Scope
 
 #: Parts of the depth between which lines are fetched: many lines at once would have to
@@ -23,17 +23,19 @@ def fetch_rows(
     operand: Operand,
     scope: Scope,
     places: tuple[Placed, Placed],
-    first: Affine,
+    panel: Affine,
     turn: tuple[Affine, int],
 ) -> Ahead | None:
     """Fetch a panel that will be packed, where memory runs along the depth.
 
-    ``places`` are those of the depth and of the side, ``first`` is the panel's first
-    position in the side; ``turn`` says which product this is, and of how many.
+    ``places`` are those of the depth and of the side; ``turn`` says which product this
+    is, and of how many.
     """
     load = operand.only_load
     if load is None or not operand.is_by_depth or len(operand.depth_runs) != 1:
         return None
+    assert operand.cut is not None
+    first = operand.cut.start(panel)
     (depth_run,), (side_run,) = operand.depth_runs, operand.side_runs
     line = CACHE_LINE_BYTES // load.dtype.itemsize
     lines = -(-operand.depth.size(operand.kernel) // line)
@@ -48,18 +50,10 @@ def fetch_rows(
     row = of_atom(Quotient(piece, pieces, products * PARTS // pieces + 1))
     within = of_atom(Remainder(piece, pieces)).scale(each * line)
     depth, side = places
-    scope = _bound(scope, depth_run, depth, within)
-    scope = _bound(scope, side_run, side, first + row)
+    scope = at_run(scope, depth_run, depth, within)
+    scope = at_run(scope, side_run, side, first + row)
     address = scope.rewriter().form(load.address)
     return Ahead((part, PARTS), Fetch(load.slot, address, each * line))
-
-
-def _bound(scope: Scope, run: Run, placed: Placed, offset: Affine) -> Scope:
-    """The scope at an offset into a block that is one run."""
-    for axis in run.axes[:-1]:
-        scope = scope.bind(axis, ZERO)
-    start = placed.start.scale(run.extent // placed.block.chunk)
-    return scope.bind(run.axes[-1], start + offset)
 
 
 def fetch_panel(

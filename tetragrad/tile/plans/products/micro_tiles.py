@@ -10,13 +10,21 @@ plans differ in.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
 from tetragrad.core.frozen import frozen
-from tetragrad.kernel.affine import ZERO, Affine, axis_form, of_atom
+from tetragrad.kernel.affine import (
+    ZERO,
+    Affine,
+    SplitAxis,
+    axis_form,
+    divide,
+    of_atom,
+)
 from tetragrad.kernel.expression import Quotient, Remainder, literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.ir import (
@@ -36,6 +44,8 @@ from tetragrad.tile.plans.products.contraction import (
     Block,
     Contraction,
     ContractionPlan,
+    Panels,
+    even_run,
     hosted_contraction,
     moves_evenly,
 )
@@ -123,13 +133,27 @@ class Product(ABC):
         assert found is not None
         return found.swapped() if self.plan.swap else found
 
+    @cached_property
+    def row_cut(self) -> Panels:
+        """How the rows of a block are cut."""
+        return self.cut(self.plan.rows, self.plan.micro_rows)
+
+    @cached_property
+    def column_cut(self) -> Panels:
+        """How the columns of a block are cut."""
+        return self.cut(self.plan.columns, self.plan.micro_columns)
+
+    def cut(self, block: Block, width: int) -> Panels:
+        """The panels of one side; where positions are found by division, plain ones."""
+        return Panels(block.size(self.kernel), width)
+
     @property
     def row_panels(self) -> int:
-        return -(-self.plan.rows.size(self.kernel) // self.plan.micro_rows)
+        return self.row_cut.count
 
     @property
     def column_panels(self) -> int:
-        return -(-self.plan.columns.size(self.kernel) // self.plan.micro_columns)
+        return self.column_cut.count
 
     @property
     def depth_steps(self) -> int:
@@ -248,11 +272,9 @@ class Product(ABC):
         Micro-tiles that overhang the block's edge take a path of their own, with
         guards.
         """
-        extents, indices = self.micro_axes(corner)
-        in_tile = (
-            within.row + axis_form(extents[0][0]),
-            within.column + axis_form(extents[1][0]),
-        )
+        extents, (row, column) = self.result_axes()
+        in_tile = (within.row + row, within.column + column)
+        indices = (corner.row + row, corner.column + column)
         total = cast(TileLoad(tile, in_tile), self.contraction.reduction.dtype)
         scope = places.scope.with_collective(*extents)
         scope = self.unflatten(scope, places.rows, indices[0])
@@ -272,6 +294,24 @@ class Product(ABC):
         if any(self.builder.never(form) for form in whole):
             return list(edge)
         return [When(whole, tuple(unguarded), edge)]
+
+    def result_axes(self) -> tuple[tuple[Extent, ...], tuple[Affine, Affine]]:
+        """Collective axes over results, and the row and column they stand for.
+
+        Where positions of columns are found by division, those that are neighbours in
+        the outputs have an axis of their own, so that they are stored as vectors.
+        """
+        rows, columns = self.plan.micro_rows, self.plan.micro_columns
+        run = even_run(self.kernel, self.contraction, self.plan.columns)
+        lanes = columns if run is None else math.gcd(columns, run, self.plan.lanes)
+        if lanes in (1, columns):
+            extents, indices = self.micro_axes(Corner())
+            return extents, indices
+        row, group = self.builder.axis(rows), self.builder.axis(columns // lanes)
+        lane = self.builder.axis(lanes)
+        column = axis_form(group).scale(lanes) + axis_form(lane)
+        extents = ((row, rows), (group, columns // lanes), (lane, lanes))
+        return extents, (axis_form(row), column)
 
     def inside(self, placed: Placed, index: Affine) -> list[Affine]:
         """Conditions for a flat index to be in the block and in the kernel."""
@@ -321,11 +361,24 @@ class Product(ABC):
         stride = flat_stride(self.kernel, block, axis)
         if axis == block.chunked:
             # Beyond the block's edge it is more, but there a guard fails.
-            return placed.start + of_atom(Quotient(index, stride, block.chunk))
+            return placed.start + self.divided(index, stride, block.chunk)[0]
         limit = self.padded(block) // stride + 1
-        form = index if stride == 1 else of_atom(Quotient(index, stride, limit))
+        form, _ = self.divided(index, stride, limit)
         size = self.kernel.axes[axis]
-        return form if limit <= size else of_atom(Remainder(form, size))
+        return form if limit <= size else self.divided(form, size, limit)[1]
+
+    def divided(self, form: Affine, divisor: int, limit: int) -> tuple[Affine, Affine]:
+        """The quotient, below a limit, and the remainder: affine if terms allow it."""
+        if divisor == 1:
+            return form, ZERO
+        try:
+            found = divide(form, divisor, self.builder.extents)
+        except SplitAxis:
+            found = None
+        if found is not None:
+            return found
+        quotient, remainder = Quotient(form, divisor, limit), Remainder(form, divisor)
+        return of_atom(quotient), of_atom(remainder)
 
     def padded(self, block: Block) -> int:
         """Flat positions of a block, with those that overhang its edge."""

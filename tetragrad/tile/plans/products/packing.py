@@ -28,11 +28,12 @@ from tetragrad.tile.ir import (
     Space,
     Statement,
     Tile,
+    View,
     When,
     row_major,
 )
 from tetragrad.tile.layout import CACHE_LINE_BYTES, odd_lines
-from tetragrad.tile.plans.products.contraction import Block, strides_of
+from tetragrad.tile.plans.products.contraction import Block, Panels, strides_of
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Builder,
@@ -99,13 +100,13 @@ def _continues(forms: Sequence[Affine], axis: int, run: Run) -> bool:
 
 @frozen
 class Window:
-    """The part of a side that is packed: flat positions from ``start`` on.
+    """The part of a side that is packed: so many panels from ``first`` on.
 
-    ``into`` is the panel of the tile that begins with the first of them.
+    ``into`` is where the tile has the first of them.
     """
 
-    start: Affine
-    count: int
+    first: Affine
+    panels: int
     into: Affine = ZERO
 
 
@@ -113,14 +114,35 @@ class Window:
 class Placed:
     """A block at a place: where its chunk starts, and which of all blocks it is.
 
-    With a ``window`` only that part of it is wanted, which takes a block whose
-    positions are one run; the tile then holds the window.
+    With a ``window`` only that part of it is wanted, which takes an operand in panels;
+    the tile then holds the window.
     """
 
     block: Block
     start: Affine
     window: Window | None = None
     number: Affine = ZERO
+
+
+def at_run(scope: Scope, run: Run, placed: Placed, offset: Affine) -> Scope:
+    """The scope at an offset into a placed block that is one run."""
+    for axis in run.axes[:-1]:
+        scope = scope.bind(axis, ZERO)
+    start = placed.start.scale(run.extent // placed.block.chunk)
+    return scope.bind(run.axes[-1], start + offset)
+
+
+def strides_in_place(
+    kernel: Kernel, depth: Block, side: Block, value: Expression
+) -> tuple[int, int] | None:
+    """How far depth and side move in memory, if an operand can be read in place."""
+    if not isinstance(value, Load) or value.guard or not value.address.is_pure():
+        return None
+    runs = [runs_of(kernel, block, value) for block in (depth, side)]
+    if any(len(found) != 1 for found in runs):
+        return None
+    by_depth, by_side = (value.address.coefficient(found[0].axes[-1]) for found in runs)
+    return (by_depth, by_side) if min(by_depth, by_side) >= 0 else None
 
 
 @frozen
@@ -133,9 +155,9 @@ class Operand:
     between neighbouring rows, the tile has the order that memory has, or, if it
     ``turns`` what it packs, that of the side.
 
-    With ``panel`` the side is cut into panels of so many positions, which the tile
-    holds one after the other, each in one piece: [panel · depth size + depth, side].
-    That takes a side whose positions are one run.
+    With ``cut`` the side is cut into panels, which the tile holds one after the other,
+    each in one piece: [panel · depth size + depth, side]. That takes a side whose
+    positions are one run.
 
     With ``group`` so many positions of the depth, which is one run, lie next to each
     other: the tile is indexed [depth // group, side, depth % group]. An operand that
@@ -152,9 +174,14 @@ class Operand:
     at_once: bool = False
     padding: int = 0
     turns: bool = False
-    panel: int = 0
+    cut: Panels | None = None
     group: int = 1
     fetches: bool = False
+
+    @property
+    def panel(self) -> int:
+        """How wide a panel is, if there are any."""
+        return 0 if self.cut is None else self.cut.width
 
     @property
     def steps(self) -> int:
@@ -223,6 +250,25 @@ class Operand:
         if self.group > 1:
             shape, layout = self._in_groups(shape, layout)
         return builder.tile(self.name, shape, dtype, space, layout)
+
+    def view(self, builder: Builder) -> Tile:
+        """The tile that shows a block where it is."""
+        found = strides_in_place(self.kernel, self.depth, self.side, self.value)
+        assert found is not None
+        shape = (self.depth.size(self.kernel), self.side.size(self.kernel))
+        dtype = self.value.dtype
+        return builder.tile(self.name, shape, dtype, Space.GLOBAL, Layout(found))
+
+    def viewed(
+        self, tile: Tile, scope: Scope, depth: Placed, side: Placed
+    ) -> Statement:
+        """Show a block in that tile."""
+        (depth_run,), (side_run,) = self.depth_runs, self.side_runs
+        scope = at_run(scope, depth_run, depth, ZERO)
+        scope = at_run(scope, side_run, side, ZERO)
+        load = scope.value(self.value)
+        assert isinstance(load, Load)
+        return View(tile, load.slot, load.address)
 
     def _in_groups(
         self, shape: tuple[int, ...], layout: Layout
@@ -375,7 +421,7 @@ class _Packing:
         scope, _ = self._bind(vector, ZERO, scope, position)
         first = {axis: ZERO for axis, _ in scope.collective}
         address = scope.rewriter().form(load.address)
-        count = self._window(vector, position).count
+        count = self._count(vector, position)
         within = position.within.axes()
         return [
             Fetch(
@@ -400,11 +446,11 @@ class _Packing:
         self, runs: Sequence[Run], scope: Scope, position: _Position
     ) -> list[Statement]:
         """A loop over the panels of the side."""
-        (run,) = self.operand.side_runs
-        panels = -(-self._window(run, position).count // self.operand.panel)
+        assert self.operand.cut is not None
+        window = self.side.window
         return loop(
             scope.builder,
-            panels,
+            self.operand.cut.count if window is None else window.panels,
             lambda number: self._loops(runs, scope, replace(position, panel=number)),
         )
 
@@ -433,13 +479,22 @@ class _Packing:
 
         return strips(scope, strip, ZERO, count, one)
 
-    def _window(self, run: Run, position: _Position) -> Window:
-        """The positions of a run to visit."""
-        window = self._placed(run).window or Window(ZERO, run.extent)
-        if not self._is_cut(run) or position.panel is None:
-            return window
-        width = self.operand.panel
-        return Window(window.start + position.panel.scale(width), width)
+    def _start(self, run: Run, position: _Position) -> Affine:
+        """The first position of a run to visit."""
+        cut, window = self.operand.cut, self.side.window
+        if cut is None or not self._is_cut(run):
+            return ZERO
+        first = ZERO if window is None else window.first
+        return cut.start(first + (position.panel or ZERO))
+
+    def _count(self, run: Run, position: _Position) -> int:
+        """How many positions of a run to visit."""
+        cut, window = self.operand.cut, self.side.window
+        if cut is None or not self._is_cut(run):
+            return run.extent
+        if position.panel is not None:
+            return cut.width
+        return run.extent if window is None else window.panels * cut.width
 
     def _is_grouped(self, run: Run) -> bool:
         """Whether a run is walked a group at a time."""
@@ -447,7 +502,7 @@ class _Packing:
 
     def _steps(self, run: Run, position: _Position) -> int:
         """How many positions of a run to visit, or groups of them."""
-        count = self._window(run, position).count
+        count = self._count(run, position)
         return count // self.operand.group if self._is_grouped(run) else count
 
     def _placed(self, run: Run) -> Placed:
@@ -457,7 +512,7 @@ class _Packing:
     def _flat(self, run: Run, offset: Affine, position: _Position) -> Affine:
         """The position in the kernel of an offset into what is visited of a run."""
         placed = self._placed(run)
-        flat = offset + self._window(run, position).start
+        flat = offset + self._start(run, position)
         if run.is_chunked:
             flat = flat + placed.start.scale(run.extent // placed.block.chunk)
         return flat

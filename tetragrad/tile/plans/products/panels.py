@@ -39,7 +39,13 @@ from tetragrad.tile.ir import (
     TileLoad,
     When,
 )
-from tetragrad.tile.plans.products.contraction import Block, ContractionPlan
+from tetragrad.tile.plans.products.contraction import (
+    Block,
+    ContractionPlan,
+    Panels,
+    Supply,
+    cut_evenly,
+)
 from tetragrad.tile.plans.products.dot_steps import SHIFT, packed_lhs, packed_rhs
 from tetragrad.tile.plans.products.fetching import fetch_panel, fetch_rows
 from tetragrad.tile.plans.products.micro_tiles import Corner, Places, Product, Region
@@ -130,10 +136,11 @@ class _Panels(Product):
             for tile in tiles
             if tile is not None and tile.space is not Space.GLOBAL
         ]
-        scope, operands = places.scope, (packed.lhs, packed.rhs)
-        sides = (places.rows, places.columns)
-        for operand, side, tile in zip(operands, sides, tiles[:2], strict=True):
-            allocs += clear_overhang(operand, scope, side, tile)
+        scope, plan = places.scope, self.plan
+        if plan.lhs is not Supply.IN_PLACE:
+            allocs += clear_overhang(packed.lhs, scope, places.rows, packed.lhs_tile)
+        if plan.rhs is not Supply.IN_PLACE:
+            allocs += clear_overhang(packed.rhs, scope, places.columns, packed.rhs_tile)
 
         def depth_block(scope: Scope, depth: Placed) -> list[Statement]:
             return self.depth_block(places, packed, self.located(scope, depth))
@@ -155,14 +162,17 @@ class _Panels(Product):
             tuple(start.shift(-end) for start, end in zip(starts, ends, strict=True)),
         )
 
+    def cut(self, block: Block, width: int) -> Panels:
+        return cut_evenly(self.kernel, self.contraction, block, width)
+
     # --- operands ----------------------------------------------------------------
 
     @cached_property
     def packed(self) -> _Packed:
         """How both operands are packed, and where to."""
         plan, contraction = self.plan, self.contraction
-        lhs = self.operand("lhs", contraction.lhs, plan.rows, plan.micro_rows)
-        rhs = self.operand("rhs", contraction.rhs, plan.columns, plan.micro_columns)
+        lhs = self.operand("lhs", contraction.lhs, self.row_cut, plan.lhs)
+        rhs = self.operand("rhs", contraction.rhs, self.column_cut, plan.rhs)
         whole_lhs = self.whole(lhs, self.row_panels, plan.columns)
         whole_rhs = self.whole(rhs, self.column_panels, plan.rows)
         lhs_panels = self.group_of(lhs)
@@ -192,8 +202,7 @@ class _Panels(Product):
         blocks = operand.side.chunks(self.kernel)
         for axis in (*self.plan.batch, *operand.side.outer):
             blocks *= self.kernel.axes[axis]
-        group = self.packing_group(operand, panels)
-        whole = _Whole(blocks, -(-panels // group) * group)
+        whole = _Whole(blocks, panels)
         elements = self.depth_steps * blocks * whole.panels * operand.panel
         elements *= self.plan.depth.size(self.kernel)
         too_large = elements * operand.value.dtype.itemsize > LARGEST_PACKED
@@ -201,6 +210,8 @@ class _Panels(Product):
 
     def operand_tile(self, operand: Operand, whole: _Whole | None, side: int) -> Tile:
         """The tile for what is packed of an operand at a time, or for all of it."""
+        if self.is_in_place(operand):
+            return operand.view(self.builder)
         if whole is None:
             return operand.tile(self.builder, side)
         panels = self.depth_steps * whole.blocks * whole.panels
@@ -208,9 +219,14 @@ class _Panels(Product):
         self.builder.scratch.append(tile)
         return tile
 
+    def is_in_place(self, operand: Operand) -> bool:
+        """Whether an operand is read where it is."""
+        supply = self.plan.lhs if operand.name == "lhs" else self.plan.rhs
+        return supply is Supply.IN_PLACE
+
     def packing_group(self, operand: Operand, panels: int) -> int:
         """Panels that one iteration packs: as many as share lines of memory."""
-        return min(LARGEST_GROUP, panels)
+        return largest_divisor(panels, LARGEST_GROUP)
 
     def packing_grid(
         self, operand: Operand, tile: Tile, whole: _Whole
@@ -222,14 +238,17 @@ class _Panels(Product):
         walk, group = walk.opened(whole.panels // size)
         first = group.scale(size)
         into = whole.first(depth, side) + first
-        window = Window(first.scale(operand.panel), size * operand.panel, into)
+        window = Window(first, size, into)
         side = replace(side, window=window)
         body = pack(operand, walk.scope, depth, side, tile)
         return [Grid(walk.extents, tuple(body))]
 
-    def operand(self, name: str, value: Expression, side: Block, width: int) -> Operand:
+    def operand(
+        self, name: str, value: Expression, cut: Panels, supply: Supply
+    ) -> Operand:
         """How one operand is packed: in panels, if its positions are one run."""
         plan = self.plan
+        side = plan.rows if name == "lhs" else plan.columns
         if plan.dot is not None:
             packed = packed_lhs if name == "lhs" else packed_rhs
             value = packed(value, plan.dot)
@@ -242,9 +261,11 @@ class _Panels(Product):
             plan.lanes * plan.group,
             lanes_along_side=name == "rhs",
             group=plan.group,
-            fetches=True,
+            fetches=supply is Supply.FETCHED,
         )
-        return replace(whole, panel=width) if len(whole.side_runs) == 1 else whole
+        if supply is Supply.IN_PLACE:
+            return whole
+        return replace(whole, cut=cut) if len(whole.side_runs) == 1 else whole
 
     def group_of(self, lhs: Operand) -> int:
         """Row panels that are packed together.
@@ -256,8 +277,7 @@ class _Panels(Product):
             return self.row_panels
         if lhs.is_by_depth:
             return 1
-        counts = range(1, LARGEST_GROUP + 1)
-        return max(count for count in counts if self.row_panels % count == 0)
+        return largest_divisor(self.row_panels, LARGEST_GROUP)
 
     def gathering_tile(self) -> Tile | None:
         """A tile for a block of results, one micro-tile after the other."""
@@ -324,15 +344,15 @@ class _Panels(Product):
         if packed.whole_rhs is not None:
             first_rhs = packed.whole_rhs.first(placed, places.columns)
         else:
-            packing += pack(
-                packed.rhs, depth.scope, placed, places.columns, packed.rhs_tile
-            )
+            packing += self.supplied(packed.rhs, depth, places.columns, packed.rhs_tile)
+        if self.plan.lhs is Supply.IN_PLACE:
+            packing += self.supplied(packed.lhs, depth, places.rows, packed.lhs_tile)
         packing += self.shifting(packed, first_rhs)
 
         def group(number: Affine) -> list[Statement]:
             first = number.scale(size)
             steps: list[Statement] = []
-            if packed.whole_lhs is None:
+            if packed.whole_lhs is None and self.plan.lhs is not Supply.IN_PLACE:
                 steps = self.pack_rows(packed, places.rows, depth, first, size)
 
             def micro(panel: Affine, column: Affine) -> list[Statement]:
@@ -354,6 +374,14 @@ class _Panels(Product):
 
         return packing + loop(self.builder, self.row_panels // size, group)
 
+    def supplied(
+        self, operand: Operand, depth: _DepthBlock, side: Placed, tile: Tile
+    ) -> list[Statement]:
+        """Have all of a block's part of an operand: packed, or in place."""
+        if self.is_in_place(operand):
+            return [operand.viewed(tile, depth.scope, depth.placed, side)]
+        return pack(operand, depth.scope, depth.placed, side, tile)
+
     def pack_rows(
         self,
         packed: _Packed,
@@ -364,8 +392,7 @@ class _Panels(Product):
     ) -> list[Statement]:
         """Pack a group of row panels that is about to be multiplied."""
         if packed.lhs.panel:
-            start = first.scale(self.plan.micro_rows)
-            rows = replace(rows, window=Window(start, size * self.plan.micro_rows))
+            rows = replace(rows, window=Window(first, size))
         return pack(packed.lhs, depth.scope, depth.placed, rows, packed.lhs_tile)
 
     def panels(
@@ -386,9 +413,8 @@ class _Panels(Product):
         """Where a panel of an operand is in its tile."""
         if operand.panel:
             return Region(tile, depth=panel.scale(operand.panel_steps))
-        is_lhs = operand.side is self.plan.rows
-        width = self.plan.micro_rows if is_lhs else self.plan.micro_columns
-        return Region(tile, side=panel.scale(width))
+        cut = self.row_cut if operand.side is self.plan.rows else self.column_cut
+        return Region(tile, side=cut.start(panel))
 
     def ahead(
         self,
@@ -403,6 +429,8 @@ class _Panels(Product):
         All column panels together fetch the whole of it.
         """
         turn = (column, self.column_panels)
+        if self.plan.lhs is not Supply.FETCHED:
+            return None
         if packed.whole_lhs is not None:
             following = packed.whole_lhs.first(depth.placed, places.rows) + panel
             start = self.region(packed.lhs, packed.lhs_tile, following.shift(1)).start
@@ -410,9 +438,8 @@ class _Panels(Product):
             return fetch_panel(self.builder, packed.lhs_tile, start, size, turn)
         if not packed.lhs.panel:
             return None
-        first = panel.shift(1).scale(self.plan.micro_rows)
         sides = (depth.placed, places.rows)
-        return fetch_rows(packed.lhs, depth.scope, sides, first, turn)
+        return fetch_rows(packed.lhs, depth.scope, sides, panel.shift(1), turn)
 
     def sums(
         self,
@@ -434,9 +461,7 @@ class _Panels(Product):
     def corner(self, place: Place) -> Corner:
         """Where the micro-tile at a row panel and a column panel begins."""
         row, column = place
-        return Corner(
-            row.scale(self.plan.micro_rows), column.scale(self.plan.micro_columns)
-        )
+        return Corner(self.row_cut.start(row), self.column_cut.start(column))
 
     def finish(self, places: Places, tile: Tile, place: Place) -> list[Statement]:
         """Make the results of finished sums."""
@@ -488,3 +513,8 @@ class _Panels(Product):
             for output in self.kernel.outputs
             for entry in walk_until({reduction: reduction}, output.value)
         )
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor up to a limit."""
+    return max(part for part in range(1, most + 1) if number % part == 0)
