@@ -28,6 +28,7 @@ from tetragrad.backends.cpu.emit_operations import Operations
 from tetragrad.backends.cpu.emit_reductions import Reductions
 from tetragrad.backends.cpu.emit_scopes import Scopes
 from tetragrad.backends.cpu.emit_statements import Statements
+from tetragrad.backends.cpu.emit_widths import accumulators
 from tetragrad.backends.cpu.emit_work import may_run_in_parallel, work_of
 from tetragrad.backends.cpu.pool import PARALLEL
 from tetragrad.backends.cpu.vector import Builder, Value, constant, quoted
@@ -202,6 +203,7 @@ class _GridEmitter:
             overlaps.written,
             settings.vector_bytes or target.vector_bytes,
             target.dot_steps,
+            frozenset(accumulators(program.body)),
         )
         self._find_scratch()
         extents = dict(program.axes)

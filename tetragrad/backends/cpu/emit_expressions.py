@@ -70,6 +70,7 @@ class Expressions:
         written: frozenset[int],
         vector_bytes: int,
         dot_steps: tuple[DotStep, ...] = (),
+        accumulators: frozenset[str] = frozenset(),
     ) -> None:
         self.builder = builder
         self.scopes = scopes
@@ -80,6 +81,8 @@ class Expressions:
         self.written = written
         self.vector_bytes = vector_bytes
         self.dot_steps = dot_steps
+        # Tiles in registers whose rows are vectors of several registers.
+        self.accumulators = accumulators
         self.tiles: dict[str, Storage] = {}
         # The statement's guard over loop axes: its loads obey it too.
         self.guard: Guard = ()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from tetragrad.backends.cpu.emit_expressions import Expressions, tile_form
 from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_scopes import chunks
-from tetragrad.backends.cpu.vector import constant, lanes_for
+from tetragrad.backends.cpu.vector import REGISTERS_PER_VECTOR, constant, lanes_for
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Literal
 from tetragrad.tile.ir import Extent, Map, Space, Tile, TileLoad
@@ -79,10 +79,20 @@ class Moves:
         *outer, (_, extent) = statement.axes
         dtypes = [statement.tile.dtype]
         lanes = lanes_for(dtypes, self.expressions.vector_bytes)
+        if _registers(statement) <= self.expressions.accumulators:
+            lanes *= REGISTERS_PER_VECTOR
         spans = list(chunks(0, extent, lanes))
         for point in itertools.product(*(range(size) for _, size in outer)):
             for start, width in spans:
                 yield (*point, start), width
+
+
+def _registers(statement: Map) -> set[str]:
+    """The tiles in registers that a map reads or writes."""
+    tiles = [statement.tile]
+    if isinstance(statement.value, TileLoad):
+        tiles.append(statement.value.tile)
+    return {tile.name for tile in tiles if tile.space is Space.REGISTER}
 
 
 def _moves_registers(tile: Tile, value: Expression) -> bool:

@@ -79,12 +79,11 @@ class _MicroKernel:
             VectorAxis(self.column_axis, start, width)
             for start, width in chunks(0, product.columns, most_lanes)
         ]
-        per_step = product.rows * -(-product.columns // lanes)
-        wanted = -(-PRODUCTS_PER_TURN // per_step)
-        self.turn = min(MOST_STEPS_PER_TURN, wanted)
         self.part_axis, self.parts = self.scopes.fresh_axis(), 1
         if product.ahead is not None:
             self.part_axis, self.parts = product.ahead.parts
+        per_step = product.rows * -(-product.columns // lanes)
+        self.turn = _steps_per_turn(product.depth // self.parts, per_step)
         #: Turns of each part; what they leave over comes after all parts.
         self.turns = product.depth // self.turn // self.parts
         turn = axis_form(self.part_axis).scale(self.turns) + axis_form(self.depth_axis)
@@ -230,6 +229,15 @@ class _MicroKernel:
             if (step.lhs, step.rhs, step.total) == wanted
             and step.depth == product.group
         )
+
+
+def _steps_per_turn(depth: int, products_per_step: int) -> int:
+    """About as many steps as hide the loop's cost, such that none are left over."""
+    wanted = -(-PRODUCTS_PER_TURN // products_per_step)
+    divisors = [
+        steps for steps in range(1, MOST_STEPS_PER_TURN + 1) if depth % steps == 0
+    ]
+    return min(divisors, key=lambda steps: abs(steps - wanted))
 
 
 @frozen

@@ -21,6 +21,7 @@ from tetragrad.backends.cpu.emit_moves import Moves
 from tetragrad.backends.cpu.emit_product import emit_fetch, emit_product
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
 from tetragrad.backends.cpu.emit_turns import Turns
+from tetragrad.backends.cpu.emit_widths import vector_lanes
 from tetragrad.backends.cpu.vector import Value, scalar_type
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import reduce
@@ -186,6 +187,7 @@ class Statements:
         axes, guard = statement.axes, statement.guard
         may_loop = tile.space is not Space.REGISTER
         with self._collective(axes, guard, (statement.value,), (form,)) as place:
+            place.write_long_vectors()
             place.visit(write, first_read=reads_itself, may_loop=may_loop)
 
     def _copy(self, statement: Copy) -> None:
@@ -198,6 +200,7 @@ class Statements:
         self._map(Map(statement.axes, statement.tile, indices, load))
 
     def _store(self, statement: Store) -> None:
+        statement = merged(statement)
         storage = self.expressions.slots[statement.slot]
         address, op = statement.address, MODE_REDUCTIONS.get(statement.mode)
 
@@ -214,6 +217,7 @@ class Statements:
         )
         values, guard = (statement.value,), statement.guard
         with self._collective(statement.axes, guard, values, (address,)) as place:
+            place.write_long_vectors()
             place.visit(write, first_read=reads_itself, may_loop=True)
 
     def _store_together(self, group: Sequence[Statement]) -> None:
@@ -307,7 +311,16 @@ class Points:
         self.guard = guard
         self.values = values
         self.forms = forms
-        self.lanes = self.expressions.lanes_for(values)
+        #: Of a register, and of the vectors that are written.
+        self.lanes = self.vector_lanes = self.expressions.lanes_for(values)
+
+    def write_long_vectors(self) -> None:
+        """Let one vector stand for several registers, where they do the same."""
+        if self.axes:
+            axis, _ = self.axes[-1]
+            self.vector_lanes = vector_lanes(
+                self.expressions, axis, self.values, self.forms, self.guard
+            )
 
     def visit(
         self,
@@ -374,7 +387,7 @@ class Points:
         if not inner:
             yield None
         for axis, extent in inner:
-            for start, lanes in chunks(0, extent, self.lanes):
+            for start, lanes in chunks(0, extent, self.vector_lanes):
                 yield VectorAxis(axis, start, lanes)
 
 
