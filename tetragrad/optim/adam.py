@@ -20,7 +20,8 @@ from tetragrad.optim.checked import (
     CheckedOptimizer,
     nonnegative,
 )
-from tetragrad.optim.optimizer import ParameterGroup, State
+from tetragrad.optim.groups import ParameterGroup
+from tetragrad.optim.optimizer import State
 from tetragrad.optim.sgd import norm, one_if_zero
 from tetragrad.tensor import Tensor
 

@@ -15,7 +15,8 @@ from tetragrad.optim.checked import (
     check_bounds,
     nonnegative,
 )
-from tetragrad.optim.optimizer import ParameterGroup, State
+from tetragrad.optim.groups import ParameterGroup
+from tetragrad.optim.optimizer import State
 from tetragrad.optim.sgd import norm
 from tetragrad.tensor import Tensor
 

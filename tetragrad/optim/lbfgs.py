@@ -12,11 +12,8 @@ from typing import Any
 
 from tetragrad.core.errors import TetragradError
 from tetragrad.optim.checked import NOT_NEGATIVE, check_bounds
-from tetragrad.optim.optimizer import (
-    Optimizer,
-    ParameterGroup,
-    State,
-)
+from tetragrad.optim.groups import ParameterGroup
+from tetragrad.optim.optimizer import Optimizer, State
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.joining import cat
 from tetragrad.tensor.modes import enable_grad, no_grad

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from tetragrad.core.errors import ShapeError
 from tetragrad.optim.checked import CheckedOptimizer, nonnegative
-from tetragrad.optim.optimizer import ParameterGroup, State
+from tetragrad.optim.groups import ParameterGroup
+from tetragrad.optim.optimizer import State
 from tetragrad.tensor import Tensor
 
 

@@ -9,18 +9,17 @@ replays with the numbers of the day, and a new learning rate compiles nothing.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-
-import numpy as np
 
 from tetragrad.capture.function import JitFunction
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError, TetragradError
 from tetragrad.engine import capture
+from tetragrad.optim.groups import ParameterGroup
+from tetragrad.optim.hooks import OptimizerHooks, with_step_hooks
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.complex_numbers import view_as_real
 from tetragrad.tensor.modes import enable_grad, no_grad
@@ -46,116 +45,7 @@ class OptimizerStateError(TetragradError, ValueError):
     """
 
 
-class ParameterGroup(dict[str, Any]):
-    """Parameters under "params" and their options by name, as in PyTorch.
-
-    ``scalar(name)`` gives an option as a 0-d tensor that follows later assignments.
-    """
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        super().__init__(options)
-        # Made at once: a tensor made inside a captured step would be part of it.
-        self._scalars: dict[str, list[Tensor]] = {
-            name: _number_tensors(value) for name, value in dict.items(self)
-        }
-
-    def __getitem__(self, name: str) -> Any:
-        self._note_reading(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """An option, or the default if the group does not have it."""
-        self._note_reading(name)
-        return super().get(name, default)
-
-    def items(self) -> Any:
-        """Names and options, as of any dict."""
-        self._note_reading(*self)
-        return super().items()
-
-    def values(self) -> Any:
-        """The options, as of any dict."""
-        self._note_reading(*self)
-        return super().values()
-
-    def _note_reading(self, *names: str) -> None:
-        recorder = capture.active()
-        if recorder is not None:
-            recorder.read_keys.update((id(self), name) for name in names)
-
-    def captured_keys(self) -> set[str]:
-        """The options whose change a captured step must notice.
-
-        Numbers that it only reads through their tensors are not among them.
-        """
-        recorder = capture.active()
-        return {
-            name
-            for name in self
-            if not self._scalars.get(name)
-            or recorder is None
-            or (id(self), name) in recorder.read_keys
-        }
-
-    def place_numbers(self) -> None:
-        """Bring every option that is a number to where the parameters are.
-
-        Before the first step, so that a captured one copies nothing between devices.
-        """
-        for name, tensors in self._scalars.items():
-            for index in range(len(tensors)):
-                if self["params"]:
-                    self.scalar(name, index).realize()
-
-    def scalar(self, name: str, index: int = 0) -> Tensor:
-        """An option as a float64 tensor; ``index`` picks from a pair such as betas."""
-        tensor = self._scalars[name][index]
-        device = self["params"][0].device
-        if tensor.device != device:
-            tensor = self._scalars[name][index] = tensor.to(device)
-        return tensor
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        super().__setitem__(name, value)
-        old = self._scalars.get(name, [])
-        new = _number_tensors(value)
-        if len(old) != len(new) or isinstance(value, Tensor):
-            self._scalars[name] = new
-            return
-        with no_grad():
-            for target, source in zip(old, new, strict=True):
-                target.copy_(source.to(target.device))
-
-    def update(self, *mappings: Any, **values: Any) -> None:
-        """Assign several options."""
-        for name, value in dict(*mappings, **values).items():
-            self[name] = value
-
-    def options(self) -> dict[str, Any]:
-        """Everything but the parameters."""
-        return {name: value for name, value in self.items() if name != "params"}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ParameterGroup:
-        return ParameterGroup(copy.deepcopy(dict(self), memo))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ParameterGroup, (dict(self),)
-
-
-def _number_tensors(value: Any) -> list[Tensor]:
-    """A number, or each number of a pair, as a tensor; nothing for other options."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, bool):
-        return []
-    if isinstance(value, int | float):
-        return [Tensor(np.float64(value))]
-    if isinstance(value, tuple) and value and isinstance(value[0], int | float):
-        return [tensor for entry in value for tensor in _number_tensors(entry)]
-    return []
-
-
-class Optimizer:
+class Optimizer(OptimizerHooks):
     """Base class; see the module for how a subclass plugs in.
 
     Args:
@@ -173,6 +63,7 @@ class Optimizer:
                 "an optimiser takes several parameters, not one tensor\n"
                 "hint: pass a list, [parameter]"
             )
+        super().__init__()
         self.defaults = defaults
         self._updates = 0
         self.state: dict[Tensor, State] = {}
@@ -191,8 +82,8 @@ class Optimizer:
     # --- what a subclass defines -------------------------------------------------
 
     def initial_state(self, value: Tensor, group: ParameterGroup) -> State:
-        """The state of a parameter before its first step."""
-        raise NotImplementedError
+        """The state of a parameter before its first step; none unless defined."""
+        return {}
 
     def next_value(
         self, value: Tensor, gradient: Tensor, state: State, group: ParameterGroup
@@ -204,8 +95,13 @@ class Optimizer:
         """
         raise NotImplementedError
 
+    def _has_rule(self) -> bool:
+        """Whether steps are made here; else the class has a ``step`` of its own."""
+        return type(self).next_value is not Optimizer.next_value
+
     # --- steps -------------------------------------------------------------------
 
+    @with_step_hooks
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient, and run all of it together.
 
@@ -215,6 +111,10 @@ class Optimizer:
         Returns:
             What the closure returned, or None.
         """
+        if not self._has_rule():
+            raise NotImplementedError(
+                f"{type(self).__name__} defines neither next_value() nor step()"
+            )
         loss = None
         if closure is not None:
             with enable_grad():
@@ -273,6 +173,10 @@ class Optimizer:
     def _add_state(self, parameters: list[Tensor], group: ParameterGroup) -> None:
         """Give parameters their first state, with one step count for all."""
         if not parameters:
+            return
+        if not self._has_rule():
+            # A class with a ``step`` of its own fills in the state by itself.
+            self.state.update((parameter, {}) for parameter in parameters)
             return
         step = Tensor(0.0, dtype=dtypes.float32, device=parameters[0].device)
         with no_grad():
@@ -366,16 +270,21 @@ class Optimizer:
         >>> saved["param_groups"][0]["lr"], saved["param_groups"][0]["params"]
         (0.1, [0, 1])
         """
+        for hook in tuple(self._hooks["state_dict_pre"]):
+            hook(self)
         numbers = {id(entry): number for number, entry in enumerate(self._all())}
         state = {
             numbers[id(parameter)]: dict(entries)
             for parameter, entries in self.state.items()
+            if entries
         }
         groups = [
             group.options() | {"params": [numbers[id(e)] for e in group["params"]]}
             for group in self.param_groups
         ]
-        return {"state": state, "param_groups": groups}
+        saved = {"state": state, "param_groups": groups}
+        result: dict[str, Any] = self._through_hooks("state_dict_post", saved)
+        return result
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a saved state; the next step gives the same result.
@@ -383,6 +292,7 @@ class Optimizer:
         Raises:
             OptimizerStateError: the groups have other sizes than this optimiser's.
         """
+        state_dict = self._through_hooks("load_state_dict_pre", dict(state_dict))
         saved_groups = state_dict["param_groups"]
         saved_sizes = [len(group["params"]) for group in saved_groups]
         sizes = [len(group["params"]) for group in self.param_groups]
@@ -392,9 +302,11 @@ class Optimizer:
                 f"optimiser of {sizes}",
                 hint="build the optimiser over the same parameters, in the same groups",
             )
-        self.state = {}
+        self.state.clear()
         for group, saved in zip(self.param_groups, saved_groups, strict=True):
             self._load_group(group, saved, state_dict["state"])
+        for hook in tuple(self._hooks["load_state_dict_post"]):
+            hook(self)
 
     def _load_group(
         self,
@@ -412,9 +324,10 @@ class Optimizer:
                 name: _load_entry(parameter, entry)
                 for name, entry in states[number].items()
             }
-            step = state.get("step", Tensor(0.0))
-            # Equal counts become one again; see _count_steps.
-            state["step"] = steps.setdefault(float(step), step)
+            if self._has_rule():
+                step = state.get("step", Tensor(0.0))
+                # Equal counts become one again; see _count_steps.
+                state["step"] = steps.setdefault(float(step), step)
             self.state[parameter] = state
         fresh = [
             entry

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tetragrad.optim.optimizer import Optimizer, ParameterGroup
+from tetragrad.optim.groups import ParameterGroup
+from tetragrad.optim.optimizer import Optimizer
 
 
 class LRScheduler:
-    """Base class: a subclass gives the next rate of a group in ``next_rate``.
+    """Base class: a subclass gives the next rate of a group in ``next_rate``, or those
+    of all groups in ``get_lr``.
 
     ``last_epoch`` counts the calls of ``step()``; -1 starts anew, anything else
     continues a run whose groups have "initial_lr".
@@ -34,13 +36,21 @@ class LRScheduler:
 
     def next_rate(self, group: ParameterGroup, base: float) -> float:
         """The rate for ``last_epoch``, given the current one and the initial one."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no next_rate(group, base) and no get_lr()"
+        )
+
+    def get_lr(self) -> list[float]:
+        """The rates of all groups for ``last_epoch``."""
+        groups = zip(self.optimizer.param_groups, self.base_lrs, strict=True)
+        return [self.next_rate(group, base) for group, base in groups]
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next rate, or to that of a given epoch."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = self.next_rate(group, base)
+        rates = self.get_lr()
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def get_last_lr(self) -> list[float]:

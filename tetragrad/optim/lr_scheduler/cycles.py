@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from tetragrad.optim.groups import ParameterGroup
 from tetragrad.optim.lr_scheduler.base import LRScheduler
-from tetragrad.optim.optimizer import Optimizer, ParameterGroup
+from tetragrad.optim.optimizer import Optimizer
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):

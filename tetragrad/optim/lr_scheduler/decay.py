@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from tetragrad.optim.groups import ParameterGroup
 from tetragrad.optim.lr_scheduler.base import LRScheduler
-from tetragrad.optim.optimizer import Optimizer, ParameterGroup
+from tetragrad.optim.optimizer import Optimizer
 
 
 class LambdaLR(LRScheduler):
