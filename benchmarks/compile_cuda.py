@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import dataclasses
+import itertools
 import json
 import pstats
 import statistics
@@ -119,7 +120,7 @@ def cost(kernel: Kernel, name: str, runs: int) -> Cost:
             moments.append(time.process_time())
             text = target_text(program, SM_90A, active)
             moments.append(time.process_time())
-        pairs = zip(moments, moments[1:], strict=False)
+        pairs = itertools.pairwise(moments)
         times.append(tuple(1e3 * (end - start) for start, end in pairs))
     plan_time, build_time, emit_time = map(min, zip(*times, strict=True))
     return Cost(name, plan_time, build_time, emit_time, text.count("\n"))

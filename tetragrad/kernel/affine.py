@@ -86,6 +86,15 @@ class Affine:
                 found |= atom.free_axes
         return found
 
+    def depends_on(self, axis: Atom) -> bool:
+        """Whether this form depends on an axis, also through its atoms."""
+        for atom, _ in self.terms:
+            if atom == axis:
+                return True
+            if not isinstance(atom, int) and axis in atom.free_axes:
+                return True
+        return False
+
     def is_pure(self) -> bool:
         """Whether every atom is a loop axis."""
         return all(isinstance(atom, int) for atom, _ in self.terms)

@@ -105,6 +105,8 @@ class TileHomes:
     parts: set[str] = field(default_factory=set)
     everywhere: set[str] = field(default_factory=set)
     shared: dict[str, Tile] = field(default_factory=dict)
+    # Statements by identity, as they are asked about for each of their runs.
+    _spreads: dict[int, tuple[Collective, Spread]] = field(default_factory=dict)
 
     def in_memory(self, tile: Tile) -> bool:
         """Whether a tile has addresses."""
@@ -112,6 +114,15 @@ class TileHomes:
 
     def spread(self, statement: Collective) -> Spread:
         """How the points of a statement are divided among threads."""
+        known = self._spreads.get(id(statement))
+        if known is None:
+            known = self._spreads[id(statement)] = (
+                statement,
+                self._find_spread(statement),
+            )
+        return known[1]
+
+    def _find_spread(self, statement: Collective) -> Spread:
         if not statement.axes:
             return Spread.EVERYWHERE
         accesses = list(accesses_of(statement))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.access import Memory, Storage
@@ -18,7 +19,6 @@ from tetragrad.backends.cuda.spread import Coordinate, Run
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
-from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Cast, Div
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -44,12 +44,31 @@ Lanes = tuple[Value, ...]
 """One value for each element of a run, or a single one that all of them share."""
 
 
-@frozen
-class Linear:
+class Linear(NamedTuple):
     """The value of an affine form: a register, if any, plus a constant."""
 
     base: Value | None
     offset: int
+
+
+class Extents(dict[int, int]):
+    """The extents of axes, with what follows from them about affine forms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ranges: dict[Affine, tuple[int, int]] = {}
+
+    def __setitem__(self, axis: int, extent: int) -> None:
+        if self.get(axis) != extent:
+            self._ranges.clear()
+            super().__setitem__(axis, extent)
+
+    def range_of(self, form: Affine) -> tuple[int, int]:
+        """The smallest and largest value of a form."""
+        found = self._ranges.get(form)
+        if found is None:
+            found = self._ranges[form] = form.range(self)  # type: ignore[arg-type]
+        return found
 
 
 class Values:
@@ -68,12 +87,13 @@ class Values:
         self.slots = slots
         self.scalars = scalars
         self.written = written
-        self.extents: dict[int, int] = {}
+        self.extents = Extents()
         self.places: dict[int, Coordinate] = {}
         self.storages: dict[str, Storage] = {}
         # The elements of register tiles that this thread holds, by constant indices.
         self.registers: dict[str, dict[tuple[int, ...], Value]] = {}
         self._only_rounded: dict[Expression, frozenset[Expression]] = {}
+        self._orders: dict[Expression, list[Expression]] = {}
         #: Conditions on this value are known to hold where code is written now.
         self.ample: Expression | None = None
 
@@ -85,13 +105,20 @@ class Values:
         """Whether a form is known to be >= 0."""
         if self.ample is not None and any(atom == self.ample for atom, _ in form.terms):
             return True
-        return form.range(self.extents)[0] >= 0  # type: ignore[arg-type]
+        return self.extents.range_of(form)[0] >= 0
 
     def only_rounded(self, root: Expression) -> frozenset[Expression]:
         """The float32 quotients in a value that are only rounded to 16 bits."""
         found = self._only_rounded.get(root)
         if found is None:
             found = self._only_rounded[root] = quotients_only_rounded(root)
+        return found
+
+    def order(self, root: Expression) -> list[Expression]:
+        """What a value is made of, operands first."""
+        found = self._orders.get(root)
+        if found is None:
+            found = self._orders[root] = walk_until({}, root)
         return found
 
 
@@ -105,15 +132,54 @@ class Point:
         self.run = run
         self.guard = guard
         self._done: dict[Expression, Lanes] = {}
+        # Forms of axes alone: their value at element 0, and the step from there.
+        self._linear: dict[Affine, tuple[Value | None, int, int]] = {}
 
     # --- affine forms ------------------------------------------------------------
 
     def varies(self, form: Affine) -> bool:
         """Whether a form differs between the elements of the run."""
-        return self.run.width > 1 and self.run.lane in form.axes()
+        return self.run.width > 1 and form.depends_on(self.run.lane)
 
     def linear(self, form: Affine, element: int = 0) -> Linear:
         """A form at one element of the run."""
+        found = self._linear.get(form)
+        if found is not None:
+            base, offset, step = found
+            return Linear(base, offset + step * element)
+        if not form.is_pure():
+            return self._indirect(form, element)
+        offset, step = form.constant, 0
+        terms: list[tuple[int, str]] = []
+        for axis, factor in form.terms:
+            place = self._place(axis)
+            offset += factor * place.offset
+            if axis == self.run.lane:
+                step = factor
+            if place.register is not None:
+                terms.append((factor, place.register))
+        base = self._sum_of_axes(tuple(terms), self._is_narrow(form))
+        self._linear[form] = (base, offset, step)
+        return Linear(base, offset + step * element)
+
+    def _sum_of_axes(
+        self, terms: tuple[tuple[int, str], ...], narrow: bool
+    ) -> Value | None:
+        """Σ factor * position, which may be known from another point."""
+        if not terms:
+            return None
+        dtype = INDEX if narrow else WIDE_INDEX
+        known = self.builder.known((terms, dtype))
+        if known is not None:
+            return Value(known[0], dtype)
+        values = [(factor, Value(register, INDEX)) for factor, register in terms]
+        total = self._sum(values, narrow)
+        assert total is not None, "there are terms"
+        self.builder.remember((terms, dtype), (total.text,))
+        return total
+
+    def _indirect(self, form: Affine, element: int) -> Linear:
+        """A form with atoms that are computed, at one element of the run."""
         offset = form.constant
         terms: list[tuple[int, Value]] = []
         for atom, factor in form.terms:
@@ -134,7 +200,7 @@ class Point:
         return self.values.places[axis] if found is None else found
 
     def _is_narrow(self, form: Affine) -> bool:
-        low, high = form.range(self.values.extents)  # type: ignore[arg-type]
+        low, high = self.values.extents.range_of(form)
         largest = max(-low, high, abs(form.constant))
         for _, factor in form.terms:
             largest = max(largest, abs(factor))
@@ -203,13 +269,13 @@ class Point:
         width = self.run.width
         lane = self.run.lane
         guard = tuple(form for form in guard if not self.values.holds(form))
-        while width > 1:
-            is_aligned = address.constant % width == 0 and all(
-                atom == lane or factor * self._step(atom) % width == 0
-                for atom, factor in address.terms
-            )
-            if is_aligned and all(self._is_even(form, width) for form in guard):
-                break
+        # What divides the address, but for the lanes, and a power of two.
+        aligned = address.constant | width
+        for atom, factor in address.terms:
+            if atom != lane:
+                aligned |= factor * self._step(atom)
+        width = min(width, aligned & -aligned)
+        while width > 1 and not all(self._is_even(form, width) for form in guard):
             width //= 2
         return width
 
@@ -243,15 +309,18 @@ class Point:
 
     def evaluate(self, root: Expression) -> Lanes:
         """The values of an expression along the run."""
+        done = self._done
+        if root in done:
+            return done[root]
         short = self.values.only_rounded(root)
-        for expression in walk_until(self._done, root):  # type: ignore[arg-type]
-            if expression in self._done:
+        for expression in self.values.order(root):
+            if expression in done:
                 continue
             if expression in short:
-                self._done[expression] = self._short_quotient(expression)
+                done[expression] = self._short_quotient(expression)
             else:
-                self._done[expression] = self._compute(expression)
-        return self._done[root]
+                done[expression] = _method_of(type(expression))(self, expression)
+        return done[root]
 
     def value(self, root: Expression, element: int) -> Value:
         """The value of an expression at one element of the run."""
@@ -262,48 +331,37 @@ class Point:
         """The elements at which something that depends on forms must be computed."""
         return range(self.run.width if any(map(self.varies, forms)) else 1)
 
-    def _compute(self, expression: Expression) -> Lanes:
-        match expression:
-            case Literal():
-                return (constant(expression.value, expression.dtype),)
-            case Scalar():
-                return (self.values.scalars[expression.slot],)
-            case Compute():
-                return self._op(expression)
-            case Load():
-                return self._load(expression)
-            case TileLoad():
-                return self._tile_load(expression)
-            case Position():
-                return tuple(
-                    self.ops.cast(
-                        self.number(expression.form, element), expression.dtype
-                    )
-                    for element in self._elements((expression.form,))
-                )
-            case Select():
-                return self._select(expression)
-            case QuickPower():
-                return self._quick_power(expression)
-            case Quotient() | Remainder():
-                return self._divide(expression)
-            case Indexed():
-                lanes = self._done[expression.value]
-                return tuple(self.ops.cast(entry, WIDE_INDEX) for entry in lanes)
-        raise UnsupportedError(f"{type(expression).__name__} values on CUDA")
+    # --- kinds of expressions ------------------------------------------------------
+
+    def _literal(self, expression: Expression) -> Lanes:
+        return (constant(expression.value, expression.dtype),)
+
+    def _scalar(self, expression: Expression) -> Lanes:
+        return (self.values.scalars[expression.slot],)
+
+    def _position(self, expression: Expression) -> Lanes:
+        return tuple(
+            self.ops.cast(self.number(expression.form, element), expression.dtype)
+            for element in self._elements((expression.form,))
+        )
+
+    def _indexed(self, expression: Expression) -> Lanes:
+        lanes = self._done[expression.value]
+        return tuple(self.ops.cast(entry, WIDE_INDEX) for entry in lanes)
 
     def _op(self, expression: Expression) -> Lanes:
         inputs = [self._done[entry] for entry in expression.inputs]
-        width = max((len(lanes) for lanes in inputs), default=1)
+        width = max(map(len, inputs))
         by_pairs = self.ops.pair_instruction(expression.op, expression.dtype)
         if by_pairs is not None and width % 2 == 0:
             return self._by_pairs(by_pairs, expression.dtype, inputs, width)
-        return tuple(
-            self.ops.apply(
-                expression.op,
-                expression.dtype,
-                tuple(lanes[element % len(lanes)] for lanes in inputs),
+        apply, kind, dtype = self.ops.apply, expression.op, expression.dtype
+        if all(len(lanes) == width for lanes in inputs):
+            return tuple(
+                apply(kind, dtype, operands) for operands in zip(*inputs, strict=True)
             )
+        return tuple(
+            apply(kind, dtype, tuple(lanes[element % len(lanes)] for lanes in inputs))
             for element in range(width)
         )
 
@@ -414,14 +472,13 @@ class Point:
 
     def key(self, indices: Sequence[Affine], element: int) -> tuple[int, ...]:
         """Which of a thread's registers of a tile the indices mean."""
-        return tuple(self._constant_part(form, element) for form in indices)
+        return tuple([self._constant_part(form, element) for form in indices])
 
     def _constant_part(self, form: Affine, element: int) -> int:
         total = form.constant
         for atom, factor in form.terms:
             assert isinstance(atom, int), "a register tile indexed by data"
-            place = self._place(atom)
-            total += factor * place.offset
+            total += factor * self._place(atom).offset
             if atom == self.run.lane:
                 total += factor * element
         return total
@@ -446,6 +503,32 @@ class Point:
             )
             mask = self.mask(guard, element)
             memory.store(storage, self.linear(address, element), values, mask)
+
+
+#: How each kind of expression is computed; what derives from one is, like it.
+_METHODS: dict[type[Expression], Callable[[Point, Any], Lanes]] = {
+    Literal: Point._literal,
+    Scalar: Point._scalar,
+    Compute: Point._op,
+    Load: Point._load,
+    TileLoad: Point._tile_load,
+    Position: Point._position,
+    Select: Point._select,
+    QuickPower: Point._quick_power,
+    Quotient: Point._divide,
+    Remainder: Point._divide,
+    Indexed: Point._indexed,
+}
+
+
+def _method_of(kind: type[Expression]) -> Callable[[Point, Any], Lanes]:
+    found = _METHODS.get(kind)
+    if found is None:
+        known = [base for base in kind.__mro__ if base in _METHODS]
+        if not known:
+            raise UnsupportedError(f"{kind.__name__} values on CUDA")
+        found = _METHODS[kind] = _METHODS[known[0]]
+    return found
 
 
 def quotients_only_rounded(root: Expression) -> frozenset[Expression]:
