@@ -8,6 +8,7 @@ what unrolled points share is shared.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tetragrad.backends.cpu.emit_memory import Memory, Storage
@@ -252,8 +253,13 @@ class Expressions:
 
 def tile_form(tile: Tile, indices: tuple[Affine, ...]) -> Affine:
     """Where an element is from the start of its tile."""
+    return _place(tile.layout.strides, indices)
+
+
+@functools.lru_cache(maxsize=1024)
+def _place(strides: tuple[int, ...], indices: tuple[Affine, ...]) -> Affine:
     total = Affine(0)
-    for index, stride in zip(indices, tile.layout.strides, strict=True):
+    for index, stride in zip(indices, strides, strict=True):
         total = total + index.scale(stride)
     return total
 

@@ -23,10 +23,10 @@ def groups_of_stores(body: Sequence[Statement]) -> Iterator[Sequence[Statement]]
     """The statements in order: stores that belong together, others alone."""
     place = 0
     while place < len(body):
-        width = next(
-            (width for width in WIDTHS if _belong(body[place : place + width], width)),
-            1,
-        )
+        width = 1
+        if isinstance(body[place], Store):
+            group = (n for n in WIDTHS if _belong(body[place : place + n], n))
+            width = next(group, 1)
         yield body[place : place + width]
         place += width
 

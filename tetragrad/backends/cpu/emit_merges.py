@@ -7,6 +7,7 @@ Vectors then run along all of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -24,27 +25,34 @@ def merged(statement: Moves) -> Moves:
 
     An index may then go beyond its dimension of the tile, into the next row of it.
     """
-    if len(statement.axes) < 2:
+    axes = statement.axes
+    if len(axes) < 2:
         return statement
     forms = _forms_of(statement)
     if not all(form.is_pure() for form in forms):
         return statement
-    while len(statement.axes) > 1:
-        (outer, count), (inner, extent) = statement.axes[-2:]
-        if any(
-            form.coefficient(outer) != form.coefficient(inner) * extent
-            for form in forms
-        ):
-            break
-        longer = (*statement.axes[:-2], (inner, count * extent))
-        statement = _without(statement, outer, longer)
-        forms = _forms_of(statement)
-    return statement
+    merged_axes = []
+    while len(axes) > 1 and _follow(forms, *axes[-2:]):
+        (outer, count), (inner, extent) = axes[-2:]
+        axes = (*axes[:-2], (inner, count * extent))
+        merged_axes.append(outer)
+    return _without(statement, merged_axes, axes) if merged_axes else statement
 
 
-def _without(statement: Moves, axis: int, axes: tuple[Extent, ...]) -> Moves:
-    """The statement over other axes, at the start of one that is not among them."""
-    first = {axis: Affine(0)}
+def _follow(forms: Iterable[Affine], outer: Extent, inner: Extent) -> bool:
+    """Whether a step of the outer axis goes on where the inner axis ends."""
+    inner_axis, extent = inner
+    return all(
+        form.coefficient(outer[0]) == form.coefficient(inner_axis) * extent
+        for form in forms
+    )
+
+
+def _without(
+    statement: Moves, merged_axes: Iterable[int], axes: tuple[Extent, ...]
+) -> Moves:
+    """The statement over other axes, at the start of those that are gone."""
+    first = dict.fromkeys(merged_axes, Affine(0))
     value = Rewriter(first, {})(statement.value)
     guard = tuple(form.substitute(first) for form in statement.guard)
     if isinstance(statement, Store):

@@ -85,19 +85,9 @@ class Scopes:
             return self.vector.start, self.vector.start + self.vector.lanes - 1
         return 0, self.extents[axis] - 1
 
-    @contextmanager
-    def at_level(self, level: int) -> Iterator[Scope]:
+    def at_level(self, level: int) -> _AtLevel:
         """Write into an enclosing scope, as if the ones inside were not there."""
-        if level == self.depth:
-            yield self.stack[level]
-            return
-        stack, block = self.stack, self.builder.block
-        self.stack = stack[: level + 1]
-        self.builder.block = self.stack[level].block
-        try:
-            yield self.stack[level]
-        finally:
-            self.stack, self.builder.block = stack, block
+        return _AtLevel(self, level)
 
     @contextmanager
     def statement(self) -> Iterator[None]:
@@ -177,24 +167,14 @@ class Scopes:
         outer.label = after
         builder.block = outer
 
-    @contextmanager
-    def unrolled(self, axes: Sequence[int], point: Sequence[int]) -> Iterator[None]:
+    def unrolled(self, axes: Sequence[int], point: Sequence[int]) -> _Meanwhile:
         """Each axis is a number that is known now."""
-        outer = self.points
-        self.points = outer | dict(zip(axes, point, strict=True))
-        try:
-            yield
-        finally:
-            self.points = outer
+        points = self.points | dict(zip(axes, point, strict=True))
+        return _Meanwhile(self, "points", points)
 
-    @contextmanager
-    def lanes_along(self, vector: VectorAxis | None) -> Iterator[None]:
+    def lanes_along(self, vector: VectorAxis | None) -> _Meanwhile:
         """The lanes of registers are consecutive points of an axis."""
-        outer, self.vector = self.vector, vector
-        try:
-            yield
-        finally:
-            self.vector = outer
+        return _Meanwhile(self, "vector", vector)
 
     def recall(self, key: Hashable, level: int) -> Value | None:
         """A value already computed at this level."""
@@ -204,6 +184,45 @@ class Scopes:
         """Keep a value for the rest of its scope."""
         self.stack[level].known[key] = value
         return value
+
+
+# Written as classes, because these two are entered for every vector of the text.
+
+
+class _Meanwhile:
+    """A block in which the scopes have another value for one attribute."""
+
+    __slots__ = ("_name", "_outer", "_scopes", "_value")
+
+    def __init__(self, scopes: Scopes, name: str, value: object) -> None:
+        self._scopes, self._name, self._value = scopes, name, value
+
+    def __enter__(self) -> None:
+        self._outer = getattr(self._scopes, self._name)
+        setattr(self._scopes, self._name, self._value)
+
+    def __exit__(self, *_: object) -> None:
+        setattr(self._scopes, self._name, self._outer)
+
+
+class _AtLevel:
+    """A block that is written into an enclosing scope."""
+
+    __slots__ = ("_level", "_outer", "_scopes")
+
+    def __init__(self, scopes: Scopes, level: int) -> None:
+        self._scopes, self._level = scopes, level
+
+    def __enter__(self) -> None:
+        scopes = self._scopes
+        self._outer = scopes.stack, scopes.builder.block
+        if self._level + 1 < len(scopes.stack):
+            scopes.stack = scopes.stack[: self._level + 1]
+            scopes.builder.block = scopes.stack[-1].block
+
+    def __exit__(self, *_: object) -> None:
+        scopes = self._scopes
+        scopes.stack, scopes.builder.block = self._outer
 
 
 def chunks(start: int, stop: int, lanes: int) -> Iterator[tuple[int, int]]:

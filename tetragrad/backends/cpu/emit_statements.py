@@ -169,8 +169,10 @@ class Statements:
     # --- collective statements ---------------------------------------------------
 
     def _map(self, statement: Map) -> None:
+        if self.moves.write(statement):
+            return
         statement = merged(statement)
-        if self.moves.write(statement) or self.turns.write(statement):
+        if self.turns.write(statement):
             return
         tile = statement.tile
         storage = self.expressions.tiles[tile.name]
@@ -375,13 +377,15 @@ class Points:
         inner: Sequence[Extent],
         write: Callable[[dict[Expression, Value], Mask], None],
     ) -> None:
+        memory, scopes = self.expressions.memory, self.scopes
         axes = [axis for axis, _ in outer]
+        vectors = list(self._vectors(inner))
         for point in itertools.product(*(range(extent) for _, extent in outer)):
-            with self.scopes.unrolled(axes, point):
-                for vector in self._vectors(inner):
-                    with self.scopes.lanes_along(vector):
+            with scopes.unrolled(axes, point):
+                for vector in vectors:
+                    with scopes.lanes_along(vector):
                         values = self.expressions.evaluate(recipe)
-                        write(values, self.expressions.memory.mask(self.guard))
+                        write(values, memory.mask(self.guard))
 
     def _vectors(self, inner: Sequence[Extent]) -> Iterator[VectorAxis | None]:
         if not inner:
