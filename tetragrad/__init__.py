@@ -11,68 +11,71 @@ from __future__ import annotations
 
 from typing import Any
 
-# The package ``tetragrad.tile`` is bound before the function of that name, which then
-# stays when parts of the package are imported later.
-from tetragrad import tile
-from tetragrad.core.dtypes import (
-    DType as dtype,
-)
-from tetragrad.core.dtypes import (
-    bfloat16,
-    complex64,
-    complex128,
-    float8_e4m3fn,
-    float8_e5m2,
-    float16,
-    float32,
-    float64,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
-from tetragrad.core.dtypes import (
-    bool_ as bool,
-)
-from tetragrad.core.errors import (
-    CaptureError,
-    DeviceError,
-    DTypeError,
-    GradientError,
-    IndexingError,
-    ShapeError,
-    TetragradError,
-    missing,
-)
-from tetragrad.graph.sizes import Symbol
-from tetragrad.jit import jit
-from tetragrad.tensor import operations
-from tetragrad.tensor.arithmetic import where
-from tetragrad.tensor.autograd import Function, checkpoint, grad
-from tetragrad.tensor.complex_numbers import (
-    complex,
-    polar,
-    view_as_complex,
-    view_as_real,
-)
-from tetragrad.tensor.creation import as_tensor, from_dlpack, from_numpy, tensor
-from tetragrad.tensor.devices import get_num_threads, set_num_threads
-from tetragrad.tensor.linalg import operations as _matrix_operations
-from tetragrad.tensor.linalg.operations import *  # noqa: F403 (a list, see there)
-from tetragrad.tensor.modes import (
-    enable_grad,
-    inference_mode,
-    is_grad_enabled,
-    no_grad,
-    set_grad_enabled,
-)
-from tetragrad.tensor.operations import *  # noqa: F403 (a list of names, see there)
-from tetragrad.tensor.randomness import Generator, manual_seed
-from tetragrad.tensor.tensor import Tensor
+from tetragrad.core.collector import importing
+
+with importing():
+    # The package ``tetragrad.tile`` is bound before the function of that name, which
+    # then stays when parts of the package are imported later.
+    from tetragrad import tile
+    from tetragrad.core.dtypes import (
+        DType as dtype,
+    )
+    from tetragrad.core.dtypes import (
+        bfloat16,
+        complex64,
+        complex128,
+        float8_e4m3fn,
+        float8_e5m2,
+        float16,
+        float32,
+        float64,
+        int8,
+        int16,
+        int32,
+        int64,
+        uint8,
+        uint16,
+        uint32,
+        uint64,
+    )
+    from tetragrad.core.dtypes import (
+        bool_ as bool,
+    )
+    from tetragrad.core.errors import (
+        CaptureError,
+        DeviceError,
+        DTypeError,
+        GradientError,
+        IndexingError,
+        ShapeError,
+        TetragradError,
+        missing,
+    )
+    from tetragrad.graph.sizes import Symbol
+    from tetragrad.jit import jit
+    from tetragrad.tensor import operations
+    from tetragrad.tensor.arithmetic import where
+    from tetragrad.tensor.autograd import Function, checkpoint, grad
+    from tetragrad.tensor.complex_numbers import (
+        complex,
+        polar,
+        view_as_complex,
+        view_as_real,
+    )
+    from tetragrad.tensor.creation import as_tensor, from_dlpack, from_numpy, tensor
+    from tetragrad.tensor.devices import get_num_threads, set_num_threads
+    from tetragrad.tensor.linalg import operations as _matrix_operations
+    from tetragrad.tensor.linalg.operations import *  # noqa: F403 (a list, see there)
+    from tetragrad.tensor.modes import (
+        enable_grad,
+        inference_mode,
+        is_grad_enabled,
+        no_grad,
+        set_grad_enabled,
+    )
+    from tetragrad.tensor.operations import *  # noqa: F403 (a list of names, see there)
+    from tetragrad.tensor.randomness import Generator, manual_seed
+    from tetragrad.tensor.tensor import Tensor
 
 __version__ = "0.1.0"
 
