@@ -133,7 +133,7 @@ class RingEnd:
             self.builder.line(f"add.u32 {address}, {address}, {offset}")
         return address
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Go on to the next slot; after the last one, to the next round."""
         is_last = self.builder.register("pred")
         line = self.builder.line
@@ -160,7 +160,7 @@ class RingEnd:
             f"mbarrier.arrive.expect_tx.shared::cta.b64 _, [{barrier}], "
             f"{self._arriving_bytes}"
         )
-        self._advance()
+        self.advance()
 
     # --- consumers ---------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class RingEnd:
             self._released = self.builder.register("b32")
         address = self._barrier(self.ring.empty)
         self.builder.line(f"mov.b32 {self._released}, {address}")
-        self._advance()
+        self.advance()
 
     def release_noted(self) -> None:
         """This warp has finished with the slot that was noted.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tetragrad.backends.cuda.access import Storage
 from tetragrad.backends.cuda.blocks import WARP, Block, Member, SharedMemory
 from tetragrad.backends.cuda.bulk import (
     Arrival,
@@ -29,8 +30,15 @@ from tetragrad.backends.cuda.channels import (
     make_ring,
     warps_of,
 )
+from tetragrad.backends.cuda.filling import fill, filled_tiles, hand_on
 from tetragrad.backends.cuda.fragments import FragmentStatements
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value
+from tetragrad.backends.cuda.role_registers import (
+    copies_only,
+    divide_registers,
+    equal_share,
+    role_threads,
+)
 from tetragrad.backends.cuda.spread import Coordinate, Run, Threads
 from tetragrad.backends.cuda.tiles import (
     Collective,
@@ -44,6 +52,7 @@ from tetragrad.backends.cuda.warpgroup import Held, Operand, multiply_warpgroup
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Expression, forms_of
 from tetragrad.tile.ir import (
     Acquire,
     Alloc,
@@ -52,6 +61,7 @@ from tetragrad.tile.ir import (
     Copy,
     Extent,
     For,
+    Map,
     Mma,
     Pin,
     Program,
@@ -63,48 +73,9 @@ from tetragrad.tile.ir import (
     Wait,
     When,
 )
+from tetragrad.tile.plans.rewrite import atoms_of, walk_until
 
 WARPGROUP = 4 * WARP
-#: Registers of a multiprocessor; each thread has a multiple of eight, up to a limit.
-REGISTERS = 65536
-REGISTER_STEP = 8
-MOST_REGISTERS = 240
-#: What a thread that only copies needs.
-COPYING_REGISTERS = 40
-
-
-# --- registers -----------------------------------------------------------------------
-
-
-def copies_only(role: Role) -> bool:
-    """Whether a role has work for one thread only."""
-    return any(isinstance(entry, Copy) for entry in statements_in(role.body))
-
-
-def divide_registers(roles: Sequence[Role]) -> dict[str, int] | None:
-    """Registers of a thread of each role; None where equal shares are enough.
-
-    A kernel starts with equal shares, and nobody can take what the others have not
-    given up: a sum beyond the first division would wait for ever.
-    """
-    threads = {role.name: warps_of(role) * WARP for role in roles}
-    share = _whole_steps(REGISTERS // sum(threads.values()))
-    copying = [role.name for role in roles if copies_only(role)]
-    working = [role.name for role in roles if not copies_only(role)]
-    if share >= MOST_REGISTERS or not copying or not working:
-        return None
-    pool = share * sum(threads.values())
-    few = sum(threads[name] for name in copying)
-    many = sum(threads[name] for name in working)
-    large = min(MOST_REGISTERS, _whole_steps((pool - few * COPYING_REGISTERS) // many))
-    small = min(share, _whole_steps((pool - many * large) // few))
-    found = dict.fromkeys(copying, small) | dict.fromkeys(working, large)
-    assert sum(threads[name] * found[name] for name in threads) <= pool
-    return found
-
-
-def _whole_steps(registers: int) -> int:
-    return registers // REGISTER_STEP * REGISTER_STEP
 
 
 # --- a grid of roles -----------------------------------------------------------------
@@ -143,7 +114,7 @@ class RoleGrid:
                 self.builder.line(f"setp.ge.u32 {is_other}, {group}, {first + groups}")
                 self.builder.line(f"@{is_other} bra {other}")
             if budget is not None:
-                self._take_registers(role, budget[role.name], budget)
+                self._take_registers(budget[role.name])
             with self.builder.scope():
                 self._role(role, rings, group, first, end)
             self.builder.line(f"bra {end}")
@@ -207,8 +178,8 @@ class RoleGrid:
         group = assign("b32", "shr.u32", f"{index}, 7")
         return assign("b32", "shfl.sync.idx.b32", f"{group}, 0, 31, 0xffffffff")
 
-    def _take_registers(self, role: Role, count: int, budget: dict[str, int]) -> None:
-        change = "dec" if count == min(budget.values()) else "inc"
+    def _take_registers(self, count: int) -> None:
+        change = "inc" if count > equal_share(self.roles) else "dec"
         self.builder.line(f"setmaxnreg.{change}.sync.aligned.u32 {count}")
 
     def _role(
@@ -217,8 +188,15 @@ class RoleGrid:
         """One role's body, for the threads that take part in it."""
         builder = self.builder
         index = builder.assign("b32", "mov.u32", "%tid.x")
+        size = role.warps * WARP
         inside = builder.assign("b32", "and.b32", f"{index}, {WARPGROUP - 1}")
+        if size > WARPGROUP:
+            inside = builder.assign("b32", "sub.u32", f"{index}, {first * WARPGROUP}")
         member = builder.assign("b32", "sub.u32", f"{group}, {first}")
+        barrier = builder.assign("b32", "add.u32", f"{group}, 1")
+        if role.members is None:
+            member = builder.assign("b32", "mov.b32", "0")
+            barrier = builder.assign("b32", "mov.b32", str(first + 1))
         if role.members is not None:
             axis, count = role.members
             self.values.extents[axis] = count
@@ -228,12 +206,11 @@ class RoleGrid:
             builder.line(f"@{is_other} bra {end}")
         threads = Threads(
             builder,
-            WARPGROUP,
+            size,
             self._width(role),
             Value(inside, INDEX),
             is_warpgroup=True,
         )
-        barrier = builder.assign("b32", "add.u32", f"{group}, 1")
         members = 1 if role.members is None else role.members[1]
         block = Block(
             self.values.ops, threads, self.shared, Member(member, members, barrier)
@@ -247,6 +224,7 @@ class RoleGrid:
             for statement in statements_in(role.body)
             if isinstance(statement, Store)
         ]
+        sizes += [tile.dtype.itemsize for tile in filled_tiles(role.body).values()]
         return 16 // max(sizes, default=4)
 
     def share_of(self, copy: Copy) -> Share | None:
@@ -277,11 +255,6 @@ class RoleGrid:
 def map_name(number: int) -> str:
     """The name of a kernel's parameter that is a tensor map."""
     return f"map{number}"
-
-
-def role_threads(roles: Sequence[Role]) -> int:
-    """Threads of a block with these roles."""
-    return sum(warps_of(role) for role in roles) * WARP
 
 
 # --- one role ------------------------------------------------------------------------
@@ -318,6 +291,7 @@ class _RoleStatements(FragmentStatements):
                         self.builder, rings[name], produces=produces
                     )
         self._full: dict[str, str] = {}
+        self.filled = filled_tiles(role.body)
         self.under_way = UnderWay(self.builder, self.ends)
 
     def emit_all(self) -> None:
@@ -331,7 +305,9 @@ class _RoleStatements(FragmentStatements):
             case Copy():
                 self._bring(statement)
             case Commit(channel):
-                self.ends[channel.name].commit(self._full[channel.name])
+                self._hand_on(channel)
+            case Map() if statement.tile.name in self.filled:
+                self._fill(statement)
             case Wait(channel):
                 self.ends[channel.name].wait()
             case Release(channel):
@@ -364,6 +340,36 @@ class _RoleStatements(FragmentStatements):
         share = self.grid.share_of(copy)
         emit_copy(point, copy, self.grid.parameter_of(copy), arrival, share)
         end.expect(copied_bytes(copy))
+
+    # --- operands that are computed ----------------------------------------------
+
+    def _fill(self, statement: Map) -> None:
+        """Compute a tile of the slot that is held, from others that are, or memory."""
+        for end in self.ends.values():
+            if not end.produces:
+                for tile in end.ring.channel.tiles:
+                    place = end.place(tile)
+                    self.values.storages[tile.name] = Storage(
+                        place, tile.dtype, "shared"
+                    )
+        end = next(
+            end for end in self.ends.values() if statement.tile.name in end.ring.places
+        )
+        with self.builder.scope():
+            runs = list(self._runs(statement))
+            fill(self.values, statement, end.place(statement.tile), runs)
+
+    def _hand_on(self, channel: Channel) -> None:
+        """The slot is full, or will be when all copies into it have arrived."""
+        end, full = self.ends[channel.name], self._full[channel.name]
+        if not any(tile.name in self.filled for tile in channel.tiles):
+            end.commit(full)
+            return
+        threads = self.block.threads
+        assert self.block.member is not None, "a role's group"
+        group, index = self.block.member.barrier, threads.index.text
+        hand_on(self.builder, full, group, threads.count, index)
+        end.advance()
 
     # --- products ----------------------------------------------------------------
 
@@ -408,7 +414,7 @@ class _RoleStatements(FragmentStatements):
         """
         if {type(statement) for statement in loop.body} != {Wait, Mma, Release}:
             self.under_way.finish()
-        if copies_only(self.role):
+        if copies_only(self.role) or self.filled:
             self._divide_before(loop)
         before = self.under_way.releases
         super().statement(loop, ())
@@ -426,12 +432,9 @@ class _RoleStatements(FragmentStatements):
             inside |= {axis for axis, _ in getattr(statement, "axes", ())}
         point = self.values.at(Run({}))
         for statement in statements_in(loop.body):
-            if isinstance(statement, Copy):
-                for dimension in statement.dimensions:
-                    for atom, _ in dimension.index.terms:
-                        is_fixed = not isinstance(atom, int)
-                        if is_fixed and not atom.free_axes & inside:
-                            point.evaluate(atom)
+            for atom in divided_in(statement):
+                if not atom.free_axes & inside:
+                    point.evaluate(atom)
 
     def _touched(self, statement: Statement) -> set[str] | None:
         """The tiles of products that a statement touches; None: anything may be."""
@@ -442,3 +445,14 @@ class _RoleStatements(FragmentStatements):
             elif not isinstance(entry, When | Alloc | Pin):
                 return None
         return touched
+
+
+def divided_in(statement: Statement) -> list[Expression]:
+    """Quotients and remainders in what a statement copies or computes."""
+    forms: list[Affine] = []
+    if isinstance(statement, Copy):
+        forms = [dimension.index for dimension in statement.dimensions]
+    elif isinstance(statement, Map):
+        for entry in walk_until({}, statement.value):
+            forms += forms_of(entry)
+    return atoms_of(tuple(forms))

@@ -16,6 +16,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
+from tetragrad.backends.cuda import division
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, constant
 from tetragrad.core.dtypes import bool_ as _BOOL
 from tetragrad.core.frozen import frozen
@@ -285,11 +286,9 @@ class Threads:
     def _divide(self, index: Value, divisor: int) -> tuple[Value, Value]:
         if divisor == 1:
             return index, constant(0, INDEX)
-        by = constant(divisor, INDEX)
-        # The index is not negative, and unsigned division is shorter.
-        quotient = self.builder.compute("div.u32", INDEX, index, by)
-        remainder = self.builder.compute("rem.u32", INDEX, index, by)
-        return quotient, remainder
+        whole = division.quotient(self.builder, index.text, divisor)
+        rest = division.remainder(self.builder, index.text, divisor)
+        return Value(whole, INDEX), Value(rest, INDEX)
 
 
 def warp_part(rows: int, columns: int) -> tuple[int, int]:

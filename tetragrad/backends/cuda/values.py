@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tetragrad.backends.cuda import formats
+from tetragrad.backends.cuda import division, formats
 from tetragrad.backends.cuda.access import Memory, Storage
 from tetragrad.backends.cuda.operations import Operations
 from tetragrad.backends.cuda.ptx import (
@@ -33,6 +33,7 @@ from tetragrad.kernel.expression import (
     Remainder,
     Scalar,
     Select,
+    literal,
 )
 from tetragrad.tile.ir import QuickPower, Tile, TileLoad
 from tetragrad.tile.plans.rewrite import below, walk_until
@@ -393,6 +394,8 @@ class Point:
 
     def _select(self, select: Expression) -> Lanes:
         inside, outside = self._done[select.inside], self._done[select.outside]
+        if _is_guarded_load(select):
+            return inside
         width = max(len(inside), len(outside), len(self._elements(select.guard)))
         results = []
         for element in range(width):
@@ -417,9 +420,14 @@ class Point:
 
     def _divide(self, atom: Expression) -> Lanes:
         instruction = "div" if isinstance(atom, Quotient) else "rem"
+        short = division.quotient if instruction == "div" else division.remainder
         results = []
         for element in self._elements((atom.form,)):
             number = self.number(atom.form, element)
+            if number.dtype is INDEX and number.constant is None:
+                text = short(self.builder, number.text, atom.divisor)
+                results.append(Value(text, INDEX))
+                continue
             suffix = "u64" if number.dtype is WIDE_INDEX else "u32"
             divisor = constant(atom.divisor, number.dtype)
             name = f"{instruction}.{suffix}"
@@ -529,6 +537,13 @@ def _method_of(kind: type[Expression]) -> Callable[[Point, Any], Lanes]:
             raise UnsupportedError(f"{kind.__name__} values on CUDA")
         found = _METHODS[kind] = _METHODS[known[0]]
     return found
+
+
+def _is_guarded_load(select: Expression) -> bool:
+    """Whether a load has the same guard, outside of which it gives zeros by itself."""
+    load, zero = select.inside, literal(0, select.dtype)
+    is_load = isinstance(load, Load) and set(select.guard) <= set(load.guard)
+    return is_load and select.outside == zero
 
 
 def quotients_only_rounded(root: Expression) -> frozenset[Expression]:

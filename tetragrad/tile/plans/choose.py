@@ -37,7 +37,11 @@ from tetragrad.tile.plans.products.contraction import (
 )
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.roles.choose_online_roles import choose_online_roles
-from tetragrad.tile.plans.roles.choose_roles import choose_roles, role_parts
+from tetragrad.tile.plans.roles.choose_roles import (
+    choose_roles,
+    is_worth_roles,
+    role_parts,
+)
 from tetragrad.tile.plans.roles.repack import Repack, choose_repack, divide
 from tetragrad.tile.plans.traffic import (
     lane_bytes,
@@ -151,7 +155,7 @@ def _cut_reduction(
     if length <= SHORT_REDUCTION or work(kernel, value) < WORTH_A_GRID:
         return None
     guarded = find_contraction(value, kernel) if _has_roles(target) else None
-    if guarded is not None and is_worth_packing(kernel, guarded):
+    if guarded is not None and is_worth_roles(kernel, guarded):
         division = role_parts(kernel, number, guarded, target)
         if division is not None:
             return _divided(kernel, number, division)
@@ -268,7 +272,7 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
     grids += fills(kernel.outputs, lanes, CHUNK_ELEMENTS)
     if _has_roles(target):
         guarded = hosted_contraction(kernel, guarded=True)
-        if guarded is not None and is_worth_packing(kernel, guarded):
+        if guarded is not None and is_worth_roles(kernel, guarded):
             plan = _choose_roles(kernel, guarded, target)
             if plan is not None:
                 return (plan,)

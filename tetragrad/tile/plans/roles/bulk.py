@@ -92,7 +92,7 @@ class BulkOperand:
             # Rows of panels lie along one dimension.
             whole = set(moving) <= {self.contiguous}
             return whole and cells.extent % panel_of(self.dtype) == 0
-        return all(_is_box(entry.index, moving) for entry in self.dimensions)
+        return all(is_box(entry.index, moving) for entry in self.dimensions)
 
     def tile(self, builder: Builder, name: str, depth: int, side: int) -> Tile:
         """The shared tile of a step, indexed [depth, side]."""
@@ -160,7 +160,7 @@ class BulkOperand:
         return sorted(self.dimensions, key=place)
 
 
-def _is_box(index: Affine, moving: Mapping[int, int]) -> bool:
+def is_box(index: Affine, moving: Mapping[int, int]) -> bool:
     """Whether an index moves along one of the axes at most, in steps of a few."""
     found = [(axis, step) for axis, step in index.terms if axis in moving]
     if len(found) > 1:
@@ -179,8 +179,17 @@ def bulk_operand(
 ) -> BulkOperand | None:
     """The operand, if it is a load that the engine can do, widened or not."""
     load = plain_load(value)
-    if load is None:
+    found = None if load is None else boxed_load(kernel, load, side, depth)
+    if found is not None and found.dtype.itemsize != 2 and not found.is_deep:
+        # The matrix unit turns around 16-bit operands only.
         return None
+    return found
+
+
+def boxed_load(
+    kernel: Kernel, load: Expression, side: Sequence[int], depth: Sequence[int]
+) -> BulkOperand | None:
+    """A load that the engine can do, in whatever order it lies."""
     dimensions = dimensions_of(load.address, load.guard, kernel.axes)
     if dimensions is None or not 2 <= len(dimensions) <= MOST_DIMENSIONS:
         return None
@@ -192,17 +201,13 @@ def bulk_operand(
     def near(axis: int) -> int:
         return abs(load.address.coefficient(axis))
 
-    found = BulkOperand(
+    return BulkOperand(
         load,
         tuple(dimensions),
         tuple(sorted(side, key=near)),
         tuple(sorted(depth, key=near)),
         contiguous,
     )
-    if load.dtype.itemsize != 2 and not found.is_deep:
-        # The matrix unit turns around 16-bit operands only.
-        return None
-    return found
 
 
 def plain_load(value: Expression) -> Expression | None:

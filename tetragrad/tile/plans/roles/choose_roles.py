@@ -9,23 +9,34 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import operator
 from collections.abc import Iterator
 from dataclasses import replace
 
 from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
 from tetragrad.core.target import Target
+from tetragrad.kernel.expression import Load
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.prepare.cuts import Cut, apply_cut
+from tetragrad.tile.plans.products.choose_contraction import is_worth_packing
 from tetragrad.tile.plans.products.contraction import (
     Contraction,
     hosted_contraction,
 )
-from tetragrad.tile.plans.roles.bulk import ALIGNMENT_BYTES, BulkOperand, plain_load
+from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.plans.roles.bulk import ALIGNMENT_BYTES, BulkOperand
 from tetragrad.tile.plans.roles.cells import box_of, split_radices
+from tetragrad.tile.plans.roles.filled import FilledOperand, levels_of
+from tetragrad.tile.plans.roles.role_cost import (
+    LAUNCH_CYCLES,
+    MEMORY_BYTES_PER_CYCLE,
+    cycles_of,
+)
 from tetragrad.tile.plans.roles.role_plan import (
     MEMBER_ROWS,
+    STEP_BYTES,
+    Operand,
     RolePlan,
     RoleProduct,
     Sides,
@@ -34,7 +45,6 @@ from tetragrad.tile.plans.roles.role_plan import (
     raster_of,
     role_product,
     sides_of,
-    skipped_dimensions,
     staged_pitch,
 )
 from tetragrad.tile.plans.traffic import points_in
@@ -55,7 +65,6 @@ MOST_COLUMNS_SUMMED = 128
 
 COLUMNS = (256, 224, 192, 160, 128, 96, 64, 48, 32, 24, 16, 8)
 MEMBERS = (2, 1)
-STEP_BYTES = 128
 MOST_STAGES = 8
 #: Shared memory that is left for staged results when stages are counted, and what the
 #: channel's barriers take.
@@ -66,28 +75,36 @@ CLUSTERS = (1, 2)
 #: in the second-level cache beside the columns, or four times that if it is all rows.
 GROUP_BYTES = 8 << 20
 
+#: Operands that threads can compute, the slots that these have, and the columns of so
+#: many members whose sums fit into equal shares of all registers: a kernel begins so.
+FILLED = (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.int8, dtypes.uint8)
+FILLED_STAGES = 3
+COLUMNS_BESIDE_FILLING = {1: 192, 2: 128}
+#: An operand with fewer neighbours in memory may be computed instead of brought.
+FEW_NEIGHBOURS = 64
+
+#: How often elements are read and what is multiplied at least if one side is narrow.
+OFTEN = 8
+ENOUGH_PRODUCTS = 1 << 24
+
 #: Results for each multiprocessor that are work enough without cutting the depth.
 ENOUGH_RESULTS = 128 * 128
-#: Parts that a depth is cut into, about, what a second launch takes, and what moves
-#: through memory in a cycle, on the whole device.
+#: Parts that a depth is cut into, about.
 PARTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-LAUNCH_CYCLES = 4000
-MEMORY_BYTES_PER_CYCLE = 2400
 
-MULTIPLICATIONS_PER_CYCLE = 2048
-#: Bytes in a cycle, of one multiprocessor: to and from its shared memory, and from the
-#: second-level cache; so much longer where rows begin in the middle of its lines.
-SHARED_BYTES_PER_CYCLE = 128
-CACHE_BYTES_PER_CYCLE = 48
-LINE_BYTES = 128
-UNALIGNED = 1.75
-STORED_PER_CYCLE = 24
-#: What a step takes at least where only one member multiplies: nobody else does while
-#: it waits (64 x 128 blocks took as long as 128 x 128 ones).
-ALONE_CYCLES = 580
-#: What every block takes to begin, and what neighbours take to find one another.
-BLOCK_CYCLES = 600
-CLUSTER_CYCLES = 2500
+
+def is_worth_roles(kernel: Kernel, contraction: Contraction) -> bool:
+    """Whether operands are used often enough, if only through many windows."""
+    if is_worth_packing(kernel, contraction):
+        return True
+    axes = contraction.reduction.free_axes | set(contraction.reduction.axes)
+    read = points_in(kernel, axes)
+    elements = sum(
+        kernel.slots[entry.slot].numel
+        for entry in walk_until({}, contraction.reduction.body)
+        if isinstance(entry, Load)
+    )
+    return read >= OFTEN * elements and read >= ENOUGH_PRODUCTS
 
 
 def choose_roles(
@@ -115,7 +132,7 @@ def role_parts(
         return (0, 1)
     moved = 2 * results * contraction.reduction.accumulator.itemsize
     best, fewest = (0, 1), min(cycles for cycles, _ in plans)
-    for axis, parts in _divisions(kernel, contraction):
+    for axis, parts in _divisions(kernel, contraction, target):
         adding = 2 * parts * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
         if adding >= fewest:
             break
@@ -130,13 +147,16 @@ def role_parts(
     return best
 
 
-def _divisions(kernel: Kernel, contraction: Contraction) -> Iterator[tuple[int, int]]:
+def _divisions(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> Iterator[tuple[int, int]]:
     """Axes of the depth and parts to divide them into, each of whole steps.
 
     The last part may be shorter.
     """
-    product = role_product(kernel, contraction)
-    assert product is not None, "there are plans"
+    dtype = multiplied_dtype(contraction, target)
+    assert dtype is not None, "there are plans"
+    product = next(_products(kernel, contraction, dtype))
     step = STEP_BYTES // product.lhs.dtype.itemsize
     depth = contraction.depth
     # What moves furthest through memory: images before lines, not taps of a filter.
@@ -165,32 +185,64 @@ def role_plans(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> tuple[tuple[float, RolePlan], ...]:
     """All plans by roles, with the cycles that the busiest worker takes."""
-    if not multiplies(contraction, target):
+    dtype = multiplied_dtype(contraction, target)
+    if dtype is None:
         return ()
     found = []
     for swap in (False, True):
         chosen = contraction.swapped() if swap else contraction
-        product = role_product(kernel, chosen)
-        if product is None:
-            return ()
-        for plan in _plans(kernel, product, target, swap=swap):
-            found.append((_cycles(kernel, product, plan), plan))
+        for product in _products(kernel, chosen, dtype):
+            for plan in _plans(kernel, product, target, swap=swap):
+                found.append((cycles_of(kernel, product, plan), plan))
     return tuple(found)
 
 
-def multiplies(contraction: Contraction, target: Target) -> bool:
-    """Whether the matrix unit has products of these operands, summed so."""
+def multiplied_dtype(contraction: Contraction, target: Target) -> DType | None:
+    """What the matrix unit multiplies, if it has products of these operands."""
     if "wgmma" not in target.features:
-        return False
-    loads = [plain_load(operand) for operand in (contraction.lhs, contraction.rhs)]
-    if None in loads:
-        return False
-    dtype, other = (load.dtype for load in loads if load is not None)
-    if dtype is dtypes.float32 and "tf32" not in target.features:
-        return False
-    total = dtypes.int32 if dtype.is_integer else dtypes.float32
-    is_summed = contraction.reduction.accumulator is total
-    return is_summed and dtype is other and dtype in MULTIPLIED
+        return None
+    lhs, rhs = levels_of(contraction.lhs), levels_of(contraction.rhs)
+    accumulator = contraction.reduction.accumulator
+    common = [
+        dtype
+        for dtype in lhs.keys() & rhs.keys()
+        if dtype in MULTIPLIED
+        and accumulator is (dtypes.int32 if dtype.is_integer else dtypes.float32)
+        and (dtype is not dtypes.float32 or "tf32" in target.features)
+    ]
+    return min(common, key=lambda dtype: dtype.itemsize, default=None)
+
+
+def _products(
+    kernel: Kernel, contraction: Contraction, dtype: DType
+) -> Iterator[RoleProduct]:
+    """The ways to get operands to the unit: brought where that can be, or computed.
+
+    What has few neighbours in memory wastes most of a box, so it may be computed too.
+    """
+    for filled in itertools.product((False, True), repeat=2):
+        product = role_product(kernel, contraction, dtype, filled)
+        if product is None:
+            continue
+        sides = ((contraction.rows, filled[0]), (contraction.columns, filled[1]))
+        if any(filled) and dtype not in FILLED:
+            continue
+        if all(
+            not is_filled or _is_worth_filling(kernel, contraction, dtype, number)
+            for number, (_, is_filled) in enumerate(sides)
+        ):
+            yield product
+
+
+def _is_worth_filling(
+    kernel: Kernel, contraction: Contraction, dtype: DType, number: int
+) -> bool:
+    """Whether an operand cannot be brought, or only with few neighbours."""
+    brought = role_product(kernel, contraction, dtype, (number != 0, number != 1))
+    if brought is None:
+        return True
+    operand = (brought.lhs, brought.rhs)[number]
+    return not operand.is_deep and kernel.axes[operand.contiguous] < FEW_NEIGHBOURS
 
 
 def _plans(
@@ -221,6 +273,8 @@ def _plans(
             row_chunks=chunks,
             column_chunks=across,
             depth_chunks=depth_chunks,
+            filled=product.filled,
+            dtype=product.lhs.dtype,
         )
         sides = sides_of(kernel, product, plan)
         if _fits(product, sides):
@@ -244,15 +298,15 @@ def _blocks(kernel: Kernel, product: RoleProduct) -> Iterator[tuple[int, int]]:
                 continue
             if _is_coarse(product.lhs.dtype) and columns > MOST_COLUMNS_SUMMED:
                 continue
+            if any(product.filled) and columns > COLUMNS_BESIDE_FILLING[members]:
+                continue
             yield rows, columns
 
 
-def _side_box(
-    kernel: Kernel, operand: BulkOperand, extent: int
-) -> tuple[int, ...] | None:
+def _side_box(kernel: Kernel, operand: Operand, extent: int) -> tuple[int, ...] | None:
     """The box for one side of a block: over all axes, or along neighbours only."""
     sizes = tuple(kernel.axes[axis] for axis in operand.side)
-    if len(sizes) == 1 or operand.is_deep:
+    if len(sizes) == 1 or operand.is_deep or isinstance(operand, FilledOperand):
         return box_of(sizes, extent)
     panel = panel_of(operand.dtype)
     size = kernel.axes[operand.contiguous]
@@ -268,7 +322,11 @@ def _depth_box(
 ) -> tuple[int, ...] | None:
     """The box for a step: along neighbours of one operand, or else over all axes."""
     axes = product.depth
-    deep = {entry.contiguous for entry in (product.lhs, product.rhs) if entry.is_deep}
+    deep = {
+        entry.contiguous
+        for entry in (product.lhs, product.rhs)
+        if entry.is_deep and isinstance(entry, BulkOperand)
+    }
     if len(deep) > 1:
         return None
     if deep:
@@ -300,19 +358,46 @@ def _filled(
     kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides, target: Target
 ) -> Iterator[RolePlan]:
     """The plan with as many stages as fit, alone and with neighbours."""
-    slot = (plan.rows + plan.columns) * STEP_BYTES
+    copied, computed = slot_bytes(product, plan, sides)
     free = target.shared_bytes - BARRIER_BYTES
+    if computed:
+        plan = replace(plan, filled_stages=FILLED_STAGES)
+        free -= FILLED_STAGES * computed
     steps = sides.depth.blocks
-    stages = min(MOST_STAGES, (free - STAGING_BYTES) // slot, max(2, steps))
+    stages = min(MOST_STAGES, max(2, steps))
+    if copied:
+        stages = min(stages, (free - STAGING_BYTES) // copied)
+        free -= stages * copied
+    if stages < 1:
+        return
     plan = replace(plan, stages=stages)
-    piece = _piece(kernel, product, plan, sides, free - stages * slot)
+    piece = _piece(kernel, product, plan, sides, free)
     if not piece:
         return
     for cluster in CLUSTERS:
         if sides.columns.extent % (cluster * product.rhs.side_step):
             continue
+        if cluster > 1 and any(product.filled):
+            # Each would compute the columns for itself.
+            continue
         sized = replace(plan, piece=piece, cluster=cluster)
         yield _in_order(kernel, product, sized, sides, target)
+
+
+def slot_bytes(product: RoleProduct, plan: RolePlan, sides: Sides) -> tuple[int, int]:
+    """Bytes of a step that the copy engine brings, and that threads compute."""
+    copied = computed = 0
+    for operand, cells, extent in (
+        (product.lhs, sides.rows, plan.rows),
+        (product.rhs, sides.columns, plan.columns),
+    ):
+        if isinstance(operand, BulkOperand):
+            copied += extent * STEP_BYTES
+            continue
+        computed += extent * STEP_BYTES
+        if operand.narrow is not None and operand.brings((sides.depth, cells)):
+            copied += extent * plan.depth * operand.narrow.dtype.itemsize
+    return copied, computed
 
 
 def _piece(
@@ -384,60 +469,3 @@ def group_of(rows: int, nbytes: int) -> int:
     most = min(rows, max(2, GROUP_BYTES // nbytes))
     least = max(1, most // 2)
     return min(range(most, least - 1, -1), key=lambda group: -(-rows // group) * group)
-
-
-def _cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
-    """How long the busiest worker takes."""
-    sides = sides_of(kernel, product, plan)
-    raster = raster_of(product.contraction, kernel, sides, plan)
-    turns = -(-raster.blocks // plan.workers)
-    steps = sides.depth.blocks * _live_part(kernel, product, plan, sides)
-    storing = plan.rows * plan.columns * len(kernel.outputs) / STORED_PER_CYCLE
-    if any(is_along_rows(output, product) for output in kernel.outputs):
-        storing *= 1.25
-    block = steps * _step_cycles(kernel, product, plan) + storing + BLOCK_CYCLES
-    # However it is cut, every operand must come from memory. Of plans that wait for
-    # memory alike, those are better that do less besides.
-    memory = (product.lhs.nbytes + product.rhs.nbytes) / MEMORY_BYTES_PER_CYCLE
-    slowest = max(turns * block, memory) + turns * block / 16
-    return slowest + (CLUSTER_CYCLES if plan.cluster > 1 else 0)
-
-
-def _live_part(
-    kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides
-) -> float:
-    """The part of all steps that is not skipped because it would bring zeros."""
-    part = 1.0
-    for dimension in skipped_dimensions(kernel, product, sides, plan):
-        axes = sorted(dimension.index.axes())
-        ranges = (range(kernel.axes[axis]) for axis in axes)
-        steps = [dimension.index.coefficient(axis) for axis in axes]
-        indices = [
-            dimension.index.constant + sum(map(operator.mul, steps, place))
-            for place in itertools.product(*ranges)
-        ]
-        inside = sum(0 <= index < dimension.size for index in indices)
-        part *= inside / len(indices)
-    return part
-
-
-def _step_cycles(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
-    """The slowest part of a step: products, shared memory, or the cache."""
-    rate = MULTIPLICATIONS_PER_CYCLE * 2 / product.lhs.dtype.itemsize
-    multiplying = plan.rows * max(plan.columns, 32) * plan.depth / rate
-    # Every 64 rows read the columns again; all that is read was written before.
-    parts = plan.rows // MEMBER_ROWS
-    touched = parts * (MEMBER_ROWS + plan.columns) + plan.rows + plan.columns
-    sharing = touched * STEP_BYTES / SHARED_BYTES_PER_CYCLE
-    brought = plan.rows * _line_cost(product.lhs)
-    brought += plan.columns / plan.cluster * _line_cost(product.rhs)
-    bringing = brought * STEP_BYTES / CACHE_BYTES_PER_CYCLE
-    is_alone = plan.members == 1 and points_in(kernel, product.lhs.side) > plan.rows
-    waiting = ALONE_CYCLES if is_alone else 0
-    return max(multiplying, sharing, bringing, waiting)
-
-
-def _line_cost(operand: BulkOperand) -> float:
-    """How much longer an operand takes than one whose rows begin with a line."""
-    begins = all(pitch % LINE_BYTES == 0 for pitch in operand.pitches)
-    return 1.0 if begins else UNALIGNED

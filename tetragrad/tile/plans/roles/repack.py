@@ -38,14 +38,14 @@ from tetragrad.tile.plans.products.choose_contraction import is_for_patches
 from tetragrad.tile.plans.products.contraction import Contraction, hosted_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.bulk import dimensions_of
-from tetragrad.tile.plans.roles.choose_roles import (
+from tetragrad.tile.plans.roles.choose_roles import role_plans
+from tetragrad.tile.plans.roles.factors import is_zero
+from tetragrad.tile.plans.roles.role_cost import (
     LAUNCH_CYCLES,
     LINE_BYTES,
     MEMORY_BYTES_PER_CYCLE,
     MULTIPLICATIONS_PER_CYCLE,
-    role_plans,
 )
-from tetragrad.tile.plans.roles.factors import is_zero
 from tetragrad.tile.plans.traffic import points_in
 
 #: How much longer a product takes without the bulk copy engine, about, and what each

@@ -8,16 +8,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine
-from tetragrad.kernel.expression import walk
+from tetragrad.kernel.expression import Expression, walk
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.ir import Dimension, ends_of
 from tetragrad.tile.plans.products.contraction import Contraction
 from tetragrad.tile.plans.roles.bulk import BulkOperand, bulk_operand
 from tetragrad.tile.plans.roles.cells import Cells, digits_of
+from tetragrad.tile.plans.roles.filled import (
+    FilledOperand,
+    filled_operand,
+    levels_of,
+)
 
 WARPS = 4
+#: Warps of the role that computes operands, if there is one.
+FILLING_WARPS = 8
+#: Bytes of the depth that a step has of every row and column.
+STEP_BYTES = 128
 #: Rows that one matrix instruction of four warps computes.
 MEMBER_ROWS = 64
 #: Space between the rows of staged results, so that neighbours lie in other banks.
@@ -36,6 +46,8 @@ class RolePlan:
     next column block is. A worker is a ``cluster`` of so many neighbours, with a
     block of rows each, that bring the columns together. ``sums_steps`` adds the
     products of each step up in float32, where the matrix unit's own sums are coarse.
+    ``filled`` says which operands threads compute, the left or the right one, in the
+    ``dtype`` that is multiplied; these go through a channel of ``filled_stages``.
     """
 
     swap: bool
@@ -52,19 +64,30 @@ class RolePlan:
     row_chunks: tuple[int, ...] = ()
     column_chunks: tuple[int, ...] = ()
     depth_chunks: tuple[int, ...] = ()
+    filled: tuple[bool, bool] = (False, False)
+    filled_stages: int = 0
+    dtype: DType | None = None
 
     @property
     def member_rows(self) -> int:
         return self.rows // self.members
 
 
+Operand = BulkOperand | FilledOperand
+
+
 @frozen
 class RoleProduct:
-    """A contraction whose operands can be copied in bulk."""
+    """A contraction whose operands are copied in bulk, or computed on their way."""
 
     contraction: Contraction
-    lhs: BulkOperand
-    rhs: BulkOperand
+    lhs: Operand
+    rhs: Operand
+
+    @property
+    def filled(self) -> tuple[bool, bool]:
+        """Which operands threads compute."""
+        return isinstance(self.lhs, FilledOperand), isinstance(self.rhs, FilledOperand)
 
     @property
     def depth(self) -> tuple[int, ...]:
@@ -81,14 +104,45 @@ class Sides:
     depth: Cells
 
 
-def role_product(kernel: Kernel, contraction: Contraction) -> RoleProduct | None:
-    """The contraction as roles compute it, if they can."""
+def role_product(
+    kernel: Kernel,
+    contraction: Contraction,
+    dtype: DType | None = None,
+    filled: tuple[bool, bool] = (False, False),
+) -> RoleProduct | None:
+    """The contraction as roles compute it, if they can.
+
+    Its factors are multiplied in a dtype that they were widened from, or as they are.
+    """
     depth = contraction.depth
-    lhs = bulk_operand(kernel, contraction.lhs, contraction.rows, depth)
-    rhs = bulk_operand(kernel, contraction.rhs, contraction.columns, depth)
+    lhs = _operand(kernel, contraction.lhs, contraction.rows, depth, dtype, filled[0])
+    rhs = _operand(
+        kernel, contraction.rhs, contraction.columns, depth, dtype, filled[1]
+    )
     if lhs is None or rhs is None:
         return None
     return RoleProduct(contraction, lhs, rhs)
+
+
+def _operand(
+    kernel: Kernel,
+    value: Expression,
+    side: tuple[int, ...],
+    depth: tuple[int, ...],
+    dtype: DType | None,
+    is_filled: bool,
+) -> Operand | None:
+    """One factor, brought or computed."""
+    if dtype is not None:
+        levels = levels_of(value)
+        if dtype not in levels:
+            return None
+        value = levels[dtype]
+    if is_filled:
+        return filled_operand(kernel, value, side, depth)
+    found = bulk_operand(kernel, value, side, depth)
+    is_narrower = found is not None and dtype not in (None, found.dtype)
+    return None if is_narrower else found
 
 
 def sides_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> Sides:

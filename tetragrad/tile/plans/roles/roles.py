@@ -17,6 +17,9 @@
             Map(staged = what the outputs make of the accumulator)
             Store(staged)
 
+Operands that the copy engine cannot bring as they are multiplied are computed by a role
+between the two; ``role_operands.py`` shows which channels there are then.
+
 A worker computes one block after the other, so that the next block's operands are on
 their way while results are stored. Blocks that are computed at the same time lie in a
 group of neighbouring rows: together they read little that is not in the cache.
@@ -34,10 +37,7 @@ from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.ir import (
-    Acquire,
     Alloc,
-    Channel,
-    Commit,
     Dimension,
     Extent,
     Fold,
@@ -63,7 +63,13 @@ from tetragrad.tile.plans.roles.cells import (
     join_digits,
     split_radices,
 )
+from tetragrad.tile.plans.roles.role_operands import (
+    Place,
+    RoleOperands,
+    role_operands,
+)
 from tetragrad.tile.plans.roles.role_plan import (
+    FILLING_WARPS,
     WARPS,
     Raster,
     RolePlan,
@@ -91,7 +97,7 @@ def build_roles(builder: Builder, plan: RolePlan) -> list[Statement]:
     assert contraction is not None
     if plan.swap:
         contraction = contraction.swapped()
-    product = role_product(builder.kernel, contraction)
+    product = role_product(builder.kernel, contraction, plan.dtype, plan.filled)
     assert product is not None
     return _Roles(builder, plan, product).grid()
 
@@ -154,24 +160,28 @@ class _Roles:
     def steps(self) -> int:
         return self.sides.depth.blocks
 
+    @cached_property
+    def operands(self) -> RoleOperands:
+        return role_operands(self.builder, self.plan, self.product, self.sides)
+
     def grid(self) -> list[Statement]:
-        """One role that copies, and one that multiplies."""
+        """A role that copies, one that computes operands if need be, one multiplies."""
         plan, builder = self.plan, self.builder
         worker = _Worker(builder.axis(plan.workers), builder.axis(plan.cluster))
-        lhs = self.product.lhs.tile(builder, "lhs", plan.depth, plan.rows)
-        rhs = self.product.rhs.tile(builder, "rhs", plan.depth, plan.columns)
-        channel = Channel("operands", (lhs, rhs), plan.stages)
+        roles = []
+        if self.operands.copied:
+            bring = self.operands.bring
+            roles.append(Role("load", WARPS, tuple(self.operate(worker, bring))))
+        if self.operands.filled is not None:
+            fill = self.operands.fill
+            body = tuple(self.operate(worker, fill))
+            roles.append(Role("fill", FILLING_WARPS, body))
         member = builder.axis(plan.members)
-        load = Role("load", WARPS, tuple(self.load(worker, channel)))
-        multiply = Role(
-            "multiply",
-            WARPS,
-            tuple(self.multiply(worker, channel, axis_form(member))),
-            (member, plan.members),
-        )
+        body = tuple(self.multiply(worker, axis_form(member)))
+        roles.append(Role("multiply", WARPS, body, (member, plan.members)))
         extents = ((worker.axis, plan.workers), (worker.neighbour, plan.cluster))
         cluster = worker.neighbour if plan.cluster > 1 else None
-        return [Grid(extents, (load, multiply), cluster)]
+        return [Grid(extents, tuple(roles), cluster)]
 
     def each_block(
         self, worker: _Worker, body: Callable[[_Block], list[Statement]]
@@ -195,15 +205,20 @@ class _Roles:
 
         return loop(self.builder, -(-raster.blocks // workers), turn)
 
-    # --- the role that copies ----------------------------------------------------
+    # --- the roles that bring operands -------------------------------------------
 
-    def load(self, worker: _Worker, channel: Channel) -> list[Statement]:
-        """Bring the operands of every step of every block."""
+    def operate(
+        self, worker: _Worker, make: Callable[[Place], list[Statement]]
+    ) -> list[Statement]:
+        """Do something about the operands of every step of every block."""
 
         def block(place: _Block) -> list[Statement]:
-            return self.each_step(
-                place, lambda starts: self.bring(place, channel, starts)
-            )
+            def step(starts: dict[int, Affine]) -> list[Statement]:
+                row = (place.row, self.row_blocks)
+                column = (place.column, self.raster.columns)
+                return make(Place(row, column, place.batch, starts))
+
+            return self.each_step(place, step)
 
         return self.each_block(worker, block)
 
@@ -267,30 +282,9 @@ class _Roles:
                 forms += [form.substitute(places) for form in ends_of(dimension)]
         return tuple(form for form in forms if not self.builder.always(form))
 
-    def bring(
-        self, place: _Block, channel: Channel, depth_starts: dict[int, Affine]
-    ) -> list[Statement]:
-        """Fill one slot of the channel."""
-        product, sides, (lhs, rhs) = self.product, self.sides, channel.tiles
-        starts = {**place.batch, **depth_starts}
-        copies: list[Statement] = []
-        for operand, tile, cells, block, blocks in (
-            (product.lhs, lhs, sides.rows, place.row, self.row_blocks),
-            (product.rhs, rhs, sides.columns, place.column, self.raster.columns),
-        ):
-            for cell in range(cells.count):
-                first = starts | cells.starts(block, Affine(cell), blocks)
-                both = (sides.depth, cells)
-                copies.append(
-                    operand.copy(self.builder, tile, channel, first, both, cell)
-                )
-        return [Acquire(channel), *copies, Commit(channel)]
-
     # --- the role that multiplies ------------------------------------------------
 
-    def multiply(
-        self, worker: _Worker, channel: Channel, member: Affine
-    ) -> list[Statement]:
+    def multiply(self, worker: _Worker, member: Affine) -> list[Statement]:
         """Sum the products of a member's rows, and store what becomes of them."""
         plan = self.plan
         shape = (plan.member_rows, plan.columns)
@@ -299,7 +293,7 @@ class _Roles:
         staged = [self.staged(output) for output in self.kernel.outputs]
 
         def block(place: _Block) -> list[Statement]:
-            statements = self.summed(place, channel, total, member)
+            statements = self.summed(place, total, member)
             for piece in range(plan.columns // plan.piece):
                 for output, tile in zip(self.kernel.outputs, staged, strict=True):
                     statements += self.finish(output, tile, total, place, member, piece)
@@ -308,14 +302,12 @@ class _Roles:
         allocated = [Alloc(tile) for tile in (total, *filter(None, staged))]
         return allocated + self.each_block(worker, block)
 
-    def summed(
-        self, place: _Block, channel: Channel, total: Tile, member: Affine
-    ) -> list[Statement]:
+    def summed(self, place: _Block, total: Tile, member: Affine) -> list[Statement]:
         """The products of all steps, in the total."""
         first_row = member.scale(self.plan.member_rows)
 
         def step(tile: Tile, *, starts: bool) -> list[Statement]:
-            return self.step(channel, tile, first_row, starts=starts)
+            return self.step(tile, first_row, starts=starts)
 
         if self.skipped:
             assert not self.plan.sums_steps, "one sum"
@@ -340,11 +332,9 @@ class _Roles:
         )
         return [Alloc(part), clear, *steps]
 
-    def step(
-        self, channel: Channel, total: Tile, first_row: Affine, *, starts: bool
-    ) -> list[Statement]:
-        """Use one slot of the channel."""
-        lhs, rhs = channel.tiles
+    def step(self, total: Tile, first_row: Affine, *, starts: bool) -> list[Statement]:
+        """Use one slot of each channel that holds what is multiplied."""
+        lhs, rhs = self.operands.tiles
         rows, columns = total.shape
         product = Mma(
             total,
@@ -357,7 +347,9 @@ class _Roles:
             (ZERO, ZERO),
             starts,
         )
-        return [Wait(channel), product, Release(channel)]
+        channels = self.operands.multiplied
+        waits: list[Statement] = [Wait(channel) for channel in channels]
+        return [*waits, product, *(Release(channel) for channel in channels)]
 
     def staged(self, output: Output) -> Tile | None:
         """A shared tile for a piece of results, contiguous as the output is.

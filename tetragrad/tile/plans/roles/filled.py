@@ -1,0 +1,294 @@
+"""Operands of a product that threads compute into shared memory, step by step.
+
+Not every operand lies in memory as the bulk copy engine can bring it, or is in memory
+at all. Rows may begin anywhere, pixels may have three channels, weights may be stored
+in fewer bits than they are multiplied in:
+
+    y[m, n] = Σ_k x[m, k] * (bfloat16(w[n, k]) * scale[n])
+
+A role of its own computes such a factor where the matrix unit reads it. What there is
+no box of is loaded element by element; a load that the engine can bring arrives through
+a channel, *narrow* as it is in memory, and nothing wide is ever stored in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
+from tetragrad.graph.elementwise import Cast
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Literal,
+    Load,
+    Scalar,
+    Select,
+    literal,
+)
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.ir import Dimension, Extent, Layout, Map, Space, Tile, TileLoad
+from tetragrad.tile.layout import CHUNK_BYTES, panel_of, swizzled
+from tetragrad.tile.plans.rewrite import walk_until
+from tetragrad.tile.plans.roles.bulk import BulkOperand, boxed_load, is_box
+from tetragrad.tile.plans.roles.cells import Cells, flat_position
+from tetragrad.tile.plans.roles.factors import is_zero
+from tetragrad.tile.plans.scope import Builder, Scope
+from tetragrad.tile.plans.traffic import operation_cost, points_in
+
+#: Sides below this would leave most of a panel of neighbours unused.
+ENOUGH_NEIGHBOURS = 64
+
+
+@frozen
+class FilledOperand:
+    """One operand of a product: a value for each position of its side and the depth.
+
+    Axes are in the order of memory, nearest first. The tile has neighbours along
+    ``contiguous``; ``narrow`` is the load in the value that the copy engine brings.
+    """
+
+    value: Expression
+    load: Expression
+    narrow: BulkOperand | None
+    side: tuple[int, ...]
+    depth: tuple[int, ...]
+    contiguous: int
+    nbytes: int
+
+    #: No dimension of a tensor in memory limits the boxes, and no pitch.
+    dimensions: tuple[Dimension, ...] = ()
+    pitches: tuple[int, ...] = ()
+
+    @property
+    def dtype(self) -> DType:
+        return self.value.dtype
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether neighbours along the depth are next to one another."""
+        return self.contiguous in self.depth
+
+    @property
+    def side_step(self) -> int:
+        """What the side of a tile must be a multiple of."""
+        return 8 if self.is_deep else panel_of(self.dtype)
+
+    def has_plain(self, axis: int) -> bool:
+        """Beyond every axis there are zeros."""
+        return True
+
+    def takes(self, cells: Cells) -> bool:
+        """Any position can be computed."""
+        return True
+
+    def tile(self, builder: Builder, name: str, depth: int, side: int) -> Tile:
+        """The shared tile of a step, indexed [depth, side]."""
+        contiguous = 0 if self.is_deep else 1
+        layout = swizzled((depth, side), contiguous, self.dtype)
+        return builder.tile(name, (depth, side), self.dtype, Space.SHARED, layout)
+
+    @property
+    def operations(self) -> int:
+        """Operations on every element."""
+        return sum(
+            operation_cost(entry)
+            for entry in walk_until({}, self.value)
+            if isinstance(entry, Compute) and self.load.free_axes <= entry.free_axes
+        )
+
+    @property
+    def load_width(self) -> int:
+        """Neighbours that one instruction loads."""
+        address, width = self.load.address, CHUNK_BYTES // self.dtype.itemsize
+        others = [step for axis, step in address.terms if axis != self.contiguous]
+        if address.coefficient(self.contiguous) != 1:
+            return 1
+        return math.gcd(width, address.constant, *others)
+
+    # --- what the copy engine brings -------------------------------------------------
+
+    def brings(self, cells: tuple[Cells, Cells]) -> bool:
+        """Whether the narrow load is brought in boxes of these cells."""
+        if self.narrow is None:
+            return False
+        near = next(entry for entry in cells if self.narrow.contiguous in entry.axes)
+        moving = {
+            axis: chunk
+            for entry in cells
+            for axis, chunk in zip(entry.axes, entry.chunks, strict=True)
+            if chunk > 1
+        }
+        nbytes = near.extent * self.narrow.dtype.itemsize
+        is_row = near.moving == {self.narrow.contiguous} and nbytes % CHUNK_BYTES == 0
+        along = [
+            len(entry.index.axes() & moving.keys()) for entry in self.narrow.dimensions
+        ]
+        return (
+            is_row
+            and near.extent <= panel_of(self.narrow.dtype)
+            and max(along) <= 1
+            and moving.keys() <= set().union(*map(_axes_of, self.narrow.dimensions))
+            and all(is_box(entry.index, moving) for entry in self.narrow.dimensions)
+        )
+
+    def narrow_tile(self, builder: Builder, name: str, depth: int, side: int) -> Tile:
+        """The shared tile of what is brought for a step, in plain rows."""
+        assert self.narrow is not None
+        strides = (1, depth) if self.narrow.is_deep else (side, 1)
+        return builder.tile(
+            name, (depth, side), self.narrow.dtype, Space.SHARED, Layout(strides)
+        )
+
+    # --- what threads compute --------------------------------------------------------
+
+    def fill(
+        self,
+        builder: Builder,
+        tile: Tile,
+        narrow: Tile | None,
+        batch: Mapping[int, Affine],
+        starts: Mapping[int, Affine],
+        cells: tuple[Cells, Cells],
+        block: tuple[Affine, int],
+    ) -> Map:
+        """Compute the tile of a step, zeros beyond the edges.
+
+        ``cells`` are those of the depth, which begin at ``starts``, and of the side,
+        of which this is ``block``, the first number, of so many.
+        """
+        depth, side = cells
+        deep, across = _Digits.of(builder, depth), _Digits.of(builder, side)
+        places = {
+            axis: starts[axis] + digit
+            for axis, digit in zip(depth.axes, deep.digits, strict=False)
+        }
+        beside = side.positions(block[0], across.digits, block[1])
+        scope = Scope(builder)
+        for axis, form in {**batch, **places, **beside}.items():
+            scope = scope.bind(axis, form)
+        order = [*across.extents, *deep.extents]
+        if not self.is_deep:
+            order = [*deep.extents, *across.extents]
+        scope = scope.with_collective(*order)
+        scope = scope.with_guard(*depth.ends(places), *side.ends(beside))
+        indices = (deep.flat, across.flat)
+        if narrow is not None:
+            assert self.narrow is not None
+            scope = scope.with_values({self.narrow.load: TileLoad(narrow, indices)})
+        value = scope.value(self.value)
+        if scope.guard:
+            value = Select(scope.guard, value, literal(0, value.dtype))
+        return Map(tuple(order), tile, indices, value)
+
+
+@frozen
+class _Digits:
+    """Positions in a cell or a block as collective axes, the nearest one last."""
+
+    extents: tuple[Extent, ...]
+    digits: tuple[Affine, ...]
+    flat: Affine
+
+    @classmethod
+    def of(cls, builder: Builder, cells: Cells) -> _Digits:
+        extents: list[Extent] = []
+        digits = []
+        for size in cells.radices:
+            digits.append(ZERO)
+            if size > 1:
+                extents.insert(0, (builder.axis(size), size))
+                digits[-1] = axis_form(extents[0][0])
+        flat = flat_position(cells.radices, digits)
+        return cls(tuple(extents), tuple(digits), flat)
+
+
+def _axes_of(dimension: Dimension) -> set[int]:
+    return dimension.index.axes()
+
+
+# --- which operands can be computed ---------------------------------------------------
+
+
+def levels_of(value: Expression) -> dict[DType, Expression]:
+    """What a factor is before it was made wider, by dtype, itself first."""
+    found = {value.dtype: value}
+    while (inner := _narrower(value)) is not None:
+        value = inner
+        found[value.dtype] = value
+    return found
+
+
+def _narrower(value: Expression) -> Expression | None:
+    """The value that a factor was widened from, with the same zeros outside."""
+    if isinstance(value, Select) and is_zero(value.outside):
+        inner = _narrower(value.inside)
+        if inner is None:
+            return None
+        return Select(value.guard, inner, literal(0, inner.dtype))
+    if not isinstance(value, Compute) or value.op is not Cast:
+        return None
+    (inner,) = value.inputs
+    alike = inner.dtype.is_floating_point is value.dtype.is_floating_point
+    is_wider = alike and inner.dtype.itemsize < value.dtype.itemsize
+    return inner if is_wider and not inner.dtype.is_bool else None
+
+
+def filled_operand(
+    kernel: Kernel, value: Expression, side: Sequence[int], depth: Sequence[int]
+) -> FilledOperand | None:
+    """The operand as threads compute it, if it is made of loads element by element."""
+    entries = walk_until({}, value)
+    loads = [entry for entry in entries if isinstance(entry, Load)]
+    is_plain = all(
+        isinstance(entry, Load | Compute | Select | Literal | Scalar)
+        for entry in entries
+    )
+    if not loads or not is_plain:
+        return None
+    axes = {*side, *depth}
+    load = max(loads, key=lambda entry: points_in(kernel, entry.free_axes & axes))
+    if not load.address.is_pure():
+        return None
+
+    sides, depths = _in_order(load, side), _in_order(load, depth)
+    contiguous = depths[0]
+    steps = [abs(load.address.coefficient(axes[0])) for axes in (sides, depths)]
+    is_flat = 0 < steps[0] < steps[1] or not steps[1]
+    is_wide = points_in(kernel, sides) >= ENOUGH_NEIGHBOURS
+    if is_flat and is_wide and value.dtype.itemsize == 2:
+        contiguous = sides[0]
+    narrow = None
+    if value is not load:
+        narrow = boxed_load(kernel, load, side, depth)
+    if narrow is not None and set(narrow.side) | set(narrow.depth) != axes:
+        narrow = None
+    return FilledOperand(
+        value, load, narrow, sides, depths, contiguous, _bytes(kernel, loads)
+    )
+
+
+def _in_order(load: Expression, axes: Sequence[int]) -> tuple[int, ...]:
+    """Axes in the order of memory; the load is the same along those after the first.
+
+    What was brought for one position of such an axis is still near for the next.
+    """
+
+    def near(axis: int) -> int:
+        return abs(load.address.coefficient(axis))
+
+    first, *others = sorted(filter(near, axes), key=near) or [axes[0]]
+    still = [axis for axis in axes if not near(axis) and axis != first]
+    return (first, *still, *others)
+
+
+def _bytes(kernel: Kernel, loads: Sequence[Expression]) -> int:
+    """The bytes that all loads read, each once."""
+    return sum(
+        min(points_in(kernel, load.free_axes), kernel.slots[load.slot].numel)
+        * load.dtype.itemsize
+        for load in dict.fromkeys(loads)
+    )

@@ -1,0 +1,179 @@
+"""The channels through which the operands of a product by roles come.
+
+What the copy engine brings and the matrix unit multiplies goes through one channel. An
+operand that threads compute goes through another one, *filled*; what they compute it
+from, if the engine can bring that, through a third, *narrow*:
+
+    Role(load)       Acquire  Copy(lhs)     Commit      of ``operands``
+                     Acquire  Copy(narrow)  Commit      of ``narrow``
+    Role(fill)       Wait(narrow)  Acquire(filled)  Map(rhs)  Commit  Release
+    Role(multiply)   Wait(operands)  Wait(filled)  Mma  Release  Release
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tetragrad.core.frozen import frozen
+from tetragrad.kernel.affine import Affine
+from tetragrad.tile.ir import (
+    Acquire,
+    Channel,
+    Commit,
+    Release,
+    Statement,
+    Tile,
+    Wait,
+)
+from tetragrad.tile.plans.roles.bulk import BulkOperand
+from tetragrad.tile.plans.roles.cells import Cells
+from tetragrad.tile.plans.roles.filled import FilledOperand
+from tetragrad.tile.plans.roles.role_plan import RolePlan, RoleProduct, Sides
+from tetragrad.tile.plans.scope import Builder
+
+Number = tuple[Affine, int]
+"""The number of a block of one side, and how many there are."""
+
+
+@frozen
+class Place:
+    """Where a step is: the blocks of rows and columns, and where other axes stand.
+
+    ``starts`` has the axes of the depth at the step's first position.
+    """
+
+    row: Number
+    column: Number
+    batch: Mapping[int, Affine]
+    starts: Mapping[int, Affine]
+
+
+@frozen
+class RoleOperands:
+    """Both operands' tiles, and the channels that these and others come through."""
+
+    builder: Builder
+    product: RoleProduct
+    sides: Sides
+    tiles: tuple[Tile, Tile]
+    narrow_tiles: tuple[Tile | None, Tile | None]
+    brought: Channel | None
+    narrow: Channel | None
+    filled: Channel | None
+
+    @property
+    def multiplied(self) -> list[Channel]:
+        """The channels that hold what is multiplied."""
+        return [entry for entry in (self.brought, self.filled) if entry is not None]
+
+    @property
+    def copied(self) -> list[Channel]:
+        """The channels that the copy engine fills."""
+        return [entry for entry in (self.brought, self.narrow) if entry is not None]
+
+    def bring(self, place: Place) -> list[Statement]:
+        """Fill a slot of every channel that the copy engine fills."""
+        statements: list[Statement] = []
+        for channel in self.copied:
+            copies: list[Statement] = []
+            for number in (0, 1):
+                source, tile = self._source(number)
+                if source is not None and tile in channel.tiles:
+                    copies += self._copies(place, number, source, tile, channel)
+            statements += [Acquire(channel), *copies, Commit(channel)]
+        return statements
+
+    def _operands(self) -> Sequence[BulkOperand | FilledOperand]:
+        return self.product.lhs, self.product.rhs
+
+    def _source(self, number: int) -> tuple[BulkOperand | None, Tile | None]:
+        """What the engine brings of an operand, and the tile that it goes to."""
+        operand = self._operands()[number]
+        if isinstance(operand, BulkOperand):
+            return operand, self.tiles[number]
+        return operand.narrow, self.narrow_tiles[number]
+
+    def _copies(
+        self,
+        place: Place,
+        number: int,
+        source: BulkOperand,
+        tile: Tile,
+        channel: Channel,
+    ) -> list[Statement]:
+        """The boxes of one operand for one step: one for each cell of its side."""
+        cells, (block, blocks) = self._side(place, number)
+        both = (self.sides.depth, cells)
+        starts = {**place.batch, **place.starts}
+        copies: list[Statement] = []
+        for cell in range(cells.count):
+            first = starts | cells.starts(block, Affine(cell), blocks)
+            copies.append(source.copy(self.builder, tile, channel, first, both, cell))
+        return copies
+
+    def _side(self, place: Place, number: int) -> tuple[Cells, Number]:
+        if number == 0:
+            return self.sides.rows, place.row
+        return self.sides.columns, place.column
+
+    def fill(self, place: Place) -> list[Statement]:
+        """Compute a slot of the operands that threads compute."""
+        assert self.filled is not None
+        maps: list[Statement] = []
+        for number, operand in enumerate(self._operands()):
+            if isinstance(operand, FilledOperand):
+                cells, block = self._side(place, number)
+                maps.append(
+                    operand.fill(
+                        self.builder,
+                        self.tiles[number],
+                        self.narrow_tiles[number],
+                        place.batch,
+                        place.starts,
+                        (self.sides.depth, cells),
+                        block,
+                    )
+                )
+        statements = [Acquire(self.filled), *maps, Commit(self.filled)]
+        if self.narrow is None:
+            return statements
+        return [Wait(self.narrow), *statements, Release(self.narrow)]
+
+
+def role_operands(
+    builder: Builder, plan: RolePlan, product: RoleProduct, sides: Sides
+) -> RoleOperands:
+    """The tiles and channels of a product."""
+    tiles: list[Tile] = []
+    narrow: list[Tile | None] = []
+    for name, operand, size, cells in (
+        ("lhs", product.lhs, plan.rows, sides.rows),
+        ("rhs", product.rhs, plan.columns, sides.columns),
+    ):
+        tiles.append(operand.tile(builder, name, plan.depth, size))
+        is_brought = isinstance(operand, FilledOperand) and operand.brings(
+            (sides.depth, cells)
+        )
+        narrow.append(
+            operand.narrow_tile(builder, f"narrow_{name}", plan.depth, size)
+            if isinstance(operand, FilledOperand) and is_brought
+            else None
+        )
+    pairs = list(zip(tiles, product.filled, strict=True))
+
+    def channel(name: str, found: Sequence[Tile | None], stages: int) -> Channel | None:
+        held = tuple(tile for tile in found if tile is not None)
+        return Channel(name, held, stages) if held else None
+
+    return RoleOperands(
+        builder,
+        product,
+        sides,
+        (tiles[0], tiles[1]),
+        (narrow[0], narrow[1]),
+        channel("operands", [tile for tile, made in pairs if not made], plan.stages),
+        channel("narrow", narrow, plan.stages),
+        channel(
+            "filled", [tile for tile, made in pairs if made], max(1, plan.filled_stages)
+        ),
+    )
