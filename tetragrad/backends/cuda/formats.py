@@ -43,14 +43,14 @@ def rounded(ops: Operations, value: Value) -> Value:
     if value.dtype.bits >= 32 or not value.dtype.is_floating_point:
         return value
     result = widened(ops, halved(ops, value), value.dtype)
-    ops.builder.remember(("rounded from", result), (value.text,))
+    ops.builder.remember(("rounded from", *result.name), (value.text,))
     return result
 
 
 def halved(ops: Operations, value: Value) -> str:
     """The 16-bit register with a half-width float."""
     check_half(value.dtype)
-    known = ops.builder.known(("half of", value))
+    known = ops.builder.known(("half of", *value.name))
     if known is not None:
         return known[0]
     instruction = f"cvt.rn.{HALVES[value.dtype]}.f32"
@@ -64,7 +64,7 @@ def packed(ops: Operations, low: Value, high: Value) -> str:
     together, by one instruction.
     """
     builder = ops.builder
-    known = builder.known(("packed", low, high))
+    known = builder.known(("packed", *low.name, *high.name))
     if known is not None:
         return known[0]
     if low.constant is not None and high.constant is not None:
@@ -72,7 +72,7 @@ def packed(ops: Operations, low: Value, high: Value) -> str:
             _bits_of(value, low.dtype) for value in (high.constant, low.constant)
         )
         return builder.assign("b32", "mov.b32", f"0x{first:04X}{second:04X}")
-    sources = [builder.known(("rounded from", entry)) for entry in (high, low)]
+    sources = [builder.known(("rounded from", *entry.name)) for entry in (high, low)]
     if None not in sources:
         operands = ", ".join(source[0] for source in sources if source)
         return builder.assign("b32", f"cvt.rn.{HALVES[low.dtype]}x2.f32", operands)
@@ -88,7 +88,7 @@ def _bits_of(number: float, dtype: DType) -> int:
 def unpacked(ops: Operations, word: str, dtype: DType) -> tuple[Value, Value]:
     """The two half-width floats of a 32-bit register."""
     low, high = (widened(ops, half, dtype) for half in split(ops.builder, word))
-    ops.builder.remember(("packed", low, high), (word,))
+    ops.builder.remember(("packed", *low.name, *high.name), (word,))
     return low, high
 
 
@@ -111,7 +111,7 @@ def widened(ops: Operations, half: str, dtype: DType) -> Value:
         bits = ops.builder.assign("b32", "mov.b32", f"{{0, {half}}}")
         result = ops.builder.assign("f32", "mov.b32", bits)
     value = Value(result, dtype)
-    ops.builder.remember(("half of", value), (half,))
+    ops.builder.remember(("half of", result, dtype), (half,))
     return value
 
 

@@ -76,6 +76,11 @@ class Operations:
             op.Shr: self.shr,
             op.Where: self.where,
         }
+        # Their names, and whether the result is as its dtype holds it.
+        self._instructions: dict[
+            tuple[type[op.Elementwise], DType], tuple[str, bool]
+        ] = {}
+        self._pairs: dict[tuple[type[op.Elementwise], DType], str | None] = {}
 
     # --- ops by class ------------------------------------------------------------
 
@@ -95,26 +100,27 @@ class Operations:
 
     def _instruction(self, kind: type[op.Elementwise], *operands: Value) -> Value:
         dtype = operands[0].dtype
-        if kind in BIT_INSTRUCTIONS:
-            name = f"{BIT_INSTRUCTIONS[kind]}.{_bits_type(dtype)}"
-            return self.builder.compute(name, dtype, *operands)
-        suffix = arithmetic_type(dtype)
-        if dtype.is_floating_point and kind in FLOAT_INSTRUCTIONS:
-            name = FLOAT_INSTRUCTIONS[kind]
-            if kind is op.Div and dtype.bits == 16:
-                # Its error of two float32 units is lost in the rounding.
-                name = "div.full"
-            if name.startswith("cvt"):
-                suffix = f"{suffix}.{suffix}"
-            result = self.builder.compute(f"{name}.{suffix}", dtype, *operands)
+        found = self._instructions.get((kind, dtype))
+        if found is None:
+            found = self._instructions[kind, dtype] = _instruction_of(kind, dtype)
+        name, is_exact = found
+        result = self.builder.compute(name, dtype, *operands)
+        if is_exact:
+            return result
+        if dtype.is_floating_point:
             return formats.rounded(self, result)
-        if dtype.is_integer and kind in INTEGER_INSTRUCTIONS:
-            name = f"{INTEGER_INSTRUCTIONS[kind]}.{suffix}"
-            return self.narrowed(self.builder.compute(name, dtype, *operands))
-        raise UnsupportedError(f"{kind.__name__.lower()} of {dtype} on CUDA")
+        return self.narrowed(result)
 
     def pair_instruction(self, kind: type[op.Elementwise], dtype: DType) -> str | None:
         """The instruction on two half-width floats in one register, if there is one."""
+        key = (kind, dtype)
+        if key not in self._pairs:
+            self._pairs[key] = self._find_pair_instruction(kind, dtype)
+        return self._pairs[key]
+
+    def _find_pair_instruction(
+        self, kind: type[op.Elementwise], dtype: DType
+    ) -> str | None:
         if kind not in PAIR_INSTRUCTIONS or dtype not in formats.HALVES:
             return None
         if dtype is dtypes.bfloat16 and "bfloat16 pairs" not in self.features:
@@ -177,9 +183,10 @@ class Operations:
 
     def fma(self, lhs: Value, rhs: Value, addend: Value) -> Value:
         """lhs * rhs + addend, with one rounding."""
-        suffix = arithmetic_type(lhs.dtype)
-        result = self.builder.compute(f"fma.rn.{suffix}", lhs.dtype, lhs, rhs, addend)
-        return formats.rounded(self, result)
+        dtype = lhs.dtype
+        name = f"fma.rn.{arithmetic_type(dtype)}"
+        result = self.builder.compute(name, dtype, lhs, rhs, addend)
+        return result if dtype.bits >= 32 else formats.rounded(self, result)
 
     def neg(self, value: Value) -> Value:
         if value.dtype.is_floating_point:
@@ -365,3 +372,21 @@ class Operations:
 
 def _bits_type(dtype: DType) -> str:
     return register_class(dtype)
+
+
+def _instruction_of(kind: type[op.Elementwise], dtype: DType) -> tuple[str, bool]:
+    """The instruction of an op, and whether its result needs no rounding."""
+    if kind in BIT_INSTRUCTIONS:
+        return f"{BIT_INSTRUCTIONS[kind]}.{_bits_type(dtype)}", True
+    suffix = arithmetic_type(dtype)
+    if dtype.is_floating_point and kind in FLOAT_INSTRUCTIONS:
+        name = FLOAT_INSTRUCTIONS[kind]
+        if kind is op.Div and dtype.bits == 16:
+            # Its error of two float32 units is lost in the rounding.
+            name = "div.full"
+        if name.startswith("cvt"):
+            suffix = f"{suffix}.{suffix}"
+        return f"{name}.{suffix}", dtype.bits >= 32
+    if dtype.is_integer and kind in INTEGER_INSTRUCTIONS:
+        return f"{INTEGER_INSTRUCTIONS[kind]}.{suffix}", dtype.bits >= 32
+    raise UnsupportedError(f"{kind.__name__.lower()} of {dtype} on CUDA")

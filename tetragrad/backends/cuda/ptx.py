@@ -32,14 +32,16 @@ class Value:
         self.dtype = dtype
         self.constant = constant
 
+    @property
+    def name(self) -> tuple[str, DType]:
+        """What tells it apart: an immediate's text says what its number is."""
+        return self.text, self.dtype
+
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Value):
-            return NotImplemented
-        # An immediate's text says what its number is.
-        return self.text == other.text and self.dtype is other.dtype
+        return isinstance(other, Value) and self.name == other.name
 
     def __hash__(self) -> int:
-        return hash((self.text, self.dtype))
+        return hash(self.name)
 
     def __repr__(self) -> str:
         return f"Value({self.text}, {self.dtype})"
