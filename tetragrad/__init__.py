@@ -91,7 +91,8 @@ short = int16
 #: Packages that are imported when they are first used.
 _PACKAGES = frozenset(
     """
-    data distributions fft linalg masked nn onnx optim random signal special state xp
+    data distributions fft func linalg masked nn onnx optim random signal
+    special state xp
     """.split()
 )
 
@@ -119,6 +120,7 @@ _LATE = {
             alpha_dropout bilinear channel_shuffle ctc_loss embedding_bag
             feature_alpha_dropout pdist rrelu
         """,
+        "func": "vmap",
         "state": "load save",
         "tensor.linalg.lowrank": "pca_lowrank svd_lowrank",
         "tensor.rearrange": "rearrange reduce repeat",

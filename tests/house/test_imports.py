@@ -13,7 +13,8 @@ PACKAGE = Path(tetragrad.__file__).parent
 #: From top to bottom. Neighbours on one line do not import each other.
 LAYERS = """
     cli
-    llm onnx distributed
+    llm onnx distributed autograd
+    func
     nn optim state data random xp jit masked
     linalg fft distributions signal special
     capture

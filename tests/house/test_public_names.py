@@ -23,6 +23,7 @@ MODULES = (
     "tetragrad.data",
     "tetragrad.distributions",
     "tetragrad.fft",
+    "tetragrad.func",
     "tetragrad.linalg",
     "tetragrad.nn",
     "tetragrad.nn.functional",

@@ -14,7 +14,8 @@ _OWN = tuple(
     f"tetragrad.{name}"
     for name in (
         "core", "graph", "kernel", "tile", "backends", "engine", "tensor", "capture",
-        "jit", "onnx.evaluate", "onnx.operators", "onnx.program", "onnx.registry",
+        "jit", "func.derivatives", "func.trees", "func.vmapping",
+        "nn.backward_hooks", "onnx.evaluate", "onnx.operators", "onnx.program", "onnx.registry",
         "onnx.schemas", "onnx.values",
     )
 )  # fmt: skip

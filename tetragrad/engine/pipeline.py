@@ -17,6 +17,7 @@ from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import Structure
 from tetragrad.graph.extents import NO_EXTENTS, Extents
 from tetragrad.graph.node import Node
+from tetragrad.graph.samples import refuse_samples
 from tetragrad.kernel.fusion import fuse
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import Lowered
@@ -31,6 +32,7 @@ def compile_graph(
     outputs: Sequence[Node], structure: Structure, device: Device, settings: Settings
 ) -> Schedule:
     """Turn a graph without markers into launches, in the order to run them."""
+    refuse_samples(outputs)
     for watcher in watchers:
         watcher(outputs, device, settings)
     extents = structure.extents

@@ -51,6 +51,11 @@ _keys = itertools.count(1)
 collectors: WeakValueDictionary[int, TensorBase] = WeakValueDictionary()
 
 
+def new_key() -> int:
+    """What a new variable of the graph is known by."""
+    return next(_keys)
+
+
 class TensorBase:
     """A handle on a value: which storage, which view of it, which gradient."""
 
@@ -357,7 +362,7 @@ class TensorBase:
         >>> x.requires_grad
         True
         """
-        key = next(_keys)
+        key = new_key()
         self.steps = (*self.steps, *steps, Collected(key, is_leaf))
         collectors[key] = self
 

@@ -16,6 +16,7 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph.host_call import Call, HostFunction, register
 from tetragrad.graph.markers import CustomGradient
 from tetragrad.graph.node import Node
+from tetragrad.graph.samples import depends_on_samples
 from tetragrad.tensor.base import TensorBase, wrap, wrap_pairs
 from tetragrad.tensor.complex_numbers import view_as_complex
 from tetragrad.tensor.modes import enable_grad
@@ -80,7 +81,8 @@ def call_now(
     Nothing is lost, as no kernel reaches across a host function.
     """
     outputs = call(name, *tensors, options=options)
-    realize_tensors(outputs)
+    if not depends_on_samples(output.real_node for output in outputs):
+        realize_tensors(outputs)
     return outputs
 
 

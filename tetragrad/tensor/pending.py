@@ -6,6 +6,7 @@ A graph that nobody reads runs too, before it is too long or keeps too much memo
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -171,6 +172,18 @@ def _gradients_of(storage: Storage) -> list[Storage]:
 
 
 # --- before it is too much ------------------------------------------------------------
+
+
+@contextmanager
+def relief_paused() -> Iterator[None]:
+    """Inside, no graph is run only because it is long: it may have no values yet."""
+    global _next_check, _next_bytes
+    before = _next_check, _next_bytes
+    _next_check = _next_bytes = sys.maxsize
+    try:
+        yield
+    finally:
+        _next_check, _next_bytes = before
 
 
 def relieve(tensor: TensorBase) -> None:

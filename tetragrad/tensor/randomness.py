@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,11 @@ def _rotated(word: Node, distance: int) -> Node:
     return ops.Or(left, right)
 
 
+#: How a function that is mapped over a batch draws, while one is.
+batch_draws: ContextVar[Callable[[Generator, int], tuple[Node, Node]] | None]
+batch_draws = ContextVar("batch_draws", default=None)
+
+
 class Generator:
     """A stream of random numbers of its own.
 
@@ -101,6 +107,9 @@ class Generator:
 
     def words(self, count: int) -> tuple[Node, Node]:
         """Two new random words for each of ``count`` numbers."""
+        for_batch = batch_draws.get()
+        if for_batch is not None:
+            return for_batch(self, count)
         state = self.state.node
         parts = [
             broadcast_to(Shrink(state, ((place, place + 1),)), (count,))
