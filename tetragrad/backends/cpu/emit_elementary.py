@@ -1,8 +1,8 @@
 """The elementary functions on vectors of registers, and what is kept out of line.
 
-All are straight lines of arithmetic from ``tile/functions.py``. Only the reduction of
-huge angles is so long that it becomes a function of its own, called when some lane
-needs it.
+All are straight lines of arithmetic from ``tile/functions.py``, which LLVM puts in
+place of each call. Only the reduction of huge angles is so long that it stays a
+function of its own, called when some lane needs it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from tetragrad.backends.cpu.vector import (
     constant,
     mangled,
     register_dtype,
+    register_type,
     type_of,
 )
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as op
 from tetragrad.tile import functions
 from tetragrad.tile.arithmetic import absolute, format_of
@@ -39,23 +41,59 @@ FUNCTIONS: dict[type[op.Elementwise], Callable[..., Value]] = {
 }
 
 
+@frozen
+class _Written:
+    """The text of a function: with all that it calls, and what it declares."""
+
+    functions: dict[str, str]
+    declarations: set[str]
+
+
+#: Each function's text is the same in all kernels.
+_texts: dict[tuple[str, frozenset[str]], _Written] = {}
+
+
 def elementary(
     ops: Operations,
     kind: type[op.Elementwise],
     dtype: DType,
     operands: tuple[Value, ...],
 ) -> Value:
-    """An elementary function, rounded to its dtype.
+    """A call of an elementary function, rounded to its dtype.
 
     Half-width floats are computed in their float32 carrier and rounded once.
     """
-    carrier = register_dtype(dtype)
-    wide = [entry.with_dtype(carrier) for entry in ops.builder.alike(*operands)]
-    if kind in (op.Sin, op.Cos):
-        result = _of_angle(ops, kind, wide[0])
-    else:
-        result = FUNCTIONS[kind](ops, *wide)
-    return ops.rounded(result.with_dtype(dtype))
+    carrier, builder = register_dtype(dtype), ops.builder
+    operands = builder.alike(*operands)
+    lanes = operands[0].lanes
+    whole = register_type(carrier, lanes)
+    name = f"{kind.__name__.lower()}_{mangled(carrier, lanes)}"
+    key = name, ops.features
+    written = _texts.get(key)
+    if written is None:
+        places = [f"%operand{place}" for place in range(len(operands))]
+        parameters = [Value(place, carrier, lanes) for place in places]
+        written = _texts[key] = _write(ops, name, kind, parameters)
+    builder.functions |= written.functions
+    builder.declarations |= written.declarations
+    arguments = ", ".join(f"{whole} {entry.text}" for entry in operands)
+    text = builder.assign(f"call {whole} @{name}({arguments})")
+    return ops.rounded(Value(text, dtype, lanes))
+
+
+def _write(
+    ops: Operations, name: str, kind: type[op.Elementwise], parameters: list[Value]
+) -> _Written:
+    def body(inner: Builder) -> Value:
+        inner_ops = ops.with_builder(inner)
+        if kind in (op.Sin, op.Cos):
+            return _of_angle(inner_ops, kind, parameters[0])
+        return FUNCTIONS[kind](inner_ops, *parameters)
+
+    builder = Builder()
+    types = ", ".join(f"{type_of(entry)} {entry.text}" for entry in parameters)
+    builder.inlined(name, types, body)
+    return _Written(builder.functions, builder.declarations)
 
 
 def _of_angle(ops: Operations, kind: type[op.Elementwise], angle: Value) -> Value:

@@ -220,11 +220,13 @@ class Builder:
         """
         if name not in self.functions:
             inner = Builder()
+            inner.functions = self.functions
             result = write(inner)
             lines = [
                 f"define internal {type_of(result)} @{name}({parameters}) "
                 "alwaysinline #0 {",
                 "entry:",
+                *inner.stack,
                 *inner.block.lines,
                 f"  ret {type_of(result)} {result.text}",
                 "}",
