@@ -2,7 +2,7 @@
 
 Every output and every reduction starts as a kernel of its own; elementwise ops and
 movement have none and are computed where they are read. From there kernels are
-joined, in five ways:
+joined, in six ways:
 
 - *inline*: an elementwise value is recomputed by each reader, unless storing it once
   costs less than that;
@@ -11,6 +11,8 @@ joined, in five ways:
   row is still in the cache;
 - *online*: a row statistic is carried through a contraction over that row (see
   ``online.py``);
+- *recomputed*: scores that several kernels read are made again by each of them (see
+  ``recompute_join.py``);
 - *sibling*: kernels over the same domain that read the same values become one kernel
   with several outputs (an optimiser's moments and weights).
 
@@ -31,6 +33,7 @@ from tetragrad.kernel.analysis import Analysis, Kind, is_leaf, work_per_element
 from tetragrad.kernel.epilogues import epilogue_end
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.online_join import join_online
+from tetragrad.kernel.recompute_join import join_recomputing
 from tetragrad.kernel.siblings import join_siblings
 from tetragrad.kernel.uneven import is_cut_unevenly, last_before_cut
 
@@ -69,6 +72,7 @@ def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[
     fusion.look_forwards()
     fusion.decide_backwards()
     join_online(fusion)
+    join_recomputing(fusion)
     contractions = fusion.facts.contractions
     return join_siblings(fusion.groups(), fusion.in_memory, contractions, target)
 
@@ -106,6 +110,8 @@ class _Fusion:
         self.inline_count: dict[Node, int] = {}
         # The contraction at the start of each epilogue, by the epilogue's end.
         self.epilogues: dict[Node, Node] = {}
+        # Stored nodes that one kernel computes.
+        self.together: list[list[Node]] = []
         # Selections that are made in the kernel that reduces the rows they select from.
         self.row_gathers: set[Node] = set()
         # The reduction that an Expand repeats, if it is one of its row.
@@ -563,11 +569,13 @@ class _Fusion:
     # --- results ----------------------------------------
 
     def groups(self) -> list[Group]:
-        """One group for each stored node, in topological order."""
+        """One group for each stored node, or several, in topological order."""
+        followers = {node for roots in self.together for node in roots[1:]}
+        groups = {roots[0]: roots for roots in self.together}
         return [
-            Group([node], self.reasons.get(node, []))
+            Group(groups.get(node, [node]), self.reasons.get(node, []))
             for node in self.order
-            if node in self.in_memory and not is_leaf(node)
+            if node in self.in_memory and not is_leaf(node) and node not in followers
         ] + [
             Group([node])
             for node in self.order

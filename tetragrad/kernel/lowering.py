@@ -50,6 +50,7 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
 from tetragrad.kernel.memory import ALIGNMENT
+from tetragrad.kernel.shared_axes import share_axes
 from tetragrad.kernel.simplify import as_form
 
 MAXIMUM_SPLITS = 64
@@ -157,6 +158,8 @@ class _Lowering:
             self.output(root, coordinates, value, len(self.slots) + position)
             for position, (root, coordinates, value) in enumerate(values)
         )
+        if len(outputs) > 1:
+            outputs = share_axes(outputs, self.sizes)
         parts = self.parts_read(outputs)
         starts = {slot: part.start for slot, part in enumerate(parts) if part.start}
         if starts:

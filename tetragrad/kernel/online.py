@@ -117,6 +117,8 @@ def online_form(kernel: Kernel) -> Online | None:
             return None
         carries.append(carry)
     results = tuple(replace(value, analysis.after) for value in values)
+    if any(isinstance(entry, Reduction) for entry in walk(*results)):
+        return None
     return Online(chain[0].axes, tuple(carries), results)
 
 

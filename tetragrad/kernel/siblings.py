@@ -69,11 +69,10 @@ def join_siblings(
 
 def _describe(group: Group, in_memory: Set[Node], contractions: Set[Node]) -> _Member:
     """The group's domain, and what it reads from memory."""
-    (root,) = group.roots
     reads: set[Node] = set()
     reduces: list[Reduce] = []
-    seen = {root}
-    stack = [root]
+    seen = set(group.roots)
+    stack = list(group.roots)
     while stack:
         node = stack.pop()
         if isinstance(node, Reduce):
@@ -86,7 +85,9 @@ def _describe(group: Group, in_memory: Set[Node], contractions: Set[Node]) -> _M
                 reads.add(source)
             else:
                 stack.append(source)
-    return _Member(group, _domain(root, reduces, contractions), reads)
+    is_single = len(group.roots) == 1
+    domain = _domain(group.roots[0], reduces, contractions) if is_single else None
+    return _Member(group, domain, reads)
 
 
 def _domain(

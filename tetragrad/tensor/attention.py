@@ -6,15 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tetragrad.core import dtypes
+from tetragrad.core.dtypes import accumulation
 from tetragrad.core.errors import TetragradError
 from tetragrad.graph import elementwise as ops
-from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.markers import Detached
 from tetragrad.graph.movement import broadcast_to
+from tetragrad.graph.node import Node
+from tetragrad.tensor.gradient_rules import with_gradient
+from tetragrad.tensor.promotion import broadcast_shapes, common_dtype
 from tetragrad.tensor.randomness import RandomMethods
 from tetragrad.tensor.reductions import positions
 
 if TYPE_CHECKING:
+    from tetragrad.tensor.attention_gradient import Dropped
     from tetragrad.tensor.tensor import Tensor
 
 
@@ -54,24 +58,42 @@ class AttentionMethods(RandomMethods):
             value = value.repeat_interleave(self.shape[-3] // value.shape[-3], -3)
         if scale is None:
             scale = 1.0 / math.sqrt(self.shape[-1])
-        query = self
-        if self.dtype.is_floating_point and self.dtype.bits == 16:
-            query, key = self.to(dtypes.float32), key.to(dtypes.float32)
-        scores = query.matmul(key.mT) * scale
+        # Most programs start without it.
+        from tetragrad.tensor.attention_gradient import Attention
+
+        if is_causal and attn_mask is not None:
+            raise TetragradError(
+                "attention with attn_mask and is_causal", hint="use one of them"
+            )
         if is_causal:
-            if attn_mask is not None:
-                raise TetragradError(
-                    "attention with attn_mask and is_causal", hint="use one of them"
-                )
-            scores = _causal(scores)
-        elif attn_mask is not None and attn_mask.dtype.is_bool:
-            scores = scores.where(attn_mask, float("-inf"))
+            attn_mask = self.result(_not_later(self.shape[-2], key.shape[-2]))
+        query, key, value = _alike(self, key, value, attn_mask)
+        wide = accumulation(query.dtype)
+        scores = query.to(wide).matmul(key.to(wide).mT) * scale
+        allowed = bias = None
+        if attn_mask is not None and attn_mask.dtype.is_bool:
+            allowed = attn_mask.expand(scores.shape)
+            scores = scores.where(allowed, float("-inf"))
         elif attn_mask is not None:
-            scores = scores + attn_mask
-        weights = scores.softmax(-1).to(self.dtype)
-        if dropout_p:
-            weights = weights.dropout(dropout_p)
-        return weights.matmul(value)
+            bias = attn_mask.to(wide).expand(scores.shape)
+            scores = scores + bias
+        dropped = _dropped(scores, dropout_p)
+        mixed = _weights(scores, dropped).to(query.dtype).matmul(value)
+        if not query.dtype.is_floating_point:
+            return mixed
+        rule = Attention(
+            query.node,
+            key.node,
+            value.node,
+            scores.node,
+            mixed.node,
+            scale,
+            None if allowed is None else allowed.node,
+            None if bias is None else bias.node,
+            dropped,
+        )
+        node = with_gradient(Detached(mixed.node), rule.inputs, rule)
+        return mixed.result(node, query, key, value, *([] if bias is None else [bias]))
 
     def interpolate(
         self,
@@ -104,12 +126,48 @@ class AttentionMethods(RandomMethods):
         return resize(self, size, scale_factor, mode, aligned, antialias)
 
 
-def _causal(scores: Tensor) -> Tensor:
-    """-inf after the query's own position, by a comparison of positions."""
-    node = scores.node
-    query = positions(node.shape[-2], node.ndim - 2, node.ndim)
-    key = positions(node.shape[-1], node.ndim - 1, node.ndim)
-    is_later = ops.Lt(broadcast_to(query, node.shape), broadcast_to(key, node.shape))
-    return scores.result(
-        ops.Where(is_later, full_like(node, float("-inf")), node), scores
+def _not_later(queries: int, keys: int) -> Node:
+    """Whether a key stands no later than a query, by a comparison of positions."""
+    shape = (queries, keys)
+    query, key = positions(queries, 0, 2), positions(keys, 1, 2)
+    return ops.Not(ops.Lt(broadcast_to(query, shape), broadcast_to(key, shape)))
+
+
+def _alike(
+    query: AttentionMethods, key: Tensor, value: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The three in one dtype, with equal dimensions before the last two."""
+    dtype = common_dtype(query, key, value)
+    given = [query, key, value] if mask is None else [query, key, value, mask]
+    batch = broadcast_shapes(*(entry.shape[:-2] for entry in given))
+    found = (
+        entry.to(dtype).expand((*batch, *entry.shape[-2:]))
+        for entry in (query, key, value)
     )
+    first, second, third = found
+    return first, second, third
+
+
+def _weights(scores: Tensor, dropped: Dropped | None) -> Tensor:
+    """The softmax of each row, some of it dropped before all is divided by the sum."""
+    if dropped is None:
+        return scores.softmax(-1)
+    powers = (scores - scores.amax(-1, keepdim=True).detach()).exp()
+    total = powers.sum(-1, keepdim=True)
+    return powers.result(dropped.apply(powers.node)) / total
+
+
+def _dropped(scores: Tensor, probability: float) -> Dropped | None:
+    """Which weights are not dropped at random."""
+    if not 0 <= probability <= 1:
+        raise TetragradError(
+            f"attention with dropout_p {probability}",
+            hint="a probability is between 0 and 1",
+        )
+    if not probability:
+        return None
+    from tetragrad.tensor.attention_gradient import Dropped
+
+    factor = 1.0 / (1.0 - probability) if probability < 1 else 0.0
+    kept = RandomMethods.rand(scores.shape) >= probability
+    return Dropped(kept.node, factor)
