@@ -122,7 +122,7 @@ class Recorded:
         host_data = list(recorder.host_data)
         distinct = list(dict.fromkeys(results))
         self.program = Program(recorder.runs, leaves, [], host_data, distinct)
-        self.outputs = self.program.replay(leaves, [])
+        _, self.outputs = self.program.replay(leaves, [])
         self._leaves = leaves
 
     @property

@@ -587,7 +587,7 @@ def test_arrays_that_nobody_can_change_are_not_compared() -> None:
         np.testing.assert_array_equal(step(Tensor(np.zeros(3))).numpy(), [0, 2, 4])
     contents = [
         place
-        for place, _ in step.captures[0].comparison.expected
+        for place, _ in step.captures[0].guards.comparison.expected
         if place.kind is Kind.CONTENT
     ]
     assert len(contents) == 1

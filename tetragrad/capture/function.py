@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from tetragrad.capture.tree import Description, Flattened, build
+from tetragrad.capture.tree import Flattened, build
 from tetragrad.capture.views import lift, write_through
 from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
@@ -50,25 +50,22 @@ class JitFunction(Generic[P, R]):
         if capture.active() is not None or not settings().jit:
             return self.captured_function(*args, **kwargs)
         with self._lock:
-            flattened = Flattened()
-            description = flattened.describe((args, kwargs), "argument")
+            flattened = Flattened((args, kwargs), "argument")
             lifted = lift(flattened.tensors)
             if not lifted:
-                return self._call(args, kwargs, flattened, description)
+                return self._call(args, kwargs, flattened)
             passed = {id(entry.argument): entry.passed for entry in lifted}
             flattened.tensors = [
                 passed.get(id(tensor), tensor) for tensor in flattened.tensors
             ]
-            args, kwargs = build(description, iter(flattened.tensors))
-            result = self._call(args, kwargs, flattened, description)
+            args, kwargs = build(flattened.description, iter(flattened.tensors))
+            result = self._call(args, kwargs, flattened)
             write_through(lifted)
             return result
 
-    def _call(
-        self, args: Any, kwargs: Any, flattened: Flattened, description: Description
-    ) -> R:
+    def _call(self, args: Any, kwargs: Any, flattened: Flattened) -> R:
         """Replay, or capture if nothing that was captured is the same."""
-        key = self._key(flattened, description)
+        key = _key(flattened)
         reason = ""
         for captured in self._captures.get(key, ()):
             change = captured.first_change(flattened.tensors)
@@ -129,11 +126,6 @@ class JitFunction(Generic[P, R]):
 
     # --- capturing -------------------------------------------------------------
 
-    def _key(self, flattened: Flattened, description: Description) -> Any:
-        """What captures are looked up by: everything about the arguments but values."""
-        modes = is_grad_enabled(), default_float()
-        return description, _signature(flattened.tensors), modes
-
     def _capture(
         self,
         args: tuple[Any, ...],
@@ -158,7 +150,7 @@ class JitFunction(Generic[P, R]):
             self._deferred.add(key)
         else:
             self._reasons.append(outcome.reason or reason)
-        if Flattened().describe((args, kwargs), "argument") != key[0]:
+        if Flattened((args, kwargs), "argument").description != flattened.description:
             raise CaptureError(
                 f"{self._title} changes the list or dict that it was passed",
                 hint="return a new one instead",
@@ -209,27 +201,31 @@ class _BoundJitFunction(JitFunction[P, R]):
         return getattr, (self.instance, self.attribute)
 
 
+def _key(flattened: Flattened) -> Any:
+    """What captures are looked up by: everything about the arguments but values."""
+    modes = is_grad_enabled(), default_float()
+    return flattened.description, _signature(flattened.tensors), modes
+
+
 def _signature(tensors: Sequence[TensorBase]) -> tuple[Any, ...]:
     """Kind, layout and sharing of tensors, without their values."""
-    parts = []
     first: dict[int, int] = {}
     default = settings().device
-    for index, tensor in enumerate(tensors):
-        storage = tensor.storage
-        value = storage.value
-        parts.append(
+    return tuple(
+        [
             (
                 type(tensor),
-                value.shape,
+                (value := (storage := tensor.storage).value).shape,
                 value.dtype,
                 value.device or default,
                 storage.tracked,
-                tuple(map(_plain_step, tensor.steps)),
+                tensor.steps and tuple(map(_plain_step, tensor.steps)),
                 first.setdefault(id(tensor), index),
                 first.setdefault(id(storage), index),
             )
-        )
-    return tuple(parts)
+            for index, tensor in enumerate(tensors)
+        ]
+    )
 
 
 def _plain_step(step: Any) -> Any:

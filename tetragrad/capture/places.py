@@ -166,8 +166,13 @@ class Comparison:
             if new is not old:
                 # Equal, but another object, as numbers are: remember this one.
                 self.expected[number] = place, new
-                self._names[f"v{number}"] = new
+                self._remember(number, place, new)
         return None
+
+    def _remember(self, number: int, place: Place, value: Any) -> None:
+        # A list of a dict's keys is made faster than a tuple.
+        shown = list(value) if place.kind is Kind.KEYS else value
+        self._names[f"v{number}"] = shown
 
     def _generate(self) -> Callable[[], bool]:
         lines = ["def is_unchanged():"]
@@ -177,7 +182,7 @@ class Comparison:
                 owner = place.owner
                 self._names[f"o{number}"] = owner
                 lines.append(f"    o = o{number}")
-            self._names[f"v{number}"] = value
+            self._remember(number, place, value)
             self._names[f"k{number}"] = place.key
             lines.append(
                 f"    if {self._difference(number, place, value)}: return False"
@@ -195,7 +200,7 @@ class Comparison:
             case Kind.KEYS:
                 # The items are compared too: of one key there is but one order.
                 few = len(value) < 2
-                return f"len(o) != {len(value)}" if few else f"(*o,) != v{number}"
+                return f"len(o) != {len(value)}" if few else f"[*o] != v{number}"
             case Kind.SIZE:
                 return f"len(o) != {value}"
             case Kind.NAMES:

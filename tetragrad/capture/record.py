@@ -7,23 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from tetragrad.capture.captured import (
+from tetragrad.capture.captured import Captured
+from tetragrad.capture.effects import Effects, GradEffect, PlaceEffect
+from tetragrad.capture.guards import GradGuard, Guards, Sharing
+from tetragrad.capture.places import MISSING, Comparison, Kind, Place, is_constant
+from tetragrad.capture.sources import (
     ArgumentHandle,
-    Captured,
-    Effects,
     FixedHandle,
     FixedStorage,
     FreshTensor,
-    GradEffect,
-    GradGuard,
     HandleSource,
-    PlaceEffect,
     StorageOf,
     StorageOfGrad,
+    Storages,
     StorageSource,
     TensorSource,
 )
-from tetragrad.capture.places import MISSING, Comparison, Kind, Place, is_constant
 from tetragrad.capture.state import PythonState
 from tetragrad.capture.tree import Description, Flattened, build
 from tetragrad.capture.watch import GRAD, STEPS, STORAGE, VALUE, Watch, watching
@@ -84,8 +83,8 @@ def record(
             for tensor in flattened.tensors:
                 watch.read_argument(STORAGE.__get__(tensor))
             state.visit(function, title)
-            for value, name in flattened.objects:
-                state.visit(value, name)
+            for value in flattened.objects:
+                state.visit(value, flattened.name_of(value))
             state.visit(np.random.mtrand._rand, "numpy.random")
             with state.observing():
                 result = function(*args, **kwargs)
@@ -94,7 +93,7 @@ def record(
             state.check_generators()
             finish = _Finish(recorder, watch, state, flattened.tensors)
             if recorder.is_deferred:
-                result, _, _ = finish.describe_result(result)
+                result, _ = finish.describe_result(result)
                 return Outcome(result, None, DEFERRED)
             return finish.outcome(result)
         except CaptureError:
@@ -132,7 +131,7 @@ class _Finish:
         self._made: dict[int, FreshTensor] = {}
 
     def outcome(self, result: Any) -> Outcome:
-        result, flattened, description = self.describe_result(result)
+        result, flattened = self.describe_result(result)
         changes = self.state.effects()
         try:
             tensors = [self._source(entry) for entry in flattened.tensors]
@@ -152,10 +151,10 @@ class _Finish:
             tuple(grads),
             tuple(places),
         )
-        captured = self._captured(final, effects, description, tensors)
+        captured = self._captured(final, effects, flattened.description, tensors)
         return Outcome(result, captured)
 
-    def describe_result(self, result: Any) -> tuple[Any, Flattened, Description]:
+    def describe_result(self, result: Any) -> tuple[Any, Flattened]:
         """Take the result apart; tensors in it lose their graph.
 
         A replay gives values and no graph, so the first call gives no graph either.
@@ -163,15 +162,14 @@ class _Finish:
         Raises:
             CaptureError: a replay could not give such a result.
         """
-        flattened = Flattened()
-        description = flattened.describe(result, "the result")
+        flattened = Flattened(result, "the result")
         self._check_result(flattened)
         detached = [self._without_graph(entry) for entry in flattened.tensors]
         pairs = zip(detached, flattened.tensors, strict=True)
         if any(new is not old for new, old in pairs):
-            result = build(description, iter(detached))
+            result = build(flattened.description, iter(detached))
             flattened.tensors = detached
-        return result, flattened, description
+        return result, flattened
 
     def _without_graph(self, tensor: TensorBase) -> TensorBase:
         storage, steps = STORAGE.__get__(tensor), STEPS.__get__(tensor)
@@ -182,7 +180,8 @@ class _Finish:
     # --- results ---------------------------------------------------------------
 
     def _check_result(self, flattened: Flattened) -> None:
-        for value, name in flattened.objects:
+        for value in flattened.objects:
+            name = flattened.name_of(value)
             raise CaptureError(
                 f"{name} of a captured function is a {type(value).__name__}",
                 hint="return tensors, numbers, text, and lists, tuples, dicts or data "
@@ -335,39 +334,44 @@ class _Finish:
             self.recorder.host_data,
             self._buffers,
             self.recorder.checks,
-            self._replaced(effects.written, sticky),
+            self._next_values(effects.written, sticky),
         )
-        pinned, hidden = self._sharing()
+        sources = [source for source, _ in sticky]
+        guards = Guards(
+            Comparison([*self.state.expected(), *self._handle_places()]),
+            self._grad_guards(),
+            self._sharing(),
+            Storages(sources),
+        )
         return Captured(
-            program=program,
-            comparison=Comparison([*self.state.expected(), *self._handle_places()]),
-            sticky=[source for source, _ in sticky],
-            volatile=[source for source, _ in volatile],
-            grad_guards=self._grad_guards(),
-            pinned=pinned,
-            hidden=hidden,
-            effects=effects,
-            result=description,
-            result_tensors=tensors,
-            num_fresh=len(final) - len(effects.written),
+            program,
+            guards,
+            sources,
+            [index for index, _ in volatile],
+            effects,
+            description,
+            tensors,
         )
 
     def _inputs(
         self,
-    ) -> tuple[list[tuple[StorageSource, Buffer]], list[tuple[StorageSource, Buffer]]]:
-        """The inputs that are used, as sticky and volatile ones."""
+    ) -> tuple[list[tuple[StorageSource, Buffer]], list[tuple[int, Buffer]]]:
+        """The inputs that are used: known ones, those of gradients; and arguments."""
         used = {leaf for run in self.recorder.runs for leaf in run.leaves}
         used.update(self._buffers)
         sticky: list[tuple[StorageSource, Buffer]] = []
-        volatile: list[tuple[StorageSource, Buffer]] = []
+        volatile: list[tuple[int, Buffer]] = []
         for storage, buffer in self.watch.inputs.values():
             if buffer in used:
                 source = self._storage_source(storage)
-                chosen = volatile if isinstance(source, StorageOf) else sticky
-                chosen.append((source, buffer))
+                if isinstance(source, StorageOf):
+                    volatile.append((source.source.index, buffer))
+                else:
+                    sticky.append((source, buffer))
+        sticky.sort(key=lambda entry: isinstance(entry[0], StorageOfGrad))
         return sticky, volatile
 
-    def _replaced(
+    def _next_values(
         self,
         written: Sequence[StorageSource],
         inputs: Sequence[tuple[StorageSource, Buffer]],
@@ -392,8 +396,8 @@ class _Finish:
                 expected.append((place, value))
         return expected
 
-    def _sharing(self) -> tuple[dict[int, Storage], set[int]]:
-        """Arguments that the function also reads in other ways; the others' ids."""
+    def _sharing(self) -> Sharing:
+        """Arguments that the function also reads in other ways; what it so reads."""
         grads = self._grad_handles()
         hidden = {
             id(note.storage)
@@ -409,4 +413,4 @@ class _Finish:
             for index, storage in enumerate(storages)
             if id(storage) in hidden
         }
-        return pinned, hidden
+        return Sharing(pinned, frozenset(hidden))

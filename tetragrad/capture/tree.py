@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,17 +27,30 @@ _ROUNDED = (float, complex)
 
 
 class Flattened:
-    """The parts of a tree, in order."""
+    """A tree taken apart into its tensors, in order, and the description of the rest.
 
-    def __init__(self) -> None:
+    Args:
+        whole: the tree.
+        title: what a person calls it.
+    """
+
+    def __init__(self, whole: Any, title: str) -> None:
         self.tensors: list[Any] = []
-        #: What is neither a tensor, a constant nor a container, with its path.
-        self.objects: list[tuple[Any, str]] = []
+        #: What is neither a tensor, a constant nor a container.
+        self.objects: list[Any] = []
+        self._whole = whole
+        self._title = title
+        self.description = self._describe(whole)
 
-    def describe(self, value: Any, *path: Any) -> Description:
+    def name_of(self, part: Any) -> str:
+        """What a person calls a part, such as ``argument[0]['x']``."""
+        named = _named_parts(self._whole, self._title)
+        return next(name for entry, name in named if entry is part)
+
+    def _describe(self, value: Any) -> Description:
         """Collect the parts of a value; returns its description.
 
-        ``path`` is what a person calls the whole, and the keys that lead to this part.
+        What arguments mostly are comes first: this runs before every replay.
         """
         kind = type(value)
         if isinstance(value, TensorBase):
@@ -45,10 +58,13 @@ class Flattened:
             if not kind.__dictoffset__:
                 return _TENSOR
             # A tensor of a user's class, whose attributes may be read too.
-            self.objects.append((value, _text_of(path)))
+            self.objects.append(value)
             return (*_TENSOR, id(value))
         if kind is tuple or kind is list:
-            return (kind, *self._children(enumerate(value), path))
+            return (kind, *map(self._describe, value))
+        if kind is dict or kind is OrderedDict:
+            keys = (tuple(value), tuple(map(type, value)))
+            return (kind, keys, *map(self._describe, value.values()))
         if kind in _EXACT or isinstance(value, enum.Enum):
             return ("exact", kind, value)
         if kind in _ROUNDED:
@@ -56,39 +72,52 @@ class Flattened:
             return ("rounded", kind, repr(value))
         if isinstance(value, np.generic):
             return ("scalar", value.dtype, value.tobytes())
-        if kind is slice:
-            parts = (value.start, value.stop, value.step)
-            return ("slice", *self._children(enumerate(parts), path))
-        if hasattr(kind, "_fields"):
-            return (kind, *self._children(enumerate(value), path))
-        if kind in (dict, OrderedDict):
-            keys = (tuple(value), tuple(map(type, value)))
-            return (kind, keys, *self._children(value.items(), path))
-        if is_dataclass(kind) and _has_only_fields(value):
-            named = (
-                (entry.name, getattr(value, entry.name)) for entry in fields(value)
-            )
-            return ("dataclass", kind, *self._children(named, path))
         if isinstance(value, np.ndarray):
             raise CaptureError(
-                f"{_text_of(path)} is a NumPy array of shape {value.shape}: its values "
-                "would become part of the capture",
+                f"{self.name_of(value)} is a NumPy array of shape {value.shape}: its "
+                "values would become part of the capture",
                 hint="pass Tensor(array)",
             )
-        self.objects.append((value, _text_of(path)))
+        return self._describe_rarer(value)
+
+    def _describe_rarer(self, value: Any) -> Description:
+        kind = type(value)
+        parts = [part for _, part in _keyed_parts(value)]
+        if kind is slice:
+            return ("slice", *map(self._describe, parts))
+        if hasattr(kind, "_fields"):
+            return (kind, *map(self._describe, parts))
+        if _is_data(value):
+            return ("dataclass", kind, *map(self._describe, parts))
+        self.objects.append(value)
         return ("object", id(value))
 
-    def _children(self, named: Any, path: tuple[Any, ...]) -> list[Description]:
-        return [self.describe(child, *path, key) for key, child in named]
+
+def _named_parts(value: Any, name: str) -> Iterator[tuple[Any, str]]:
+    """A value and all that it consists of, with what a person calls them."""
+    yield value, name
+    for key, part in _keyed_parts(value):
+        yield from _named_parts(part, f"{name}[{key!r}]")
 
 
-def _text_of(path: tuple[Any, ...]) -> str:
-    """What a person calls a part, such as ``argument[0]['x']``."""
-    whole, *keys = path
-    return str(whole) + "".join(f"[{key!r}]" for key in keys)
+def _keyed_parts(value: Any) -> Iterable[tuple[Any, Any]]:
+    """The parts of a container, with their keys; nothing of what is none of ours."""
+    kind = type(value)
+    if kind is dict or kind is OrderedDict:
+        return cast(Iterable[tuple[Any, Any]], value.items())
+    if kind is tuple or kind is list or hasattr(kind, "_fields"):
+        return enumerate(value)
+    if kind is slice:
+        return enumerate((value.start, value.stop, value.step))
+    if _is_data(value):
+        return [(entry.name, getattr(value, entry.name)) for entry in fields(value)]
+    return ()
 
 
-def _has_only_fields(value: Any) -> bool:
+def _is_data(value: Any) -> bool:
+    """Whether it is an instance of a data class, with nothing but its fields."""
+    if not is_dataclass(type(value)):
+        return False
     attributes = getattr(value, "__dict__", {})
     return len(attributes.keys() - {entry.name for entry in fields(value)}) == 0
 

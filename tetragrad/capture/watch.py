@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from tetragrad.capture.captured import kind_of_grad
+from tetragrad.capture.guards import kind_of_grad
 from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
 from tetragrad.engine.capture import Recorder

@@ -14,7 +14,6 @@ import numpy as np
 from tetragrad.backends.backend import Device
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError
-from tetragrad.core.frozen import frozen
 from tetragrad.engine.capture import Run
 from tetragrad.engine.realize import device, scalar_cells
 from tetragrad.engine.schedule import Launch, Source
@@ -86,10 +85,12 @@ class Layout:
 
     def places(self, buffers: Sequence[Buffer]) -> list[Places]:
         """Where each of these inputs and outputs stands among the arguments."""
-        registers = np.array(self.registers, np.int64)
-        offsets = np.array(self.offsets, np.uint64)
-        found = [np.flatnonzero(registers == self.number(entry)) for entry in buffers]
-        return [Places(at, _single(offsets[at])) for at in found]
+        found: dict[int, Places] = {}
+        for place, (register, offset) in enumerate(
+            zip(self.registers, self.offsets, strict=True)
+        ):
+            found.setdefault(register, []).append((place, offset))
+        return [found.get(self.number(entry), []) for entry in buffers]
 
     @property
     def spans(self) -> list[range]:
@@ -132,25 +133,16 @@ class Layout:
         self.offsets.append(offset)
 
 
-@frozen(slots=True)
-class Places:
-    """Where a buffer's address stands among the arguments, and what is added to it.
-
-    A launch that reads a part of a buffer is given the address of that part.
-    """
-
-    at: np.ndarray
-    offsets: np.ndarray | int
-
-    def write(self, cells: np.ndarray, buffer: Buffer) -> None:
-        """Make the arguments refer to another buffer."""
-        cells[self.at] = self.offsets + address_of(buffer)
+#: Where a buffer's address stands among the arguments, each with what is added to it:
+#: a launch that reads a part of a buffer is given the address of that part.
+Places = list[tuple[int, int]]
 
 
-def _single(offsets: np.ndarray) -> np.ndarray | int:
-    """One number for all, if they are equal: it is added faster."""
-    first = int(offsets[0]) if len(offsets) else 0
-    return first if (offsets == first).all() else offsets
+def write(places: Places, buffer: Buffer, cells: memoryview) -> None:
+    """Make the arguments at these places refer to another buffer."""
+    address = address_of(buffer)
+    for place, offset in places:
+        cells[place] = address + offset
 
 
 def _check_known(leaf: Buffer, known: dict[Buffer, int]) -> None:

@@ -12,23 +12,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from tetragrad.core.frozen import frozen
-from tetragrad.engine.cells import Description, Layout, Places, new_buffer
+from tetragrad.engine.cells import Description, Layout, Places, new_buffer, write
 from tetragrad.graph.leaves import Buffer
 
 #: What ``getrefcount`` gives for an object that only one list holds.
 REFERENCES_OF_ENTRY = next(map(sys.getrefcount, [object()]))
 #: For an input whose value only its storage holds: it is also in both lists of
-#: :class:`InPlace`, among the inputs of the replay, and among those it looks at.
-_FREE = REFERENCES_OF_ENTRY + 4
+#: :class:`InPlace`, and among the inputs of the replay.
+_FREE = REFERENCES_OF_ENTRY + 3
 
 
 class Frame(Protocol):
     """What has the arguments of all launches."""
 
-    cells: np.ndarray
+    cells: memoryview
 
 
 @frozen(slots=True)
@@ -47,25 +45,25 @@ class Replacement:
 
 
 def find(
-    replaced: Mapping[Buffer, Buffer],
-    inputs: Sequence[Buffer],
+    next_values: Mapping[Buffer, Buffer],
+    position: Mapping[Buffer, int],
     layout: Layout,
     first_launch: int,
 ) -> list[Replacement]:
     """The outputs that may be written in place by a launch from the first one on.
 
     Args:
-        replaced: for outputs that are the next value of an input, that input.
-        inputs: all inputs, in the order in which a replay gets them.
+        next_values: for outputs that are the next value of an input, that input.
+        position: of every input among those of a replay, which is also the order of
+            what is given.
     """
     uses = _Uses(layout)
     pairs = {
         output: entry
-        for output, entry in replaced.items()
+        for output, entry in next_values.items()
         if uses.may_overwrite(layout.number(output), layout.number(entry), first_launch)
     }
-    position = {entry: place for place, entry in enumerate(inputs)}
-    return [
+    found = [
         Replacement(output, position[entry], read, written)
         for (output, entry), read, written in zip(
             pairs.items(),
@@ -74,6 +72,7 @@ def find(
             strict=True,
         )
     ]
+    return sorted(found, key=lambda entry: entry.position)
 
 
 class _Uses:
@@ -117,35 +116,34 @@ class InPlace:
     ) -> None:
         self._replacements = list(replacements)
         self._frames = frames
-        self._positions = [entry.position for entry in replacements]
         self.inputs: list[Any] = [None] * len(replacements)
         self.outputs: list[Any] = [None] * len(replacements)
         self._all_free = [_FREE] * len(replacements)
 
     def bind(self, inputs: Sequence[Buffer]) -> None:
         """Read these inputs, and write to them where nobody else holds them."""
-        given = [inputs[position] for position in self._positions]
-        if given != self.inputs or given != self.outputs:
-            self._follow(given)
+        has_changed = inputs != self.inputs or inputs != self.outputs
+        if has_changed:
+            self._follow(inputs)
         references = list(map(sys.getrefcount, self.inputs))
-        if references != self._all_free:
+        if has_changed or references != self._all_free:
             self._avoid_held(references)
 
     def bind_new(self, frame: Frame) -> None:
         """Give a frame that was added the arguments that all others have."""
         for number, entry in enumerate(self._replacements):
             if self.inputs[number] is not None:
-                entry.input_places.write(frame.cells, self.inputs[number])
-                entry.output_places.write(frame.cells, self.outputs[number])
+                write(entry.input_places, self.inputs[number], frame.cells)
+                write(entry.output_places, self.outputs[number], frame.cells)
 
-    def _follow(self, given: Sequence[Buffer]) -> None:
+    def _follow(self, inputs: Sequence[Buffer]) -> None:
         """Read inputs that are others than last time, and write to them."""
-        for number, buffer in enumerate(given):
+        for number, buffer in enumerate(inputs):
             if buffer is not self.inputs[number]:
                 self.inputs[number] = buffer
                 for frame in self._frames:
                     places = self._replacements[number].input_places
-                    places.write(frame.cells, buffer)
+                    write(places, buffer, frame.cells)
             if buffer is not self.outputs[number]:
                 self._write_to(number, buffer)
 
@@ -159,4 +157,4 @@ class InPlace:
     def _write_to(self, number: int, buffer: Buffer) -> None:
         self.outputs[number] = buffer
         for frame in self._frames:
-            self._replacements[number].output_places.write(frame.cells, buffer)
+            write(self._replacements[number].output_places, buffer, frame.cells)

@@ -12,14 +12,14 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
 from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
 from tetragrad.engine.capture import Run
-from tetragrad.engine.cells import Layout, new_buffer
+from tetragrad.engine.cells import Layout, new_buffer, write
 from tetragrad.engine.in_place import REFERENCES_OF_ENTRY, InPlace, find
 from tetragrad.engine.realize import check_indices, device
 from tetragrad.graph.leaves import Buffer
@@ -39,7 +39,7 @@ class Program:
         host_data: buffers whose content is part of the record.
         outputs: what a replay gives; each is a result, an input, or host data.
         checks: results that say whether an index was out of range.
-        replaced: for results that are the next value of a sticky input, that input.
+        next_values: for results that are the next value of a sticky input, that input.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Program:
         host_data: Sequence[Buffer],
         outputs: Sequence[Buffer],
         checks: Sequence[tuple[InRange, Buffer]] = (),
-        replaced: Mapping[Buffer, Buffer] | None = None,
+        next_values: Mapping[Buffer, Buffer] | None = None,
     ) -> None:
         results = {buffer for run in runs for buffer in run.results}
         fresh = [entry for entry in dict.fromkeys(outputs) if entry in results]
@@ -62,39 +62,67 @@ class Program:
         for run in runs:
             layout.add(run)
         self.launches = layout.launches
-        self._host_data = list(host_data)
+        self.num_outputs = len(outputs)
         self._checks = list(checks)
-        self.frames: list[_Frame] = []
-        self._last: _Frame | None = None
         checked = layout.launches_before([buffer for _, buffer in checks])
         lost = {
             output: entry
-            for output, entry in (replaced or {}).items()
+            for output, entry in (next_values or {}).items()
             if entry not in outputs
         }
-        replacements = find(lost, sticky, layout, checked)
-        self._in_place = InPlace(replacements, self.frames)
+        position = {entry: place for place, entry in enumerate(sticky)}
+        replacements = find(lost, position, layout, checked)
         #: Where the launches are cut, so that indices are checked in between.
         self.cut = checked if checks and replacements else len(self.launches)
-        there = {entry.output: entry.position for entry in replacements}
+        self.frames: list[_Frame] = []
+        self._last: _Frame | None = None
+        self._in_place = InPlace(replacements, self.frames)
+        #: The sticky inputs that are overwritten, by their positions, and the others.
+        self.replaced = [entry.position for entry in replacements]
+        self.kept = sorted(set(range(len(sticky))) - set(self.replaced))
+        there = {entry.output for entry in replacements}
+        #: The outputs that overwrite an input, by their positions.
+        self.written_in_place = [
+            place for place, entry in enumerate(outputs) if entry in there
+        ]
         own = [entry for entry in fresh if entry not in there]
-        kept = sorted(set(range(len(sticky))) - set(there.values()))
-        self._kept = _Picker(kept, len(sticky))
+        kept = [sticky[place] for place in self.kept]
         self.descriptions = [(e.shape, e.dtype, e.buffer_device) for e in own]
-        self.sticky_places = layout.places([sticky[place] for place in kept])
+        self.kept_places = layout.places(kept)
         self.volatile_places = layout.places(volatile)
         self.output_places = layout.places(own)
-        order = [*sticky, *volatile, *host_data, *there, *own]
-        position = {entry: place for place, entry in enumerate(order)}
-        self._outputs = _Picker([position[entry] for entry in outputs], len(order))
-        self._all_own = list(outputs) == own
+        others = [entry for entry in outputs if entry not in there]
+        self._sources = None
+        if others != own:
+            self._sources = _sources_of(others, [own, kept, volatile, host_data])
+        self._host_data = list(host_data)
 
-    def replay(self, sticky: list[Buffer], volatile: list[Buffer]) -> list[Buffer]:
-        """Run everything on these inputs; returns the outputs."""
-        kept = self._kept.pick(sticky)
-        frame = self._next_frame(kept)
-        frame.bind(kept, volatile)
-        self._in_place.bind(sticky)
+    @property
+    def last_kept(self) -> list[Buffer]:
+        """The kept inputs of the last replay."""
+        return [] if self._last is None else self._last.kept
+
+    @property
+    def last_replaced(self) -> list[Buffer]:
+        """The inputs that the last replay overwrote."""
+        return self._in_place.inputs
+
+    def replay(
+        self,
+        kept: list[Buffer],
+        volatile: Sequence[Buffer],
+        replaced: Sequence[Buffer] = (),
+    ) -> tuple[list[Buffer], list[Buffer]]:
+        """Run everything on these inputs.
+
+        Gives the next values of those that are replaced, and the other outputs.
+        """
+        frame = self._next_frame()
+        if kept != frame.kept:
+            frame.bind(kept)
+        for places, buffer in zip(self.volatile_places, volatile, strict=True):
+            write(places, buffer, frame.cells)
+        self._in_place.bind(replaced)
         timed = settings().debug >= 2
         for number, (part, run) in enumerate(frame.parts):
             if timed:
@@ -104,24 +132,26 @@ class Program:
             # Nothing has been written in place yet, so a wrong index loses nothing.
             if self._checks and not number:
                 check_indices(self._checks)
-        if self._all_own:
-            return frame.outputs.copy()
-        in_place = self._in_place.outputs
-        found = [*sticky, *volatile, *self._host_data, *in_place, *frame.outputs]
-        return self._outputs.pick(found)
+        outputs = frame.outputs.copy()
+        if self._sources is not None:
+            known = outputs, kept, volatile, self._host_data
+            outputs = [known[where][place] for where, place in self._sources]
+        return self._in_place.outputs, outputs
 
-    def _next_frame(self, sticky: list[Buffer]) -> _Frame:
+    def _next_frame(self) -> _Frame:
         """The last frame again, if nobody holds its outputs, or else the other one."""
-        if self._last is not None and self._last.is_idle():
-            return self._last
+        last = self._last
+        if last is not None and last.is_idle():
+            return last
         if len(self.frames) < FRAMES:
-            self._last = _Frame(self, sticky)
+            self._last = _Frame(self)
             self.frames.append(self._last)
             self._in_place.bind_new(self._last)
         else:
             # The one that was used before it, whose outputs are the older ones.
             first, second = self.frames
-            self._last = second if self._last is first else first
+            self._last = second if last is first else first
+            self._last.replace_held_outputs()
         return self._last
 
     def cells(self) -> np.ndarray:
@@ -148,9 +178,9 @@ class Program:
 
     def remembered(self, buffer: Buffer) -> int:
         """How many frames hold a buffer as an input."""
-        return sum(entry is buffer for f in self.frames for entry in f.sticky)
+        return sum(entry is buffer for f in self.frames for entry in f.kept)
 
-    def input_changed(self, old: Buffer, new: Buffer) -> None:
+    def input_changed(self, old: Buffer | None, new: Buffer) -> None:
         """A frame remembers another input: correct the counts of all frames."""
         for frame in self.frames:
             frame.count(old, -1)
@@ -171,79 +201,65 @@ class Program:
 class _Frame:
     """One set of output buffers, and the launch arguments that write to them."""
 
-    def __init__(self, program: Program, sticky: list[Buffer]) -> None:
-        self.program = program
-        self.sticky = list(sticky)
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self.kept: list[Any] = [None] * len(program.kept)
         self.outputs = [new_buffer(entry) for entry in program.descriptions]
-        self.cells = program.cells()
-        for places, buffer in zip(program.sticky_places, sticky, strict=True):
-            places.write(self.cells, buffer)
+        arguments = program.cells()
+        self.cells = arguments.data
         for places, buffer in zip(program.output_places, self.outputs, strict=True):
-            places.write(self.cells, buffer)
-        self.parts = program.parts(self.cells)
+            write(places, buffer, self.cells)
+        self.parts = program.parts(arguments)
         self._position = {id(entry): i for i, entry in enumerate(self.outputs)}
         # The references that an output has while nobody else holds it.
         self._idle = [
             REFERENCES_OF_ENTRY + program.remembered(entry) for entry in self.outputs
         ]
-        for entry in self.sticky:
-            for frame in program.frames:
-                frame.count(entry, 1)
 
     def is_idle(self) -> bool:
         """Whether nobody but the program holds any output."""
         return list(map(sys.getrefcount, self.outputs)) == self._idle
 
-    def bind(self, sticky: list[Buffer], volatile: list[Buffer]) -> None:
-        """Read from these inputs; write to outputs that nobody holds."""
-        if sticky != self.sticky:
-            self._bind_sticky(sticky)
+    def replace_held_outputs(self) -> None:
+        """Write to outputs that nobody holds."""
         references = list(map(sys.getrefcount, self.outputs))
-        if references != self._idle:
-            self._replace_held_outputs(references)
-        for places, buffer in zip(self.program.volatile_places, volatile, strict=True):
-            places.write(self.cells, buffer)
+        if references == self._idle:
+            return
+        for index, idle in enumerate(self._idle):
+            if references[index] != idle:
+                del self._position[id(self.outputs[index])]
+                buffer = new_buffer(self._program.descriptions[index])
+                self.outputs[index] = buffer
+                self._position[id(buffer)] = index
+                self._idle[index] = REFERENCES_OF_ENTRY
+                write(self._program.output_places[index], buffer, self.cells)
 
-    def count(self, buffer: Buffer, change: int) -> None:
+    def bind(self, kept: Sequence[Buffer]) -> None:
+        """Read from these inputs from now on."""
+        for index, places in enumerate(self._program.kept_places):
+            old, new = self.kept[index], kept[index]
+            if old is not new:
+                self.kept[index] = new
+                write(places, new, self.cells)
+                self._program.input_changed(old, new)
+
+    def count(self, buffer: Buffer | None, change: int) -> None:
         """Some frame remembers, or forgets, a buffer that may be an output here."""
         index = self._position.get(id(buffer))
         if index is not None:
             self._idle[index] += change
 
-    def _bind_sticky(self, sticky: list[Buffer]) -> None:
-        for index, places in enumerate(self.program.sticky_places):
-            old, new = self.sticky[index], sticky[index]
-            if old is not new:
-                self.sticky[index] = new
-                places.write(self.cells, new)
-                self.program.input_changed(old, new)
 
-    def _replace_held_outputs(self, references: list[int]) -> None:
-        for index, idle in enumerate(self._idle):
-            if references[index] != idle:
-                del self._position[id(self.outputs[index])]
-                buffer = new_buffer(self.program.descriptions[index])
-                self.outputs[index] = buffer
-                self._position[id(buffer)] = index
-                self._idle[index] = REFERENCES_OF_ENTRY
-                self.program.output_places[index].write(self.cells, buffer)
-
-
-class _Picker:
-    """Picks entries of a list by their positions, at once."""
-
-    def __init__(self, positions: Sequence[int], total: int) -> None:
-        self._positions = positions
-        self._is_all = list(positions) == list(range(total))
-        self._get = itemgetter(*positions) if len(positions) > 1 else None
-
-    def pick(self, entries: list[Buffer]) -> list[Buffer]:
-        """The entries at the positions; the list itself if that is all of them."""
-        if self._is_all:
-            return entries
-        if self._get is None:
-            return [entries[position] for position in self._positions]
-        return list(self._get(entries))
+def _sources_of(
+    outputs: Sequence[Buffer], lists: Sequence[Sequence[Buffer]]
+) -> list[tuple[int, int]]:
+    """For each output, the list that it is in and its place there."""
+    found = {
+        entry: (number, place)
+        for number, entries in enumerate(lists)
+        for place, entry in enumerate(entries)
+    }
+    return [found[entry] for entry in outputs]
 
 
 def _only_device(runs: Sequence[Run]) -> str | None:

@@ -1,0 +1,147 @@
+"""What a replay changes, apart from the values that it computes: handles and places."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from operator import is_
+from sys import getrefcount
+from typing import Any
+
+from tetragrad.capture.places import Place
+from tetragrad.capture.sources import (
+    FixedStorage,
+    FreshTensor,
+    Handles,
+    HandleSource,
+    StorageOf,
+    StorageSource,
+    TensorSource,
+)
+from tetragrad.core.frozen import frozen
+from tetragrad.engine.in_place import REFERENCES_OF_ENTRY
+from tetragrad.graph.leaves import Buffer
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.storage import Storage
+
+#: The references to something that one list of ours and its owner hold.
+HELD_BY_OWNER = REFERENCES_OF_ENTRY + 1
+
+
+@frozen(slots=True)
+class GradEffect:
+    """A tensor whose ``.grad`` the function replaced."""
+
+    source: HandleSource
+    grad: TensorSource | None
+
+
+@frozen(slots=True)
+class PlaceEffect:
+    """A Python value that the function replaced: by a tensor or by a constant."""
+
+    place: Place
+    tensor: TensorSource | None
+    constant: Any
+
+
+@frozen
+class Effects:
+    """What a replay changes, apart from returning its result."""
+
+    written: tuple[StorageSource, ...]
+    grads: tuple[GradEffect, ...]
+    places: tuple[PlaceEffect, ...]
+
+
+class Maker:
+    """Gives the tensors of one replay; equal sources give one tensor.
+
+    Args:
+        tensors: among the arguments.
+        values: of the new storages.
+    """
+
+    def __init__(self, tensors: Sequence[TensorBase], values: Sequence[Buffer]) -> None:
+        self.values = values
+        self._tensors = tensors
+        self._storages: dict[int, Storage] = {}
+        self._made: dict[int, TensorBase] = {}
+
+    def make(self, source: TensorSource) -> Any:
+        """The tensor that a source stands for."""
+        if not isinstance(source, FreshTensor):
+            return source.find(self._tensors)
+        made = self._made.get(id(source))
+        if made is None:
+            made = self._made[id(source)] = object.__new__(source.cls)
+            made.storage = self._storage(source.storage)
+            made.steps = source.steps
+            made.grad = None
+            made._origin = source.origin
+            made._seen = None
+        return made
+
+    def _storage(self, where: int | FixedStorage | StorageOf) -> Storage:
+        if not isinstance(where, int):
+            return where.find(self._tensors)
+        found = self._storages.get(where)
+        if found is None:
+            found = self._storages[where] = Storage(self.values[where], tracked=False)
+        return found
+
+
+class GradChanges:
+    """Gives tensors their new gradients, in last time's handles if those are free.
+
+    Making a hundred handles would take longer than everything else in a replay.
+    """
+
+    def __init__(self, effects: Effects, results: Sequence[TensorSource]) -> None:
+        self._owners = Handles([effect.source for effect in effects.grads])
+        self._grads = [effect.grad for effect in effects.grads]
+        self._numbers = _unshared(effects, results)
+        self._last_grads: list[Any] = [None] * len(self._grads)
+        self._last_storages: list[Any] = [None] * len(self._grads)
+        self._free_references = [HELD_BY_OWNER] * (2 * len(self._grads))
+
+    def apply(self, tensors: Sequence[TensorBase], maker: Maker) -> None:
+        """Replace the gradients by those of a replay."""
+        owners = self._owners.find(tensors)
+        if self._are_free(owners):
+            for storage, number in zip(self._last_storages, self._numbers, strict=True):
+                storage.value = maker.values[number]
+            return
+        for index, (owner, grad) in enumerate(zip(owners, self._grads, strict=True)):
+            made: Any = None if grad is None else maker.make(grad)
+            owner.grad = made
+            if self._numbers[index] >= 0:
+                self._last_grads[index] = made
+                self._last_storages[index] = made.storage
+
+    def _are_free(self, owners: Sequence[TensorBase]) -> bool:
+        """Whether all handles of last time are where they were put, and only there."""
+        references = [
+            *map(getrefcount, self._last_grads),
+            *map(getrefcount, self._last_storages),
+        ]
+        in_place = [owner.grad for owner in owners]
+        return references == self._free_references and all(
+            map(is_, in_place, self._last_grads)
+        )
+
+
+def _unshared(effects: Effects, results: Sequence[TensorSource]) -> list[int]:
+    """The number of each new gradient's value, or -1 if other tensors show it too."""
+    grads = [effect.grad for effect in effects.grads]
+    everything = [*grads, *results, *(change.tensor for change in effects.places)]
+    users = Counter(map(_number_of, everything))
+    numbers = map(_number_of, grads)
+    return [number if users[number] == 1 else -1 for number in numbers]
+
+
+def _number_of(source: TensorSource | None) -> int:
+    """The number of the new storage that a tensor shows, else -1."""
+    if isinstance(source, FreshTensor) and isinstance(source.storage, int):
+        return source.storage
+    return -1
