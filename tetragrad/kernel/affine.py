@@ -7,7 +7,7 @@ could not avoid, or an index that was loaded from memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Atom = Any  # int (a loop axis) or an expression with a ``range`` of values.
@@ -98,6 +98,13 @@ class Affine:
     def is_pure(self) -> bool:
         """Whether every atom is a loop axis."""
         return all(isinstance(atom, int) for atom, _ in self.terms)
+
+    def moves_evenly(self, axes: Iterable[int]) -> bool:
+        """Whether each step of these axes adds the same, wherever the others are."""
+        return all(
+            isinstance(atom, int) or atom.free_axes.isdisjoint(axes)
+            for atom, _ in self.terms
+        )
 
     def substitute(
         self, forms: Mapping[int, Affine], rewrite: Callable[[Any], Any] | None = None

@@ -29,7 +29,8 @@ def merged(statement: Moves) -> Moves:
     if len(axes) < 2:
         return statement
     forms = _forms_of(statement)
-    if not all(form.is_pure() for form in forms):
+    own = [axis for axis, _ in axes]
+    if not all(form.moves_evenly(own) for form in forms):
         return statement
     merged_axes = []
     while len(axes) > 1 and _follow(forms, *axes[-2:]):

@@ -186,7 +186,7 @@ def _recognised(statement: Map, most_lanes: int) -> _Turn | None:
 def _runs_along(form: Affine, first: int, second: int, lane: int, group: int) -> bool:
     """Whether memory runs along the second axis, a group at a time."""
     return (
-        form.is_pure()
+        form.moves_evenly((first, second, lane))
         and form.coefficient(lane) == 1
         and form.coefficient(second) == group
         and form.coefficient(first) != 1

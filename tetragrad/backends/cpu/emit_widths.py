@@ -73,7 +73,7 @@ def _registers(entries: Iterable[Expression]) -> int:
 
 def _step(form: Affine, axis: int) -> int | None:
     """How far a form goes from lane to lane; None if that depends on other values."""
-    return form.coefficient(axis) if form.is_pure() else None
+    return form.coefficient(axis) if form.moves_evenly((axis,)) else None
 
 
 def _is_plain(expressions: Expressions, entry: Expression, axis: int) -> bool:

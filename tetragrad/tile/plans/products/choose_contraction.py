@@ -11,26 +11,32 @@ from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.products.choose_direct import choose_direct
+from tetragrad.tile.plans.products.choose_supply import (
+    are_rows_in_place,
+    lhs_supply,
+    rhs_supply,
+)
 from tetragrad.tile.plans.products.contraction import (
     Block,
     Contraction,
     ContractionPlan,
     Supply,
-    cut_evenly,
     moves_evenly,
     narrow_operands,
     strides_of,
 )
 from tetragrad.tile.plans.products.dot_steps import Dot, choose_dot
-from tetragrad.tile.plans.products.packing import runs_of, strides_in_place
+from tetragrad.tile.plans.products.packing import runs_of
 from tetragrad.tile.plans.traffic import points_in, register_bytes
 
 # Multiplications below which loops without packing are as fast.
 SMALLEST_PRODUCT = 1 << 13
 # Rows or columns below which an operand is used too rarely to be packed.
 FEWEST_ROWS = 4
-# Bytes of one row of a panel, so deep: the panel stays in the first-level cache.
+# Bytes of one row of a panel, so deep: the panel stays in the first-level cache. Rows
+# that are read in place may leave it: their lines are used one after the other.
 DEPTH_BYTES = 2048
+DEPTH_BYTES_IN_PLACE = 4096
 # Rows or columns of a block, from which on packing them is little beside the products.
 NARROWEST_BLOCK = 64
 # Results of a block that are gathered over several blocks of the depth.
@@ -56,11 +62,7 @@ MATRIX_UNIT_DEPTH = 16
 SCATTERED_PACKING = 1.0
 TURNED_PACKING = 6
 # Operations a result of scattering results, each to a line of memory of its own.
-SCATTERED_STORING = 8.0
-# Rows of a panel that may lie in the same set of a first-level cache, of which one way
-# has so many bytes.
-MOST_IN_A_SET = 4
-WAY_BYTES = 4096
+SCATTERED_STORING = 20.0
 # Operations that a vector takes whose elements may lie outside of an image.
 GUARDED_PACKING = 8.0
 
@@ -182,8 +184,8 @@ def _plan(
     columns_size = points_in(kernel, contraction.columns)
     while lanes > 1 and lanes // 2 >= columns_size:
         lanes //= 2
-    depth, dot = _depth_and_dot(kernel, contraction, target)
     height, vectors = _micro_tile(kernel, contraction, target, lanes)
+    depth, dot = _depth_and_dot(kernel, contraction, target, height)
     micro = (height, lanes * vectors)
     rows, columns = _grid_blocks(kernel, contraction, target, depth, micro)
     plan = ContractionPlan(
@@ -197,71 +199,12 @@ def _plan(
         lanes=target.vector_lanes(itemsize),
         dot=dot,
     )
-    lhs = _lhs_supply(kernel, contraction, target, plan)
-    return replace(plan, lhs=lhs, rhs=_rhs_supply(kernel, contraction, target, plan))
-
-
-def _lhs_supply(
-    kernel: Kernel, contraction: Contraction, target: Target, plan: ContractionPlan
-) -> Supply:
-    """Whether rows are read in place, and if not, whether they are fetched.
-
-    Rows along the depth are read side by side, so few of them may share the sets of
-    the first-level cache. Else all of a block should be near.
-    """
-    value = contraction.lhs
-    found = strides_in_place(kernel, plan.depth, plan.rows, value)
-    if plan.dot is None and found and _is_inside(kernel, contraction, plan, plan.rows):
-        by_depth, by_side = (step * value.dtype.itemsize for step in found)
-        apart = max(1, WAY_BYTES // math.gcd(by_side, WAY_BYTES))
-        spread = -(-plan.micro_rows // apart) <= MOST_IN_A_SET
-        if found[0] == 1 and spread:
-            return Supply.IN_PLACE
-        if found[1] == 1 and _is_near(kernel, target, plan, by_depth):
-            return Supply.IN_PLACE
-    return _packed_or_fetched(kernel, target, value)
-
-
-def _rhs_supply(
-    kernel: Kernel, contraction: Contraction, target: Target, plan: ContractionPlan
-) -> Supply:
-    """Whether columns are read in place: vectors of them, all of which are near."""
-    value = contraction.rhs
-    found = strides_in_place(kernel, plan.depth, plan.columns, value)
-    if plan.dot is None and found and found[1] == 1:
-        by_depth = found[0] * value.dtype.itemsize
-        if _is_near(kernel, target, plan, by_depth) and _is_inside(
-            kernel, contraction, plan, plan.columns
-        ):
-            return Supply.IN_PLACE
-    return _packed_or_fetched(kernel, target, value)
-
-
-def _is_inside(
-    kernel: Kernel, contraction: Contraction, plan: ContractionPlan, side: Block
-) -> bool:
-    """Whether no block of the depth and no panel of a side goes beyond the end."""
-    width = plan.micro_rows if side is plan.rows else plan.micro_columns
-    cut = cut_evenly(kernel, contraction, side, width)
-    is_ragged = plan.depth.is_ragged(kernel) or side.is_ragged(kernel)
-    return cut.is_inside and not is_ragged
-
-
-def _is_near(
-    kernel: Kernel, target: Target, plan: ContractionPlan, by_depth: int
-) -> bool:
-    """Whether all of a block, so many bytes a step, fits into half of the cache."""
-    return plan.depth.size(kernel) * by_depth <= target.cache_bytes // 2
-
-
-def _packed_or_fetched(kernel: Kernel, target: Target, value: Expression) -> Supply:
-    """Whether an operand that is packed waits far away, as a large one does."""
-    nbytes = points_in(kernel, value.free_axes) * value.dtype.itemsize
-    return Supply.FETCHED if nbytes > target.cache_bytes // 2 else Supply.PACKED
+    lhs = lhs_supply(kernel, contraction, target, plan)
+    return replace(plan, lhs=lhs, rhs=rhs_supply(kernel, contraction, target, plan))
 
 
 def _depth_and_dot(
-    kernel: Kernel, contraction: Contraction, target: Target
+    kernel: Kernel, contraction: Contraction, target: Target, height: int
 ) -> tuple[Block, Dot | None]:
     """How deep a block is, and the instruction for narrow operands, if one fits.
 
@@ -271,17 +214,22 @@ def _depth_and_dot(
     axes = in_memory_order(contraction.depth, operands)
     total = contraction.reduction.accumulator
     dot = choose_dot(*operands, total, target)
-    itemsize = register_bytes(total) if dot is None else dot.step.lhs.itemsize
-    depth = block_of(kernel, axes, _depth_limit(kernel, axes, itemsize))
     if dot is None:
-        return depth, None
+        limit = DEPTH_BYTES // register_bytes(total)
+        whole = Block(axes, 0, kernel.axes[axes[0]])
+        rows = in_output_order(kernel, contraction.rows)
+        rows_block = Block(rows, 0, kernel.axes[rows[0]])
+        if are_rows_in_place(kernel, contraction.lhs, whole, rows_block, height):
+            limit = DEPTH_BYTES_IN_PLACE // register_bytes(total)
+        return block_of(kernel, axes, _depth_limit(kernel, axes, limit)), None
+    limit = DEPTH_BYTES // dot.step.lhs.itemsize
+    depth = block_of(kernel, axes, _depth_limit(kernel, axes, limit))
     group = dot.step.depth // math.gcd(dot.step.depth, depth.inner_size(kernel))
     whole = replace(depth, chunk=-(-depth.chunk // group) * group)
     if all(len(runs_of(kernel, whole, operand)) == 1 for operand in operands):
         return whole, dot
-    return block_of(
-        kernel, axes, _depth_limit(kernel, axes, register_bytes(total))
-    ), None
+    limit = DEPTH_BYTES // register_bytes(total)
+    return block_of(kernel, axes, _depth_limit(kernel, axes, limit)), None
 
 
 def _micro_tile(
@@ -322,13 +270,12 @@ def _heights(most: int) -> range:
     return range(most, (most - 1) // 2, -1)
 
 
-def _depth_limit(kernel: Kernel, axes: Sequence[int], itemsize: int) -> int:
+def _depth_limit(kernel: Kernel, axes: Sequence[int], limit: int) -> int:
     """How deep a block is: all of it, if that is not much more than a block.
 
     Results of several blocks are gathered in memory, which costs more than a panel
     that overflows the first-level cache.
     """
-    limit = DEPTH_BYTES // itemsize
     depth = points_in(kernel, axes)
     return depth if 2 * depth <= 3 * limit else limit
 
