@@ -37,7 +37,7 @@ from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.tile.in_place import in_place_pairs
-from tetragrad.tile.ir import For, Grid, Program, Role, Statement, Store, When
+from tetragrad.tile.ir import Extent, For, Grid, Program, Role, Statement, Store, When
 
 #: Scalar operations that are worth waking another thread for.
 WORK_PER_PART = 1 << 17
@@ -238,15 +238,19 @@ class _GridEmitter:
 
     def function(self, name: str, grid: Grid) -> str:
         """The function that runs part ``%part`` of ``%parts`` of a grid."""
-        if grid.axes:
-            self._part_of(grid)
-        else:
-            self.statements.emit(grid.body)
+        once = [axis for axis, extent in grid.axes if extent == 1]
+        axes = [entry for entry in grid.axes if entry[1] > 1]
+        with self.scopes.unrolled(once, [0] * len(once)):
+            if axes:
+                self._part_of(axes, grid.body)
+            else:
+                self.statements.emit(grid.body)
         return self.builder.function(name, "ptr %arguments, i64 %part, i64 %parts")
 
-    def _part_of(self, grid: Grid) -> None:
+    def _part_of(self, axes: Sequence[Extent], body: Sequence[Statement]) -> None:
         """Iterations part·n/parts up to (part+1)·n/parts of the linearised grid."""
-        count = constant(iterations_of(grid), dtypes.int64)
+        iterations = math.prod(extent for _, extent in axes)
+        count = constant(iterations, dtypes.int64)
         part, parts = Value("%part", dtypes.int64), Value("%parts", dtypes.int64)
         following = self.builder.binary("add", part, constant(1, dtypes.int64))
         first, last = (
@@ -257,29 +261,37 @@ class _GridEmitter:
         )
         some = self.builder.compare("icmp ult", first, last)
         with self.scopes.branch(some):
-            if len(grid.axes) == 1:
-                self._count(grid, first, last)
+            if len(axes) == 1:
+                self._count(axes[-1], body, first, last)
             else:
-                self._rows(grid, first, last)
+                self._rows(axes, body, first, last)
 
-    def _count(self, grid: Grid, first: Value, last: Value) -> None:
-        """The last axis of the grid, from first to below last."""
-        axis, extent = grid.axes[-1]
-        self.scopes.extents[axis] = extent
-        with self.scopes.counted(axis, first, last):
-            self.statements.emit(grid.body)
+    def _count(
+        self, axis: Extent, body: Sequence[Statement], first: Value, last: Value
+    ) -> None:
+        """One axis of the grid, from first to below last."""
+        number, extent = axis
+        self.scopes.extents[number] = extent
+        with self.scopes.counted(number, first, last):
+            self.statements.emit(body)
 
-    def _rows(self, grid: Grid, first: Value, last: Value) -> None:
+    def _rows(
+        self,
+        axes: Sequence[Extent],
+        body: Sequence[Statement],
+        first: Value,
+        last: Value,
+    ) -> None:
         """A loop over rows of the last axis; the first and last may be partial."""
         divide, one = self._divide, constant(1, dtypes.int64)
-        width = constant(grid.axes[-1][1], dtypes.int64)
+        width = constant(axes[-1][1], dtypes.int64)
         first_row, first_column = divide(first, width)
         last_row, last_column = divide(self.ops.sub(last, one), width)
         end = self.ops.add(last_row, one)
         row_axis = self.scopes.fresh_axis()
         with self.scopes.counted(row_axis, first_row, end):
             row = self.scopes.counters[row_axis]
-            for axis, extent in reversed(grid.axes[:-1]):
+            for axis, extent in reversed(axes[:-1]):
                 row, counter = divide(row, constant(extent, dtypes.int64))
                 self.scopes.extents[axis] = extent
                 self.scopes.bind(axis, counter)
@@ -288,8 +300,8 @@ class _GridEmitter:
             zero = constant(0, dtypes.int64)
             start = self.ops.where(starts, first_column, zero)
             stop = self.ops.where(ends, self.ops.add(last_column, one), width)
-            self._count(grid, start, stop)
-            for axis, _ in grid.axes[:-1]:
+            self._count(axes[-1], body, start, stop)
+            for axis, _ in axes[:-1]:
                 self.scopes.unbind(axis)
 
     def _divide(self, number: Value, divisor: Value) -> tuple[Value, Value]:

@@ -100,7 +100,11 @@ class Scopes:
 
     @contextmanager
     def loop(self, axis: int, extent: int) -> Iterator[None]:
-        """The axis counts from 0 to extent - 1."""
+        """The axis counts from 0 to extent - 1; no loop if that is once."""
+        if extent == 1:
+            with self.unrolled([axis], [0]):
+                yield
+            return
         self.extents[axis] = extent
         first, last = constant(0, dtypes.int64), constant(extent, dtypes.int64)
         with self.counted(axis, first, last):
