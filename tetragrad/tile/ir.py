@@ -117,12 +117,13 @@ class Grid(Statement):
     Tiles allocated inside belong to one iteration. A program's top level holds one
     or more grids; each starts when the one before has finished. ``cluster`` is the
     last axis, if its iterations should be neighbours: what they all copy alike is
-    then brought once.
+    then brought once. ``threads`` should share an iteration; 0 leaves it open.
     """
 
     axes: tuple[Extent, ...]
     body: tuple[Statement, ...]
     cluster: int | None = None
+    threads: int = 0
 
 
 @frozen
@@ -150,9 +151,14 @@ class When(Statement):
 
 @frozen
 class Alloc(Statement):
-    """Bring a tile into being, uninitialised, until the end of the body."""
+    """Bring a tile into being, uninitialised, until the end of the body.
+
+    With ``once`` each element is written once, and what reads it comes after all that
+    writes the tile.
+    """
 
     tile: Tile
+    once: bool = False
 
 
 @frozen

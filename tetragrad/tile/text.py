@@ -86,7 +86,8 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
         case Grid():
             cluster = statement.cluster
             together = "" if cluster is None else f", i{cluster} together"
-            return f"Grid({axes_text(statement.axes)}{together})"
+            threads = f", {statement.threads} threads" if statement.threads else ""
+            return f"Grid({axes_text(statement.axes)}{together}{threads})"
         case For():
             text = f"i{statement.axis} over {statement.extent}"
             text += ", unrolled" if statement.unroll else ""
@@ -96,7 +97,8 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
         case When():
             return f"When({guard_text(statement.guard)})"
         case Alloc():
-            return f"Alloc({tile_text(statement.tile)})"
+            once = ", written once" if statement.once else ""
+            return f"Alloc({tile_text(statement.tile)}{once})"
         case Map():
             target = element_text(statement.tile, statement.indices)
             return _collective(statement, f"{target} = ", text_of)

@@ -23,6 +23,7 @@ FEW_WARPS = 8
 #: The name of a block's dynamic shared memory.
 SHARED = "dynamic_shared"
 
+Room = tuple[int, str | None, int]
 State = tuple[frozenset[str], frozenset[str], tuple[str, ...]]
 
 
@@ -108,6 +109,24 @@ class Block:
         operands = f"{self.member.index}, {each}, {first}"
         return self.builder.assign("b32", "mad.lo.s32", operands)
 
+    def taken(self) -> Room:
+        """How much shared memory is in use, and what of it is for partial results."""
+        return self.shared.nbytes, self._partials, self._partial_bytes
+
+    def take_again(self, before: Room) -> None:
+        """Another branch may have the memory that one branch took.
+
+        Not with members, which need not be in the same branch.
+        """
+        if self.member is None:
+            self.shared.nbytes, self._partials, self._partial_bytes = before
+
+    def take_both(self, other: Room) -> None:
+        """Behind the branches, what either of them took is in use."""
+        self.shared.nbytes = max(self.shared.nbytes, other[0])
+        if self.member is None:
+            self._partials, self._partial_bytes = None, 0
+
     # --- barriers ----------------------------------------------------------------
 
     def barrier(self, needed: frozenset[str] | None = None) -> None:
@@ -146,6 +165,10 @@ class Block:
             self.barrier(frozenset(reads | writes | soon))
         self._read |= reads
         self._written |= writes
+
+    def forget_writes(self, names: set[str]) -> None:
+        """Tiles whose elements are written once need no order among their writes."""
+        self._written -= names
 
     def copies_into(self, name: str) -> None:
         """The copies issued last, all into one tile, go on while others run."""
@@ -201,7 +224,7 @@ class Block:
     def reduce(self, kind: type[Reduce], values: Sequence[Value]) -> list[Value]:
         """Combine values over all threads; every thread gets the same results."""
         values = [self._over_lanes(kind, value) for value in values]
-        if self.threads.count == WARP:
+        if self.threads.count <= WARP:
             return list(values)
         self.meet_neighbours()
         partials = self._room_for_partials(len(values))
@@ -218,8 +241,10 @@ class Block:
 
     def _over_lanes(self, kind: type[Reduce], value: Value) -> Value:
         """Combine over the threads of a warp; they all get the same bits."""
-        for distance in (16, 8, 4, 2, 1):
+        distance = min(WARP, self.threads.count) // 2
+        while distance:
             value = self.ops.combine(kind, value, self.exchanged(value, distance))
+            distance //= 2
         return value
 
     def exchanged(self, value: Value, distance: int) -> Value:
@@ -232,7 +257,7 @@ class Block:
         text = self.builder.text(value)
         if value.constant is not None:
             text = assign(kind, f"mov.{kind}", text)
-        tail = f"{distance}, 31, 0xffffffff"
+        tail = f"{distance}, 31, {self._together}"
         shuffle = "shfl.sync.bfly.b32"
         if kind in ("b32", "f32"):
             return Value(assign(kind, shuffle, f"{text}, {tail}"), value.dtype)
@@ -241,6 +266,17 @@ class Block:
         halves = [assign("b32", shuffle, f"{half}, {tail}") for half in (low, high)]
         whole = assign(kind, "mov.b64", f"{{{halves[0]}, {halves[1]}}}")
         return Value(whole, value.dtype)
+
+    @property
+    def _together(self) -> str:
+        """Which threads of the warp share an iteration, a bit for each of them."""
+        count = self.threads.count
+        if count >= WARP or not self.threads.may_part:
+            return "0xffffffff"
+        assign = self.builder.assign
+        thread = assign("b32", "mov.u32", "%tid.x")
+        first = assign("b32", "and.b32", f"{thread}, {WARP - count}")
+        return assign("b32", "shl.b32", f"{(1 << count) - 1}, {first}")
 
     def _room_for_partials(self, count: int) -> str:
         """Room for so many results of every warp.

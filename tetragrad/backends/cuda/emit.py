@@ -35,6 +35,7 @@ from tetragrad.backends.cuda.roles import RoleGrid, map_name, role_threads
 from tetragrad.backends.cuda.spread import Coordinate, Threads
 from tetragrad.backends.cuda.spreading import (
     cluster_size,
+    iterations_together,
     least_blocks,
     thread_count,
     widths_of,
@@ -58,6 +59,7 @@ from tetragrad.tile.ir import (
     Role,
     Statement,
     Store,
+    When,
 )
 
 #: A kernel's blocks may come while the last of the one before are still running; they
@@ -178,7 +180,6 @@ class _GridEmitter:
         self.grid = grid
         self.contract = settings.fma
         blocks = math.prod(extent for _, extent in grid.axes)
-        self.early = EARLY_LAUNCH in target.features and blocks <= MOST_EARLY_BLOCKS
         self.builder = Builder()
         self.shared = SharedMemory(self.builder)
         self.maps: list[TensorMap] = []
@@ -186,13 +187,17 @@ class _GridEmitter:
         self.roles = tuple(entry for entry in grid.body if isinstance(entry, Role))
         self.thread_count = role_threads(self.roles)
         self.neighbour_count = 1 if grid.cluster is None else grid.axes[-1][1]
+        #: Iterations that share a block.
+        self.together = 1
         if not self.roles:
             homes = find_homes(grid.body)
             widths = widths_of(program, grid)
             most = target.neighbours if finish is None else 1
-            wanted = thread_count(grid, homes, widths, most)
+            wanted = grid.threads or thread_count(grid, homes, widths, most)
             self.neighbour_count = cluster_size(wanted, most)
             self.thread_count = wanted // self.neighbour_count
+            if finish is None:
+                self.together = iterations_together(grid, homes, wanted, blocks)
             block = self._block(ops, wanted, widths.even)
         bodies = grid.body if finish is None else (*grid.body, *finish.grid.body)
         written = frozenset(stored_slots(bodies))
@@ -202,6 +207,8 @@ class _GridEmitter:
             [self._scalar(ops, place) for place in range(len(program.scalars))],
             written,
         )
+        launched = -(-blocks // self.together)
+        self.early = EARLY_LAUNCH in target.features and launched <= MOST_EARLY_BLOCKS
         self._find_scratch()
         if not self.roles:
             self.statements = Statements(
@@ -212,12 +219,19 @@ class _GridEmitter:
         """The threads of an iteration, which may be those of several blocks."""
         index = Value(self.builder.assign("b32", "mov.u32", "%tid.x"), INDEX)
         neighbours = None
+        if self.together > 1:
+            operands = f"{index.text}, {count - 1}"
+            index = Value(self.builder.assign("b32", "and.b32", operands), INDEX)
         if self.neighbour_count > 1:
             rank = self.builder.assign("b32", "mov.u32", "%cluster_ctarank")
             operands = f"{rank}, {self.thread_count}, {index.text}"
             neighbours = Neighbours(self.neighbour_count)
             index = Value(self.builder.assign("b32", "mad.lo.s32", operands), INDEX)
-        threads = Threads(self.builder, count, width, index)
+        is_even = self.grid.threads > 0
+        may_part = any(isinstance(e, When) for e in statements_in(self.grid.body))
+        threads = Threads(
+            self.builder, count, width, index, is_even=is_even, may_part=may_part
+        )
         return Block(ops, threads, self.shared, neighbours=neighbours)
 
     # --- parameters --------------------------------------------------------------
@@ -258,9 +272,10 @@ class _GridEmitter:
             f"\t.param .align 64 .b8 {map_name(number)}[{TENSOR_MAP_BYTES}]"
             for number in range(len(self.maps))
         ]
-        limits = [f".maxntid {self.thread_count}, 1, 1"]
+        threads = self.thread_count * self.together
+        limits = [f".maxntid {threads}, 1, 1"]
         if not self.roles:
-            blocks = least_blocks(self.program, self.grid, self.thread_count)
+            blocks = least_blocks(self.program, self.grid, threads)
             limits += [f".minnctapersm {blocks}"] if blocks > 1 else []
         if self.roles:
             # So that the assembler gives each role what it asks for.
@@ -340,12 +355,26 @@ class _GridEmitter:
             blocks *= self.neighbour_count
         return GridLaunch(
             name,
-            blocks,
-            self.thread_count,
+            -(-blocks // self.together),
+            self.thread_count * self.together,
             self.shared.nbytes,
             tuple(self.maps),
             self.early,
         )
+
+    def _iteration(self, block: Value) -> Value:
+        """The iteration of this thread's group; groups without one end here."""
+        assign = self.builder.assign
+        thread = assign("b32", "mov.u32", "%tid.x")
+        shift = self.thread_count.bit_length() - 1
+        group = assign("b32", "shr.u32", f"{thread}, {shift}")
+        operands = f"{block.text}, {self.together}, {group}"
+        number = assign("b32", "mad.lo.s32", operands)
+        iterations = math.prod(extent for _, extent in self.grid.axes)
+        if iterations % self.together:
+            beyond = assign("pred", "setp.ge.u32", f"{number}, {iterations}")
+            self.builder.line(f"@{beyond} exit")
+        return Value(number, INDEX)
 
     def _find_block(self) -> None:
         """The grid's axes from the block's number."""
@@ -354,6 +383,8 @@ class _GridEmitter:
         shares = self.neighbour_count > 1 and not self.roles
         number = "%clusterid.x" if shares else "%ctaid.x"
         rest = Value(self.builder.assign("b32", "mov.u32", number), INDEX)
+        if self.together > 1:
+            rest = self._iteration(rest)
         for axis, extent in reversed(self.grid.axes[1:]):
             values.extents[axis] = extent
             operands = f"{rest.text}, {extent}"

@@ -43,6 +43,7 @@ class Run:
 
     ``mask`` is a predicate that says whether this thread has these points at all.
     ``number`` tells apart the runs of a statement that all threads go through.
+    ``reach`` is how far behind the lane's constant part any thread's points lie.
     """
 
     places: dict[int, Coordinate]
@@ -50,6 +51,7 @@ class Run:
     width: int = 1
     mask: str | None = None
     number: int = 0
+    reach: int | None = None
 
 
 @frozen
@@ -62,6 +64,10 @@ class Threads:
     index: Value
     #: Whether products are computed by a warpgroup, which divides them in its own way.
     is_warpgroup: bool = False
+    #: Whether every thread should have some of what is dealt out freely.
+    is_even: bool = False
+    #: Whether threads of one warp may be in different branches.
+    may_part: bool = True
 
     def part(self, rows: int, columns: int) -> tuple[int, int]:
         """Rows and columns of a product that one warp has the results of."""
@@ -70,9 +76,12 @@ class Threads:
         return warp_part(rows, columns)
 
     def run_width(self, lanes: int) -> int:
-        """Neighbours that a thread takes of so many lanes."""
+        """Neighbours that a thread takes of so many lanes.
+
+        Only so many that most threads have something to do.
+        """
         width = self.width
-        while width > 1 and (lanes % width or lanes // width < self.count):
+        while width > 1 and (lanes % width or 8 * lanes < 7 * width * self.count):
             width //= 2
         return width
 
@@ -117,7 +126,7 @@ class Threads:
             for first in range(0, lanes, sweep):
                 mask = self.below((lanes - first) // width)
                 fixed[lane] = Coordinate(start, first)
-                yield Run(dict(fixed), lane, width, mask, number)
+                yield Run(dict(fixed), lane, width, mask, number, sweep - 1)
                 number += 1
 
     def everywhere(self, axes: Sequence[Extent]) -> Iterator[Run]:
@@ -199,23 +208,24 @@ class Threads:
 
     # --- all axes ----------------------------------------------------------------
 
-    def flat_width(self, lanes: int) -> int:
+    def flat_width(self, axes: Sequence[Extent]) -> int:
         """Neighbours that a thread takes where all axes are dealt out."""
-        width = self.width
-        while width > 1 and lanes % width:
+        width, lanes = self.width, axes[-1][1]
+        points = math.prod(size for _, size in axes)
+        least = self.count if self.is_even else 1
+        while width > 1 and (lanes % width or points // width < least):
             width //= 2
         return width
 
     def flat_runs(self, axes: Sequence[Extent]) -> int:
         """How many runs each thread has where all axes are dealt out."""
         points = math.prod(size for _, size in axes)
-        width = self.flat_width(axes[-1][1])
-        return -(-points // (width * self.count))
+        return -(-points // (self.flat_width(axes) * self.count))
 
     def flat_run(self, axes: Sequence[Extent], sweep: Value | int) -> Run:
         """A thread's run number ``sweep`` where all axes are dealt out."""
         lane, lanes = axes[-1]
-        width = self.flat_width(lanes)
+        width = self.flat_width(axes)
         row_units = lanes // width
         units = math.prod(size for _, size in axes) // width
         if isinstance(sweep, int) and row_units % self.count == 0:

@@ -19,7 +19,18 @@ from tetragrad.backends.cuda.tiles import (
 )
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
-from tetragrad.tile.ir import Fold, For, Grid, Mma, Program, Store
+from tetragrad.tile.ir import (
+    Alloc,
+    Fold,
+    For,
+    Grid,
+    Mma,
+    Program,
+    Space,
+    Statement,
+    Store,
+    When,
+)
 
 #: Threads of a block: for products that are wide enough, at most for what is dealt out
 #: freely, and at all.
@@ -38,6 +49,9 @@ WIDE_THREADS = 512
 NEIGHBOUR_THREADS = 256
 #: The bytes that a thread moves at once.
 RUN_BYTES = 16
+#: Threads of the iterations that share a block, and the blocks that there should be.
+TOGETHER_THREADS = 256
+ENOUGH_BLOCKS = 512
 #: Bytes from thread to thread up to which a warp's single loads stay in one line.
 LINE_STEP_BYTES = 4
 #: Moves of so many times fewer elements, like those of rows' sums, do not decide.
@@ -151,6 +165,31 @@ def _wanted(grid: Grid, homes: TileHomes, widths: Widths) -> Iterator[int]:
         yield min(many, FLAT_THREADS)
 
 
+def iterations_together(
+    grid: Grid, homes: TileHomes, threads: int, iterations: int
+) -> int:
+    """How many iterations share a block, each with a warp or a part of one.
+
+    Such threads need no barrier. There should be enough blocks all the same.
+    """
+    if threads > WARP or threads & (threads - 1) or homes.shared:
+        return 1
+    if any(_needs_block(entry) for entry in statements_in(grid.body)):
+        return 1
+    together = TOGETHER_THREADS // threads
+    while together * threads > WARP and together * ENOUGH_BLOCKS > iterations:
+        together //= 2
+    return together
+
+
+def _needs_block(statement: Statement) -> bool:
+    """Whether a statement is about a whole block's threads or memory."""
+    if isinstance(statement, For) and statement.guard:
+        return True
+    is_shared = isinstance(statement, Alloc) and statement.tile.space is Space.SHARED
+    return is_shared or not isinstance(statement, For | When | Alloc | Collective)
+
+
 def cluster_size(threads: int, blocks: int) -> int:
     """How many blocks such an iteration's threads are divided among."""
     size = 1
@@ -162,7 +201,8 @@ def cluster_size(threads: int, blocks: int) -> int:
 
 def least_blocks(program: Program, grid: Grid, threads: int) -> int:
     """Blocks that a multiprocessor must have room for at a time."""
-    if threads < NEIGHBOUR_THREADS or any(isinstance(e, For) for e in grid.body):
+    has_loop = any(isinstance(entry, For) for entry in statements_in(grid.body))
+    if threads < NEIGHBOUR_THREADS or has_loop:
         return 1
     kept: set[int] = set()
     for statement in statements_in(grid.body):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from tetragrad.backends.cuda.access import WIDEST_BYTES, Storage
@@ -140,6 +141,8 @@ class Statements:
         writes: set[str] = set()
         if isinstance(statement, Map | Fold) and self._is_shared(statement.tile.name):
             writes = {statement.tile.name}
+        # What nobody has read yet may be written in any order.
+        self.block.forget_writes(writes & self.values.written_once)
         soon: set[str] = set()
         product = next((entry for entry in following if isinstance(entry, Mma)), None)
         if product is not None and not isinstance(statement, Mma):
@@ -152,6 +155,8 @@ class Statements:
 
     def _allocate(self, statement: Alloc) -> None:
         tile = statement.tile
+        if statement.once:
+            self.values.written_once.add(tile.name)
         if not self.homes.in_memory(tile):
             self.values.registers[tile.name] = {}
         elif tile.name not in self.values.storages:
@@ -273,16 +278,38 @@ class Statements:
         self.block.meet_neighbours()
         with self._carried((*when.body, *when.otherwise)) as carriers:
             before = self.block.state()
+            room = self.block.taken()
             start = {name: dict(found) for name, found in self.values.registers.items()}
-            self._branch(when.body, predicate, carriers, negated=False)
+            with self._known_by(when.guard, holds=True):
+                self._branch(when.body, predicate, carriers, negated=False)
             after = self.block.state()
+            more_room = self.block.taken()
             self.values.registers.update(
                 {name: dict(found) for name, found in start.items()}
             )
             self.block.restore(before)
+            self.block.take_again(room)
             if when.otherwise:
-                self._branch(when.otherwise, predicate, carriers, negated=True)
+                with self._known_by(when.guard, holds=False):
+                    self._branch(when.otherwise, predicate, carriers, negated=True)
+            self.block.take_both(more_room)
             self.block.join(after)
+
+    @contextmanager
+    def _known_by(self, guard: Guard, *, holds: bool) -> Iterator[None]:
+        """Where one axis is known to be less than a number, or to be its last one."""
+        extents, places = self.values.extents, self.values.places
+        match guard:
+            case (Affine(constant=last, terms=((int(axis), -1),)),):
+                extent, place = extents[axis], places[axis]
+                if holds:
+                    extents[axis] = min(extent, last + 1)
+                elif extent == last + 2:
+                    places[axis] = Coordinate(None, last + 1)
+                yield
+                extents[axis], places[axis] = extent, place
+            case _:
+                yield
 
     def _branch(
         self,

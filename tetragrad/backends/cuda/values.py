@@ -20,7 +20,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph.elementwise import Cast, Div
-from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
@@ -93,6 +93,8 @@ class Values:
         self.storages: dict[str, Storage] = {}
         # The elements of register tiles that this thread holds, by constant indices.
         self.registers: dict[str, dict[tuple[int, ...], Value]] = {}
+        #: Tiles in memory whose elements stay as they are once they are read.
+        self.written_once: set[str] = set()
         self._only_rounded: dict[Expression, frozenset[Expression]] = {}
         self._orders: dict[Expression, list[Expression]] = {}
         #: Conditions on this value are known to hold where code is written now.
@@ -242,7 +244,7 @@ class Point:
         """Whether all forms are >= 0 at an element; None if they always are."""
         total: Value | None = None
         for form in guard:
-            if self.values.holds(form):
+            if self._holds(form):
                 continue
             linear = self.linear(form, element)
             if linear.base is None:
@@ -252,6 +254,18 @@ class Point:
                 holds = self.ops.lt(limit, linear.base)
             total = holds if total is None else self.ops.and_(total, holds)
         return total
+
+    def _holds(self, form: Affine) -> bool:
+        """Whether a form is known to be >= 0 at every point of the run."""
+        if self.values.holds(form):
+            return True
+        run, factor = self.run, form.coefficient(self.run.lane)
+        if run.reach is None or not factor or not form.is_pure():
+            return False
+        first = run.places[run.lane].offset
+        there = min(factor * first, factor * (first + run.reach))
+        rest = form - axis_form(run.lane).scale(factor)
+        return self.values.holds(rest.shift(there))
 
     def mask(self, guard: Guard, element: int = 0) -> Value | None:
         """The guard, and that this thread has the point at all."""
@@ -269,7 +283,7 @@ class Point:
         """
         width = self.run.width
         lane = self.run.lane
-        guard = tuple(form for form in guard if not self.values.holds(form))
+        guard = tuple(form for form in guard if not self._holds(form))
         # What divides the address, but for the lanes, and a power of two.
         aligned = address.constant | width
         for atom, factor in address.terms:
@@ -471,7 +485,8 @@ class Point:
         if tile.name in self.values.storages:
             storage = self.values.storages[tile.name]
             form = tile_form(tile, expression.indices)
-            return self.read(storage, form, self.guard, True)
+            changes = tile.name not in self.values.written_once
+            return self.read(storage, form, self.guard, changes)
         elements = self.values.registers[tile.name]
         return tuple(
             elements[self.key(expression.indices, element)]
@@ -513,6 +528,13 @@ class Point:
             memory.store(storage, self.linear(address, element), values, mask)
 
 
+def _is_guarded_load(select: Expression) -> bool:
+    """Whether a load has the same guard, outside of which it gives zeros by itself."""
+    load, zero = select.inside, literal(0, select.dtype)
+    is_load = isinstance(load, Load) and set(select.guard) <= set(load.guard)
+    return is_load and select.outside == zero
+
+
 #: How each kind of expression is computed; what derives from one is, like it.
 _METHODS: dict[type[Expression], Callable[[Point, Any], Lanes]] = {
     Literal: Point._literal,
@@ -537,13 +559,6 @@ def _method_of(kind: type[Expression]) -> Callable[[Point, Any], Lanes]:
             raise UnsupportedError(f"{kind.__name__} values on CUDA")
         found = _METHODS[kind] = _METHODS[known[0]]
     return found
-
-
-def _is_guarded_load(select: Expression) -> bool:
-    """Whether a load has the same guard, outside of which it gives zeros by itself."""
-    load, zero = select.inside, literal(0, select.dtype)
-    is_load = isinstance(load, Load) and set(select.guard) <= set(load.guard)
-    return is_load and select.outside == zero
 
 
 def quotients_only_rounded(root: Expression) -> frozenset[Expression]:

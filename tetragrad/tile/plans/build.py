@@ -29,6 +29,8 @@ from tetragrad.tile.ir import (
     View,
     When,
 )
+from tetragrad.tile.plans.last_part import with_last_apart
+from tetragrad.tile.plans.nests.columns import ColumnsPlan, build_columns
 from tetragrad.tile.plans.nests.fill import FillPlan, build_fill
 from tetragrad.tile.plans.nests.nest import NestPlan, build_nest
 from tetragrad.tile.plans.nests.slide import SlidePlan, build_slide
@@ -41,6 +43,7 @@ from tetragrad.tile.plans.products.contraction import ContractionPlan
 from tetragrad.tile.plans.products.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan, build_online_roles
+from tetragrad.tile.plans.roles.pass_roles import PassRolePlan, build_pass_roles
 from tetragrad.tile.plans.roles.repack import Repack, divide
 from tetragrad.tile.plans.roles.role_plan import RolePlan
 from tetragrad.tile.plans.roles.roles import build_roles
@@ -56,8 +59,13 @@ GridPlan = (
     | FillPlan
     | OnlinePlan
     | OnlineRolePlan
+    | PassRolePlan
     | SlidePlan
+    | ColumnsPlan
 )
+
+
+_PASSES = OnlinePlan | OnlineRolePlan | PassRolePlan
 
 
 @frozen
@@ -77,7 +85,7 @@ class Plan:
         grids = [grid for stage in self.stages for grid in stage]
         if any(isinstance(grid, ContractionPlan | RolePlan) for grid in grids):
             return "contraction"
-        if any(isinstance(grid, OnlinePlan | OnlineRolePlan) for grid in grids):
+        if any(isinstance(grid, _PASSES) for grid in grids):
             return "online"
         if self.cuts:
             return "reduce"
@@ -103,7 +111,11 @@ def build(kernel: Kernel, plan: Plan, target: Target) -> Program:
     for part, grids in zip(kernels, plan.stages, strict=True):
         builder.kernel = part
         for grid in grids:
-            body += build_grid(builder, grid)
+            statements = build_grid(builder, grid)
+            if target.has_free_iterations and isinstance(grid, NestPlan | ColumnsPlan):
+                extents = builder.extents
+                statements = [with_last_apart(step, extents) for step in statements]
+            body += statements
     if dtypes.int64 in kernel.scalars:
         body = skip_empty(body)
     scratch = Scratch(len(kernel.slots), slots, body, builder)
@@ -131,10 +143,14 @@ def build_grid(builder: Builder, grid: GridPlan) -> list[Statement]:
             return build_online(builder, grid)
         case OnlineRolePlan():
             return build_online_roles(builder, grid)
+        case PassRolePlan():
+            return build_pass_roles(builder, grid)
         case StreamPlan():
             return build_stream(builder, grid)
         case SlidePlan():
             return build_slide(builder, grid)
+        case ColumnsPlan():
+            return build_columns(builder, grid)
         case TransposePlan():
             return build_transpose(builder, grid)
         case FillPlan():

@@ -19,7 +19,12 @@ from tetragrad.tile.plans.nests.choose_nest import (
     narrowest_lanes,
 )
 from tetragrad.tile.plans.nests.choose_slide import choose_slide
+from tetragrad.tile.plans.nests.choose_staged import choose_staged
 from tetragrad.tile.plans.nests.choose_stream import choose_row_stream, choose_stream
+from tetragrad.tile.plans.nests.columns import (
+    choose_columns,
+    columns_parts,
+)
 from tetragrad.tile.plans.nests.fill import fills
 from tetragrad.tile.plans.nests.nest import is_step_of
 from tetragrad.tile.plans.nests.transpose import TransposePlan, crossing_loads
@@ -37,6 +42,7 @@ from tetragrad.tile.plans.products.contraction import (
 )
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.roles.choose_online_roles import choose_online_roles
+from tetragrad.tile.plans.roles.choose_pass_roles import choose_pass_roles
 from tetragrad.tile.plans.roles.choose_roles import (
     choose_roles,
     is_worth_roles,
@@ -51,6 +57,8 @@ from tetragrad.tile.plans.traffic import (
 
 # Work (in operations) below which a second grid costs more than it gains.
 WORTH_A_GRID = 1 << 15
+# Elements that long and short parts of a row are multiples of.
+LONG_UNIT, SHORT_UNIT = 1024, 16
 # Contractions: the side of a block of results, how many blocks a large kernel should
 # have, and the depth below which one is not divided.
 BLOCK_SIDE = 64
@@ -70,7 +78,11 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     if settings.tf32:
         target = replace(target, features=target.features | {"tf32"})
     rest = simplify_axes(kernel)
-    online = choose_online_roles(rest, target) or choose_online(rest, target)
+    online = (
+        choose_online_roles(rest, target)
+        or choose_pass_roles(rest, target)
+        or choose_online(rest, target)
+    )
     if online is not None:
         return Plan((), ((online,),))
     cuts: list[Cut | Repack] = []
@@ -162,10 +174,20 @@ def _cut_reduction(
     contraction = find_contraction(value)
     if contraction is not None and is_worth_packing(kernel, contraction):
         return _cut_contraction(kernel, number, contraction)
+    columns = columns_parts(kernel, value, target)
+    if columns is not None:
+        axis, parts, size = columns
+        return Cut(number, axis, parts, size) if parts > 1 else None
     pieces = _pieces(kernel, value, target)
     if pieces < _enough_pieces(kernel, value, target):
         longest = max(value.axes, key=lambda axis: kernel.axes[axis])
-        parts = _parts(kernel.axes[longest], length, pieces, target)
+        size = kernel.axes[longest]
+        parts = _parts(size, length, pieces, target)
+        if target.has_free_iterations and _moves_by_one(value, longest):
+            even = _even_length(-(-size // parts))
+            parts = -(-size // even)
+            if parts > 1:
+                return Cut(number, longest, parts, even)
         if parts > 1:
             return Cut(number, longest, parts)
     if _is_repeated(kernel, value):
@@ -226,12 +248,22 @@ def _enough_pieces(kernel: Kernel, value: Reduction, target: Target) -> int:
 
 def _runs_along_rows(value: Reduction) -> bool:
     """Whether neighbours in memory are combined, and not neighbouring results."""
+    return any(_moves_by_one(value, axis) for axis in value.axes)
+
+
+def _moves_by_one(value: Reduction, axis: int) -> bool:
+    """Whether neighbours along an axis are neighbours in memory."""
     return any(
         entry.address.coefficient(axis) == 1
         for entry in walk_until({}, value.body)
         if isinstance(entry, Load)
-        for axis in value.axes
     )
+
+
+def _even_length(length: int) -> int:
+    """A little longer, so that parts begin where threads move whole runs."""
+    unit = LONG_UNIT if length >= 8 * LONG_UNIT else SHORT_UNIT
+    return -(-length // unit) * unit
 
 
 def _parts(size: int, length: int, pieces: int, target: Target) -> int:
@@ -281,7 +313,9 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
         return (_choose_product(kernel, contraction, target),)
     for group in group_outputs(kernel):
         grids.append(
-            choose_transpose(kernel, group, target)
+            choose_staged(kernel, group, target)
+            or choose_columns(kernel, group, target)
+            or choose_transpose(kernel, group, target)
             or choose_stream(kernel, group, target)
             or choose_row_stream(kernel, group, target)
             or choose_slide(kernel, group, target)

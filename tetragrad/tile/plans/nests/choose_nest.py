@@ -10,6 +10,7 @@ from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
 from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.tile.plans.nests.few_threads import choose_few_threads
 from tetragrad.tile.plans.nests.nest import NestPlan, scans_of
 from tetragrad.tile.plans.products.contraction import (
     Contraction,
@@ -62,6 +63,13 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         beside = axes_beside(kernel, outputs, grid, ranked[0])
         grid = tuple(axis for axis in grid if axis not in beside)
     if target.has_free_iterations:
+        few = choose_few_threads(kernel, outputs, grid, ranked, target)
+        if few is not None:
+            lanes, rows, threads = few
+            axes = tuple(inside)
+            return NestPlan(
+                group, grid, axes, lanes, chunk=rows, rows=rows, threads=threads
+            )
         ranked = long_enough(kernel, outputs, grid, ranked)
         flat = choose_flat(kernel, group, grid, ranked)
         if flat is not None:
@@ -81,7 +89,9 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
             kernel, outputs, inside[0], lanes, vectors, target
         )
     rows = choose_rows(kernel, outputs, grid, inside, lanes, vectors)
-    if target.has_free_iterations and lanes > target.vector_lanes(4):
+    is_long = lanes > target.vector_lanes(4)
+    is_few = points_in(kernel, grid) < rows * target.pieces
+    if target.has_free_iterations and (is_long or is_few):
         # Other blocks hide latencies as well, and there may be few rows.
         rows = 1
     chunk = choose_chunk(kernel, outputs, grid, rows, target)

@@ -26,10 +26,12 @@ from tetragrad.tile.plans.nests.reductions import (
     compute_reductions,
     pending_reductions,
 )
+from tetragrad.tile.plans.nests.staging import staged
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,
+    Strip,
     cast,
     chunked,
     fitting_strip,
@@ -53,6 +55,9 @@ class NestPlan:
     takes ``chunk`` positions of the last of them at once. ``vector_axes`` are put
     on lanes, the first that is free in each pass. ``rows`` positions of the last
     grid axis are handled side by side, where that axis is not on lanes itself.
+    ``beside`` are axes whose points are computed together. With ``staged`` each row
+    has a lane of its own, and memory is moved through shared tiles. ``threads`` should
+    share an iteration, where the plan knows better than the program tells.
     """
 
     outputs: tuple[int, ...]
@@ -63,6 +68,8 @@ class NestPlan:
     chunk: int = 1
     rows: int = 1
     beside: tuple[int, ...] = ()
+    staged: bool = False
+    threads: int = 0
 
 
 def build_nest(builder: Builder, plan: NestPlan) -> list[Statement]:
@@ -87,11 +94,14 @@ def build_nest(builder: Builder, plan: NestPlan) -> list[Statement]:
     index = builder.axis(count)
     extents.append((index, count))
 
-    def one_chunk(start: Affine, length: int) -> list[Statement]:
-        return nest.chunk(outputs, scope, axis, start, length)
-
-    body = chunked(scope.size(axis), plan.chunk, axis_form(index), one_chunk)
-    return [Grid(tuple(extents), tuple(body))]
+    one_chunk = nest.staged_chunk if plan.staged else nest.chunk
+    body = chunked(
+        scope.size(axis),
+        plan.chunk,
+        axis_form(index),
+        lambda start, length: one_chunk(outputs, scope, axis, start, length),
+    )
+    return [Grid(tuple(extents), tuple(body), threads=plan.threads)]
 
 
 @frozen
@@ -123,6 +133,21 @@ class _Nest:
             return body(scope.bind(axis, start + step))
 
         return statements + loop(scope.builder, length, one)
+
+    def staged_chunk(
+        self,
+        outputs: Sequence[Output],
+        scope: Scope,
+        axis: int,
+        start: Affine,
+        length: int,
+    ) -> list[Statement]:
+        """The same with a row for each lane, and all rows in shared tiles."""
+        statements, scope = self.ready(outputs, scope)
+        bound = Strip(axis, self.plan.lanes).bind(scope, start, length)
+        body = self.outputs(outputs, bound)
+        lane = bound.collective[-1]
+        return [*statements, *staged(scope.builder, body, lane, length)]
 
     def row_blocks(
         self,

@@ -38,12 +38,14 @@ class Cut:
     """Compute one reduction or scan of a kernel first, into scratch memory.
 
     ``value`` counts the kernel's reductions and scans, operands first. With ``parts``
-    the reduction's ``axis`` is divided among so many partial results.
+    the reduction's ``axis`` is divided among so many partial results; with ``length``
+    into parts of so many positions, the last of which may be shorter.
     """
 
     value: int
     axis: int = 0
     parts: int = 1
+    length: int = 0
 
 
 def cuttable(kernel: Kernel) -> list[Expression]:
@@ -88,7 +90,7 @@ def _in_parts(
 ) -> tuple[Kernel, Expression, Kernel]:
     """scratch[p, free axes] = the reduction over part p of its axis."""
     size = kernel.axes[cut.axis]
-    length = -(-size // cut.parts)
+    length = cut.length or -(-size // cut.parts)
     part, inner = len(kernel.axes), len(kernel.axes) + 1
     kernel = replace(kernel, axes=(*kernel.axes, cut.parts, length))
     position = axis_form(part).scale(length) + axis_form(inner)
