@@ -12,7 +12,8 @@ from tetragrad.core.errors import DTypeError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor.gradient_rules import with_zero_gradient
+from tetragrad.tensor.function_nodes import sign_bit
+from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 
 
 def add_nodes(lhs: Node, rhs: Node) -> Node:
@@ -55,10 +56,17 @@ def absolute_node(node: Node) -> Node:
 
 
 def fmod_nodes(lhs: Node, rhs: Node) -> Node:
-    """The remainder of truncated division: its sign is lhs's."""
+    """The remainder of truncated division: its sign is lhs's, also where it is zero."""
     remainder = ops.Mod(absolute_node(lhs), absolute_node(rhs))
-    is_negative = ops.Lt(lhs, full_like(lhs, 0))
-    return ops.Where(is_negative, ops.Neg(remainder), remainder)
+    value = ops.Where(sign_bit(lhs), ops.Neg(remainder), remainder)
+    if not lhs.dtype.is_floating_point:
+        return value
+
+    def rule(upstream: Node) -> tuple[Node, Node]:
+        quotient = ops.Trunc(ops.Div(lhs, rhs))
+        return upstream, ops.Neg(ops.Mul(upstream, quotient))
+
+    return with_gradient(value, (lhs, rhs), rule)
 
 
 def floor_divide_nodes(lhs: Node, rhs: Node) -> Node:

@@ -12,6 +12,7 @@ from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
+from tetragrad.tensor import angle_nodes
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.complex_functions import (
     add,
@@ -73,7 +74,7 @@ def tanh(pair: Pair) -> Pair:
     limit = 18.0 if x.dtype is dtypes.float64 else 9.0
     is_far = nodes.greater(nodes.absolute(x), limit)
     near_x = ops.Where(is_far, full_like(x, 0), x)
-    tangent = nodes.tan(y)
+    tangent = angle_nodes.tan(y)
     steepness = nodes.add(nodes.square(tangent), 1)
     sine, cosine = nodes.sinh(near_x), nodes.cosh(near_x)
     divisor = nodes.add(ops.Mul(steepness, nodes.square(sine)), 1)
@@ -143,8 +144,8 @@ def asin(pair: Pair) -> Pair:
     a, b = _roots_around_one(pair)
     across = ops.Sub(ops.Mul(a.real, b.real), ops.Mul(a.imag, b.imag))
     along = ops.Sub(ops.Mul(a.real, b.imag), ops.Mul(a.imag, b.real))
-    turn = ops.Where(nodes.equals(x, 0), x, nodes.atan2(x, across))
-    far = Pair(nodes.atan2(x, nodes.absolute(y)), _infinite(y))
+    turn = ops.Where(nodes.equals(x, 0), x, angle_nodes.atan2(x, across))
+    far = Pair(angle_nodes.atan2(x, nodes.absolute(y)), _infinite(y))
     value = _at_infinity(pair, Pair(turn, nodes.asinh(along)), far)
     return with_derivatives(value, lambda z: (_asin_slope(z),), pair)
 
@@ -158,9 +159,9 @@ def acos(pair: Pair) -> Pair:
     a, b = _roots_around_one(pair)
     x, y = pair.real, pair.imag
     along = ops.Sub(ops.Mul(b.real, a.imag), ops.Mul(b.imag, a.real))
-    turn = nodes.scale(nodes.atan2(a.real, b.real), 2)
+    turn = nodes.scale(angle_nodes.atan2(a.real, b.real), 2)
     turn = _upright(pair, turn, math.pi / 2)
-    far = Pair(nodes.absolute(nodes.atan2(y, x)), _infinite(ops.Neg(y)))
+    far = Pair(nodes.absolute(angle_nodes.atan2(y, x)), _infinite(ops.Neg(y)))
     value = _at_infinity(pair, Pair(turn, nodes.asinh(along)), far)
     return with_derivatives(value, lambda z: (scale(_asin_slope(z), -1),), pair)
 
@@ -177,9 +178,9 @@ def acosh(pair: Pair) -> Pair:
     a = sqrt(Pair(nodes.add(pair.real, -1), pair.imag))
     b = sqrt(Pair(nodes.add(pair.real, 1), pair.imag))
     along = ops.Add(ops.Mul(a.real, b.real), ops.Mul(a.imag, b.imag))
-    turn = nodes.scale(nodes.atan2(a.imag, b.real), 2)
+    turn = nodes.scale(angle_nodes.atan2(a.imag, b.real), 2)
     turn = _upright(pair, turn, math.pi / 2)
-    angle = nodes.atan2(pair.imag, pair.real)
+    angle = angle_nodes.atan2(pair.imag, pair.real)
     far = Pair(full_like(angle, math.inf), angle)
     value = _at_infinity(pair, Pair(nodes.asinh(along), turn), far)
     return with_derivatives(value, lambda z: (_acosh_slope(z),), pair)
@@ -204,7 +205,7 @@ def atanh(pair: Pair) -> Pair:
     growth = ops.Where(is_infinite, full_like(growth, 0), growth)
     real = nodes.copy_sign(nodes.scale(growth, 0.25), x)
     width = ops.Sub(ops.Mul(below, nodes.add(size, 1)), nodes.square(y))
-    turn = nodes.scale(nodes.atan2(nodes.scale(y, 2), width), 0.5)
+    turn = nodes.scale(angle_nodes.atan2(nodes.scale(y, 2), width), 0.5)
     real = ops.Where(nodes.equals(x, 0), x, real)
     upright = nodes.copy_sign(full_like(y, math.pi / 2), y)
     upright = ops.Where(nodes.is_nan(y), y, upright)
@@ -231,12 +232,12 @@ FORMS.update({
     ops.Sin: sin,
     ops.Cos: cos,
     ops.Tanh: tanh,
-    nodes.tan: tan,
+    angle_nodes.tan: tan,
     nodes.sinh: sinh,
     nodes.cosh: cosh,
-    nodes.asin: asin,
-    nodes.acos: acos,
-    nodes.atan: atan,
+    angle_nodes.asin: asin,
+    angle_nodes.acos: acos,
+    angle_nodes.atan: atan,
     nodes.asinh: asinh,
     nodes.acosh: acosh,
     nodes.atanh: atanh,

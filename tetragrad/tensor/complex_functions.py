@@ -16,7 +16,7 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import arithmetic_nodes
+from tetragrad.tensor import angle_nodes, arithmetic_nodes
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.pairs import FORMS, Pair
@@ -245,7 +245,7 @@ def log(pair: Pair) -> Pair:
     size = ops.Where(is_near, near, far)
     is_infinite = ops.Or(nodes.equals(wide, math.inf), nodes.equals(tall, math.inf))
     size = ops.Where(is_infinite, full_like(size, math.inf), size)
-    value = Pair(size, nodes.atan2(pair.imag, pair.real))
+    value = Pair(size, angle_nodes.atan2(pair.imag, pair.real))
     return with_derivatives(value, lambda z: (reciprocal(z),), pair)
 
 

@@ -15,6 +15,7 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
+from tetragrad.tensor import angle_nodes
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.base import TensorBase, wrap_pairs
 from tetragrad.tensor.functions import FunctionMethods
@@ -134,7 +135,7 @@ def multilinear(function: Callable[..., Tensor], *operands: Any) -> Tensor:
 
 def angle_of(pair: Pair) -> Node:
     """The angle from the positive real axis, between -π and π; 0 of 0."""
-    value = nodes.atan2(pair.imag, pair.real)
+    value = angle_nodes.atan2(pair.imag, pair.real)
 
     def rule(upstream: Node) -> tuple[Node, Node]:
         length = ops.Add(nodes.square(pair.real), nodes.square(pair.imag))

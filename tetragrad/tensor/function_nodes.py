@@ -7,6 +7,7 @@ would cancel or overflow, the derivative is written beside it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as ops
@@ -107,6 +108,19 @@ def hypot(lhs: Node, rhs: Node) -> Node:
         return ops.Mul(share, lhs), ops.Mul(share, rhs)
 
     return with_gradient(length, (lhs, rhs), rule)
+
+
+def rounded_once(function: Callable[..., Node], *operands: Node) -> Node:
+    """A function's value, of half-width floats carried in float32 and rounded once.
+
+    An op rounds its result; a composition would round after each of its ops.
+    """
+    dtype = operands[0].dtype
+    is_half = dtype.is_floating_point and dtype.bits < 32
+    if not is_half or isinstance(function, type):
+        return function(*operands)
+    value = function(*(ops.Cast(operand, dtypes.float32) for operand in operands))
+    return ops.Cast(value, dtype) if value.dtype is dtypes.float32 else value
 
 
 # --- rounding -------------------------------------------------------------------------
@@ -216,8 +230,13 @@ def asinh(node: Node) -> Node:
     root = add(ops.Sqrt(add(squared, 1.0)), 1.0)
     near = log1p(ops.Add(size, ops.Div(squared, root)))
     far = add(ops.Log(size), math.log(2))
-    value = copy_sign(ops.Where(greater(size, 1e4), far, near), node)
+    value = copy_sign(ops.Where(_is_huge(size), far, near), node)
     return with_slope(value, node, _asinh_slope)
+
+
+def _is_huge(node: Node) -> Node:
+    """Where x² + 1 is x², with more bits than the format has."""
+    return greater(node, 1e9 if node.dtype is dtypes.float64 else 1e4)
 
 
 def _asinh_slope(node: Node) -> Node:
@@ -229,7 +248,7 @@ def acosh(node: Node) -> Node:
     above = add(node, -1.0)
     near = log1p(ops.Add(above, ops.Sqrt(ops.Mul(above, add(above, 2.0)))))
     far = add(ops.Log(node), math.log(2))
-    value = ops.Where(greater(node, 1e4), far, near)
+    value = ops.Where(_is_huge(node), far, near)
     value = ops.Where(less(node, 1.0), full_like(node, math.nan), value)
     return with_slope(value, node, _acosh_slope)
 
@@ -250,150 +269,13 @@ def _atanh_slope(node: Node) -> Node:
     return ops.Reciprocal(ops.Sub(full_like(node, 1.0), square(node)))
 
 
-# --- angles ---------------------------------------------------------------------------
-
-# M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 4.4.47: arctan on
-# [-1, 1] to within 1e-5, as coefficients of x, x³, x⁵, …
-_ARCTAN = (0.9998660, -0.3302995, 0.1801410, -0.0851330, 0.0208351)
+# --- polynomials ----------------------------------------------------------------------
 
 
-def tan(node: Node) -> Node:
-    """sin(x) / cos(x)."""
-    value = ops.Div(ops.Sin(node), ops.Cos(node))
-    return with_slope(value, node, _tan_slope)
-
-
-def _tan_slope(node: Node) -> Node:
-    return add(square(tan(node)), 1.0)
-
-
-def atan(node: Node) -> Node:
-    """The angle between -π/2 and π/2 whose tangent is x.
-
-    A rough angle is improved by the exact identity
-    atan(x) = y + atan((x cos y - sin y) / (cos y + x sin y)).
-    """
-    size = absolute(node)
-    is_steep = greater(size, 1.0)
-    slope = ops.Where(is_steep, ops.Reciprocal(size), size)
-    squared = square(slope)
-    rough = full_like(node, _ARCTAN[-1])
-    for coefficient in reversed(_ARCTAN[:-1]):
-        rough = add(ops.Mul(rough, squared), coefficient)
-    rough = ops.Mul(rough, slope)
-    sine, cosine = ops.Sin(rough), ops.Cos(rough)
-    missing = ops.Sub(ops.Mul(slope, cosine), sine)
-    rest = ops.Div(missing, ops.Add(cosine, ops.Mul(slope, sine)))
-    angle = ops.Add(rough, rest)
-    turned = ops.Sub(full_like(node, math.pi / 2), angle)
-    value = copy_sign(ops.Where(is_steep, turned, angle), node)
-    return with_slope(value, node, _atan_slope)
-
-
-def _atan_slope(node: Node) -> Node:
-    return ops.Reciprocal(add(square(node), 1.0))
-
-
-def asin(node: Node) -> Node:
-    """The angle between -π/2 and π/2 whose sine is x; NaN outside of [-1, 1]."""
-    one = full_like(node, 1.0)
-    cosine = ops.Sqrt(ops.Mul(ops.Sub(one, node), ops.Add(one, node)))
-    return with_slope(atan(ops.Div(node, cosine)), node, _asin_slope)
-
-
-def _asin_slope(node: Node) -> Node:
-    return ops.Reciprocal(ops.Sqrt(ops.Sub(full_like(node, 1.0), square(node))))
-
-
-def acos(node: Node) -> Node:
-    """The angle between 0 and π whose cosine is x; NaN outside of [-1, 1]."""
-    one = full_like(node, 1.0)
-    ratio = ops.Sqrt(ops.Div(ops.Sub(one, node), ops.Add(one, node)))
-    value = scale(atan(ratio), 2.0)
-    return with_slope(value, node, _acos_slope)
-
-
-def _acos_slope(node: Node) -> Node:
-    return ops.Neg(_asin_slope(node))
-
-
-def atan2(sine: Node, cosine: Node) -> Node:
-    """The angle of a point, with the signs of both coordinates."""
-    tall, wide = absolute(sine), absolute(cosine)
-    is_steep = ops.Lt(wide, tall)
-    low, high = ops.Where(is_steep, wide, tall), ops.Where(is_steep, tall, wide)
-    one = full_like(high, 1.0)
-    # Two zeros, or two infinities: the angle is that of (0, 1), or of (1, 1).
-    both_zero = equals(high, 0.0)
-    both_infinite = ops.And(equals(low, math.inf), equals(high, math.inf))
-    ratio = ops.Div(low, ops.Where(both_zero, one, high))
-    angle = atan(ops.Where(both_infinite, one, ratio))
-    angle = ops.Where(is_steep, ops.Sub(full_like(angle, math.pi / 2), angle), angle)
-    turned = ops.Sub(full_like(angle, math.pi), angle)
-    angle = ops.Where(sign_bit(cosine), turned, angle)
-    return copy_sign(angle, sine)
-
-
-# --- the error function's relatives ---------------------------------------------------
-
-
-def erfc(node: Node) -> Node:
-    """1 - erf(x) without cancellation.
-
-    Beyond a threshold, Laplace's continued fraction (Abramowitz and Stegun 7.1.14):
-    sqrt(π) exp(x²) erfc(x) = 1 / (x + (1/2) / (x + 1 / (x + (3/2) / (x + …)))).
-    """
-    threshold, terms = (2.0, 60) if node.dtype is dtypes.float64 else (1.0, 30)
-    is_far = greater(node, threshold)
-    far = ops.Where(is_far, node, full_like(node, threshold))
-    fraction: Node = far
-    for term in range(terms, 0, -1):
-        fraction = ops.Add(far, ops.Div(full_like(far, term / 2), fraction))
-    decay = scale(ops.Exp(ops.Neg(square(far))), 1 / math.sqrt(math.pi))
-    near = ops.Sub(full_like(node, 1.0), ops.Erf(node))
-    value = ops.Where(is_far, ops.Div(decay, fraction), near)
-    return with_slope(value, node, _erfc_slope)
-
-
-def _erfc_slope(node: Node) -> Node:
-    return scale(ops.Exp(ops.Neg(square(node))), -2 / math.sqrt(math.pi))
-
-
-# M. Giles, "Approximating the erfinv function", GPU Computing Gems (2011).
-_ERFINV_CENTRAL = (
-    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06,
-    0.00021858087, -0.00125372503, -0.00417768164, 0.246640727, 1.50140941,
-)  # fmt: skip
-_ERFINV_TAIL = (
-    -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844,
-    0.00573950773, -0.0076224613, 0.00943887047, 1.00167406, 2.83297682,
-)  # fmt: skip
-
-
-def erfinv(node: Node) -> Node:
-    """The inverse of erf on [-1, 1], by Giles' polynomials and two Newton steps."""
-    one = full_like(node, 1.0)
-    depth = ops.Neg(ops.Log(ops.Mul(ops.Sub(one, node), ops.Add(one, node))))
-    is_central = less(depth, 5.0)
-    central = _polynomial(_ERFINV_CENTRAL, add(depth, -2.5))
-    tail = _polynomial(_ERFINV_TAIL, add(ops.Sqrt(depth), -3.0))
-    value: Node = ops.Mul(ops.Where(is_central, central, tail), node)
-    for _ in range(2):
-        error = ops.Sub(ops.Erf(value), node)
-        value = ops.Add(value, ops.Div(error, _erfc_slope(value)))
-    is_edge = equals(absolute(node), 1.0)
-    value = ops.Where(is_edge, copy_sign(full_like(node, math.inf), node), value)
-    return with_slope(value, node, _erfinv_slope)
-
-
-def _erfinv_slope(node: Node) -> Node:
-    return scale(ops.Exp(square(erfinv(node))), math.sqrt(math.pi) / 2)
-
-
-def _polynomial(coefficients: tuple[float, ...], node: Node) -> Node:
-    """The value at x, highest power first (Horner's scheme)."""
-    value = full_like(node, coefficients[0])
-    for coefficient in coefficients[1:]:
+def polynomial(coefficients: Sequence[float], node: Node) -> Node:
+    """The value at x by Horner's scheme, from coefficients in ascending order."""
+    value = full_like(node, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
         value = add(ops.Mul(value, node), coefficient)
     return value
 

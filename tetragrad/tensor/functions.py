@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core import dtypes
@@ -11,6 +12,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
+from tetragrad.tensor import angle_nodes, error_nodes
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import (
     ArithmeticMethods,
@@ -58,7 +60,7 @@ class FunctionMethods(ArithmeticMethods):
         node = self.node
         if not node.dtype.is_floating_point:
             node = ops.Cast(node, default_float())
-        return self.result(function(node))
+        return self.result(nodes.rounded_once(function, node))
 
     # --- size and sign ----------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([3.0]).hypot(4)
         tensor([5.])
         """
-        return binary(nodes.hypot, self, other)
+        return binary(partial(nodes.rounded_once, nodes.hypot), self, other)
 
     # --- exponentials and logarithms --------------------------------------------------
 
@@ -239,7 +241,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([0.0]).logaddexp(Tensor([0.0]))
         tensor([0.6931])
         """
-        return binary(_log_add_exp, self, other)
+        return binary(partial(nodes.rounded_once, _log_add_exp), self, other)
 
     def logaddexp2(self, other: Operand) -> Tensor:
         """log2(2**self + 2**other) without overflow.
@@ -292,7 +294,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([0.0, 1.0]).tan()
         tensor([0.0000, 1.5574])
         """
-        return self.apply_float(nodes.tan)
+        return self.apply_float(angle_nodes.tan)
 
     def asin(self) -> Tensor:
         """The angle whose sine is x; NaN outside of [-1, 1].
@@ -300,7 +302,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([0.0, 1.0]).arcsin()
         tensor([0.0000, 1.5708])
         """
-        return self.apply_float(nodes.asin)
+        return self.apply_float(angle_nodes.asin)
 
     def acos(self) -> Tensor:
         """The angle whose cosine is x; NaN outside of [-1, 1].
@@ -308,7 +310,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([0.0, 1.0]).acos()
         tensor([1.5708, 0.0000])
         """
-        return self.apply_float(nodes.acos)
+        return self.apply_float(angle_nodes.acos)
 
     def atan(self) -> Tensor:
         """The angle whose tangent is x.
@@ -316,7 +318,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([1.0]).atan()
         tensor([0.7854])
         """
-        return self.apply_float(nodes.atan)
+        return self.apply_float(angle_nodes.atan)
 
     def atan2(self, other: Operand) -> Tensor:
         """The angle of the point (other, self), between -π and π.
@@ -325,7 +327,7 @@ class FunctionMethods(ArithmeticMethods):
         tensor([2.3562])
         """
         dtype = float_dtype(self, to_operand(other))
-        return binary(_atan2, self, other, dtype)
+        return binary(partial(nodes.rounded_once, _atan2), self, other, dtype)
 
     def sinh(self) -> Tensor:
         """The hyperbolic sine.
@@ -424,7 +426,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([0.0, 1.0]).erfc()
         tensor([1.0000, 0.1573])
         """
-        return self.apply_float(nodes.erfc)
+        return self.apply_float(error_nodes.erfc)
 
     def erfinv(self) -> Tensor:
         """The inverse of the error function on [-1, 1].
@@ -432,7 +434,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([0.0, 0.5]).erfinv()
         tensor([0.0000, 0.4769])
         """
-        return self.apply_float(nodes.erfinv)
+        return self.apply_float(error_nodes.erfinv)
 
     # --- in place ---------------------------------------------------------------------
 
@@ -536,7 +538,7 @@ def _x_log_y(lhs: Node, rhs: Node) -> Node:
 
 
 def _atan2(sine: Node, cosine: Node) -> Node:
-    value = nodes.atan2(sine, cosine)
+    value = angle_nodes.atan2(sine, cosine)
 
     def rule(upstream: Node) -> tuple[Node, Node]:
         length = ops.Add(nodes.square(sine), nodes.square(cosine))

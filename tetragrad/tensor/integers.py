@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
 _SAME_SIZE = {16: dtypes.int16, 32: dtypes.int32, 64: dtypes.int64}
+_UNSIGNED = {
+    dtypes.int8: dtypes.uint8,
+    dtypes.int16: dtypes.uint16,
+    dtypes.int32: dtypes.uint32,
+    dtypes.int64: dtypes.uint64,
+}
 
 
 class MantissaAndExponent(NamedTuple):
@@ -115,16 +121,14 @@ def _rounds(dtype: DType) -> int:
 
 def _greatest_divisor(lhs: Node, rhs: Node) -> Node:
     """Euclid's algorithm, with as many rounds as the widest numbers need."""
-    high, low = absolute_node(lhs), absolute_node(rhs)
-    one = full_like(low, 1)
-    for _ in range(_rounds(lhs.dtype)):
+    # The smallest number has no positive counterpart among the signed ones.
+    dtype = _UNSIGNED.get(lhs.dtype, lhs.dtype)
+    high, low = (ops.Cast(absolute_node(entry), dtype) for entry in (lhs, rhs))
+    for _ in range(_rounds(dtype)):
         is_done = nodes.equals(low, 0)
-        rest = ops.Mod(high, ops.Where(is_done, one, low))
-        high, low = (
-            ops.Where(is_done, high, low),
-            ops.Where(is_done, low, rest),
-        )
-    return high
+        rest = ops.Mod(high, low)
+        high, low = ops.Where(is_done, high, low), ops.Where(is_done, low, rest)
+    return ops.Cast(high, lhs.dtype)
 
 
 def _least_multiple(lhs: Node, rhs: Node) -> Node:

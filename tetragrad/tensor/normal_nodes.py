@@ -11,35 +11,12 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor import function_nodes as nodes
-from tetragrad.tensor.function_nodes import add, scale, square
+from tetragrad.tensor.error_nodes import erfc, erfcx
+from tetragrad.tensor.function_nodes import polynomial, scale, square
 from tetragrad.tensor.gradient_rules import with_slope
-from tetragrad.tensor.quadrature import in_float64, polynomial
+from tetragrad.tensor.quadrature import in_float64
 
 _ROOT_HALF = math.sqrt(0.5)
-
-
-@in_float64
-def _erfcx(node: Node) -> Node:
-    """exp(x²) erfc(x); beyond 8 the first terms of its continued fraction."""
-    is_far = nodes.greater(node, 8.0)
-    edge = full_like(node, 8.0)
-    close = ops.Where(is_far, edge, node)
-    near = ops.Mul(ops.Exp(square(close)), nodes.erfc(close))
-    far = ops.Where(is_far, node, edge)
-    fraction: Node = far
-    for term in range(20, 0, -1):
-        fraction = ops.Add(far, ops.Div(full_like(far, term / 2), fraction))
-    tail = scale(ops.Reciprocal(fraction), 1 / math.sqrt(math.pi))
-    return ops.Where(is_far, tail, near)
-
-
-def erfcx(node: Node) -> Node:
-    """exp(x²) erfc(x), which falls off slowly."""
-    return with_slope(_erfcx(node), node, _erfcx_slope)
-
-
-def _erfcx_slope(node: Node) -> Node:
-    return add(scale(ops.Mul(node, _erfcx(node)), 2.0), -2 / math.sqrt(math.pi))
 
 
 @in_float64
@@ -49,7 +26,7 @@ def _density(node: Node) -> Node:
 
 @in_float64
 def _ndtr(node: Node) -> Node:
-    return scale(nodes.erfc(scale(node, -_ROOT_HALF)), 0.5)
+    return scale(erfc(scale(node, -_ROOT_HALF)), 0.5)
 
 
 def ndtr(node: Node) -> Node:
@@ -63,10 +40,10 @@ def _log_ndtr(node: Node) -> Node:
     is_low = nodes.less(node, -1.0)
     edge = full_like(node, -1.0)
     low = ops.Where(is_low, node, edge)
-    scaled = scale(_erfcx(scale(low, -_ROOT_HALF)), 0.5)
+    scaled = scale(erfcx(scale(low, -_ROOT_HALF)), 0.5)
     tail = ops.Sub(ops.Log(scaled), scale(square(low), 0.5))
     high = ops.Where(is_low, edge, node)
-    body = nodes.log1p(scale(nodes.erfc(scale(high, _ROOT_HALF)), -0.5))
+    body = nodes.log1p(scale(erfc(scale(high, _ROOT_HALF)), -0.5))
     return ops.Where(is_low, tail, body)
 
 
@@ -80,15 +57,15 @@ def _log_ndtr_slope(node: Node) -> Node:
     """The density over the probability."""
     is_low = nodes.less(node, -1.0)
     edge = full_like(node, -1.0)
-    scaled = _erfcx(scale(ops.Where(is_low, node, edge), -_ROOT_HALF))
+    scaled = erfcx(scale(ops.Where(is_low, node, edge), -_ROOT_HALF))
     tail = ops.Div(full_like(node, math.sqrt(2 / math.pi)), scaled)
     high = ops.Where(is_low, edge, node)
     return ops.Where(is_low, tail, ops.Div(_density(high), _ndtr(high)))
 
 
 # M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 26.2.23.
-_TAIL_ABOVE = (0.010328, 0.802853, 2.515517)
-_TAIL_BELOW = (0.001308, 0.189269, 1.432788, 1.0)
+_TAIL_ABOVE = (2.515517, 0.802853, 0.010328)
+_TAIL_BELOW = (1.0, 1.432788, 0.189269, 0.001308)
 
 
 @in_float64

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import reduce
-from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.movement import Reshape, broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.function_nodes import add, scale
@@ -52,11 +51,3 @@ def mean_over_half_circle(node: Node, count: int, integrand: Integrand) -> Node:
         return integrand(value, scale(add(number, 0.5), math.pi / count))
 
     return scale(sum_over(node, count, term), 1 / count)
-
-
-def polynomial(coefficients: tuple[float, ...], node: Node) -> Node:
-    """The value at x, highest power first (Horner's scheme)."""
-    value = full_like(node, coefficients[0])
-    for coefficient in coefficients[1:]:
-        value = add(ops.Mul(value, node), coefficient)
-    return value

@@ -9,8 +9,10 @@ undefined, so those are written out here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tetragrad.backends.cpu import emit_formats as formats
+from tetragrad.backends.cpu.emit_division import floor_divide, modulo
 from tetragrad.backends.cpu.emit_elementary import FUNCTIONS, elementary
 from tetragrad.backends.cpu.vector import (
     Builder,
@@ -61,8 +63,8 @@ class Operations:
             op.Neg: self.neg,
             op.Not: self.invert,
             op.Reciprocal: self._reciprocal,
-            op.IDiv: self._floor_divide,
-            op.Mod: self._modulo,
+            op.IDiv: partial(floor_divide, self),
+            op.Mod: partial(modulo, self),
             op.Maximum: self.max,
             op.Lt: self.lt,
             op.Eq: self.eq,
@@ -253,63 +255,6 @@ class Operations:
 
     def _is_unsigned_below(self, value: Value, limit: Value) -> Value:
         return self.builder.compare("icmp ult", value, limit)
-
-    # --- division ----------------------------------------------------------------
-
-    def _floor_divide(self, lhs: Value, rhs: Value) -> Value:
-        quotient, remainder, is_zero = self._divide(lhs, rhs)
-        if lhs.dtype.is_signed:
-            below = self._signs_differ(remainder, rhs)
-            lowered = self.sub(quotient, constant(1, lhs.dtype))
-            quotient = self.where(below, lowered, quotient)
-        return self.where(is_zero, constant(0, lhs.dtype), quotient)
-
-    def _modulo(self, lhs: Value, rhs: Value) -> Value:
-        if lhs.dtype.is_floating_point:
-            return self._float_modulo(lhs, rhs)
-        if lhs.dtype.is_bool:
-            raise UnsupportedError("mod of bools", hint="convert to an integer first")
-        _, remainder, is_zero = self._divide(lhs, rhs)
-        if lhs.dtype.is_signed:
-            below = self._signs_differ(remainder, rhs)
-            remainder = self.where(below, self.add(remainder, rhs), remainder)
-        return self.where(is_zero, lhs, remainder)
-
-    def _divide(self, lhs: Value, rhs: Value) -> tuple[Value, Value, Value]:
-        """Quotient toward zero, remainder, and where the divisor was zero."""
-        lhs, rhs = self.builder.alike(lhs, rhs)
-        one = constant(1, lhs.dtype)
-        is_zero = self.eq(rhs, constant(0, rhs.dtype))
-        divisor = self.where(is_zero, one, rhs)
-        if not lhs.dtype.is_signed:
-            quotient = self.builder.binary("udiv", lhs, divisor)
-            return quotient, self._rest(lhs, quotient, divisor), is_zero
-        # The processor traps on MIN / -1; negation wraps as we want.
-        is_minus_one = self.eq(rhs, constant(-1, rhs.dtype))
-        divisor = self.where(is_minus_one, one, divisor)
-        quotient = self.builder.binary("sdiv", lhs, divisor)
-        rest = self._rest(lhs, quotient, divisor)
-        return self.where(is_minus_one, self.neg(lhs), quotient), rest, is_zero
-
-    def _rest(self, lhs: Value, quotient: Value, divisor: Value) -> Value:
-        return self.sub(lhs, self.mul(quotient, divisor))
-
-    def _signs_differ(self, remainder: Value, divisor: Value) -> Value:
-        """Whether a remainder is not zero and its sign is not the divisor's."""
-        zero = constant(0, remainder.dtype)
-        opposite = self.lt(self.xor(remainder, divisor), zero)
-        nonzero = self.builder.compare("icmp ne", remainder, zero)
-        return self.builder.binary("and", opposite, nonzero)
-
-    def _float_modulo(self, lhs: Value, rhs: Value) -> Value:
-        lhs, rhs = self.builder.alike(lhs, rhs)
-        remainder = self.builder.binary("frem", lhs, rhs)
-        zero = constant(0.0, lhs.dtype)
-        is_negative = self.lt(remainder, zero)
-        sign_differs = self.builder.binary("xor", is_negative, self.lt(rhs, zero))
-        nonzero = self.builder.compare("fcmp une", remainder, zero)
-        differs = self.builder.binary("and", nonzero, sign_differs)
-        return self.where(differs, self.add(remainder, rhs), remainder)
 
     # --- conversion --------------------------------------------------------------
 
