@@ -20,6 +20,8 @@ def to_tensors(value: Any) -> Any:
     """Replace the arrays in a batch, which may be nested, by tensors."""
     if isinstance(value, np.ndarray):
         return Tensor(value)
+    if hasattr(value, "_fields"):
+        return type(value)(*map(to_tensors, value))
     if isinstance(value, tuple):
         return tuple(to_tensors(item) for item in value)
     if isinstance(value, list):

@@ -15,6 +15,7 @@ import numpy as np
 from tetragrad.core.errors import IndexingError, ShapeError
 from tetragrad.data.convert import to_array, to_tensors
 from tetragrad.data.shuffle import permutation
+from tetragrad.tensor.randomness import Generator
 
 
 class Dataset(Protocol):
@@ -122,17 +123,23 @@ def gather(dataset: Dataset, indices: np.ndarray, collate_fn: Any) -> Any:
 
 
 def random_split(
-    dataset: Dataset, lengths: Sequence[int | float], *, seed: int = 0
+    dataset: Dataset,
+    lengths: Sequence[int | float],
+    generator: Generator | None = None,
+    *,
+    seed: int = 0,
 ) -> list[Subset]:
     """Split a data set into parts at random; fractions must add up to 1.
 
-    Samples left over by rounding go to the first parts, one each.
+    Samples left over by rounding go to the first parts, one each. The initial seed of
+    a generator takes the place of ``seed``.
 
     >>> from tetragrad import data
     >>> [len(part) for part in data.random_split(list(range(10)), [0.7, 0.3])]
     [7, 3]
     """
     counts = _counts(lengths, len(dataset))
+    seed = seed if generator is None else generator.initial_seed()
     order = permutation(len(dataset), seed)
     ends = np.cumsum([0, *counts]).tolist()
     return [Subset(dataset, order[begin:end]) for begin, end in pairwise(ends)]
@@ -165,7 +172,8 @@ def collate(samples: list[Any]) -> Any:
                 "samples of one batch have different numbers of parts",
                 hint="give the loader a collate_fn that makes them alike",
             )
-        return tuple(collate(list(parts)) for parts in zip(*samples, strict=True))
+        parts = [collate(list(entries)) for entries in zip(*samples, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
     if isinstance(first, str | bytes):
         return samples
     arrays = [to_array(sample) for sample in samples]
@@ -176,3 +184,24 @@ def collate(samples: list[Any]) -> Any:
             hint="give the loader a collate_fn that pads them",
         )
     return np.stack(arrays)
+
+
+def default_collate(batch: list[Any]) -> Any:
+    """What a loader makes of a list of samples: tensors with one more dimension.
+
+    Tuples, lists and dictionaries of samples become such of batches; texts stay a
+    list.
+
+    >>> tetragrad.data.default_collate([(1, "a"), (2, "b")])
+    (tensor([1, 2]), ['a', 'b'])
+    """
+    return to_tensors(collate(batch))
+
+
+def default_convert(data: Any) -> Any:
+    """What a loader makes of a sample without a batch: arrays become tensors.
+
+    >>> tetragrad.data.default_convert({"x": np.zeros(2, np.float32)})
+    {'x': tensor([0., 0.])}
+    """
+    return to_tensors(data)

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from tetragrad.core.errors import FileFormatError, ShapeError
+from tetragrad.data.combined import batches_of, is_stream
 from tetragrad.data.convert import to_tensors
-from tetragrad.data.dataset import Dataset, Gatherable, collate, gather
+from tetragrad.data.dataset import Gatherable, collate, gather
+from tetragrad.data.samplers import set_epoch
 from tetragrad.data.shuffle import permutation
+from tetragrad.data.workers import Task, WorkerInfo, Workers
+from tetragrad.tensor.randomness import Generator
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
+#: What a worker gives when its stream has ended.
+_ENDED = object()
 
 
 class DataLoader:
     """Iterate over a data set in batches of tensors.
 
     Each ``for`` loop is one epoch. The order of an epoch depends on ``seed`` and the
-    number of the epoch only. ``prefetch`` batches are prepared ahead in a thread; 0
-    prepares each when it is asked for. ``state_dict()`` counts batches that the loop
-    has received, so a resumed run sees each sample exactly once.
+    number of the epoch only. ``state_dict()`` counts batches that the loop has
+    received, so a resumed run sees each sample exactly once.
+
+    Args:
+        dataset: has a length and an item for every index, or is an IterableDataset.
+        batch_size: samples in a batch; None gives single samples.
+        shuffle: whether the order is random.
+        sampler: gives the indices of an epoch, in place of ``shuffle``.
+        batch_sampler: gives the indices of each batch.
+        num_workers: threads that prepare batches. With 0 one thread prepares
+            ``prefetch`` batches ahead, unless that is 0 too.
+        collate_fn: makes a batch of a list of samples.
+        pin_memory: changes nothing: copies to a GPU are made from where batches are.
+        drop_last: leave out a last batch that is smaller than the others.
+        timeout: seconds to wait for a batch; 0 waits for ever.
+        worker_init_fn: is called in every worker with its number.
+        generator: its initial seed takes the place of ``seed``.
+        prefetch_factor: batches ahead for each worker.
+        persistent_workers: changes nothing: threads are cheap to start.
+        seed: what the order depends on, together with the epoch.
+        prefetch: batches ahead without workers.
 
     >>> from tetragrad.data import TensorDataset
     >>> dataset = TensorDataset(np.arange(5))
@@ -34,35 +56,84 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Dataset,
-        batch_size: int = 1,
-        shuffle: bool = False,
-        *,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = False,
+        sampler: Iterable[int] | None = None,
+        batch_sampler: Iterable[Sequence[int]] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        pin_memory: bool = False,
         drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], object] | None = None,
+        multiprocessing_context: Any = None,
+        generator: Generator | None = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
         seed: int = 0,
         prefetch: int = 2,
-        collate_fn: Callable[[list[Any]], Any] | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ShapeError(f"batch_size={batch_size}; a batch has 1 sample or more")
-        if prefetch < 0:
-            raise ShapeError(f"prefetch={prefetch}; use 0 to prepare nothing ahead")
+        if batch_sampler is not None and batch_size == 1:
+            batch_size = None
         self.dataset = dataset
         self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.drop_last = drop_last
-        self.seed = seed
-        self.prefetch = prefetch
+        self.shuffle = bool(shuffle)
+        self.sampler = sampler
+        self.batch_sampler = batch_sampler
+        self.num_workers = num_workers
         self.collate_fn = collate_fn
+        self.drop_last = drop_last
+        self.timeout = timeout
+        self.worker_init_fn = worker_init_fn
+        self.seed = seed if generator is None else generator.initial_seed()
+        self.prefetch = prefetch
+        if num_workers:
+            self.prefetch = num_workers * (prefetch_factor or 2)
+        self._check()
         self._epoch = 0
         self._delivered = 0
         self._is_started = False
         # Only the newest loop moves the position; see _deliver.
         self._loops = 0
 
+    def _check(self) -> None:
+        """Raise if the options contradict each other."""
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ShapeError(
+                f"batch_size={self.batch_size}; a batch has 1 sample or more"
+            )
+        if self.prefetch < 0 or self.num_workers < 0:
+            raise ShapeError(
+                f"prefetch={self.prefetch}, num_workers={self.num_workers}; use 0 to "
+                "prepare nothing ahead"
+            )
+        samples = self.sampler is not None
+        batches = self.batch_sampler is not None
+        others = self.shuffle or self.drop_last or self.batch_size is not None
+        if batches and (samples or others):
+            raise ShapeError(
+                "batch_sampler= with batch_size, shuffle, sampler or drop_last",
+                hint="a batch_sampler decides all of these",
+            )
+        if samples and self.shuffle:
+            raise ShapeError(
+                "sampler= together with shuffle=True: which order is meant?",
+                hint="a sampler decides the order; RandomSampler shuffles",
+            )
+        if is_stream(self.dataset) and (samples or batches or self.shuffle):
+            raise ShapeError(
+                f"a stream, {type(self.dataset).__name__}, has no order to choose",
+                hint="leave out shuffle and samplers, or shuffle in its __iter__()",
+            )
+
     def __len__(self) -> int:
         """The number of batches in one epoch."""
-        full, rest = divmod(len(self.dataset), self.batch_size)
+        if self.batch_sampler is not None:
+            return len(self.batch_sampler)  # type: ignore[arg-type]
+        count = len(self.dataset if self.sampler is None else self.sampler)  # type: ignore[arg-type]
+        full, rest = divmod(count, self.batch_size or 1)
         return full + int(rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
@@ -106,14 +177,15 @@ class DataLoader:
     def _layout(self) -> dict[str, Any]:
         """What decides which samples the n-th batch holds, apart from the seed."""
         return {
-            "length": len(self.dataset),
+            "length": None if is_stream(self.dataset) else len(self.dataset),
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
             "drop_last": self.drop_last,
         }
 
     def _deliver(self, loop: int) -> Iterator[Any]:
-        for batch in self._batches(self._batch_indices()):
+        left = self._stream() if is_stream(self.dataset) else self._chosen()
+        for batch in left:
             if loop == self._loops:
                 self._delivered += 1
             # Tensors are made here, in the thread that uses them.
@@ -123,42 +195,92 @@ class DataLoader:
             self._delivered = 0
             self._is_started = False
 
-    def _batch_indices(self) -> list[np.ndarray]:
-        """The samples of each batch that is left in this epoch."""
+    # --- data sets with indices -------------------------------------------------------
+
+    def _chosen(self) -> Iterator[Any]:
+        """The batches that are left in this epoch, each made from its indices."""
+        batches = itertools.islice(self._batch_indices(), self._delivered, None)
+        if self.prefetch == 0:
+            return map(self._make_batch, batches)
+        tasks: Iterator[Task] = (
+            (number % max(self.num_workers, 1), partial(self._make_batch, indices))
+            for number, indices in enumerate(batches)
+        )
+        return self._workers().run(tasks, self.prefetch)
+
+    def _batch_indices(self) -> Iterator[Any]:
+        """The samples of each batch of this epoch; single ones without batches."""
+        if self.batch_sampler is not None:
+            set_epoch(self.batch_sampler, self._epoch)
+            return iter(self.batch_sampler)
+        if self.sampler is not None:
+            set_epoch(self.sampler, self._epoch)
+            if self.batch_size is None:
+                return iter(self.sampler)
+            return batches_of(self.sampler, self.batch_size, self.drop_last)
         length = len(self.dataset)
+        order = np.arange(length)
         if self.shuffle:
             order = permutation(length, self.seed, self._epoch)
-        else:
-            order = np.arange(length)
-        starts = [number * self.batch_size for number in range(len(self))]
-        left = starts[self._delivered :]
-        return [order[start : start + self.batch_size] for start in left]
+        if self.batch_size is None:
+            return iter(order.tolist())
+        starts = (number * self.batch_size for number in range(len(self)))
+        return (order[start : start + self.batch_size] for start in starts)
 
-    def _batches(self, batch_indices: list[np.ndarray]) -> Iterator[Any]:
-        if self.prefetch == 0:
-            yield from map(self._make_batch, batch_indices)
-            return
-        # Imported late: it is slow to import, and a program may never iterate.
-        from concurrent.futures import ThreadPoolExecutor
-
-        # Settings that were overridden for this thread hold in the other one too.
-        context = copy_context()
-        executor = ThreadPoolExecutor(1, thread_name_prefix="tetragrad-loader")
-        waiting: deque[Future[Any]] = deque()
-        try:
-            for indices in batch_indices:
-                waiting.append(executor.submit(context.run, self._make_batch, indices))
-                if len(waiting) > self.prefetch:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            # Reached at the end, and when the loop is left by break or an exception.
-            executor.shutdown(wait=True, cancel_futures=True)
-
-    def _make_batch(self, indices: np.ndarray) -> Any:
+    def _make_batch(self, indices: Any) -> Any:
+        if isinstance(indices, int):
+            return self._single(self.dataset[indices])
+        indices = np.asarray(indices)
         if self.collate_fn is not None:
             return gather(self.dataset, indices, self.collate_fn)
         if isinstance(self.dataset, Gatherable):
             return self.dataset.take(indices)
         return gather(self.dataset, indices, collate)
+
+    def _single(self, sample: Any) -> Any:
+        return sample if self.collate_fn is None else self.collate_fn(sample)
+
+    # --- streams ----------------------------------------------------------------------
+
+    def _stream(self) -> Iterator[Any]:
+        """The batches of a stream that are left; each worker has its own."""
+        if self.prefetch == 0:
+            batches = iter(self._stream_batches())
+        else:
+            batches = self._workers().run(self._stream_tasks(), self.prefetch)
+        left = (batch for batch in batches if batch is not _ENDED)
+        return itertools.islice(left, self._delivered, None)
+
+    def _stream_batches(self) -> Iterator[Any]:
+        if self.batch_size is None:
+            yield from map(self._single, self.dataset)
+            return
+        for samples in batches_of(self.dataset, self.batch_size, self.drop_last):
+            yield (self.collate_fn or collate)(samples)
+
+    def _stream_tasks(self) -> Iterator[Task]:
+        """One batch of each worker in turn, until all of their streams have ended."""
+        streams = {number: self._stream_batches() for number in self._numbers()}
+        ended: set[int] = set()
+
+        def next_batch(number: int) -> Any:
+            batch = next(streams[number], _ENDED)
+            if batch is _ENDED:
+                ended.add(number)
+            return batch
+
+        while len(ended) < len(streams):
+            for number in streams:
+                if number not in ended:
+                    yield number, partial(next_batch, number)
+
+    def _numbers(self) -> range:
+        return range(max(self.num_workers, 1))
+
+    def _workers(self) -> Workers:
+        count = len(self._numbers())
+        infos = [
+            WorkerInfo(number, count, self.seed + number, self.dataset)
+            for number in self._numbers()
+        ]
+        return Workers(infos, self.worker_init_fn, self.timeout)

@@ -36,7 +36,9 @@ class Watch:
         self.given = leaves(trees)
         for value in self.given:
             _check_floating(value)
-        self.nodes = [Variable(value.real_node, new_key()) for value in self.given]
+        self.nodes: list[Node] = [
+            Variable(value.real_node, new_key()) for value in self.given
+        ]
         plain = [value.real_node for value in self.given]
         self._plain = dict(zip(self.nodes, plain, strict=True))
 
