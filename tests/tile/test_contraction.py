@@ -219,3 +219,12 @@ def test_a_product_of_what_was_cut_off():
     sums = kernel_of((33, 40, 29, 70), slots, replace(output, value=value))
     assert second.address == form(a1=1, a2=40)
     check(sums, TARGETS["wide"], tolerance=1e-3)
+
+
+@pytest.mark.parametrize("depth", [900, 1020, 1900])
+def test_deep_rows_in_place(depth):
+    """Sums of a deep block are in parts, of several blocks gathered as well."""
+    kernel = matmul(13, 40, depth)
+    plan = contraction_of(check(kernel, TARGETS["wide"], tolerance=1e-4))
+    assert plan.lhs is Supply.IN_PLACE
+    assert plan.parts > 1

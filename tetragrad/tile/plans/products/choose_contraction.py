@@ -198,9 +198,33 @@ def _plan(
         micro_columns=lanes * vectors,
         lanes=target.vector_lanes(itemsize),
         dot=dot,
+        parts=(dot is None and _parts(depth.size(kernel), itemsize)) or 1,
     )
     lhs = lhs_supply(kernel, contraction, target, plan)
     return replace(plan, lhs=lhs, rhs=rhs_supply(kernel, contraction, target, plan))
+
+
+def _plain_depth(
+    kernel: Kernel, contraction: Contraction, axes: tuple[int, ...], height: int
+) -> Block:
+    """How deep a block is: deeper where rows are in place, if it has equal parts."""
+    itemsize = register_bytes(contraction.reduction.accumulator)
+    whole = Block(axes, 0, kernel.axes[axes[0]])
+    rows = in_output_order(kernel, contraction.rows)
+    all_rows = Block(rows, 0, kernel.axes[rows[0]])
+    if are_rows_in_place(kernel, contraction.lhs, whole, all_rows, height):
+        limit = _depth_limit(kernel, axes, DEPTH_BYTES_IN_PLACE // itemsize)
+        block = block_of(kernel, axes, limit)
+        if _parts(block.size(kernel), itemsize):
+            return block
+    return block_of(kernel, axes, _depth_limit(kernel, axes, DEPTH_BYTES // itemsize))
+
+
+def _parts(depth: int, itemsize: int) -> int | None:
+    """Equal parts of a depth, none of them much deeper than a packed panel."""
+    fewest = max(1, round(depth * itemsize / DEPTH_BYTES))
+    counts = range(fewest, 2 * fewest)
+    return next((count for count in counts if depth % count == 0), None)
 
 
 def _depth_and_dot(
@@ -215,13 +239,7 @@ def _depth_and_dot(
     total = contraction.reduction.accumulator
     dot = choose_dot(*operands, total, target)
     if dot is None:
-        limit = DEPTH_BYTES // register_bytes(total)
-        whole = Block(axes, 0, kernel.axes[axes[0]])
-        rows = in_output_order(kernel, contraction.rows)
-        rows_block = Block(rows, 0, kernel.axes[rows[0]])
-        if are_rows_in_place(kernel, contraction.lhs, whole, rows_block, height):
-            limit = DEPTH_BYTES_IN_PLACE // register_bytes(total)
-        return block_of(kernel, axes, _depth_limit(kernel, axes, limit)), None
+        return _plain_depth(kernel, contraction, axes, height), None
     limit = DEPTH_BYTES // dot.step.lhs.itemsize
     depth = block_of(kernel, axes, _depth_limit(kernel, axes, limit))
     group = dot.step.depth // math.gcd(dot.step.depth, depth.inner_size(kernel))

@@ -163,6 +163,8 @@ class ContractionPlan:
     operands are packed in the ``narrow`` dtype that they are widened from, for the
     instruction ``dot`` in groups along the depth. A plan that ``overlaps`` packs the
     next steps of the depth while one is multiplied, as those of a matrix unit do.
+    Equal ``parts`` of a block's depth are summed on their own, and then together: the
+    longer a sum, the less accurate it is.
     ``lhs`` and ``rhs`` say how the operands, in this order after a swap, are supplied.
     """
 
@@ -178,6 +180,7 @@ class ContractionPlan:
     narrow: DType | None = None
     overlaps: bool = False
     dot: Dot | None = None
+    parts: int = 1
     lhs: Supply = Supply.PACKED
     rhs: Supply = Supply.PACKED
 

@@ -257,7 +257,7 @@ class Product(ABC):
             rhs.tile,
             total.shape[0],
             plan.micro_columns,
-            plan.depth.size(self.kernel) // plan.group,
+            plan.depth.size(self.kernel) // plan.group // plan.parts,
             (lhs.depth, lhs.side),
             (rhs.depth, rhs.side),
             ahead=ahead,

@@ -67,6 +67,8 @@ LARGEST_PACKED = 64 << 20
 
 # The numbers of a row panel and of a column panel.
 Place = tuple[Affine, Affine]
+# Where a micro-tile's rows and columns are.
+Regions = tuple[Region, Region]
 
 
 def build_panels(builder: Builder, plan: ContractionPlan) -> list[Statement]:
@@ -111,6 +113,16 @@ class _DepthBlock:
     placed: Placed
     is_first: Guard
     is_last: Guard
+
+    def part(self, number: Affine, parts: int) -> _DepthBlock:
+        """One of its parts: when that is the first or last of all."""
+        if parts == 1:
+            return self
+        return replace(
+            self,
+            is_first=(*self.is_first, number.scale(-1)),
+            is_last=(*self.is_last, number.shift(1 - parts)),
+        )
 
 
 @frozen
@@ -280,10 +292,15 @@ class _Panels(Product):
         return largest_divisor(self.row_panels, LARGEST_GROUP)
 
     def gathering_tile(self) -> Tile | None:
-        """A tile for a block of results, one micro-tile after the other."""
-        if self.depth_steps == 1:
+        """A tile for a block of results, one micro-tile after the other.
+
+        With a single block of the depth, in parts, they all use the same place.
+        """
+        if self.depth_steps == self.plan.parts == 1:
             return None
-        rows = self.row_panels * self.column_panels * self.plan.micro_rows
+        rows = self.plan.micro_rows
+        if self.depth_steps > 1:
+            rows *= self.row_panels * self.column_panels
         dtype = self.contraction.reduction.accumulator
         shape = (rows, self.plan.micro_columns)
         return self.builder.tile("gathered", shape, dtype, Space.SHARED)
@@ -362,13 +379,19 @@ class _Panels(Product):
                     self.region(packed.rhs, packed.rhs_tile, first_rhs + column),
                 )
                 ahead = self.ahead(packed, places, depth, first + panel, column)
-                tile, product = self.sums(packed, regions, column, ahead)
                 place = (first + panel, column)
-                if packed.gathered is None:
-                    return product + self.finish(places, tile, place)
-                return product + self.gather(
-                    places, packed.gathered, depth, tile, place
-                )
+
+                def part(number: Affine) -> list[Statement]:
+                    here = self.part_of(regions, number)
+                    tile, product = self.sums(packed, here, column, ahead)
+                    if packed.gathered is None:
+                        return product + self.finish(places, tile, place)
+                    inside = depth.part(number, self.plan.parts)
+                    return product + self.gather(
+                        places, packed.gathered, inside, tile, place
+                    )
+
+                return loop(self.builder, self.plan.parts, part)
 
             return steps + self.panels(size, micro)
 
@@ -416,6 +439,15 @@ class _Panels(Product):
         cut = self.row_cut if operand.side is self.plan.rows else self.column_cut
         return Region(tile, side=cut.start(panel))
 
+    def part_of(self, regions: Regions, number: Affine) -> Regions:
+        """One part of the depth of two regions."""
+        steps = self.plan.depth.size(self.kernel) // self.plan.group // self.plan.parts
+        lhs, rhs = (
+            replace(region, depth=region.depth + number.scale(steps))
+            for region in regions
+        )
+        return lhs, rhs
+
     def ahead(
         self,
         packed: _Packed,
@@ -444,7 +476,7 @@ class _Panels(Product):
     def sums(
         self,
         packed: _Packed,
-        regions: tuple[Region, Region],
+        regions: Regions,
         column: Affine,
         ahead: Ahead | None,
     ) -> tuple[Tile, list[Statement]]:
@@ -484,6 +516,8 @@ class _Panels(Product):
         """Add a micro-tile to what the depth blocks before gave; finish the last."""
         row, column = place
         number = row.scale(self.column_panels) + column
+        if self.depth_steps == 1:
+            number = ZERO
         within = Corner(number.scale(self.plan.micro_rows))
         extents, indices = self.micro_axes(within)
         before = TileLoad(gathered, indices)
