@@ -79,9 +79,14 @@ def _wide_values(decisions: Decisions) -> dict[Node, None]:
         contraction = decisions.epilogues.get(node)
         is_shallow = contraction is None or _depth(contraction) <= MOST_FEATURES
         is_large = 2 * max(smaller, default=0) <= node.numel >= max(wider, default=0)
-        if is_shallow and is_large:
+        if is_shallow and is_large and not _has_windows(node, decisions.in_memory):
             found[node] = None
     return found
+
+
+def _has_windows(root: Node, in_memory: Set[Node]) -> bool:
+    """Whether it is a convolution: passes make blocks of plain products only."""
+    return any(isinstance(node, moves.Window) for node in _inside(root, in_memory))
 
 
 def _depth(contraction: Node) -> int:
