@@ -6,6 +6,7 @@ architecture; for another one they belong into its ``Target``.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 
@@ -82,15 +83,23 @@ def _live_part(
     part = 1.0
     for dimension in skipped_dimensions(kernel, product, sides, plan):
         axes = sorted(dimension.index.axes())
-        ranges = (range(kernel.axes[axis]) for axis in axes)
-        steps = [dimension.index.coefficient(axis) for axis in axes]
-        indices = [
-            dimension.index.constant + sum(map(operator.mul, steps, place))
-            for place in itertools.product(*ranges)
-        ]
-        inside = sum(0 <= index < dimension.size for index in indices)
-        part *= inside / len(indices)
+        sizes = tuple(kernel.axes[axis] for axis in axes)
+        steps = tuple(dimension.index.coefficient(axis) for axis in axes)
+        start = dimension.index.constant
+        part *= _inside_part(start, steps, sizes, dimension.size)
     return part
+
+
+@functools.lru_cache(maxsize=1024)
+def _inside_part(
+    start: int, steps: tuple[int, ...], sizes: tuple[int, ...], limit: int
+) -> float:
+    """The part of all positions at which an index is inside its dimension."""
+    indices = [
+        start + sum(map(operator.mul, steps, place))
+        for place in itertools.product(*map(range, sizes))
+    ]
+    return sum(0 <= index < limit for index in indices) / len(indices)
 
 
 def _step_cycles(

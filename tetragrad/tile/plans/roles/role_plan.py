@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -181,15 +182,21 @@ def skipped_dimensions(
             along = axes & set(sides.depth.axes)
             if not along or axes & moving or axes & set(cells.axes) - fixed:
                 continue
-            ends = ends_of(dimension)
-            if all(form.range(kernel.axes)[0] >= 0 for form in ends):
-                continue
-            at_first = dict.fromkeys(along, ZERO)
-            if all(
-                form.substitute(at_first).range(kernel.axes)[0] >= 0 for form in ends
-            ):
+            if _ends_after_first(dimension, kernel.axes, tuple(sorted(along))):
                 found.append(dimension)
     return tuple(found)
+
+
+@functools.lru_cache(maxsize=1024)
+def _ends_after_first(
+    dimension: Dimension, sizes: tuple[int, ...], along: tuple[int, ...]
+) -> bool:
+    """Whether an index leaves its dimension, but not at the first of some axes."""
+    ends = ends_of(dimension)
+    if all(form.range(sizes)[0] >= 0 for form in ends):
+        return False
+    at_first = dict.fromkeys(along, ZERO)
+    return all(form.substitute(at_first).range(sizes)[0] >= 0 for form in ends)
 
 
 def raster_of(
