@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import replace as frozen_replace
 
 
 @frozen
@@ -146,3 +147,21 @@ def test_the_checks_of_a_class_run() -> None:
 
 def test_slots_leave_no_dictionary() -> None:
     assert not hasattr(Small(1), "__dict__")
+
+
+@pytest.mark.parametrize("made", [Point(1, 2, ("a",)), Named(1, name="b"), Unique(2)])
+def test_changed_copies_are_those_of_dataclasses(made: Any) -> None:
+    _ = getattr(made, "distance", None)
+    changed = frozen_replace(made, x=5)
+    assert (changed.x, vars(made)["x"]) == (5, made.x)
+    assert [getattr(changed, entry.name) for entry in fields(made)] == [
+        getattr(replace(made, x=5), entry.name) for entry in fields(made)
+    ]
+    # What was worked out from the old fields is worked out again.
+    assert getattr(changed, "distance", 0) == getattr(replace(made, x=5), "distance", 0)
+
+
+def test_changed_copies_of_others() -> None:
+    assert frozen_replace(Small(1), y=2) == Small(1, 2)
+    with pytest.raises(ValueError, match="below 0"):
+        frozen_replace(Checked(1), x=-1)

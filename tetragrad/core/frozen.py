@@ -103,9 +103,9 @@ def replace(instance: Instance, /, **changes: Any) -> Instance:
     return copied
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _names_of(cls: Any) -> frozenset[str] | None:
-    """The names of a class's fields; None where there is more to do than to set them."""
+    """The names of a class's fields; None where setting them is not all there is."""
     if hasattr(cls, "__slots__") or hasattr(cls, "__post_init__"):
         return None
     return frozenset(entry.name for entry in fields(cls))
