@@ -29,7 +29,8 @@ from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core import dtypes
 from tetragrad.graph.leaves import Buffer
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.ir import Program
+from tetragrad.tile.ir import Program, Space, Tile
+from tetragrad.tile.layout import offsets, swizzled
 from tetragrad.tile.plans.build import Plan, build
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.products.contraction import hosted_contraction
@@ -70,7 +71,7 @@ def packed_weights(make: Make, m: int, n: int, k: int, group: int = 64) -> Tenso
     return x @ wide.reshape(n, k).T
 
 
-def filled_program(kernel: Kernel, target=SM_90A) -> Program:
+def filled_program(kernel: Kernel, target=SM_90A, *, held: bool = False) -> Program:
     """The best program in which threads compute an operand, nothing stored first."""
     kernel = simplify_axes(kernel)
     contraction = hosted_contraction(kernel, guarded=True)
@@ -78,7 +79,7 @@ def filled_program(kernel: Kernel, target=SM_90A) -> Program:
     found = [
         entry
         for entry in role_plans(kernel, contraction, target)
-        if any(entry[1].filled)
+        if any(entry[1].filled) and entry[1].held is held
     ]
     assert found, "there are such plans"
     _, plan = min(found, key=lambda entry: entry[0])
@@ -86,9 +87,9 @@ def filled_program(kernel: Kernel, target=SM_90A) -> Program:
 
 
 FILLED = {
-    "weights": lambda: narrow_weights(leaf, 8, 200, 136),
+    "weights": lambda: narrow_weights(leaf, 8, 200, 144),
     "weights the other way": lambda: narrow_weights(leaf, 24, 136, 72, "n"),
-    "many rows": lambda: narrow_weights(leaf, 200, 72, 200),
+    "many rows": lambda: narrow_weights(leaf, 200, 72, 208),
     "groups": lambda: grouped_weights(leaf, 16, 72, 256),
     "half bytes": lambda: packed_weights(leaf, 16, 72, 256),
     "rows begin anywhere": lambda: (
@@ -116,6 +117,36 @@ def test_threads_compute_operands(name: str, target) -> None:
     check_meaning([(kernel, program)], 0)
 
 
+HELD = ("weights", "many rows", "groups")
+
+
+@pytest.mark.parametrize("target", [SM_90A, FEW_UNITS], ids=["many", "few"])
+@pytest.mark.parametrize("name", HELD)
+def test_members_compute_operands_in_registers(name: str, target) -> None:
+    (*_, (kernel, _)) = planned([FILLED[name]().node], target)
+    program = filled_program(kernel, target, held=True)
+    assert "Map(held" in program_text(program)
+    check_meaning([(kernel, program)], 0)
+
+
+@pytest.mark.parametrize("nbytes", [64, 128])
+def test_fragments_are_read_from_different_banks(nbytes: int) -> None:
+    """A warp reads two neighbours in each of eight rows, four threads in each."""
+    dtype = dtypes.int8
+    layout = swizzled((nbytes, 64), 0, dtype, nbytes)
+    tile = Tile("tile", (nbytes, 64), dtype, Space.SHARED, layout)
+    for first in range(0, nbytes, 8):
+        step, row = np.meshgrid(first + 2 * np.arange(4), np.arange(8))
+        banks = offsets(tile, (step, row)) // 4 % 32
+        pairs = {
+            (int(bank), int(line))
+            for bank, line in zip(
+                banks.ravel(), (offsets(tile, (step, row)) // 4).ravel(), strict=True
+            )
+        }
+        assert len({bank for bank, _ in pairs}) == len(pairs) == 16
+
+
 LARGE = {
     "groups": lambda: grouped_weights(unseen, 4, 4096, 4096),
     "few rows": lambda: narrow_weights(unseen, 16, 14336, 4096),
@@ -135,7 +166,6 @@ def test_filled_products_assemble(name: str, tmp_path: Path) -> None:
     assert spilled_bytes(report) == 0, report
     assert "warning" not in report and "serialized" not in report, report
     assert "wgmma.mma_async" in program.text
-    assert "fence.proxy.async.shared::cta" in program.text
 
 
 def test_narrow_weights_arrive_in_boxes() -> None:
@@ -144,7 +174,8 @@ def test_narrow_weights_arrive_in_boxes() -> None:
     text = program_text(program)
     assert not program.scratch
     assert "Copy(narrow_lhs = s1" in text
-    assert "Map(lhs[" in text
+    assert "Map(held[" in text
+    assert "Role(fill" not in text
 
 
 # --- divisions -----------------------------------------------------------------------

@@ -173,9 +173,9 @@ UNALIGNED = {
 
 
 @pytest.mark.parametrize("name", UNALIGNED)
-def test_what_the_engine_cannot_bring_is_copied_first(name: str) -> None:
+def test_what_the_engine_cannot_bring_is_copied_or_computed(name: str) -> None:
     ((kernel, program),) = planned([UNALIGNED[name]().node], SM_90A)
-    assert program.scratch
+    assert program.scratch or "Role(fill" in program_text(program)
     assert "Role(multiply" in program_text(program)
     check_meaning([(kernel, program)], 0)
 
@@ -402,7 +402,8 @@ def test_benchmarked_products_assemble(name: str, tmp_path: Path) -> None:
     assert program.text.count("wgmma.wait_group.sync.aligned 1") == 1
     assert program.text.count("cp.async.bulk.tensor") >= 2
     assert program.text.count("setmaxnreg") in (0, 2)
-    (launch,) = program.launches
+    # What lies badly is copied by a launch before.
+    (*_, launch) = program.launches
     assert launch.shared_bytes <= SM_90A.shared_bytes
     assert launch.blocks <= SM_90A.units
 

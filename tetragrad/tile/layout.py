@@ -30,20 +30,24 @@ def panel_of(dtype: DType) -> int:
     return PANEL_BYTES // dtype.itemsize
 
 
-def swizzled(shape: tuple[int, int], contiguous: int, dtype: DType) -> Layout:
+def swizzled(
+    shape: tuple[int, int], contiguous: int, dtype: DType, nbytes: int = PANEL_BYTES
+) -> Layout:
     """The layout in which the bulk copy engine leaves a box for the matrix unit.
 
     ``contiguous`` is the dimension whose neighbours are next to one another. A panel
-    has :data:`PANEL_BYTES` of it for every position of the other dimension. Within
+    has so many bytes of it for every position of the other dimension. Within
     each 8 rows of a panel, chunk c of row r is at chunk c XOR r, so that a column of
-    chunks lies in different banks.
+    chunks lies in different banks. Narrower panels have several rows in 128 bytes,
+    which are moved alike.
     """
     from tetragrad.tile.ir import Layout
 
-    assert shape[contiguous] % panel_of(dtype) == 0, "whole panels"
-    strides = [panel_of(dtype)] * 2
+    panel = nbytes // dtype.itemsize
+    assert shape[contiguous] % panel == 0, "whole panels"
+    strides = [panel] * 2
     strides[contiguous] = 1
-    return Layout(tuple(strides), PANEL_BYTES)
+    return Layout(tuple(strides), nbytes)
 
 
 def offsets(tile: Tile, positions: Sequence[Any]) -> Any:
@@ -55,11 +59,13 @@ def offsets(tile: Tile, positions: Sequence[Any]) -> Any:
             for position, stride in zip(positions, strides, strict=True)
         )
     contiguous = strides.index(1)
-    panel, chunk = panel_of(tile.dtype), CHUNK_BYTES // tile.dtype.itemsize
+    nbytes = tile.layout.swizzle
+    panel, chunk = nbytes // tile.dtype.itemsize, CHUNK_BYTES // tile.dtype.itemsize
     along, row = positions[contiguous], positions[1 - contiguous]
     rows = tile.shape[1 - contiguous]
     inside = along % panel
-    moved = (inside // chunk) ^ (row % 8)
+    turn = row // (PANEL_BYTES // nbytes) % (nbytes // CHUNK_BYTES)
+    moved = (inside // chunk) ^ turn
     return (along // panel * rows + row) * panel + moved * chunk + inside % chunk
 
 

@@ -7,19 +7,27 @@ PTX ISA, "Async proxy".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tetragrad.backends.cuda.access import Storage
 from tetragrad.backends.cuda.ptx import Builder
-from tetragrad.backends.cuda.spread import Run
+from tetragrad.backends.cuda.spread import Threads
 from tetragrad.backends.cuda.tiles import statements_in
 from tetragrad.backends.cuda.values import Lanes, Linear, Point, Values
+from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine
-from tetragrad.tile.ir import Acquire, Map, Role, Statement, Tile
+from tetragrad.kernel.expression import Expression, Guard, Load, Select
+from tetragrad.tile.ir import Acquire, Map, Role, Space, Statement, Tile, TileLoad
 from tetragrad.tile.layout import CHUNK_BYTES, PANEL_BYTES, panel_of
+from tetragrad.tile.plans.rewrite import walk_until
 
-#: Runs that are computed before the first of them is stored: 64 halves are enough.
-RUNS_TOGETHER = 8
+#: Elements of a thread that are computed before the first of them is stored.
+ELEMENTS_TOGETHER = 64
+#: Fewer bytes are not worth it to be loaded at once; neighbours are paired then.
+VECTOR_BYTES = 8
+PAIR = 2
 #: Eight rows of a panel, in which chunks are moved in the same way.
 _PATTERN_BYTES = 8 * PANEL_BYTES
 
@@ -44,18 +52,59 @@ def fills(role: Role) -> bool:
     return bool(filled_tiles(role.body))
 
 
-def fill(values: Values, statement: Map, place: str, runs: Sequence[Run]) -> None:
+def fill(values: Values, threads: Threads, statement: Map, place: str) -> None:
     """Compute a tile that begins at ``place``: some runs first, then their stores.
 
     So many loads of a thread are under way before it waits for the first one.
     """
-    for first in range(0, len(runs), RUNS_TOGETHER):
+    for axis, extent in statement.axes:
+        values.extents[axis] = extent
+    threads = replace(threads, width=width_of(values, statement, threads.width))
+    runs = threads.flat_runs(statement.axes)
+    together = max(1, ELEMENTS_TOGETHER // threads.width)
+    guard = guard_of_scratch(statement.value)
+    for first in range(0, runs, together):
         computed: list[tuple[Point, Lanes]] = []
-        for run in runs[first : first + RUNS_TOGETHER]:
-            point = values.at(run)
+        for sweep in range(first, min(first + together, runs)):
+            point = Point(values, threads.flat_run(statement.axes, sweep), guard)
             computed.append((point, point.evaluate(statement.value)))
         for point, lanes in computed:
             _write(point, statement, place, lanes)
+
+
+def width_of(values: Values, statement: Map, most: int) -> int:
+    """Neighbours that a thread takes: pairs where no more are loaded together.
+
+    Then the threads of a warp load from one line, whatever begins where.
+    """
+    lane = statement.axes[-1][0]
+    width = most
+    for entry in walk_until({}, statement.value):
+        if isinstance(entry, Load):
+            address, itemsize = entry.address, entry.dtype.itemsize
+        elif isinstance(entry, TileLoad) and entry.tile.space is Space.GLOBAL:
+            address, itemsize = entry.indices[0], entry.tile.dtype.itemsize
+        else:
+            continue
+        others = [factor for atom, factor in address.terms if atom != lane]
+        together = math.gcd(most, address.constant, *others)
+        if address.coefficient(lane) == 1 and together * itemsize < VECTOR_BYTES:
+            width = min(width, PAIR)
+    return width
+
+
+def guard_of_scratch(value: Expression) -> Guard:
+    """What must hold where tiles in memory are read: their loads have no guards."""
+    reads = any(
+        isinstance(entry, TileLoad) and entry.tile.space is Space.GLOBAL
+        for entry in walk_until({}, value)
+    )
+    guard: Guard = ()
+    while reads and isinstance(value, Select):
+        guard, value = (*guard, *value.guard), value.inside
+    if any(isinstance(entry, Select) for entry in walk_until({}, value)) and reads:
+        raise UnsupportedError("a stored operand that is chosen after it is computed")
+    return guard
 
 
 def _write(point: Point, statement: Map, place: str, lanes: Lanes) -> None:

@@ -32,6 +32,7 @@ from tetragrad.backends.cuda.channels import (
 )
 from tetragrad.backends.cuda.filling import fill, filled_tiles, hand_on
 from tetragrad.backends.cuda.fragments import FragmentStatements
+from tetragrad.backends.cuda.holding import held_words
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value
 from tetragrad.backends.cuda.role_registers import (
     copies_only,
@@ -45,6 +46,7 @@ from tetragrad.backends.cuda.tiles import (
     accesses_of,
     find_homes,
     statements_in,
+    tiles_read,
 )
 from tetragrad.backends.cuda.underway import UnderWay
 from tetragrad.backends.cuda.values import Values
@@ -308,6 +310,8 @@ class _RoleStatements(FragmentStatements):
                 self._hand_on(channel)
             case Map() if statement.tile.name in self.filled:
                 self._fill(statement)
+            case Map() if self._reads_slots(statement):
+                self._hold(statement)
             case Wait(channel):
                 self.ends[channel.name].wait()
             case Release(channel):
@@ -343,8 +347,8 @@ class _RoleStatements(FragmentStatements):
 
     # --- operands that are computed ----------------------------------------------
 
-    def _fill(self, statement: Map) -> None:
-        """Compute a tile of the slot that is held, from others that are, or memory."""
+    def _find_slots(self) -> None:
+        """Say where the tiles of all slots are that this role has waited for."""
         for end in self.ends.values():
             if not end.produces:
                 for tile in end.ring.channel.tiles:
@@ -352,12 +356,32 @@ class _RoleStatements(FragmentStatements):
                     self.values.storages[tile.name] = Storage(
                         place, tile.dtype, "shared"
                     )
+
+    def _reads_slots(self, statement: Map) -> bool:
+        """Whether an operand in registers is made of what a channel brought."""
+        is_operand = statement.tile.name in self.homes.operands
+        brought = {name for end in self.ends.values() for name in end.ring.places}
+        return is_operand and not brought.isdisjoint(tiles_read(statement))
+
+    def _hold(self, statement: Map) -> None:
+        """Compute an operand in registers while the last product still reads them."""
+        self._find_slots()
+        registers = self.values.registers[statement.tile.name]
+        with self.builder.scope():
+            words = held_words(self.values, self.block.threads, statement)
+            self.under_way.finish({statement.tile.name})
+            for key, word in words.items():
+                self.builder.line(f"mov.b32 {registers[key].text}, {word}")
+
+    def _fill(self, statement: Map) -> None:
+        """Compute a tile of the slot that is held, from others that are, or memory."""
+        self._find_slots()
         end = next(
             end for end in self.ends.values() if statement.tile.name in end.ring.places
         )
         with self.builder.scope():
-            runs = list(self._runs(statement))
-            fill(self.values, statement, end.place(statement.tile), runs)
+            place = end.place(statement.tile)
+            fill(self.values, self.block.threads, statement, place)
 
     def _hand_on(self, channel: Channel) -> None:
         """The slot is full, or will be when all copies into it have arrived."""
@@ -412,7 +436,8 @@ class _RoleStatements(FragmentStatements):
         where products were under way across a branch, ptxas moved what reads their
         sums above the wait for them.
         """
-        if {type(statement) for statement in loop.body} != {Wait, Mma, Release}:
+        kinds = {type(statement) for statement in loop.body}
+        if not {Wait, Mma, Release} <= kinds <= {Wait, Map, Mma, Release}:
             self.under_way.finish()
         if copies_only(self.role) or self.filled:
             self._divide_before(loop)

@@ -337,6 +337,10 @@ class Point:
                 done[expression] = _method_of(type(expression))(self, expression)
         return done[root]
 
+    def give(self, expression: Expression, lanes: Lanes) -> None:
+        """Say what an expression's values are."""
+        self._done[expression] = lanes
+
     def value(self, root: Expression, element: int) -> Value:
         """The value of an expression at one element of the run."""
         lanes = self.evaluate(root)

@@ -10,7 +10,6 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
@@ -25,8 +24,8 @@ from tetragrad.tile.plans.products.contraction import (
     hosted_contraction,
 )
 from tetragrad.tile.plans.rewrite import walk_until
-from tetragrad.tile.plans.roles.bulk import ALIGNMENT_BYTES, BulkOperand
-from tetragrad.tile.plans.roles.cells import box_of, split_radices
+from tetragrad.tile.plans.roles.bulk import BulkOperand
+from tetragrad.tile.plans.roles.cells import box_of
 from tetragrad.tile.plans.roles.filled import FilledOperand, levels_of
 from tetragrad.tile.plans.roles.role_cost import (
     LAUNCH_CYCLES,
@@ -40,13 +39,10 @@ from tetragrad.tile.plans.roles.role_plan import (
     RolePlan,
     RoleProduct,
     Sides,
-    is_along_rows,
-    is_result,
-    raster_of,
     role_product,
     sides_of,
-    staged_pitch,
 )
+from tetragrad.tile.plans.roles.role_sizes import sized_plans
 from tetragrad.tile.plans.traffic import points_in
 
 #: Operands that the unit multiplies. It sums the products of 8-bit ones coarsely.
@@ -64,22 +60,15 @@ MULTIPLIED = (
 MOST_COLUMNS_SUMMED = 128
 
 COLUMNS = (256, 224, 192, 160, 128, 96, 64, 48, 32, 24, 16, 8)
-MEMBERS = (2, 1)
-MOST_STAGES = 8
-#: Shared memory that is left for staged results when stages are counted, and what the
-#: channel's barriers take.
-STAGING_BYTES = 20 * 1024
-BARRIER_BYTES = 1024
-CLUSTERS = (1, 2)
-#: Bytes of row operands that a group reads again for every column block: so many stay
-#: in the second-level cache beside the columns, or four times that if it is all rows.
-GROUP_BYTES = 8 << 20
+MEMBERS = (4, 2, 1)
+MOST_MEMBERS = 2
 
-#: Operands that threads can compute, the slots that these have, and the columns of so
-#: many members whose sums fit into equal shares of all registers: a kernel begins so.
+#: Operands that threads can compute, and the columns of so many members whose sums fit
+#: into equal shares of all registers, which a kernel begins with: beside a role that
+#: computes operands, and where members hold one operand of so much depth.
 FILLED = (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.int8, dtypes.uint8)
-FILLED_STAGES = 3
 COLUMNS_BESIDE_FILLING = {1: 192, 2: 128}
+COLUMNS_BESIDE_HELD = {64: {1: 256, 2: 256, 4: 64}, 128: {1: 128, 2: 128, 4: 32}}
 #: An operand with fewer neighbours in memory may be computed instead of brought.
 FEW_NEIGHBOURS = 64
 
@@ -124,17 +113,26 @@ def role_parts(
 
     One part where that is best; None where the product is not made for roles.
     """
+    found = divided_cycles(kernel, number, contraction, target)
+    return None if found is None else found[1:]
+
+
+@functools.lru_cache(maxsize=64)
+def divided_cycles(
+    kernel: Kernel, number: int, contraction: Contraction, target: Target
+) -> tuple[float, int, int] | None:
+    """What a product takes at best, and the axis and parts of its depth for that."""
     plans = role_plans(kernel, contraction, target)
     if not plans:
         return None
     results = points_in(kernel, contraction.reduction.free_axes)
+    best = (min(cycles for cycles, _ in plans), 0, 1)
     if results >= target.units * ENOUGH_RESULTS:
-        return (0, 1)
+        return best
     moved = 2 * results * contraction.reduction.accumulator.itemsize
-    best, fewest = (0, 1), min(cycles for cycles, _ in plans)
     for axis, parts in _divisions(kernel, contraction, target):
         adding = 2 * parts * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
-        if adding >= fewest:
+        if adding >= best[0]:
             break
         first, _ = apply_cut(kernel, Cut(number, axis, parts))
         inner = hosted_contraction(first, guarded=True)
@@ -142,8 +140,8 @@ def role_parts(
             continue
         plans = role_plans(first, inner, target)
         cycles = adding + min((cycles for cycles, _ in plans), default=math.inf)
-        if cycles < fewest:
-            best, fewest = (axis, parts), cycles
+        if cycles < best[0]:
+            best = (cycles, axis, parts)
     return best
 
 
@@ -159,8 +157,13 @@ def _divisions(
     product = next(_products(kernel, contraction, dtype))
     step = STEP_BYTES // product.lhs.dtype.itemsize
     depth = contraction.depth
-    # What moves furthest through memory: images before lines, not taps of a filter.
-    axis = max(depth, key=lambda axis: _reach(product, axis))
+    # What moves furthest through memory: images before lines, not taps of a filter,
+    # nor neighbours that a step takes many of.
+    near = {entry.contiguous for entry in (product.lhs, product.rhs)}
+    axis = max(
+        [axis for axis in depth if axis not in near] or depth,
+        key=lambda axis: _reach(product, axis),
+    )
     size = kernel.axes[axis]
     unit = step if len(depth) == 1 else 1
     seen = set()
@@ -250,35 +253,39 @@ def _plans(
 ) -> Iterator[RolePlan]:
     """Every block size that fits, with its stages and its order of blocks."""
     itemsize = product.lhs.dtype.itemsize
-    depth = STEP_BYTES // itemsize
-    depth_chunks = _depth_box(kernel, product, depth)
-    if depth_chunks is None:
-        return
-    for rows, columns in _blocks(kernel, product):
-        chunks = _side_box(kernel, product.lhs, rows)
-        across = _side_box(kernel, product.rhs, columns)
-        if chunks is None or across is None:
+    steps = [(STEP_BYTES // itemsize, False)]
+    if product.filled == (True, False) and itemsize == 2:
+        steps += [(depth, True) for depth in COLUMNS_BESIDE_HELD]
+    for depth, is_held in steps:
+        depth_chunks = _depth_box(kernel, product, depth)
+        if depth_chunks is None:
             continue
-        plan = RolePlan(
-            swap,
-            rows,
-            columns,
-            depth,
-            members=rows // MEMBER_ROWS,
-            stages=1,
-            piece=0,
-            group=1,
-            workers=1,
-            sums_steps=_is_coarse(product.lhs.dtype),
-            row_chunks=chunks,
-            column_chunks=across,
-            depth_chunks=depth_chunks,
-            filled=product.filled,
-            dtype=product.lhs.dtype,
-        )
-        sides = sides_of(kernel, product, plan)
-        if _fits(product, sides):
-            yield from _filled(kernel, product, plan, sides, target)
+        for rows, columns in _blocks(kernel, product, depth if is_held else 0):
+            chunks = _side_box(kernel, product.lhs, rows)
+            across = _side_box(kernel, product.rhs, columns)
+            if chunks is None or across is None:
+                continue
+            plan = RolePlan(
+                swap,
+                rows,
+                columns,
+                depth,
+                members=rows // MEMBER_ROWS,
+                stages=1,
+                piece=0,
+                group=1,
+                workers=1,
+                sums_steps=_is_coarse(product.lhs.dtype),
+                row_chunks=chunks,
+                column_chunks=across,
+                depth_chunks=depth_chunks,
+                filled=product.filled,
+                held=is_held,
+                dtype=product.lhs.dtype,
+            )
+            sides = sides_of(kernel, product, plan)
+            if _fits(product, plan, sides):
+                yield from sized_plans(kernel, product, plan, sides, target)
 
 
 def _is_coarse(dtype: dtypes.DType) -> bool:
@@ -286,21 +293,26 @@ def _is_coarse(dtype: dtypes.DType) -> bool:
     return dtype.itemsize == 1 and dtype.is_floating_point
 
 
-def _blocks(kernel: Kernel, product: RoleProduct) -> Iterator[tuple[int, int]]:
+def _blocks(
+    kernel: Kernel, product: RoleProduct, held_depth: int
+) -> Iterator[tuple[int, int]]:
     """Rows and columns that a block may have."""
     across = points_in(kernel, product.rhs.side)
     for members in MEMBERS:
-        rows = members * MEMBER_ROWS
+        rows, most = members * MEMBER_ROWS, max(COLUMNS)
+        if held_depth:
+            most = COLUMNS_BESIDE_HELD[held_depth][members]
+        elif members > MOST_MEMBERS:
+            continue
+        elif any(product.filled):
+            most = COLUMNS_BESIDE_FILLING[members]
+        if _is_coarse(product.lhs.dtype):
+            most = min(most, MOST_COLUMNS_SUMMED)
         for columns in COLUMNS:
             if rows % product.lhs.side_step or columns % product.rhs.side_step:
                 continue
-            if columns >= 2 * max(8, across):
-                continue
-            if _is_coarse(product.lhs.dtype) and columns > MOST_COLUMNS_SUMMED:
-                continue
-            if any(product.filled) and columns > COLUMNS_BESIDE_FILLING[members]:
-                continue
-            yield rows, columns
+            if columns < 2 * max(8, across) and columns <= most:
+                yield rows, columns
 
 
 def _side_box(kernel: Kernel, operand: Operand, extent: int) -> tuple[int, ...] | None:
@@ -335,11 +347,16 @@ def _depth_box(
     return box if box is not None and math.prod(box) == extent else None
 
 
-def _fits(product: RoleProduct, sides: Sides) -> bool:
+def _fits(product: RoleProduct, plan: RolePlan, sides: Sides) -> bool:
     """Whether both operands have such boxes, and nothing is counted that is not there.
 
     Beyond the end of an axis of the depth both must be zero, whatever is in memory.
     """
+    if plan.held:
+        held = product.lhs
+        assert isinstance(held, FilledOperand)
+        if not held.can_be_held((sides.depth, sides.rows)):
+            return False
     for operand, cells in ((product.lhs, sides.rows), (product.rhs, sides.columns)):
         if not operand.takes(cells) or not operand.takes(sides.depth):
             return False
@@ -352,120 +369,3 @@ def _fits(product: RoleProduct, sides: Sides) -> bool:
         or (product.lhs.has_plain(axis) and product.rhs.has_plain(axis))
         for axis, size, chunk in zip(depth.axes, depth.sizes, depth.chunks, strict=True)
     )
-
-
-def _filled(
-    kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides, target: Target
-) -> Iterator[RolePlan]:
-    """The plan with as many stages as fit, alone and with neighbours."""
-    copied, computed = slot_bytes(product, plan, sides)
-    free = target.shared_bytes - BARRIER_BYTES
-    if computed:
-        plan = replace(plan, filled_stages=FILLED_STAGES)
-        free -= FILLED_STAGES * computed
-    steps = sides.depth.blocks
-    stages = min(MOST_STAGES, max(2, steps))
-    if copied:
-        stages = min(stages, (free - STAGING_BYTES) // copied)
-        free -= stages * copied
-    if stages < 1:
-        return
-    plan = replace(plan, stages=stages)
-    piece = _piece(kernel, product, plan, sides, free)
-    if not piece:
-        return
-    for cluster in CLUSTERS:
-        if sides.columns.extent % (cluster * product.rhs.side_step):
-            continue
-        if cluster > 1 and any(product.filled):
-            # Each would compute the columns for itself.
-            continue
-        sized = replace(plan, piece=piece, cluster=cluster)
-        yield _in_order(kernel, product, sized, sides, target)
-
-
-def slot_bytes(product: RoleProduct, plan: RolePlan, sides: Sides) -> tuple[int, int]:
-    """Bytes of a step that the copy engine brings, and that threads compute."""
-    copied = computed = 0
-    for operand, cells, extent in (
-        (product.lhs, sides.rows, plan.rows),
-        (product.rhs, sides.columns, plan.columns),
-    ):
-        if isinstance(operand, BulkOperand):
-            copied += extent * STEP_BYTES
-            continue
-        computed += extent * STEP_BYTES
-        if operand.narrow is not None and operand.brings((sides.depth, cells)):
-            copied += extent * plan.depth * operand.narrow.dtype.itemsize
-    return copied, computed
-
-
-def _piece(
-    kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides, free: int
-) -> int:
-    """The most columns of results that can be staged at once."""
-    if split_radices(sides.rows.radices, MEMBER_ROWS) is None:
-        return 0
-    for count in range(1, plan.columns // 8 + 1):
-        piece, rest = divmod(plan.columns, count)
-        if rest or piece % 8 or split_radices(sides.columns.radices, piece) is None:
-            continue
-        if piece & (piece - 1) and not _begin_evenly(kernel, product):
-            # Threads write such rows one element each, side by side.
-            continue
-        sized = replace(plan, piece=piece)
-        needed = sum(
-            _staged_bytes(
-                sized,
-                kernel.slots[output.slot].dtype,
-                along_rows=is_along_rows(output, product),
-            )
-            for output in kernel.outputs
-            if is_result(output, product)
-        )
-        if needed <= free:
-            return piece
-    return 0
-
-
-def _begin_evenly(kernel: Kernel, product: RoleProduct) -> bool:
-    """Whether all results begin where memory takes several elements at once."""
-    for output in kernel.outputs:
-        unit = ALIGNMENT_BYTES // kernel.slots[output.slot].dtype.itemsize
-        steps = [
-            abs(output.address.coefficient(axis))
-            for axis in (*product.lhs.side, *product.rhs.side)
-        ]
-        if any(step % unit for step in steps if step != 1):
-            return False
-    return True
-
-
-def _staged_bytes(plan: RolePlan, dtype: dtypes.DType, *, along_rows: bool) -> int:
-    pitch = staged_pitch(plan, dtype.itemsize, along_rows=along_rows)
-    runs = plan.piece if along_rows else plan.member_rows
-    return plan.members * runs * pitch * dtype.itemsize
-
-
-def _in_order(
-    kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides, target: Target
-) -> RolePlan:
-    """The plan with groups of rows and as many workers as there is work for."""
-    depth = points_in(kernel, product.depth) * product.lhs.dtype.itemsize
-    raster = raster_of(product.contraction, kernel, sides, plan)
-    group = group_of(raster.rows, plan.rows * depth)
-    raster = replace(raster, group=group)
-    workers = min(target.units // plan.cluster, raster.blocks)
-    return replace(plan, group=group, workers=workers)
-
-
-def group_of(rows: int, nbytes: int) -> int:
-    """Row blocks of a group, of so many bytes each: all of them, or what stays near.
-
-    The last group should overhang by few.
-    """
-    if rows * nbytes <= 4 * GROUP_BYTES:
-        return rows
-    most = min(rows, max(2, GROUP_BYTES // nbytes))
-    least = max(1, most // 2)
-    return min(range(most, least - 1, -1), key=lambda group: -(-rows // group) * group)

@@ -34,11 +34,19 @@ from tetragrad.tile.ir import Dimension, Extent, Layout, Map, Space, Tile, TileL
 from tetragrad.tile.layout import CHUNK_BYTES, panel_of, swizzled
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.roles.bulk import BulkOperand, boxed_load, is_box
-from tetragrad.tile.plans.roles.cells import Cells, flat_position
+from tetragrad.tile.plans.roles.cells import (
+    Cells,
+    digits_of,
+    flat_position,
+    join_digits,
+    split_radices,
+)
 from tetragrad.tile.plans.roles.factors import is_zero
 from tetragrad.tile.plans.scope import Builder, Scope
 from tetragrad.tile.plans.traffic import operation_cost, points_in
 
+#: Bytes of rows that fragments are read from without conflicts of banks.
+HELD_BYTES = (64, 128)
 #: Sides below this would leave most of a panel of neighbours unused.
 ENOUGH_NEIGHBOURS = 64
 
@@ -135,13 +143,29 @@ class FilledOperand:
             and all(is_box(entry.index, moving) for entry in self.narrow.dimensions)
         )
 
-    def narrow_tile(self, builder: Builder, name: str, depth: int, side: int) -> Tile:
-        """The shared tile of what is brought for a step, in plain rows."""
+    def narrow_tile(
+        self, builder: Builder, name: str, depth: int, side: int, *, is_held: bool
+    ) -> Tile:
+        """The shared tile of what is brought for a step, in plain rows.
+
+        Fragments are read down a column of it, so that its rows are swizzled for them.
+        """
         assert self.narrow is not None
-        strides = (1, depth) if self.narrow.is_deep else (side, 1)
-        return builder.tile(
-            name, (depth, side), self.narrow.dtype, Space.SHARED, Layout(strides)
-        )
+        dtype, shape = self.narrow.dtype, (depth, side)
+        layout = Layout((1, depth) if self.narrow.is_deep else (side, 1))
+        if is_held:
+            layout = swizzled(shape, 0, dtype, depth * dtype.itemsize)
+        return builder.tile(name, shape, dtype, Space.SHARED, layout)
+
+    def can_be_held(self, cells: tuple[Cells, Cells]) -> bool:
+        """Whether the matrix unit can take it from registers, made of what is brought.
+
+        A register has two neighbours along the depth.
+        """
+        if self.narrow is None or not self.narrow.is_deep or not self.brings(cells):
+            return False
+        nbytes = cells[0].extent * self.narrow.dtype.itemsize
+        return self.dtype.itemsize == 2 and nbytes in HELD_BYTES
 
     # --- what threads compute --------------------------------------------------------
 
@@ -170,9 +194,7 @@ class FilledOperand:
         scope = Scope(builder)
         for axis, form in {**batch, **places, **beside}.items():
             scope = scope.bind(axis, form)
-        order = [*across.extents, *deep.extents]
-        if not self.is_deep:
-            order = [*deep.extents, *across.extents]
+        order = self._in_lanes(deep, across)
         scope = scope.with_collective(*order)
         scope = scope.with_guard(*depth.ends(places), *side.ends(beside))
         indices = (deep.flat, across.flat)
@@ -182,26 +204,106 @@ class FilledOperand:
         value = scope.value(self.value)
         if scope.guard:
             value = Select(scope.guard, value, literal(0, value.dtype))
-        return Map(tuple(order), tile, indices, value)
+        return Map(order, tile, indices, value)
+
+    def hold(
+        self,
+        builder: Builder,
+        tiles: tuple[Tile, Tile],
+        batch: Mapping[int, Affine],
+        starts: Mapping[int, Affine],
+        cells: tuple[Cells, Cells],
+        block: tuple[Affine, int],
+        member: Affine,
+    ) -> Map:
+        """Compute a member's rows of a step in registers, from what was brought.
+
+        Rows beyond the edge are never stored, so that they may hold anything; ``tiles``
+        are that in registers and the narrow one.
+        """
+        (held, narrow), (depth, side) = tiles, cells
+        steps, rows = held.shape
+        row, step = builder.axis(rows), builder.axis(steps)
+        pairs = split_radices(side.radices, rows)
+        assert pairs is not None, "whole digits"
+        inner = digits_of(axis_form(row), [size for size, _ in pairs], rows)
+        digits = join_digits(pairs, inner, member)
+        beside = side.positions(block[0], digits, block[1])
+        deep = digits_of(axis_form(step), depth.chunks, steps)
+        places = {
+            axis: starts[axis] + digit
+            for axis, digit in zip(depth.axes, deep, strict=True)
+        }
+        scope = Scope(builder).with_collective((row, rows), (step, steps))
+        for axis, form in {**batch, **places, **beside}.items():
+            scope = scope.bind(axis, form)
+        inside = scope.with_guard(*depth.ends(places)).guard
+        scope = scope.with_guard(*depth.ends(places), *side.ends(beside))
+        assert self.narrow is not None
+        place = (axis_form(step), member.scale(rows) + axis_form(row))
+        scope = scope.with_values({self.narrow.load: TileLoad(narrow, place)})
+        value = scope.value(self.value)
+        if inside:
+            value = Select(inside, value, literal(0, value.dtype))
+        indices = (axis_form(step), axis_form(row))
+        return Map(((row, rows), (step, steps)), held, indices, value)
+
+    def _in_lanes(self, deep: _Digits, across: _Digits) -> tuple[Extent, ...]:
+        """The collective axes: what a thread has neighbours of comes last.
+
+        Of the others those come late along which memory is near: neighbouring threads
+        go along these.
+        """
+        pairs = [
+            (self.step(axis), extent)
+            for digits in (deep, across)
+            for axis, extent in digits.extents
+        ]
+        _, mine = (deep if self.is_deep else across).extents[0]
+        others = sorted(pairs, key=lambda pair: -pair[0])
+        return (*(extent for _, extent in others if extent != mine), mine)
+
+    def step(self, axis: int) -> int:
+        """How far an axis moves through memory."""
+        return abs(self.load.address.coefficient(axis))
+
+    def lane_steps(self, depth: Cells, side: Cells) -> tuple[int, int]:
+        """How far memory moves from a thread's neighbour to the next, and from thread
+        to thread."""
+        both = [
+            [
+                axis
+                for axis, chunk in zip(entry.axes, entry.chunks, strict=True)
+                if chunk > 1
+            ]
+            for entry in (depth, side)
+        ]
+        near, far = both if self.is_deep else both[::-1]
+        mine, *rest = near or [self.contiguous]
+        others = [self.step(axis) for axis in (*rest, *far)]
+        return self.step(mine), min(others, default=0)
 
 
 @frozen
 class _Digits:
-    """Positions in a cell or a block as collective axes, the nearest one last."""
+    """Positions in a cell or a block: their digits, the collective axes that these are,
+    each with the axis of the kernel that it counts, and their number."""
 
-    extents: tuple[Extent, ...]
+    extents: tuple[tuple[int, Extent], ...]
     digits: tuple[Affine, ...]
     flat: Affine
 
     @classmethod
     def of(cls, builder: Builder, cells: Cells) -> _Digits:
-        extents: list[Extent] = []
+        extents: list[tuple[int, Extent]] = []
         digits = []
-        for size in cells.radices:
+        for axis, size in zip(
+            (*cells.axes, cells.axes[-1]), cells.radices, strict=True
+        ):
             digits.append(ZERO)
             if size > 1:
-                extents.insert(0, (builder.axis(size), size))
-                digits[-1] = axis_form(extents[0][0])
+                extents.append((axis, (builder.axis(size), size)))
+                digits[-1] = axis_form(extents[-1][1][0])
         flat = flat_position(cells.radices, digits)
         return cls(tuple(extents), tuple(digits), flat)
 

@@ -38,7 +38,7 @@ from tetragrad.tile.plans.products.choose_contraction import is_for_patches
 from tetragrad.tile.plans.products.contraction import Contraction, hosted_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.bulk import dimensions_of
-from tetragrad.tile.plans.roles.choose_roles import role_plans
+from tetragrad.tile.plans.roles.choose_roles import divided_cycles
 from tetragrad.tile.plans.roles.factors import is_zero
 from tetragrad.tile.plans.roles.role_cost import (
     LAUNCH_CYCLES,
@@ -304,15 +304,15 @@ def _cycles_stored(kernel: Kernel, factors: Sequence[int], target: Target) -> fl
         cycles += moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
     rest = simplify_axes(rest)
     after = hosted_contraction(rest)
-    plans = () if after is None else role_plans(rest, after, target)
-    return cycles + min((entry for entry, _ in plans), default=math.inf)
+    found = None if after is None else divided_cycles(rest, 0, after, target)
+    return math.inf if found is None else cycles + found[0]
 
 
 def _cycles_as_is(kernel: Kernel, contraction: Contraction, target: Target) -> float:
     """What the product takes without a copy."""
-    plans = role_plans(kernel, contraction, target)
-    if plans:
-        return min(cycles for cycles, _ in plans)
+    found = divided_cycles(kernel, 0, contraction, target)
+    if found is not None:
+        return found[0]
     axes = contraction.reduction.free_axes | set(contraction.reduction.axes)
     products = points_in(kernel, axes)
     rate = MULTIPLICATIONS_PER_CYCLE * target.units

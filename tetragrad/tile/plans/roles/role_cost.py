@@ -11,10 +11,11 @@ import itertools
 import operator
 
 from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.layout import panel_of
+from tetragrad.tile.plans.roles.cells import Cells
 from tetragrad.tile.plans.roles.filled import FilledOperand
 from tetragrad.tile.plans.roles.role_plan import (
     MEMBER_ROWS,
-    STEP_BYTES,
     Operand,
     RolePlan,
     RoleProduct,
@@ -33,30 +34,42 @@ MEMORY_BYTES_PER_CYCLE = 2400
 
 MULTIPLICATIONS_PER_CYCLE = 2048
 #: Bytes in a cycle, of one multiprocessor: to and from its shared memory, and from the
-#: second-level cache; so much longer where rows begin in the middle of its lines.
+#: second-level cache; so much longer where rows begin in the middle of its lines, with
+#: whole sectors of them or anywhere.
 SHARED_BYTES_PER_CYCLE = 128
 CACHE_BYTES_PER_CYCLE = 48
 LINE_BYTES = 128
-UNALIGNED = 1.75
+WHOLE_SECTORS = 1.1
+UNALIGNED = 1.9
+#: The same for rows of a box beyond the edge, and for each position of the depth where
+#: neighbours fill no line: its few bytes are asked for again and again.
+BEYOND = 2.2
+FEW_NEIGHBOURS = 5.0
 STORED_PER_CYCLE = 24
 #: What a step takes at least where only one member multiplies: nobody else does while
 #: it waits (64 x 128 blocks took as long as 128 x 128 ones).
 ALONE_CYCLES = 580
+ALONE_TOGETHER_CYCLES = 720
 #: What every block takes to begin, and what neighbours take to find one another.
 BLOCK_CYCLES = 600
 CLUSTER_CYCLES = 2500
-#: Instructions of an element that threads compute: to load it from a tile, or alone
-#: from memory, and to store it. Lanes that issue one in a cycle; what a step waits for
-#: loads, less of so many bytes, which stay in the first-level cache, and what it takes
-#: to hand a slot on.
-NARROW_LOAD = 0.5
-SINGLE_LOAD = 2.5
-STORE_FILLED = 0.75
+#: Instructions for an element that threads compute: from a tile, or from memory as a
+#: part of a vector, of a pair of neighbours, or alone. Lanes that issue one in a cycle;
+#: what a step waits for loads, less of so many bytes, which stay in the first-level
+#: cache, and what it takes to hand a slot on.
+NARROW_LOAD = 1.25
+VECTOR_LOAD = 2.0
+PAIR_LOAD = 8.0
+SINGLE_LOAD = 5.0
+WARP = 32
 LANES_PER_CYCLE = 128
-LOADING = 1100
+LOADING = 900
 LOADING_NEAR = 400
 NEAR_BYTES = 20 * 1024
-HANDING_ON = 250
+HANDING_ON = 700
+#: The same for an element that members hold, and what begins and ends their steps.
+HELD_LOAD = 1.5
+HOLDING = 200
 
 
 def cycles_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
@@ -111,35 +124,80 @@ def _step_cycles(
     # Every 64 rows read the columns again; all that is read was written before.
     parts = plan.rows // MEMBER_ROWS
     touched = parts * (MEMBER_ROWS + plan.columns) + plan.rows + plan.columns
-    sharing = touched * STEP_BYTES / SHARED_BYTES_PER_CYCLE
-    brought = _brought_bytes(product.lhs, plan.rows, plan.depth)
-    brought += _brought_bytes(product.rhs, plan.columns, plan.depth) / plan.cluster
-    bringing = brought / CACHE_BYTES_PER_CYCLE
-    is_alone = plan.members == 1 and points_in(kernel, product.lhs.side) > plan.rows
-    waiting = ALONE_CYCLES if is_alone else 0
+    step = plan.depth * product.lhs.dtype.itemsize
+    sharing = touched * step / SHARED_BYTES_PER_CYCLE
+    down, across = (
+        points_in(kernel, entry.side) for entry in (product.lhs, product.rhs)
+    )
+    bringing = _bringing_cycles(product.lhs, plan.rows, plan.depth, down)
+    brought = _bringing_cycles(product.rhs, plan.columns, plan.depth, across)
+    bringing += brought / plan.cluster
+    is_alone = plan.members == 1 and down > plan.rows
+    waiting = 0
+    if is_alone:
+        waiting = ALONE_CYCLES if plan.cluster == 1 else ALONE_TOGETHER_CYCLES
     filling = _filling_cycles(product, plan, sides)
     return max(multiplying, sharing, bringing, waiting, filling)
 
 
-def _brought_bytes(operand: Operand, extent: int, depth: int) -> float:
-    """Bytes that a step moves from the cache, more where they lie badly."""
+def _bringing_cycles(operand: Operand, extent: int, depth: int, size: int) -> float:
+    """What the cache takes to serve a step's part of one operand, in lines.
+
+    Every row of a box is a request, also those beyond an edge.
+    """
     if isinstance(operand, FilledOperand):
-        return extent * depth * operand.load.dtype.itemsize
-    begins = all(pitch % LINE_BYTES == 0 for pitch in operand.pitches)
-    return extent * STEP_BYTES * (1.0 if begins else UNALIGNED)
+        nbytes = extent * depth * operand.load.dtype.itemsize
+        return nbytes / CACHE_BYTES_PER_CYCLE
+    line = depth * operand.dtype.itemsize / CACHE_BYTES_PER_CYCLE
+    inside = min(extent, size)
+    lines = inside * _line_cost(operand) + (extent - inside) * BEYOND
+    if not operand.is_deep and operand.dimensions[0].size < panel_of(operand.dtype):
+        return depth * FEW_NEIGHBOURS * line
+    return lines * line
+
+
+def _line_cost(operand: Operand) -> float:
+    """How much longer an operand takes than one whose rows begin with a line."""
+    costs = [
+        1.0
+        if pitch % LINE_BYTES == 0
+        else WHOLE_SECTORS
+        if pitch % 32 == 0
+        else UNALIGNED
+        for pitch in operand.pitches
+    ]
+    return max(costs, default=1.0)
 
 
 def _filling_cycles(product: RoleProduct, plan: RolePlan, sides: Sides) -> float:
-    """What threads take to compute operands: instructions, and waiting for loads."""
-    instructions, waiting = 0.0, 0.0
+    """What threads take to compute operands: instructions or loads, and waiting."""
+    if plan.held:
+        assert isinstance(product.lhs, FilledOperand)
+        each = HELD_LOAD + product.lhs.operations
+        return plan.rows * plan.depth * each / LANES_PER_CYCLE + HOLDING
+    instructions, loading, waiting = 0.0, 0.0, 0.0
     for operand, cells in ((product.lhs, sides.rows), (product.rhs, sides.columns)):
         if not isinstance(operand, FilledOperand):
             continue
         elements = sides.depth.extent * cells.extent * cells.count
-        is_brought = operand.brings((sides.depth, cells))
-        loading = NARROW_LOAD if is_brought else SINGLE_LOAD / operand.load_width
-        instructions += elements * (loading + operand.operations + STORE_FILLED)
+        if operand.brings((sides.depth, cells)):
+            instructions += elements * (NARROW_LOAD + operand.operations)
+            waiting = max(waiting, HANDING_ON)
+            continue
+        single, lines = _loading(operand, sides.depth, cells)
+        instructions += elements * (single + operand.operations)
+        loading += elements / WARP * lines
         is_near = operand.nbytes <= NEAR_BYTES
-        loads = LOADING_NEAR if is_near else LOADING
-        waiting = max(waiting, HANDING_ON if is_brought else loads)
-    return instructions / LANES_PER_CYCLE + waiting
+        waiting = max(waiting, LOADING_NEAR if is_near else LOADING)
+    return max(instructions / LANES_PER_CYCLE, loading) + waiting
+
+
+def _loading(operand: FilledOperand, depth: Cells, side: Cells) -> tuple[float, float]:
+    """Instructions for each element, and lines that a warp touches to load one each."""
+    beside, across = operand.lane_steps(depth, side)
+    if beside == 1 and operand.load_width >= 4:
+        return VECTOR_LOAD, 2 / operand.load_width
+    if beside == 1:
+        return PAIR_LOAD, 1.5
+    lines = 1 + across * operand.load.dtype.itemsize * WARP / LINE_BYTES
+    return SINGLE_LOAD, min(WARP, lines)

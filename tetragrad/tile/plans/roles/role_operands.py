@@ -8,6 +8,11 @@ from, if the engine can bring that, through a third, *narrow*:
                      Acquire  Copy(narrow)  Commit      of ``narrow``
     Role(fill)       Wait(narrow)  Acquire(filled)  Map(rhs)  Commit  Release
     Role(multiply)   Wait(operands)  Wait(filled)  Mma  Release  Release
+
+Where the left operand is held in registers, the role that multiplies computes it from a
+narrow tile of its own channel:
+
+    Role(multiply)   Wait(operands)  Map(held = narrow)  Mma(held, rhs)  Release
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from tetragrad.tile.ir import (
     Channel,
     Commit,
     Release,
+    Space,
     Statement,
     Tile,
     Wait,
@@ -60,6 +66,11 @@ class RoleOperands:
     brought: Channel | None
     narrow: Channel | None
     filled: Channel | None
+
+    @property
+    def held(self) -> Tile | None:
+        """The left operand in registers, if it is there."""
+        return self.tiles[0] if self.tiles[0].space is Space.REGISTER else None
 
     @property
     def multiplied(self) -> list[Channel]:
@@ -139,6 +150,24 @@ class RoleOperands:
             return statements
         return [Wait(self.narrow), *statements, Release(self.narrow)]
 
+    def hold(self, place: Place, member: Affine) -> list[Statement]:
+        """Compute a member's rows of the left operand, if these are held."""
+        operand, (narrow, _) = self.product.lhs, self.narrow_tiles
+        if self.held is None:
+            return []
+        assert isinstance(operand, FilledOperand) and narrow is not None
+        return [
+            operand.hold(
+                self.builder,
+                (self.held, narrow),
+                place.batch,
+                place.starts,
+                (self.sides.depth, self.sides.rows),
+                place.row,
+                member,
+            )
+        ]
+
 
 def role_operands(
     builder: Builder, plan: RolePlan, product: RoleProduct, sides: Sides
@@ -150,12 +179,19 @@ def role_operands(
         ("lhs", product.lhs, plan.rows, sides.rows),
         ("rhs", product.rhs, plan.columns, sides.columns),
     ):
-        tiles.append(operand.tile(builder, name, plan.depth, size))
+        is_held = plan.held and operand is product.lhs
+        if is_held:
+            shape = (plan.depth, plan.member_rows)
+            tiles.append(builder.tile("held", shape, operand.dtype))
+        else:
+            tiles.append(operand.tile(builder, name, plan.depth, size))
         is_brought = isinstance(operand, FilledOperand) and operand.brings(
             (sides.depth, cells)
         )
         narrow.append(
-            operand.narrow_tile(builder, f"narrow_{name}", plan.depth, size)
+            operand.narrow_tile(
+                builder, f"narrow_{name}", plan.depth, size, is_held=is_held
+            )
             if isinstance(operand, FilledOperand) and is_brought
             else None
         )
@@ -165,15 +201,18 @@ def role_operands(
         held = tuple(tile for tile in found if tile is not None)
         return Channel(name, held, stages) if held else None
 
+    brought = [tile for tile, made in pairs if not made]
+    filled = [tile for tile, made in pairs if made]
+    sources = list(narrow)
+    if plan.held:
+        brought, filled, sources = [*filter(None, sources), *brought], [], []
     return RoleOperands(
         builder,
         product,
         sides,
         (tiles[0], tiles[1]),
         (narrow[0], narrow[1]),
-        channel("operands", [tile for tile, made in pairs if not made], plan.stages),
-        channel("narrow", narrow, plan.stages),
-        channel(
-            "filled", [tile for tile, made in pairs if made], max(1, plan.filled_stages)
-        ),
+        channel("operands", brought, plan.stages),
+        channel("narrow", sources, plan.stages),
+        channel("filled", filled, max(1, plan.filled_stages)),
     )

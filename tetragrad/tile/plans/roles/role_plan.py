@@ -48,7 +48,8 @@ class RolePlan:
     block of rows each, that bring the columns together. ``sums_steps`` adds the
     products of each step up in float32, where the matrix unit's own sums are coarse.
     ``filled`` says which operands threads compute, the left or the right one, in the
-    ``dtype`` that is multiplied; these go through a channel of ``filled_stages``.
+    ``dtype`` that is multiplied; these go through a channel of ``filled_stages``. If
+    the left one is ``held``, members compute it in registers for themselves.
     """
 
     swap: bool
@@ -67,6 +68,7 @@ class RolePlan:
     depth_chunks: tuple[int, ...] = ()
     filled: tuple[bool, bool] = (False, False)
     filled_stages: int = 0
+    held: bool = False
     dtype: DType | None = None
 
     @property

@@ -213,14 +213,15 @@ class _Roles:
         """Do something about the operands of every step of every block."""
 
         def block(place: _Block) -> list[Statement]:
-            def step(starts: dict[int, Affine]) -> list[Statement]:
-                row = (place.row, self.row_blocks)
-                column = (place.column, self.raster.columns)
-                return make(Place(row, column, place.batch, starts))
-
-            return self.each_step(place, step)
+            return self.each_step(place, lambda starts: make(self.place(place, starts)))
 
         return self.each_block(worker, block)
+
+    def place(self, block: _Block, starts: Mapping[int, Affine]) -> Place:
+        """A step of a block."""
+        row = (block.row, self.row_blocks)
+        column = (block.column, self.raster.columns)
+        return Place(row, column, block.batch, starts)
 
     def each_step(self, place: _Block, body: StepBody) -> list[Statement]:
         """The body for every cell of the depth that matters, nearest axis inside."""
@@ -299,42 +300,50 @@ class _Roles:
                     statements += self.finish(output, tile, total, place, member, piece)
             return statements
 
-        allocated = [Alloc(tile) for tile in (total, *filter(None, staged))]
+        tiles = (total, *filter(None, (self.operands.held, *staged)))
+        allocated = [Alloc(tile) for tile in tiles]
         return allocated + self.each_block(worker, block)
 
     def summed(self, place: _Block, total: Tile, member: Affine) -> list[Statement]:
         """The products of all steps, in the total."""
-        first_row = member.scale(self.plan.member_rows)
 
-        def step(tile: Tile, *, starts: bool) -> list[Statement]:
-            return self.step(tile, first_row, starts=starts)
+        def step(
+            tile: Tile, starts: Mapping[int, Affine], *, is_first: bool
+        ) -> list[Statement]:
+            where = self.place(place, starts)
+            return self.step(tile, where, member, is_first=is_first)
 
-        if self.skipped:
+        if self.skipped or self.plan.held:
             assert not self.plan.sums_steps, "one sum"
             bodies = (
-                lambda _: step(total, starts=True),
-                lambda _: step(total, starts=False),
+                lambda starts: step(total, starts, is_first=True),
+                lambda starts: step(total, starts, is_first=False),
             )
             last = len(self.sides.depth.axes) - 1
             return self.first_apart(place, last, {}, bodies)
         if not self.plan.sums_steps:
             others = loop(
-                self.builder, self.steps - 1, lambda _: step(total, starts=False)
+                self.builder, self.steps - 1, lambda _: step(total, {}, is_first=False)
             )
-            return step(total, starts=True) + others
+            return step(total, {}, is_first=True) + others
         part = self.builder.tile("part", total.shape, total.dtype)
         extents = tuple((self.builder.axis(size), size) for size in total.shape)
         indices = indices_of(extents)
         clear = Map(extents, total, indices, literal(0, total.dtype))
         add = Fold(extents, total, indices, Sum, TileLoad(part, indices))
         steps = loop(
-            self.builder, self.steps, lambda _: [*step(part, starts=True), add]
+            self.builder, self.steps, lambda _: [*step(part, {}, is_first=True), add]
         )
         return [Alloc(part), clear, *steps]
 
-    def step(self, total: Tile, first_row: Affine, *, starts: bool) -> list[Statement]:
+    def step(
+        self, total: Tile, place: Place, member: Affine, *, is_first: bool
+    ) -> list[Statement]:
         """Use one slot of each channel that holds what is multiplied."""
         lhs, rhs = self.operands.tiles
+        first_row = member.scale(self.plan.member_rows)
+        if self.operands.held is not None:
+            first_row = ZERO
         rows, columns = total.shape
         product = Mma(
             total,
@@ -345,11 +354,12 @@ class _Roles:
             self.plan.depth,
             (ZERO, first_row),
             (ZERO, ZERO),
-            starts,
+            is_first,
         )
         channels = self.operands.multiplied
         waits: list[Statement] = [Wait(channel) for channel in channels]
-        return [*waits, product, *(Release(channel) for channel in channels)]
+        held = self.operands.hold(place, member)
+        return [*waits, *held, product, *(Release(entry) for entry in channels)]
 
     def staged(self, output: Output) -> Tile | None:
         """A shared tile for a piece of results, contiguous as the output is.
