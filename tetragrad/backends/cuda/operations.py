@@ -202,8 +202,19 @@ class Operations:
         return self.div(constant(1.0, value.dtype), value)
 
     def short_quotient(self, lhs: Value, rhs: Value) -> Value:
-        """lhs / rhs in float32 with an error of two units, to be rounded further."""
-        return self.builder.compute("div.full.f32", dtypes.float32, lhs, rhs)
+        """lhs / rhs in float32 with an error of two units, to be rounded further.
+
+        What concerns the divisor alone is done once where many are divided by it: it is
+        scaled so that neither it nor its reciprocal leaves the range of numbers.
+        """
+        number, compute = dtypes.float32, self.builder.compute
+        size = compute("abs.f32", number, rhs)
+        large = self.lt(constant(2.0**126, number), size)
+        small = self.lt(size, constant(2.0**-126, number))
+        up = self.where(small, constant(2.0**24, number), constant(1.0, number))
+        scale = self.where(large, constant(0.25, number), up)
+        reciprocal = compute("rcp.approx.ftz.f32", number, self.mul(rhs, scale))
+        return self.mul(self.mul(lhs, reciprocal), scale)
 
     # --- comparison and choice ---------------------------------------------------
 

@@ -57,6 +57,8 @@ from tetragrad.tile.plans.rewrite import walk_until
 
 #: Runs of fewer elements than a thread could take that are written out.
 MOST_NARROW_RUNS = 64
+#: Runs that are written out where each thread has about as many.
+MOST_EVEN_RUNS = 64
 #: Iterations of a plain loop that are written out together, for independent loads.
 UNROLLED = 4
 #: The same where nothing is done but to add up.
@@ -348,7 +350,7 @@ class Statements:
     def _flat_runs(self, statement: Collective) -> Iterator[Run]:
         threads = self.block.threads
         count = threads.flat_runs(statement.axes)
-        if count <= MOST_RUNS:
+        if count <= (MOST_EVEN_RUNS if threads.is_even else MOST_RUNS):
             for sweep in range(count):
                 yield threads.flat_run(statement.axes, sweep)
             return

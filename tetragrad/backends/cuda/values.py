@@ -19,7 +19,7 @@ from tetragrad.backends.cuda.spread import Coordinate, Run
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
-from tetragrad.graph.elementwise import Cast, Div
+from tetragrad.graph.elementwise import Add, Cast, Div, Reciprocal
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import (
     Compute,
@@ -385,7 +385,15 @@ class Point:
         )
 
     def _short_quotient(self, expression: Expression) -> Lanes:
-        """A quotient whose last digits nobody will see."""
+        """A quotient or reciprocal whose last digits nobody will see."""
+        if expression.op is Reciprocal:
+            # Subnormal numbers take longer, if there can be any.
+            is_normal = _is_at_least_one(expression.inputs[0])
+            name = "rcp.approx.ftz.f32" if is_normal else "rcp.approx.f32"
+            return tuple(
+                self.builder.compute(name, dtypes.float32, value)
+                for value in self._done[expression.inputs[0]]
+            )
         lhs, rhs = (self._done[entry] for entry in expression.inputs)
         return tuple(
             self.ops.short_quotient(lhs[place % len(lhs)], rhs[place % len(rhs)])
@@ -580,8 +588,18 @@ def quotients_only_rounded(root: Expression) -> frozenset[Expression]:
         entry
         for entry in rounded - read
         if isinstance(entry, Compute)
-        and entry.op is Div
+        and entry.op in (Div, Reciprocal)
         and entry.dtype is dtypes.float32
+    )
+
+
+def _is_at_least_one(value: Expression) -> bool:
+    """Whether a value is 1, or more, plus a power."""
+    if not isinstance(value, Compute) or value.op is not Add:
+        return False
+    return any(
+        isinstance(one, Literal) and one.value >= 1 and isinstance(power, QuickPower)
+        for one, power in (value.inputs, value.inputs[::-1])
     )
 
 

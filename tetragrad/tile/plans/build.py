@@ -39,6 +39,7 @@ from tetragrad.tile.plans.nests.transpose import TransposePlan, build_transpose
 from tetragrad.tile.plans.online.online import OnlinePlan, build_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut
+from tetragrad.tile.plans.prepare.quick_powers import with_quick_powers
 from tetragrad.tile.plans.products.contraction import ContractionPlan
 from tetragrad.tile.plans.products.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
@@ -104,6 +105,8 @@ def cut_kernel(kernel: Kernel, cuts: tuple[Cut | Repack, ...]) -> list[Kernel]:
 
 def build(kernel: Kernel, plan: Plan, target: Target) -> Program:
     """The tile program that computes a kernel as the plan says."""
+    if target.has_free_iterations and plan.kind in ("map", "reduce"):
+        kernel = with_quick_powers(kernel)
     kernels = cut_kernel(kernel, plan.cuts)
     slots = kernels[-1].slots
     builder = Builder(kernels[0])

@@ -58,7 +58,7 @@ from tetragrad.tile.plans.traffic import (
 # Work (in operations) below which a second grid costs more than it gains.
 WORTH_A_GRID = 1 << 15
 # Elements that long and short parts of a row are multiples of.
-LONG_UNIT, SHORT_UNIT = 1024, 16
+LONG_UNIT, SHORT_UNIT = 256, 16
 # Contractions: the side of a block of results, how many blocks a large kernel should
 # have, and the depth below which one is not divided.
 BLOCK_SIDE = 64
@@ -182,14 +182,13 @@ def _cut_reduction(
     if pieces < _enough_pieces(kernel, value, target):
         longest = max(value.axes, key=lambda axis: kernel.axes[axis])
         size = kernel.axes[longest]
-        parts = _parts(size, length, pieces, target)
+        wanted = _parts(length, pieces, target)
+        parts, even = divisor_near(size, wanted), 0
         if target.has_free_iterations and _moves_by_one(value, longest):
-            even = _even_length(-(-size // parts))
+            even = _even_length(-(-size // max(1, wanted)))
             parts = -(-size // even)
-            if parts > 1:
-                return Cut(number, longest, parts, even)
         if parts > 1:
-            return Cut(number, longest, parts)
+            return Cut(number, longest, parts, even)
     if _is_repeated(kernel, value):
         return Cut(number)
     return None
@@ -266,13 +265,12 @@ def _even_length(length: int) -> int:
     return -(-length // unit) * unit
 
 
-def _parts(size: int, length: int, pieces: int, target: Target) -> int:
+def _parts(length: int, pieces: int, target: Target) -> int:
     """How many parts give every grid iteration enough to do."""
     shortest = CHUNK_ELEMENTS // 4
     if target.has_free_iterations and pieces > 1:
         shortest = SHORT_REDUCTION
-    wanted = min(target.pieces // max(1, pieces), length // shortest)
-    return divisor_near(size, wanted)
+    return min(target.pieces // max(1, pieces), length // shortest)
 
 
 def divisor_near(size: int, wanted: int) -> int:

@@ -18,7 +18,7 @@ from tetragrad.kernel.expression import (
     Scan,
     Select,
 )
-from tetragrad.tile.ir import TileLoad
+from tetragrad.tile.ir import QuickPower, TileLoad
 
 Forms = Mapping[int, Affine]
 Replacements = Mapping[Expression, Expression]
@@ -134,6 +134,8 @@ class Rewriter:
                 return type(expression)(value, expression.low, expression.high)
             case TileLoad():
                 return TileLoad(expression.tile, self.guards(expression.indices))
+            case QuickPower():
+                return QuickPower(*(self.done[e] for e in expression.operands))
         return expression
 
     def _load(self, load: Expression) -> Expression:

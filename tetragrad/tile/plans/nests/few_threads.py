@@ -20,6 +20,8 @@ from tetragrad.tile.plans.traffic import points_in, points_of
 WARP, LONGEST_ROW = 32, 1024
 # What a thread moves at once, and what neighbouring threads should move together.
 RUN_BYTES, PIECE_BYTES = 16, 32
+# The same where rows begin anywhere: each piece touches one more sector of a line.
+UNEVEN_PIECE_BYTES = 128
 # Elements of a row, and of all rows, that each thread had better hold.
 SHARE, HELD = 16, 32
 MOST_ROWS = 4
@@ -45,9 +47,12 @@ def choose_few_threads(
     if not _is_by_rows(outputs, ranked[0]):
         return None
     itemsize, width = _moves(kernel, outputs, ranked[0])
+    is_even = width * itemsize == RUN_BYTES
+    piece = PIECE_BYTES if is_even else UNEVEN_PIECE_BYTES
     threads = 1
     while threads < WARP and (
-        threads * width * itemsize < PIECE_BYTES or row > SHARE * threads
+        row > SHARE * threads
+        or (threads * width * itemsize < piece and 2 * threads * width <= row)
     ):
         threads *= 2
     lanes = -(-row // (threads * width)) * threads * width

@@ -41,6 +41,8 @@ from tetragrad.tile.plans.scope import Builder
 
 #: Positions of loops that become collective, so that nothing waits between them.
 MOST_SPREAD = 64
+#: Elements that a thread moves at once, at most.
+LONGEST_RUN = 16
 
 
 def staged(
@@ -57,7 +59,7 @@ def staged(
     results = rows.stored(spread)
     moved = [rows.moved(entry, tiles, results) for entry in spread]
     before = [step for region in tiles for step in rows.fill(region, tiles[region])]
-    after = [rows.empty(region, results[region]) for region in results]
+    after = [step for region in results for step in rows.empty(region, results[region])]
     room = [Alloc(tile, once=True) for tile in results.values()]
     return [*before, *room, *moved, *after]
 
@@ -223,22 +225,32 @@ class _Rows:
 
     def fill(self, region: Region, tile: Tile) -> list[Statement]:
         """Copy the rows that there are."""
-        extent = self.whole(region)
-        load = Load(region.slot, region.start + axis_form(extent[0]), (), tile.dtype)
-        fill = Map((extent,), tile, (axis_form(extent[0]),), load)
-        return [Alloc(tile, once=True), fill]
+        statements: list[Statement] = [Alloc(tile, once=True)]
+        for extent, position in self.all_of(region):
+            load = Load(region.slot, region.start + position, (), tile.dtype)
+            statements.append(Map((extent,), tile, (position,), load))
+        return statements
 
-    def empty(self, region: Region, tile: Tile) -> Statement:
+    def empty(self, region: Region, tile: Tile) -> list[Statement]:
         """Store the results that there are."""
-        extent = self.whole(region)
-        position = axis_form(extent[0])
-        value = TileLoad(tile, (position,))
-        return Store((extent,), region.slot, region.start + position, value)
+        return [
+            Store(
+                (extent,),
+                region.slot,
+                region.start + position,
+                TileLoad(tile, (position,)),
+            )
+            for extent, position in self.all_of(region)
+        ]
 
-    def whole(self, region: Region) -> Extent:
-        """An axis over all elements of a region."""
+    def all_of(self, region: Region) -> Iterator[tuple[Extent, Affine]]:
+        """Axes over all elements of a region: whole runs, then what remains."""
         size = self.count * region.step
-        return self.builder.axis(size), size
+        rest = size % LONGEST_RUN
+        for start, count in ((0, size - rest), (size - rest, rest)):
+            if count:
+                axis = self.builder.axis(count)
+                yield (axis, count), axis_form(axis).shift(start)
 
     def moved(
         self,
