@@ -20,8 +20,9 @@ MOST_BESIDE = 12
 MOST_VECTORS = 4
 # Rows of the matrix that are read side by side: processors follow so many streams.
 DEPTH = 8
-# Bytes of a row that are read before the next one: as far as a processor fetches ahead.
-RUN_BYTES = 4096
+# Bytes of a row that are read before the next one: a processor fetches ahead within
+# pages of 4 KB, so the beginning of every run waits.
+RUN_BYTES = 8192
 
 
 def choose_stream(
@@ -54,7 +55,11 @@ def choose_stream(
     width = vectors * lanes
     run = RUN_BYTES // min(load.dtype.itemsize for load in matrices)
     chunk = _chunk(kernel, target, grid, sizes[1], (rows, width, run))
-    return StreamPlan(group, grid, beside, column, lanes, vectors, chunk, DEPTH)
+    itemsize = max(load.dtype.itemsize for load in matrices)
+    fetches = sizes[0] * sizes[1] * itemsize > target.cache_bytes
+    return StreamPlan(
+        group, grid, beside, column, lanes, vectors, chunk, DEPTH, fetches
+    )
 
 
 def choose_row_stream(

@@ -18,12 +18,13 @@ columns before the next would read a line here and a line there.
 from __future__ import annotations
 
 from tetragrad.core.frozen import frozen
-from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Reduction, literal
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
+from tetragrad.kernel.expression import Load, Reduction, literal
 from tetragrad.kernel.ir import Output
 from tetragrad.tile.ir import (
     Alloc,
     Extent,
+    Fetch,
     Fold,
     Grid,
     Map,
@@ -56,7 +57,8 @@ class StreamPlan:
 
     ``grid`` are axes whose points have matrices of their own, ``beside`` axes with few
     points that share the matrix, ``column`` the axis on lanes. A grid iteration takes
-    ``chunk`` columns, and ``depth`` rows of the matrix at a time.
+    ``chunk`` columns, and ``depth`` rows of the matrix at a time; if it ``fetches``,
+    the next ones are asked for meanwhile.
     """
 
     outputs: tuple[int, ...]
@@ -67,6 +69,7 @@ class StreamPlan:
     vectors: int
     chunk: int
     depth: int
+    fetches: bool = False
 
 
 def build_stream(builder: Builder, plan: StreamPlan) -> list[Statement]:
@@ -209,11 +212,40 @@ class _Chunk:
             return [Fold(extents, part, within, op, cast(value, dtype), scope.guard)]
 
         return [
+            *self.fetched(scope, first, rows),
             Alloc(part),
             self.cleared(part, (extents, indices_of(extents))),
             *loop(scope.builder, rows, row),
             Fold(extents, totals, indices, op, load_of(part, extents)),
         ]
+
+    def fetched(self, scope: Scope, first: Affine, rows: int) -> list[Statement]:
+        """Ask for what the next rows of the matrix have in these columns.
+
+        A processor does not fetch the beginning of a row by itself.
+        """
+        (axis,) = self.reduction.axes
+        column, width = self.plan.column, self.plan.lanes * self.plan.vectors
+        matrices = [
+            entry
+            for entry in walk_until({}, self.reduction.body)
+            if isinstance(entry, Load)
+            and entry.free_axes >= {axis, column}
+            and entry.address.is_pure()
+        ]
+        if not matrices or not self.plan.fetches:
+            return []
+        corner = {position: ZERO for position, _ in scope.collective}
+
+        def row(step: Affine) -> list[Statement]:
+            following = first + step.shift(self.plan.depth)
+            form = scope.bind(axis, following).rewriter().form
+            return [
+                Fetch(load.slot, form(load.address).substitute(corner), width)
+                for load in matrices
+            ]
+
+        return loop(scope.builder, rows, row)
 
     def results(self, scope: Scope, totals: Tile) -> list[Statement]:
         """Store what the outputs make of some totals."""

@@ -26,7 +26,7 @@ from tetragrad.tile.plans.products.contraction import (
     strides_of,
 )
 from tetragrad.tile.plans.products.dot_steps import Dot, choose_dot
-from tetragrad.tile.plans.products.packing import runs_of
+from tetragrad.tile.plans.products.packing import runs_of, strides_in_place
 from tetragrad.tile.plans.traffic import points_in, register_bytes
 
 # Multiplications below which loops without packing are as fast.
@@ -34,9 +34,9 @@ SMALLEST_PRODUCT = 1 << 13
 # Rows or columns below which an operand is used too rarely to be packed.
 FEWEST_ROWS = 4
 # Bytes of one row of a panel, so deep: the panel stays in the first-level cache. Rows
-# that are read in place may leave it: their lines are used one after the other.
+# that are not packed again and again may leave it: lines are used one after the other.
 DEPTH_BYTES = 2048
-DEPTH_BYTES_IN_PLACE = 4096
+LARGEST_DEPTH_BYTES = 4096
 # Rows or columns of a block, from which on packing them is little beside the products.
 NARROWEST_BLOCK = 64
 # Results of a block that are gathered over several blocks of the depth.
@@ -207,13 +207,20 @@ def _plan(
 def _plain_depth(
     kernel: Kernel, contraction: Contraction, axes: tuple[int, ...], height: int
 ) -> Block:
-    """How deep a block is: deeper where rows are in place, if it has equal parts."""
+    """How deep a block is: deeper if it has equal parts, and rows are not packed again.
+
+    They are not where they are read in place, or lie side by side and are packed once.
+    """
     itemsize = register_bytes(contraction.reduction.accumulator)
     whole = Block(axes, 0, kernel.axes[axes[0]])
     rows = in_output_order(kernel, contraction.rows)
     all_rows = Block(rows, 0, kernel.axes[rows[0]])
-    if are_rows_in_place(kernel, contraction.lhs, whole, all_rows, height):
-        limit = _depth_limit(kernel, axes, DEPTH_BYTES_IN_PLACE // itemsize)
+    found = strides_in_place(kernel, whole, all_rows, contraction.lhs)
+    is_packed_once = found is not None and found[1] == 1
+    if is_packed_once or are_rows_in_place(
+        kernel, contraction.lhs, whole, all_rows, height
+    ):
+        limit = _depth_limit(kernel, axes, LARGEST_DEPTH_BYTES // itemsize)
         block = block_of(kernel, axes, limit)
         if _parts(block.size(kernel), itemsize):
             return block
@@ -269,7 +276,7 @@ def _micro_tile(
 
     most = -(-columns // lanes)
     if any(1 in strides_of(contraction.lhs, axis) for axis in contraction.rows):
-        # Panels of few rows are short pieces of memory that runs along the rows.
+        # Panels of few rows are packed in short pieces, where memory runs along rows.
         most = min(2, most)
     shapes = [
         (height, vectors)

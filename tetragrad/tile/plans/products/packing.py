@@ -446,13 +446,18 @@ class _Packing:
         self, runs: Sequence[Run], scope: Scope, position: _Position
     ) -> list[Statement]:
         """A loop over the panels of the side."""
-        assert self.operand.cut is not None
-        window = self.side.window
-        return loop(
-            scope.builder,
-            self.operand.cut.count if window is None else window.panels,
-            lambda number: self._loops(runs, scope, replace(position, panel=number)),
-        )
+        cut = self.operand.cut
+        assert cut is not None
+        window = self.side.window or Window(ZERO, cut.count)
+
+        def panel(number: Affine) -> list[Statement]:
+            statements = self._loops(runs, scope, replace(position, panel=number))
+            exists = (window.first + number).scale(-1).shift(cut.count - 1)
+            if scope.builder.always(exists):
+                return statements
+            return [When((exists,), tuple(statements))]
+
+        return loop(scope.builder, window.panels, panel)
 
     def _strips(
         self,

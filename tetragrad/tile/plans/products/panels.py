@@ -214,7 +214,8 @@ class _Panels(Product):
         blocks = operand.side.chunks(self.kernel)
         for axis in (*self.plan.batch, *operand.side.outer):
             blocks *= self.kernel.axes[axis]
-        whole = _Whole(blocks, panels)
+        group = self.packing_group(operand, panels)
+        whole = _Whole(blocks, -(-panels // group) * group)
         elements = self.depth_steps * blocks * whole.panels * operand.panel
         elements *= self.plan.depth.size(self.kernel)
         too_large = elements * operand.value.dtype.itemsize > LARGEST_PACKED
@@ -238,7 +239,7 @@ class _Panels(Product):
 
     def packing_group(self, operand: Operand, panels: int) -> int:
         """Panels that one iteration packs: as many as share lines of memory."""
-        return largest_divisor(panels, LARGEST_GROUP)
+        return min(LARGEST_GROUP, panels)
 
     def packing_grid(
         self, operand: Operand, tile: Tile, whole: _Whole
