@@ -29,6 +29,7 @@ MODULES = (
     "tetragrad.nn.functional",
     "tetragrad.nn.init",
     "tetragrad.nn.utils",
+    "tetragrad.nn.utils.rnn",
     "tetragrad.onnx",
     "tetragrad.optim",
     "tetragrad.optim.lr_scheduler",

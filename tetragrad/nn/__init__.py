@@ -70,7 +70,6 @@ from tetragrad.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
     CosineEmbeddingLoss,
-    CosineSimilarity,
     CrossEntropyLoss,
     CTCLoss,
     GaussianNLLLoss,
@@ -84,7 +83,6 @@ from tetragrad.nn.loss import (
     MultiLabelSoftMarginLoss,
     MultiMarginLoss,
     NLLLoss,
-    PairwiseDistance,
     PoissonNLLLoss,
     SmoothL1Loss,
     SoftMarginLoss,
@@ -180,6 +178,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
@@ -243,6 +242,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyLoss",
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
@@ -318,5 +318,18 @@ __all__ = [
 ]
 
 
+#: Layers whose modules are imported when one of them is first used.
+_LATE = {
+    "AdaptiveLogSoftmaxWithLoss": "class_losses",
+    "CosineSimilarity": "distance",
+    "LinearCrossEntropyLoss": "class_losses",
+    "PairwiseDistance": "distance",
+}
+
+
 def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _LATE:
+        return getattr(importlib.import_module(f"tetragrad.nn.{_LATE[name]}"), name)
     raise missing(name, "tetragrad.nn", __all__)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from tetragrad.core.errors import ShapeError
+from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.nn import functional as F
 from tetragrad.nn import init
 from tetragrad.nn.linear import empty_parameter
@@ -51,6 +51,12 @@ def _gru_step(from_input: Tensor, from_hidden: Tensor, state: State) -> State:
     update = (input_update + hidden_update).sigmoid()
     new = (input_new + reset * hidden_new).tanh()
     return ((1 - update) * new + update * state[0],)
+
+
+def _where(condition: Tensor, chosen: State, other: State) -> State:
+    """Each part of a state from one of two, row by row."""
+    pairs = zip(chosen, other, strict=True)
+    return tuple(new.where(condition, old) for new, old in pairs)
 
 
 def _nonlinear_step(nonlinearity: str) -> Step:
@@ -146,8 +152,10 @@ class _RecurrentLayer(Module):
     def _parameter(self, name: str, suffix: str) -> Parameter | None:
         return self._parameters.get(name + suffix)
 
-    def _run(self, input: Tensor, initial: State | None) -> tuple[Tensor, State]:
+    def _run(self, input: Any, initial: State | None) -> tuple[Any, State]:
         """Run all layers; sequence first or batch first as ``batch_first`` says."""
+        if not isinstance(input, Tensor):
+            return self._run_packed(input, initial)
         self._check_input(input)
         unbatched = input.ndim == 2
         if unbatched:
@@ -155,24 +163,48 @@ class _RecurrentLayer(Module):
         else:
             sequence = input.transpose(0, 1) if self.batch_first else input
         states = self._initial_states(sequence, initial, unbatched)
+        output, last = self._run_layers(sequence, states)
+        if unbatched:
+            return output.squeeze(1), tuple(state.squeeze(1) for state in last)
+        return output.transpose(0, 1) if self.batch_first else output, last
+
+    def _run_packed(self, packed: Any, initial: State | None) -> tuple[Any, State]:
+        """Run sequences of different lengths: a state stays where one has no step."""
+        # Few programs pack sequences; the others need not import this.
+        from tetragrad.nn.utils.rnn import Layout, PackedSequence
+
+        if not isinstance(packed, PackedSequence):
+            raise DTypeError(
+                f"{type(self).__name__} of a {type(packed).__name__}",
+                hint="pass a tensor, or what pack_padded_sequence() gives",
+            )
+        layout = Layout.of(packed)
+        sequence = layout.pad(packed.data, len(layout.batch_sizes), 0.0)
+        self._check_input(sequence)
+        states = self._initial_states(sequence, initial, unbatched=False)
+        is_step = layout.is_step(sequence.device)
+        output, last = self._run_layers(sequence, states, is_step)
+        return packed._replace(data=layout.pack(output).data), last
+
+    def _run_layers(
+        self, sequence: Tensor, states: State, is_step: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """All layers over (time, batch, features); the last states of all of them."""
         finals: list[State] = []
         for layer in range(self.num_layers):
             outputs = []
             for suffix in self._suffixes(layer):
                 start = tuple(state[len(finals)] for state in states)
-                output, final = self._walk(sequence, start, suffix)
+                output, final = self._walk(sequence, start, suffix, is_step)
                 outputs.append(output)
                 finals.append(final)
             sequence = F.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
             if layer + 1 < self.num_layers and self.dropout:
                 sequence = F.dropout(sequence, self.dropout, self.training)
-        last = tuple(F.stack(parts) for parts in zip(*finals, strict=True))
-        if unbatched:
-            return sequence.squeeze(1), tuple(state.squeeze(1) for state in last)
-        return sequence.transpose(0, 1) if self.batch_first else sequence, last
+        return sequence, tuple(F.stack(parts) for parts in zip(*finals, strict=True))
 
     def _walk(
-        self, sequence: Tensor, state: State, suffix: str
+        self, sequence: Tensor, state: State, suffix: str, is_step: Tensor | None
     ) -> tuple[Tensor, State]:
         """One layer in one direction, over a sequence (time, batch, features)."""
         weight_ih, weight_hh, bias_ih, bias_hh, projection = (
@@ -186,9 +218,12 @@ class _RecurrentLayer(Module):
         outputs = []
         for time in reversed(times) if suffix.endswith("_reverse") else times:
             from_hidden = F.linear(state[0], weight_hh, bias_hh)
+            before = state
             state = step(from_input[time], from_hidden, state)
             if projection is not None:
                 state = F.linear(state[0], projection), *state[1:]
+            if is_step is not None:
+                state = _where(is_step[time], state, before)
             outputs.append(state[0])
         if suffix.endswith("_reverse"):
             outputs.reverse()
@@ -244,8 +279,9 @@ class RNN(_RecurrentLayer):
     """h' = tanh(W_i x + b_i + W_h h + b_h), or ReLU instead of tanh.
 
     Input: (time, batch, features), or (batch, time, features) if ``batch_first``, or
-    (time, features). Returns the outputs of the last layer at all times and the last
-    state of every layer, (layers·directions, batch, hidden).
+    (time, features); or a packed sequence (``nn.utils.rnn``), and then the output is
+    one. Returns the outputs of the last layer at all times and the last state of every
+    layer, (layers·directions, batch, hidden).
 
     >>> from tetragrad import Tensor, nn
     >>> output, hidden = nn.RNN(4, 8, num_layers=2)(Tensor.zeros(5, 1, 4))
@@ -276,7 +312,7 @@ class RNN(_RecurrentLayer):
     def _step(self) -> Step:
         return _nonlinear_step(self.nonlinearity)
 
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         output, (hidden,) = self._run(input, None if hx is None else (hx,))
         return output, hidden
 
@@ -302,8 +338,8 @@ class LSTM(_RecurrentLayer):
         return _lstm_step
 
     def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self, input: Any, hx: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Any, tuple[Tensor, Tensor]]:
         output, (hidden, cell) = self._run(input, hx)
         return output, (hidden, cell)
 
@@ -342,7 +378,7 @@ class GRU(_RecurrentLayer):
     def _step(self) -> Step:
         return _gru_step
 
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         output, (hidden,) = self._run(input, None if hx is None else (hx,))
         return output, hidden
 

@@ -1,6 +1,7 @@
 """Helpers around parameters: clipping gradients, vectors, weight normalisation.
 
 ``parametrize`` computes parameters from others; ``parametrizations`` has common ways.
+``rnn`` packs sequences of different lengths, ``fusion`` joins layers for inference.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from tetragrad.core.errors import GradientError, ShapeError
+from tetragrad.core.errors import GradientError, ShapeError, missing
 from tetragrad.nn.hooks import RemovableHandle
 from tetragrad.nn.module import Module
 from tetragrad.nn.parameter import Parameter
@@ -84,13 +85,32 @@ def clip_grad_norm_(
     >>> round(x.grad.item(), 5)
     1.0
     """
-    gradients = _gradients(parameters)
+    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     with no_grad():
+        gradients = _gradients(given)
         total = get_total_norm(gradients, norm_type, error_if_nonfinite)
-        factor = (max_norm / (total + EPS)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.copy_(gradient * factor)
+    clip_grads_with_norm_(given, max_norm, total)
     return total
+
+
+def clip_grads_with_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    total_norm: Tensor,
+    foreach: bool | None = None,
+) -> None:
+    """Scale all gradients as ``clip_grad_norm_`` does, by a norm that is known.
+
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> (x * 10).sum().backward()
+    >>> nn.utils.clip_grads_with_norm_([x], 5.0, Tensor(20.0))
+    >>> round(x.grad.item(), 5)
+    2.5
+    """
+    with no_grad():
+        factor = (max_norm / (total_norm + EPS)).clamp(max=1.0)
+        for gradient in _gradients(parameters):
+            gradient.copy_(gradient * factor)
 
 
 def clip_grad_value_(
@@ -145,6 +165,16 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
             part = vec.detach()[start : start + target.numel()]
             target.copy_(part.reshape(target.shape))
             start += target.numel()
+
+
+def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """A module whose parameters do not matter yet: they are zeros.
+
+    >>> nn.utils.skip_init(nn.Linear, 1, 1).weight.item()
+    0.0
+    """
+    device = kwargs.pop("device", None)
+    return module_cls(*args, **kwargs).to_empty(device=device)
 
 
 class _WeightNorm:
@@ -219,3 +249,42 @@ def remove_weight_norm(module: Any, name: str = "weight") -> Any:
     delattr(module, name)
     module.register_parameter(name, Parameter(weight))
     return module
+
+
+#: What is imported when it is first used.
+_LATE = {
+    "rnn": "rnn",
+    "fusion": "fusion",
+    "fuse_conv_bn_eval": "fusion",
+    "fuse_conv_bn_weights": "fusion",
+    "fuse_linear_bn_eval": "fusion",
+    "fuse_linear_bn_weights": "fusion",
+}
+
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_grads_with_norm_",
+    "fuse_conv_bn_eval",
+    "fuse_conv_bn_weights",
+    "fuse_linear_bn_eval",
+    "fuse_linear_bn_weights",
+    "get_total_norm",
+    "parameters_to_vector",
+    "parametrizations",
+    "parametrize",
+    "remove_weight_norm",
+    "rnn",
+    "skip_init",
+    "vector_to_parameters",
+    "weight_norm",
+]
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name not in _LATE:
+        raise missing(name, "tetragrad.nn.utils", __all__)
+    module = importlib.import_module(f"tetragrad.nn.utils.{_LATE[name]}")
+    return module if name == _LATE[name] else getattr(module, name)
