@@ -1,0 +1,106 @@
+"""Choose the blocks of a pass by roles: large ones, if all units have some."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tetragrad.core.target import Target
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.layout import panel_of
+from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
+from tetragrad.tile.plans.roles.choose_online_roles import (
+    BARRIER_BYTES,
+    FOUR_WARPS,
+    MOST_COLUMNS,
+    OTHER_REGISTERS,
+    PIECES,
+    REGISTERS,
+)
+from tetragrad.tile.plans.roles.pass_form import PassForm, pass_form
+from tetragrad.tile.plans.roles.pass_roles import PassRolePlan
+from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS, STAGED_PADDING_BYTES
+
+MEMBERS = (2, 1)
+MOST_KEYS = 128
+STAGES = (2, 1)
+
+
+def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
+    """The plan with the largest blocks, or None where the kernel is none for roles.
+
+    Smaller ones where some multiprocessors would have nothing to do.
+    """
+    if "wgmma" not in target.features:
+        return None
+    form = pass_form(kernel)
+    if form is None:
+        return None
+    plans = list(_plans(kernel, form, target))
+    enough = [plan for plan in plans if _blocks(kernel, form, plan) >= target.units]
+    plan = max(enough or plans, key=_preference, default=None)
+    if plan is None:
+        return None
+    for piece in PIECES:
+        staged = replace(plan, piece=piece)
+        if _shared_bytes(kernel, form, staged) <= target.shared_bytes:
+            return staged
+    return plan
+
+
+def _preference(plan: PassRolePlan) -> tuple[int, int, int]:
+    """Scores at once, then rows; a second stage is worth less than both."""
+    return plan.rows * plan.keys, plan.rows, plan.stages
+
+
+def _plans(kernel: Kernel, form: PassForm, target: Target) -> Iterator[PassRolePlan]:
+    """Every division that fits into registers and shared memory."""
+    widths = [kernel.axes[entry.depth] for entry in form.inner]
+    if max(*widths, kernel.axes[form.column]) > MOST_COLUMNS:
+        return
+    # Weights are multiplied by values whole steps of keys at a time.
+    step = max(
+        [DEPTH_STEP]
+        + [entry.keys.side_step for entry in form.inner]
+        + [
+            panel_of(entry.values.dtype)
+            for entry in form.totals
+            if entry.values.is_deep
+        ]
+    )
+    for members in MEMBERS:
+        for keys in range(step, MOST_KEYS + 1, step):
+            for stages in STAGES:
+                plan = PassRolePlan(members, keys, stages)
+                fits = _shared_bytes(kernel, form, plan) <= target.shared_bytes
+                if fits and _fits_registers(kernel, form, plan):
+                    yield plan
+
+
+def _shared_bytes(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> int:
+    """What the channels and the staged results take."""
+    dtype = form.inner[0].keys.dtype
+    panel = panel_of(dtype)
+    depths = sum(rounded(kernel.axes[entry.depth], panel) for entry in form.inner)
+    columns = len(form.totals) * rounded(kernel.axes[form.column], panel)
+    elements = plan.rows * depths + plan.stages * plan.keys * (depths + columns)
+    widest = max(kernel.slots[entry.slot].dtype.itemsize for entry in kernel.outputs)
+    pitch = plan.piece * widest + STAGED_PADDING_BYTES
+    staged = plan.rows * pitch if plan.piece else 0
+    return elements * dtype.itemsize + staged + BARRIER_BYTES
+
+
+def _fits_registers(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> bool:
+    """Whether a thread holds its scores, their weights in pairs, and its totals."""
+    columns = rounded(kernel.axes[form.column], COLUMN_STEP)
+    wide = len(form.inner) * plan.keys + len(form.totals) * columns
+    narrow = len(form.totals) * plan.keys // 2
+    held = MEMBER_ROWS * (wide + narrow) // FOUR_WARPS
+    return held + OTHER_REGISTERS <= REGISTERS[plan.members]
+
+
+def _blocks(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> int:
+    """Blocks of rows, of all batches."""
+    batches = math.prod(kernel.axes[axis] for axis in form.form.batch)
+    return batches * -(-kernel.axes[form.form.row] // plan.rows)
