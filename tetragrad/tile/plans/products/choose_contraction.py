@@ -187,7 +187,7 @@ def _plan(
     height, vectors = _micro_tile(kernel, contraction, target, lanes)
     depth, dot = _depth_and_dot(kernel, contraction, target, height)
     micro = (height, lanes * vectors)
-    rows, columns = _grid_blocks(kernel, contraction, target, depth, micro)
+    rows, columns = _grid_blocks(kernel, contraction, target, (depth, dot), micro)
     plan = ContractionPlan(
         swap=swap,
         batch=contraction.batch,
@@ -309,14 +309,20 @@ def _grid_blocks(
     kernel: Kernel,
     contraction: Contraction,
     target: Target,
-    depth: Block,
+    depth_and_dot: tuple[Block, Dot | None],
     micro: tuple[int, int],
 ) -> tuple[Block, Block]:
-    """Blocks of rows and columns: as large as caches allow, enough for all units."""
+    """Blocks of rows and columns: as large as caches allow, enough for all units.
+
+    What is multiplied by dot steps takes little longer than packing rows again, so
+    there is one block for each unit; else two, as units are not always alike.
+    """
+    depth, dot = depth_and_dot
     row_axes = in_output_order(kernel, contraction.rows)
     column_axes = in_output_order(kernel, contraction.columns)
     itemsize = register_bytes(contraction.reduction.accumulator)
-    depth_bytes = depth.size(kernel) * itemsize
+    packed = itemsize if dot is None else dot.step.rhs.itemsize
+    depth_bytes = depth.size(kernel) * packed
     column_limit = max(NARROWEST_BLOCK, target.cache_bytes // 2 // depth_bytes)
     column_limit = min(column_limit, points_in(kernel, column_axes))
     row_limit = GATHERED_BYTES // itemsize // column_limit
@@ -329,7 +335,7 @@ def _grid_blocks(
     lanes = target.vector_lanes(itemsize)
     even = even_axes(kernel, contraction, column_axes, lanes)
     batches = points_in(kernel, contraction.batch)
-    wanted = 2 * target.units if target.units > 1 else 1
+    wanted = 2 * target.units if target.units > 1 and dot is None else target.units
     while True:
         rows = block_of(kernel, row_axes, row_limit)
         columns = block_of(kernel, column_axes, column_limit, even)
