@@ -83,6 +83,9 @@ def _category(dtype: DType) -> int:
 
 def common_dtype(*operands: TensorBase | Scalar) -> DType:
     """The dtype that an operation on these operands computes in."""
+    agreed = _agreed_dtype(operands)
+    if agreed is not None:
+        return agreed
     with_dims: list[DType] = []
     without: list[DType] = []
     numbers: list[DType] = []
@@ -100,6 +103,25 @@ def common_dtype(*operands: TensorBase | Scalar) -> DType:
             result = _outranked(result, dtypes.promote(*group))
     assert result is not None
     return result
+
+
+def _agreed_dtype(operands: tuple[TensorBase | Scalar, ...]) -> DType | None:
+    """The one dtype of all tensors, if none outranks it: what is asked most often."""
+    agreed = None
+    for operand in operands:
+        if isinstance(operand, TensorBase):
+            dtype = operand.dtype
+            if agreed is not None and dtype is not agreed:
+                return None
+            agreed = dtype
+    if agreed is None:
+        return None
+    for operand in operands:
+        if not isinstance(operand, TensorBase):
+            is_covered = agreed.is_floating_point and type(operand) in (int, float)
+            if not is_covered:
+                return None
+    return agreed
 
 
 def _outranked(higher: DType | None, lower: DType) -> DType:
@@ -124,6 +146,8 @@ def to_node(operand: TensorBase | Scalar, dtype: DType) -> Node:
         if dtype.is_complex:
             return constant_pair(complex(operand), dtype)
         return number(operand, dtype)
+    if operand.dtype is dtype:
+        return operand.real_node
     if dtype.is_complex and not operand.dtype.is_complex:
         return to_pairs(operand.node, dtype)
     node = operand.real_node
@@ -161,14 +185,17 @@ def _refuse(shapes: Iterable[Shape], dim: int) -> None:
 
 def broadcast_nodes(*nodes: Node) -> tuple[Node, ...]:
     """All nodes repeated to their common shape."""
-    shape = broadcast_shapes(*(node.shape for node in nodes))
-    return tuple(broadcast_to(node, shape) for node in nodes)
+    shapes = [node.shape for node in nodes]
+    if all(same_sizes(shapes[0], shape) for shape in shapes[1:]):
+        return nodes
+    shape = broadcast_shapes(*shapes)
+    return tuple([broadcast_to(node, shape) for node in nodes])
 
 
 def align(*operands: TensorBase | Scalar, dtype: DType | None = None) -> list[Node]:
     """Nodes of one dtype (promoted, unless given) and one shape."""
     dtype = dtype or common_dtype(*operands)
-    return list(broadcast_nodes(*(to_node(entry, dtype) for entry in operands)))
+    return list(broadcast_nodes(*[to_node(entry, dtype) for entry in operands]))
 
 
 def tensors_of(*operands: object) -> list[TensorBase]:
