@@ -6,6 +6,7 @@ checks that the file says what is true now.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import inspect
 from collections.abc import Callable
@@ -150,9 +151,13 @@ def _section(family: Family) -> list[str]:
     return lines
 
 
-def main() -> None:
-    """Write the document."""
-    PAGE.write_text(page(), encoding="utf-8")
+def main(arguments: list[str] | None = None) -> None:
+    """Write the document, or the file that the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--output", type=Path, default=PAGE, help="another file")
+    options = parser.parse_args(arguments)
+    options.output.write_text(page(), encoding="utf-8")
+    print(f"wrote {options.output}")
 
 
 if __name__ == "__main__":

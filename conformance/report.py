@@ -8,6 +8,7 @@ The counts in that page are never typed by hand: each suite's script writes a fi
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -179,6 +180,14 @@ def page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """Write the document, or the file that the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--output", type=Path, default=PAGE, help="another file")
+    options = parser.parse_args(arguments)
+    options.output.write_text(page(), "utf-8")
+    print(f"wrote {options.output}")
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    main()

@@ -119,6 +119,10 @@ _BY_NAME: Final = {dtype.name: dtype for dtype in ALL} | {
 }  # fmt: skip
 
 
+#: Those that ``from_numpy`` has found, by NumPy's own.
+_BY_NUMPY: dict[np.dtype[Any], DType] = {}
+
+
 def by_name(name: str) -> DType:
     """The dtype called ``name``; PyTorch's short names (``half``) work too."""
     if name not in _BY_NAME:
@@ -129,6 +133,15 @@ def by_name(name: str) -> DType:
 
 def from_numpy(numpy_dtype: object) -> DType:
     """The dtype of a NumPy array's elements."""
+    # NumPy makes a dtype's name anew each time, which takes as long as ten look-ups.
+    if isinstance(numpy_dtype, np.dtype) and numpy_dtype in _BY_NUMPY:
+        return _BY_NUMPY[numpy_dtype]
+    found = _named_like(numpy_dtype)
+    _BY_NUMPY[found.numpy] = found
+    return found
+
+
+def _named_like(numpy_dtype: object) -> DType:
     wanted = np.dtype(numpy_dtype).newbyteorder("=")  # type: ignore[call-overload]
     found = _BY_NAME.get(wanted.name)
     if found is None or found.numpy != wanted:

@@ -124,7 +124,7 @@ class TensorBase:
         """
         storage, steps = self.storage, self.steps
         if not steps:
-            return storage.value.shape
+            return storage.shape
         seen = self._seen
         if seen is None or seen[0] is not storage or seen[1] is not steps:
             shape = storage.read(steps).shape
@@ -139,7 +139,7 @@ class TensorBase:
         >>> Tensor([1.5]).dtype
         float32
         """
-        dtype = self.storage.value.dtype
+        dtype = self.storage.dtype
         return complex_dtype(dtype) if shows_complex(self.steps) else dtype
 
     @property
@@ -149,7 +149,7 @@ class TensorBase:
         >>> Tensor([1.0], device="cpu").device
         'cpu'
         """
-        return self.storage.value.device or settings().device
+        return self.storage.home or settings().device
 
     @property
     def ndim(self) -> int:
@@ -388,14 +388,17 @@ class TensorBase:
 
 def wrap(node: Node, *inputs: TensorBase) -> Tensor:
     """A new tensor for the node of an operation on these inputs."""
-    depends = node.dtype.is_floating_point and any(
-        entry.requires_grad for entry in inputs
-    )
+    # Loops, because generators would be a tenth of what an operation costs.
+    depends = is_shared = False
+    for entry in inputs:
+        depends = depends or entry.requires_grad
+        is_shared = is_shared or isinstance(entry.storage, SharedStorage)
+    depends = depends and node.dtype.is_floating_point
     tracked = depends and is_grad_enabled()
     if depends and not tracked:
         node = Detached(node)
     result = TensorBase.tensor_class.from_node(node, tracked=tracked)
-    if any(isinstance(entry.storage, SharedStorage) for entry in inputs):
+    if is_shared:
         realize_tensors([result])
     relieve(result)
     return result
@@ -408,12 +411,19 @@ def wrap_pairs(node: Node, *inputs: TensorBase) -> Tensor:
     return result
 
 
+#: Code of ours that was met on the way to the user's, by its identity: a code's own
+#: hash is that of its contents.
+_own_code: dict[int, CodeType] = {}
+
+
 def _user_code() -> tuple[CodeType, int] | None:
     """The user's code object and line that are running now."""
-    frame = sys._getframe(1)
+    frame: Any = sys._getframe(1)
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith("tetragrad."):
-            return frame.f_code, frame.f_lineno
-        frame = cast(Any, frame.f_back)
+        code = frame.f_code
+        if id(code) not in _own_code:
+            if not frame.f_globals.get("__name__", "").startswith("tetragrad."):
+                return code, frame.f_lineno
+            _own_code[id(code)] = code
+        frame = frame.f_back
     return None

@@ -12,6 +12,7 @@ element matches nothing: a gather gives 0 there and a scatter drops the element.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,9 @@ from tetragrad.tensor.reductions import drop_dims, positions
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
+
+#: How many flat indices are taken apart together.
+PLACES = 1 << 15
 
 #: Index dtypes that hold every position of a dimension; narrower ones are widened.
 _WIDE = (dtypes.int32, dtypes.int64)
@@ -255,12 +259,12 @@ class GatheringMethods(JoiningMethods):
         tensor([[1],
                 [2]])
         """
-        found = np.nonzero(self.read()) if self.ndim else np.nonzero(self.read()[None])
-        columns = [self.tensor_class(column.astype(np.int64)) for column in found]
-        if as_tuple:
-            return tuple(columns)
-        rows = np.stack(found, 1) if self.ndim else np.zeros((len(found[0]), 0))
-        return self.tensor_class(rows.astype(np.int64))
+        rows = places_of(np.flatnonzero(self.read()), self.shape)
+        if not as_tuple:
+            return self.tensor_class(rows)
+        # PyTorch takes a number for a vector of one element here.
+        columns = rows.T if self.ndim else np.zeros((1, len(rows)), np.int64)
+        return tuple(self.tensor_class(column.copy()) for column in columns)
 
     argwhere = nonzero
 
@@ -285,6 +289,26 @@ class GatheringMethods(JoiningMethods):
         spread = broadcast_to(with_one(self.node, self.ndim), shape)
         hits = ops.Eq(spread, broadcast_to(where, shape))
         return self.tensor_class.from_node(ops.Cast(hits, dtypes.int64))
+
+
+def places_of(flat: np.ndarray, shape: Shape) -> np.ndarray:
+    """The index in each dimension, as a row for each flat index.
+
+    A part at a time, which stays in the cache, and with 32 bits where they are enough:
+    the division of 64 takes four times as long.
+    """
+    rows = np.empty((len(flat), len(shape)), np.int64)
+    short = np.uint32 if math.prod(shape) < 1 << 32 else np.int64
+    for start in range(0, len(flat), PLACES):
+        rest: Any = flat[start : start + PLACES].astype(short)
+        part = rows[start : start + PLACES]
+        for dim in range(len(shape) - 1, 0, -1):
+            above = rest // short(shape[dim])
+            part[:, dim] = rest - above * short(shape[dim])
+            rest = above
+        if shape:
+            part[:, 0] = rest
+    return rows
 
 
 def known_elements(index: Node) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tetragrad.core.dtypes import bool_, from_numpy
+from tetragrad.core.dtypes import DType, bool_, from_numpy
 from tetragrad.core.errors import ExchangeError, ShapeError
 from tetragrad.core.frozen import frozen
 from tetragrad.engine import realize as engine
@@ -23,7 +23,7 @@ from tetragrad.graph.elementwise import Where
 from tetragrad.graph.leaves import Buffer, constant
 from tetragrad.graph.markers import CustomGradient, Detached, Variable
 from tetragrad.graph.movement import Expand, Movement, Window, broadcast_to
-from tetragrad.graph.node import Node
+from tetragrad.graph.node import Node, Shape
 
 
 class ViewStep:
@@ -155,6 +155,21 @@ class Storage:
         if value.sources:
             waiting.add(self)
 
+    @property
+    def shape(self) -> Shape:
+        """The value's shape."""
+        return self.value.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The value's dtype."""
+        return self.value.dtype
+
+    @property
+    def home(self) -> str | None:
+        """The device of the value, if it has one."""
+        return self.value.device
+
     def read(self, view: View) -> Node:
         """The value as a view sees it."""
         node = self.value
@@ -190,6 +205,23 @@ class SharedStorage(Storage):
         self.array = array
         self.device = device
         self.tracked = False
+
+    # What does not change is answered without making a buffer.
+
+    @property
+    def shape(self) -> Shape:
+        """The array's shape."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The array's dtype."""
+        return from_numpy(self.array.dtype)
+
+    @property
+    def home(self) -> str | None:
+        """The device whose memory the array's is."""
+        return self.device
 
     @property
     def value(self) -> Node:

@@ -29,8 +29,11 @@ from tetragrad.tensor.joining import pad_dim
 from tetragrad.tensor.pairs import split, to_pairs
 from tetragrad.tensor.pending import realize_tensors
 
-#: Lengths up to this one are transformed by one dense matrix.
+#: The largest dense matrix of a transform in several steps.
 DENSE = 48
+#: Up to this many real numbers are transformed by one dense matrix: a step of its own
+#: for a small factor costs more in memory than it saves in arithmetic.
+DENSE_WHOLE = 128
 #: A prime factor up to this one costs less as a dense matrix than as a convolution.
 LARGEST_PRIME = 192
 
@@ -58,6 +61,8 @@ def transform(node: Node, plan: Plan) -> Node:
     Returns:
         (…, kept) or (…, kept, 2).
     """
+    if plan.size * (1 if plan.real_input else 2) <= DENSE_WHOLE:
+        return _dense(node, plan)
     factors = factors_of(plan.size)
     if max(factors) > LARGEST_PRIME:
         return _bluestein(node, plan)

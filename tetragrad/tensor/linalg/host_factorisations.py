@@ -122,6 +122,13 @@ def eigh(matrix: np.ndarray, triangle: str) -> Arrays:
     return values, vectors
 
 
+def eigenvalues(matrix: np.ndarray, triangle: str) -> Arrays:
+    """The eigenvalues alone, ascending."""
+    if not matrix.size:
+        return (np.zeros(matrix.shape[:-1], matrix.real.dtype),)
+    return (np.linalg.eigvalsh(matrix, UPLO=triangle),)  # type: ignore[call-overload]
+
+
 def eig(matrix: np.ndarray) -> Arrays:
     """Eigenvalues and eigenvectors of length 1, as complex numbers."""
     dtype = np.result_type(matrix.dtype, np.complex64)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tetragrad.tensor.linalg.host_triangular import solve_triangular
+
 Arrays = tuple[np.ndarray, ...]
 
 
@@ -39,26 +41,6 @@ def inverse(matrix: np.ndarray) -> Arrays:
     """The inverse, and info as for ``solve``."""
     unit = np.eye(matrix.shape[-1], dtype=matrix.dtype)
     return solve(matrix, np.broadcast_to(unit, matrix.shape))
-
-
-def solve_triangular(
-    matrix: np.ndarray, right: np.ndarray, upper: bool, unit_diagonal: bool
-) -> Arrays:
-    """Substitution, row after row, with all columns and all of the batch together.
-
-    A zero on the diagonal divides by zero, as it does in LAPACK.
-    """
-    solution = right.copy()
-    size = matrix.shape[-1]
-    order = range(size - 1, -1, -1) if upper else range(size)
-    for row in order:
-        known = slice(row + 1, None) if upper else slice(0, row)
-        coefficients = matrix[..., row : row + 1, known]
-        entry = solution[..., row : row + 1, :]
-        entry -= coefficients @ solution[..., known, :]
-        if not unit_diagonal:
-            entry /= matrix[..., row : row + 1, row : row + 1]
-    return (solution,)
 
 
 def solve_cholesky(factor: np.ndarray, right: np.ndarray, upper: bool) -> Arrays:

@@ -24,6 +24,9 @@ from tetragrad.tensor.linalg.checks import (
     is_vector_beside,
 )
 from tetragrad.tensor.linalg.factorisations import lu_unpack
+from tetragrad.tensor.linalg.host_triangular import (
+    solve_triangular as solve_triangular_arrays,
+)
 from tetragrad.tensor.promotion import broadcast_shapes
 
 if TYPE_CHECKING:
@@ -213,7 +216,7 @@ def _triangular_gradient(call: Received) -> tuple[Tensor | None, ...]:
 
 _TRIANGULAR = host.define(
     "linalg.solve_triangular",
-    numpy_side.solve_triangular,
+    solve_triangular_arrays,
     _describe_triangular,
     _triangular_gradient,
 )

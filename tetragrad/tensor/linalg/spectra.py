@@ -219,7 +219,9 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     >>> tetragrad.linalg.eigvalsh(Tensor([[0.0, 1.0], [1.0, 0.0]]))
     tensor([-1.,  1.])
     """
-    return eigh(A, UPLO).eigenvalues
+    check_square("eigvalsh", A)
+    with _not_converging("eigvalsh"):
+        return host.call_now(_EIGVALSH, A, options=(_triangle(UPLO),))[0]
 
 
 def _triangle(name: str) -> str:
@@ -245,7 +247,21 @@ def _eigh_gradient(call: Received) -> tuple[Tensor | None, ...]:
     return (vectors @ inside @ adjoint(vectors),)
 
 
+def _describe_eigvalsh(matrix: Operand, triangle: str) -> tuple[Operand, ...]:
+    return (Operand(matrix.shape[:-1], part_dtype(matrix.dtype)),)
+
+
+def _eigvalsh_gradient(call: Received) -> tuple[Tensor | None, ...]:
+    of_values = call.upstream[0]
+    assert of_values is not None
+    _, vectors = host.call(_EIGH, *call.inputs, options=call.options)
+    return ((vectors * _row(of_values)) @ adjoint(vectors),)
+
+
 _EIGH = host.define("linalg.eigh", numpy_side.eigh, _describe_eigh, _eigh_gradient)
+_EIGVALSH = host.define(
+    "linalg.eigvalsh", numpy_side.eigenvalues, _describe_eigvalsh, _eigvalsh_gradient
+)
 
 
 # --- eigenvectors of any matrix ----------------------------------------------------
