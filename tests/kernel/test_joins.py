@@ -16,6 +16,7 @@ from tetragrad.kernel.fusion import fuse
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.naming import kernel_name
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.joining import cat
 
 TARGET = Target("reference", "fixed", vector_bytes=32, cache_bytes=1 << 20)
 
@@ -141,3 +142,13 @@ def test_nothing_is_stored_wider_than_it_is_known(name: str) -> None:
     assert [root.dtype for group in groups for root in group.roots] == (
         [bfloat16] * len(groups)
     )
+
+
+def test_a_product_reads_a_concatenation_of_many_parts_from_memory() -> None:
+    """Packing would look for each element in every part."""
+    weight = values(8, 96)
+    for count, kernels in ((2, 1), (6, 2)):
+        parts = [values(96 // count, 10 + number)[:, :10] for number in range(count)]
+        joined = cat(parts)
+        groups = fuse(without_markers([(weight @ joined).node]), TARGET)
+        assert len(groups) == kernels

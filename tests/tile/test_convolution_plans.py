@@ -18,7 +18,8 @@ from tetragrad.kernel.expression import Load, Reduction, Select, literal
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile import simulator
 from tetragrad.tile.plans.build import Plan
-from tetragrad.tile.plans.nests.choose_slide import choose_slide
+from tetragrad.tile.plans.nests.choose_slide import choose_slide, choose_slides
+from tetragrad.tile.plans.nests.nest import reductions_of
 from tetragrad.tile.plans.nests.slide import find_windowed
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.products.choose_direct import choose_direct
@@ -158,6 +159,27 @@ def test_reduced_windows_keep_their_image(name, pool):
     plan = choose_slide(kernel, (0,), target)
     assert plan is not None
     check(kernel, target, tolerance=1e-4, plan=Plan((), ((plan,),)))
+
+
+def test_two_filters_of_one_image_each_keep_it():
+    """Filters that share a kernel must not be slower than in kernels of their own."""
+    kernel = reduce_windows(Window(9, 3, pad=1), Window(20, 3, pad=1), pool=False)
+    (output,) = kernel.outputs
+    second = replace(
+        output, slot=len(kernel.slots), value=compute(ops.Neg, output.value)
+    )
+    (reduction,) = reductions_of([output])
+    twice = compute(ops.Mul, reduction.body, reduction.body)
+    other = Reduction(Sum, reduction.axes, twice)
+    third = replace(output, slot=len(kernel.slots) + 1, value=other)
+    slots = (*kernel.slots, kernel.slots[output.slot], kernel.slots[output.slot])
+    target = TARGETS["wide"]
+    pair = replace(kernel, slots=slots[:-1], outputs=(output, second))
+    assert len(choose_slides(pair, (0, 1), target)) == 1
+    apart = replace(kernel, slots=slots, outputs=(output, second, third))
+    plans = choose_slides(apart, (0, 1, 2), target)
+    assert [plan.outputs for plan in plans] == [(0,), (1,), (2,)]
+    check(apart, target, tolerance=1e-4, plan=Plan((), (plans,)))
 
 
 def test_products_of_two_images_are_one_image():

@@ -45,6 +45,8 @@ MAXIMUM_INLINE_NODES = 600
 MAXIMUM_RECOMPUTED_WORK = 100.0
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
+#: Steps from a value to the product that reads it, at most.
+LONGEST_WAY = 8
 #: The elementwise work before a selection from rows that is looked at.
 MAXIMUM_ROW_NODES = 64
 #: The longest reduction that is done at each step of a running value.
@@ -340,7 +342,7 @@ class _Fusion:
             return isinstance(node, ops.Elementwise) and not self._is_trivial(node)
         if not isinstance(node, ops.Elementwise) or _is_widening(node):
             return False
-        if self._ends_a_row(node):
+        if self._ends_a_row(node) or self._puts_many_together(node):
             return True
         return self._storing_pays(node)
 
@@ -540,6 +542,22 @@ class _Fusion:
         source = node.source
         row_bytes = source.numel // max(node.numel, 1) * source.dtype.itemsize
         return row_bytes <= self.target.cache_bytes // 2
+
+    def _puts_many_together(self, node: Node) -> bool:
+        """Whether it is a concatenation of many parts that a product reads.
+
+        Packing looks for each element in all of them, once for each block of rows.
+        """
+        if not isinstance(node, ops.Where) or self._is_light(node):
+            return False
+        for _ in range(LONGEST_WAY):
+            users = self.facts.users[node]
+            if len(users) != 1:
+                return False
+            (node,) = users
+            if isinstance(node, Reduce):
+                return self.facts.kinds[node] is Kind.CONTRACTION
+        return False
 
     # --- the inline join ----------------------------------------
 

@@ -112,8 +112,8 @@ def _values_in_memory(storages: list[Storage]) -> list[Buffer] | None:
     if capture.active() is not None:
         return None
     found: list[Any] = [storage.value for storage in storages]
-    wanted = [*found, *(storage.value for storage in effects)]
-    if any(type(value) is not Buffer for value in wanted):
+    wanted = [*found, *[storage.value for storage in effects]]
+    if set(map(type, wanted)) - {Buffer}:
         return None
     is_waited_for = any(storage in outstanding for storage in storages)
     return None if is_waited_for else found

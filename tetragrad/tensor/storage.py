@@ -282,7 +282,9 @@ class StorageSet(threading.local):
         return bool(self._entries)
 
     def __iter__(self) -> Iterator[Storage]:
-        return iter(list(self._entries))
+        # Several times faster than the dictionary's own iterator.
+        entries = [reference() for reference in self._entries.keyrefs()]
+        return iter([entry for entry in entries if entry is not None])
 
 
 #: Storages whose value may still be pending. What happens to be stored while others

@@ -21,6 +21,18 @@ CACHE_SHARE = 4
 TASKS_PER_UNIT = 4
 
 
+def choose_slides(
+    kernel: Kernel, group: tuple[int, ...], target: Target
+) -> tuple[SlidePlan, ...]:
+    """Plans for windows: one for all outputs, or else one for each of them."""
+    together = choose_slide(kernel, group, target)
+    if together is not None:
+        return (together,)
+    alone = [choose_slide(kernel, (number,), target) for number in group]
+    found = [plan for plan in alone if plan is not None]
+    return tuple(found) if len(found) == len(group) else ()
+
+
 def choose_slide(
     kernel: Kernel, group: tuple[int, ...], target: Target
 ) -> SlidePlan | None:
