@@ -14,6 +14,7 @@ from typing import Protocol
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.node import Node
+from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.analysis import is_leaf
 from tetragrad.kernel.expression import Compute, Expression, Load
 from tetragrad.kernel.groups import Group
@@ -129,18 +130,37 @@ def pays(kernel: Kernel, form: OnlineContraction, target: Target) -> bool:
     """Whether one kernel is better than three.
 
     A GPU's matrix unit multiplies half-width floats so fast that they may as well go
-    through memory, unless it can keep the weights and has its operands brought.
+    through memory, unless it can keep the weights, rounded, and has its operands
+    brought. Where there are no totals, half of the products are left.
     """
     operands = [_load_of(entry) for entry in operands_of(form)]
     halves = [load for load in operands if load is not None and load.dtype.bits == 16]
     if "mma" not in target.features or not halves:
         return True
+    if not form.totals:
+        return "wgmma" in target.features
     features = [axis for entry in form.inner for axis in entry.scores.axes]
     if form.column is not None:
         features.append(form.column)
     is_narrow = all(kernel.axes[axis] <= MOST_FEATURES for axis in features)
     is_brought = len(halves) == len(operands) and all(map(_is_bulk, halves))
-    return "wgmma" in target.features and is_narrow and is_brought
+    is_rounded = all(_is_rounded(total.weights) for total in form.totals)
+    is_kept = is_rounded and (not form.statistics or _is_softmax(form))
+    return "wgmma" in target.features and is_narrow and is_brought and is_kept
+
+
+def _is_softmax(form: OnlineContraction) -> bool:
+    """Whether a maximum and sums are what one total's weights are made with."""
+    first, *others = (form.online.carries[number] for number in form.statistics)
+    is_single = len(form.inner) == len(form.totals) == 1
+    return is_single and first.op is Max and all(entry.op is Sum for entry in others)
+
+
+def _is_rounded(weights: Expression) -> bool:
+    """Whether weights are half-width floats, widened."""
+    if not isinstance(weights, Compute) or weights.op is not Cast:
+        return False
+    return weights.inputs[0].dtype.bits == 16
 
 
 def operands_of(form: OnlineContraction) -> list[Expression]:

@@ -8,6 +8,10 @@ random numbers are). Every kernel that reads them becomes a pass that makes its 
 of them anew (``online_contraction.py``), and what remains in memory is what they are
 made of: rows, and the rows' statistics.
 
+Only where rows of them go through a maximum and back, as in a softmax: stored, they
+would be written and read again for each step of it. A layer's features, which are wider
+than what they are made of too, are cheaper to read than to make again.
+
 Runs after ``join_online``, which carries the statistics where one kernel alone reads
 the scores: there nothing is made twice.
 """
@@ -22,6 +26,7 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Node
+from tetragrad.graph.reduce import Max
 from tetragrad.kernel.analysis import is_leaf
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import lower
@@ -57,10 +62,30 @@ class Decisions(Protocol):
 
 def join_recomputing(decisions: Decisions) -> None:
     """Un-store wide values that all of their readers can make again."""
+    largest = [node for node in decisions.order if _is_row_maximum(decisions, node)]
+    if not largest:
+        return
     wide = _wide_values(decisions)
     passes = _Passes(decisions.target)
     for part in _connected(decisions, wide):
-        _Part(decisions, passes, part).run()
+        values, ends = part
+        made = {
+            node
+            for root in (*values, *ends)
+            for node in _inside(root, decisions.in_memory)
+        }
+        if any(node in made for node in largest):
+            _Part(decisions, passes, part).run()
+
+
+def _is_row_maximum(decisions: Decisions, node: Node) -> bool:
+    """Whether a long row's maximum goes back over the row."""
+    if not isinstance(node, Max) or node.source.numel < FEWEST_RECOMPUTED:
+        return False
+    if node.numel * LEAST_ROW > node.source.numel:
+        return False
+    users = decisions.users[node]
+    return any(isinstance(user, moves.Expand) for user in users)
 
 
 # --- what is wide, and belongs together ----------------------------------------------

@@ -65,18 +65,19 @@ class AttentionMethods(RandomMethods):
             raise TetragradError(
                 "attention with attn_mask and is_causal", hint="use one of them"
             )
-        if is_causal:
-            attn_mask = self.result(_not_later(self.shape[-2], key.shape[-2]))
         query, key, value = _alike(self, key, value, attn_mask)
         wide = accumulation(query.dtype)
         scores = query.to(wide).matmul(key.to(wide).mT) * scale
         allowed = bias = None
-        if attn_mask is not None and attn_mask.dtype.is_bool:
+        if is_causal:
+            allowed = scores.result(_not_later(scores.node))
+        elif attn_mask is not None and attn_mask.dtype.is_bool:
             allowed = attn_mask.expand(scores.shape)
-            scores = scores.where(allowed, float("-inf"))
         elif attn_mask is not None:
             bias = attn_mask.to(wide).expand(scores.shape)
             scores = scores + bias
+        if allowed is not None:
+            scores = scores.where(allowed, float("-inf"))
         dropped = _dropped(scores, dropout_p)
         mixed = _weights(scores, dropped).to(query.dtype).matmul(value)
         if not query.dtype.is_floating_point:
@@ -126,11 +127,12 @@ class AttentionMethods(RandomMethods):
         return resize(self, size, scale_factor, mode, aligned, antialias)
 
 
-def _not_later(queries: int, keys: int) -> Node:
+def _not_later(scores: Node) -> Node:
     """Whether a key stands no later than a query, by a comparison of positions."""
-    shape = (queries, keys)
-    query, key = positions(queries, 0, 2), positions(keys, 1, 2)
-    return ops.Not(ops.Lt(broadcast_to(query, shape), broadcast_to(key, shape)))
+    query = positions(scores.shape[-2], scores.ndim - 2, scores.ndim)
+    key = positions(scores.shape[-1], scores.ndim - 1, scores.ndim)
+    later = ops.Lt(broadcast_to(query, scores.shape), broadcast_to(key, scores.shape))
+    return ops.Not(later)
 
 
 def _alike(
