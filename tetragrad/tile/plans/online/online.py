@@ -150,7 +150,8 @@ def _has_matrix_unit(form: OnlineContraction, target: Target) -> bool:
     operand = form.inner[0].keys
     if isinstance(operand, Compute) and operand.op is Cast:
         (operand,) = operand.inputs
-    return "mma" in target.features and operand.dtype.bits == 16
+    is_half = operand.dtype.bits == 16
+    return "mma" in target.features and is_half and bool(form.totals)
 
 
 def _rounded(size: int, step: int) -> int:

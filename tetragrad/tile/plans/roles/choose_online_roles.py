@@ -16,12 +16,8 @@ from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.online.online import needed_blocks
 from tetragrad.tile.plans.products.contraction import Block
 from tetragrad.tile.plans.products.packing import Placed
-from tetragrad.tile.plans.roles.online_roles import (
-    COLUMN_STEP,
-    DEPTH_STEP,
-    OnlineRolePlan,
-    rounded,
-)
+from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
+from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
 from tetragrad.tile.plans.roles.online_rows import RowForm, row_form
 from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS, STAGED_PADDING_BYTES
 from tetragrad.tile.plans.scope import Builder, Scope
@@ -96,7 +92,7 @@ def _plans(kernel: Kernel, rows: RowForm, target: Target) -> Iterator[OnlineRole
 def _features(kernel: Kernel, rows: RowForm, step: int) -> tuple[int, int]:
     """Features of a query and of a value, in whole steps."""
     depth = rounded(kernel.axes[rows.depth], step)
-    return depth, rounded(kernel.axes[rows.form.column], step)
+    return depth, rounded(kernel.axes[rows.column], step)
 
 
 def _shared_bytes(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> int:
@@ -104,7 +100,7 @@ def _shared_bytes(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> int:
     itemsize = rows.queries.dtype.itemsize
     depth, columns = _features(kernel, rows, panel_of(rows.queries.dtype))
     elements = plan.rows * depth + plan.stages * plan.keys * (depth + columns)
-    (output,) = kernel.outputs
+    output, _ = rows.main(kernel)
     pitch = plan.piece * kernel.slots[output.slot].dtype.itemsize
     staged = plan.rows * (pitch + STAGED_PADDING_BYTES) if plan.piece else 0
     return elements * itemsize + staged + BARRIER_BYTES
@@ -112,7 +108,7 @@ def _shared_bytes(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> int:
 
 def _fits_registers(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> bool:
     """Whether a thread holds its scores, their weights in pairs, and its totals."""
-    columns = rounded(kernel.axes[rows.form.column], COLUMN_STEP)
+    columns = rounded(kernel.axes[rows.column], COLUMN_STEP)
     held = MEMBER_ROWS * (plan.keys + plan.keys // 2 + columns) // FOUR_WARPS
     return held + OTHER_REGISTERS <= REGISTERS[plan.members]
 

@@ -17,6 +17,7 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph.reduce import Max
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Compute, Expression, Guard, Select, literal
+from tetragrad.kernel.ir import Output
 from tetragrad.kernel.online import Carried
 from tetragrad.kernel.online_contraction import OnlineContraction
 from tetragrad.tile.ir import (
@@ -285,16 +286,52 @@ class RoleStep:
             whole = self.builder.tile("whole", tile.shape, tile.dtype)
             found += [Alloc(whole), self.by_row(whole, self.state(tile))]
             states.append(whole)
+        found += self.store_total(states)
+        for output, result in self.whole.row_form.beside(self.whole.kernel):
+            found.append(self.store_row(states, output, result))
+        return found
+
+    def store_total(self, states: Sequence[Tile]) -> list[Statement]:
+        """Store results as they lie, or staged."""
         if self.tiles.staged is None:
-            return [*found, self.store(states)]
+            return [self.store(states)]
         columns = self.tiles.total.shape[1]
-        for first in range(0, columns, self.whole.plan.piece):
-            found += self.store_piece(states, self.tiles.staged, first)
+        return [
+            statement
+            for first in range(0, columns, self.whole.plan.piece)
+            for statement in self.store_piece(states, self.tiles.staged, first)
+        ]
+
+    def store_row(
+        self, states: Sequence[Tile], output: Output, result: Expression
+    ) -> Statement:
+        """Store what the statistics of each row become."""
+        (row,) = indices_of(self.row_axes)
+        form, place = self.form, self.place.rows + row
+        scope = self.place.scope.with_collective(*self.row_axes).bind(form.row, place)
+        size = self.whole.kernel.axes[form.row]
+        scope = scope.with_guard(place.scale(-1).shift(size - 1))
+        scope = scope.with_values(self.finished(states, row))
+        rewriter = scope.rewriter()
+        guard: Guard = scope.guard + rewriter.guards(output.guard)
+        address = rewriter.form(output.address)
+        return Store(self.row_axes, output.slot, address, rewriter(result), guard)
+
+    def finished(
+        self, states: Sequence[Tile], row: Affine
+    ) -> dict[Expression, Expression]:
+        """The statistics of a row, as they are in the end."""
+        found: dict[Expression, Expression] = {}
+        for number, tile in enumerate(states):
+            value: Expression = TileLoad(tile, (row,))
+            if self.form.online.carries[number].op is Max:
+                value = self.later(value)
+            found[Carried(number, True, tile.dtype)] = value
         return found
 
     def store(self, states: Sequence[Tile]) -> Statement:
         """Store results as they lie."""
-        (output,) = self.whole.kernel.outputs
+        output, _ = self.whole.row_form.main(self.whole.kernel)
         extents = self.total_axes()
         scope = self.result_scope(extents, 0)
         rewriter = scope.rewriter()
@@ -307,7 +344,7 @@ class RoleStep:
         self, states: Sequence[Tile], staged: Tile, first: int
     ) -> list[Statement]:
         """Stage some columns of the results, and store them row by row."""
-        (output,) = self.whole.kernel.outputs
+        output, _ = self.whole.row_form.main(self.whole.kernel)
         rows, piece = staged.shape
         width = min(piece, self.tiles.total.shape[1] - first)
         extents = ((self.builder.axis(rows), rows), (self.builder.axis(width), width))
@@ -328,10 +365,10 @@ class RoleStep:
         row, column = self.place.rows + rows, columns.shift(first)
         sizes, form = self.whole.kernel.axes, self.form
         scope = self.place.scope.with_collective(*extents)
-        scope = scope.bind(form.row, row).bind(form.column, column)
+        scope = scope.bind(form.row, row).bind(self.whole.row_form.column, column)
         return scope.with_guard(
             row.scale(-1).shift(sizes[form.row] - 1),
-            column.scale(-1).shift(sizes[form.column] - 1),
+            column.scale(-1).shift(sizes[self.whole.row_form.column] - 1),
         )
 
     def result(
@@ -348,10 +385,6 @@ class RoleStep:
         values: dict[Expression, Expression] = {
             Carried(self.form.totals[0].number, True, carry.dtype): total
         }
-        for number, tile in enumerate(states):
-            value: Expression = TileLoad(tile, (rows,))
-            if self.form.online.carries[number].op is Max:
-                value = self.later(value)
-            values[Carried(number, True, tile.dtype)] = value
-        result = scope.with_values(values).value(self.form.online.results[0])
-        return quick(result, extents[1][0])
+        values |= self.finished(states, rows)
+        _, result = self.whole.row_form.main(self.whole.kernel)
+        return quick(scope.with_values(values).value(result), extents[1][0])

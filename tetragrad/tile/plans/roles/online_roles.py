@@ -21,7 +21,7 @@ unit, and ``kernel/online.py`` says why the corrections are right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 
 from tetragrad.core.frozen import frozen
@@ -30,10 +30,8 @@ from tetragrad.kernel.expression import literal
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.online_contraction import OnlineContraction
 from tetragrad.tile.ir import (
-    Acquire,
     Alloc,
     Channel,
-    Commit,
     Extent,
     For,
     Grid,
@@ -48,12 +46,16 @@ from tetragrad.tile.ir import (
     Wait,
     When,
 )
-from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.online.online import needed_blocks
 from tetragrad.tile.plans.products.contraction import Block
 from tetragrad.tile.plans.products.packing import Placed
+from tetragrad.tile.plans.roles.boxes import (
+    COLUMN_STEP,
+    DEPTH_STEP,
+    Boxes,
+    rounded,
+)
 from tetragrad.tile.plans.roles.bulk import BulkOperand
-from tetragrad.tile.plans.roles.cells import Cells
 from tetragrad.tile.plans.roles.online_role_step import RoleStep, RoleTiles, RowBlock
 from tetragrad.tile.plans.roles.online_rows import (
     RowForm,
@@ -65,10 +67,6 @@ from tetragrad.tile.plans.roles.role_plan import (
     WARPS,
 )
 from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
-
-#: What the sides of a product's results are multiples of, and its depth.
-COLUMN_STEP = 8
-DEPTH_STEP = 16
 
 
 @frozen
@@ -99,11 +97,6 @@ def build_online_roles(builder: Builder, plan: OnlineRolePlan) -> list[Statement
     return RoleAttention(builder, plan, rows).grid()
 
 
-def rounded(size: int, step: int) -> int:
-    """The next multiple of a step."""
-    return -(-size // step) * step
-
-
 @frozen
 class RoleAttention:
     """The whole grid: blocks of rows, channels, and what each role does in order."""
@@ -132,7 +125,7 @@ class RoleAttention:
 
     @property
     def columns(self) -> int:
-        return rounded(self.kernel.axes[self.form.column], COLUMN_STEP)
+        return rounded(self.kernel.axes[self.row_form.column], COLUMN_STEP)
 
     # --- channels ----------------------------------------------------------------
 
@@ -150,32 +143,13 @@ class RoleAttention:
 
     def channel(self, name: str, operand: BulkOperand, stages: int) -> Channel:
         """A channel for the boxes of an operand."""
-        depth, side = self.cells(operand)
-        tile = operand.tile(self.builder, name, depth.extent, side.extent)
-        return Channel(name, (tile,), stages)
+        return self.boxes.channel(name, operand, stages)
 
-    def cells(self, operand: BulkOperand) -> tuple[Cells, Cells]:
-        """What is brought at once: a block of rows or keys, with all features."""
-        sizes = self.kernel.axes
+    @cached_property
+    def boxes(self) -> Boxes:
+        """A block of rows or keys, with all features, is brought at once."""
         chunks = {self.form.row: self.plan.rows, self.form.passed: self.plan.keys}
-
-        def cells(axis: int) -> Cells:
-            chunk = chunks.get(axis, rounded(sizes[axis], panel_of(operand.dtype)))
-            return Cells((axis,), (sizes[axis],), (chunk,))
-
-        (depth,), (side,) = operand.depth, operand.side
-        return cells(depth), cells(side)
-
-    def copy(
-        self, channel: Channel, operand: BulkOperand, starts: Mapping[int, Affine]
-    ) -> list[Statement]:
-        """Fill one slot of a channel."""
-        (tile,) = channel.tiles
-        zeros = dict.fromkeys((*operand.depth, *operand.side), ZERO)
-        copy = operand.copy(
-            self.builder, tile, channel, {**zeros, **starts}, self.cells(operand), 0
-        )
-        return [Acquire(channel), copy, Commit(channel)]
+        return Boxes(self.builder, chunks)
 
     # --- the grid ----------------------------------------------------------------
 
@@ -255,7 +229,7 @@ class RoleAttention:
         starts = {**place.scope.forms, self.form.row: place.rows}
         body = self.bring(place, self.start(axis))
         return [
-            *self.copy(self.queries, self.row_form.queries, starts),
+            *self.boxes.copy(self.queries, self.row_form.queries, starts),
             *self.bring(place, ZERO),
             *self.each_other(place, axis, body),
         ]
@@ -264,8 +238,8 @@ class RoleAttention:
         """Keys and values of the block that starts here."""
         starts = {**place.scope.forms, self.form.passed: start}
         return [
-            *self.copy(self.keys, self.row_form.keys, starts),
-            *self.copy(self.values, self.row_form.values, starts),
+            *self.boxes.copy(self.keys, self.row_form.keys, starts),
+            *self.boxes.copy(self.values, self.row_form.values, starts),
         ]
 
     # --- the role that multiplies ----------------------------------------------------
@@ -314,9 +288,9 @@ class RoleAttention:
 
     def staged(self) -> Tile | None:
         """Room for a piece of the results, whose rows lie in different banks."""
-        (output,) = self.kernel.outputs
+        output, _ = self.row_form.main(self.kernel)
         piece, dtype = self.plan.piece, self.kernel.slots[output.slot].dtype
-        if not piece or output.address.coefficient(self.form.column) != 1:
+        if not piece or output.address.coefficient(self.row_form.column) != 1:
             return None
         layout = Layout((piece + STAGED_PADDING_BYTES // dtype.itemsize, 1))
         shape = (MEMBER_ROWS, piece)

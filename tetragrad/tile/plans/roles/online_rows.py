@@ -9,6 +9,7 @@ a logit of -inf.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
@@ -27,7 +28,7 @@ from tetragrad.kernel.expression import (
     literal,
     walk,
 )
-from tetragrad.kernel.ir import Kernel
+from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.kernel.online import replace
 from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
 from tetragrad.kernel.recognise import is_identity
@@ -66,6 +67,32 @@ class RowForm:
         (axis,) = self.form.inner[0].scores.axes
         return int(axis)
 
+    @property
+    def column(self) -> int:
+        """The axis of the total's columns."""
+        assert self.form.column is not None
+        return self.form.column
+
+    def main(self, kernel: Kernel) -> tuple[Output, Expression]:
+        """The output that has columns, and its value."""
+        (found,) = (
+            (output, result)
+            for output, result in self._results(kernel)
+            if self.column in output.axes
+        )
+        return found
+
+    def beside(self, kernel: Kernel) -> list[tuple[Output, Expression]]:
+        """Outputs that are made of the statistics alone."""
+        return [
+            (output, result)
+            for output, result in self._results(kernel)
+            if self.column not in output.axes
+        ]
+
+    def _results(self, kernel: Kernel) -> Iterator[tuple[Output, Expression]]:
+        return zip(kernel.outputs, self.form.online.results, strict=True)
+
 
 def row_form(kernel: Kernel) -> RowForm | None:
     """The kernel as roles compute it, if they can."""
@@ -82,7 +109,7 @@ def row_form(kernel: Kernel) -> RowForm | None:
         return None
     if queries.dtype not in HALVES or {keys.dtype, values.dtype} != {queries.dtype}:
         return None
-    exact = _unrounded(form.totals[0].weights, values.dtype)
+    exact = unrounded(form.totals[0].weights, values.dtype)
     logits = form.online.carries[0].body
     if exact is None or not _is_made_of(form, logits, exact):
         return None
@@ -92,7 +119,8 @@ def row_form(kernel: Kernel) -> RowForm | None:
 
 def _is_attention(kernel: Kernel, form: OnlineContraction) -> bool:
     """Whether statistics of one inner product, over one axis, make one total."""
-    is_single = len(form.inner) == len(form.totals) == len(kernel.outputs) == 1
+    wide = [output for output in kernel.outputs if form.column in output.axes]
+    is_single = len(form.inner) == len(form.totals) == len(wide) == 1
     if not is_single or not form.statistics or form.repeated:
         return False
     return (
@@ -122,7 +150,7 @@ def _without_factor(logits: Expression) -> tuple[Expression, Expression] | None:
     return logits.inputs[0], logits.inputs[1]
 
 
-def _unrounded(weights: Expression, dtype: dtypes.DType) -> Expression | None:
+def unrounded(weights: Expression, dtype: dtypes.DType) -> Expression | None:
     """What is rounded to become the weights, if they are rounded to a dtype."""
     if not isinstance(weights, Compute) or weights.op is not ops.Cast:
         return None
