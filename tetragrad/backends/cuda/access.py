@@ -170,6 +170,9 @@ class Memory:
                 for word in words
                 for first in (0, 8, 16, 24)
             ]
+            for place, number in enumerate(numbers):
+                word = words[place // 4]
+                self.builder.remember(("byte of", number), (word, str(place % 4)))
         if not dtype.is_bool:
             return tuple(Value(number, dtype) for number in numbers)
         return tuple(

@@ -53,12 +53,11 @@ def _pair(point: Point, load: TileLoad) -> Lanes:
     word = builder.register("b32")
     builder.line(f"ld.shared.u16 {word}, [{place}+{offset}]")
     letter = "s" if tile.dtype.is_signed else "u"
-    return tuple(
-        Value(
-            builder.assign("b32", f"bfe.{letter}32", f"{word}, {first}, 8"), tile.dtype
-        )
-        for first in (0, 8)
-    )
+    name = f"bfe.{letter}32"
+    numbers = [builder.assign("b32", name, f"{word}, {first}, 8") for first in (0, 8)]
+    for place, number in enumerate(numbers):
+        builder.remember(("byte of", number), (word, str(place)))
+    return tuple(Value(number, tile.dtype) for number in numbers)
 
 
 def _swizzled(point: Point, load: TileLoad, base: str) -> tuple[str, int]:

@@ -363,6 +363,9 @@ class Operations:
             one, zero = constant(1, dtype), constant(0, dtype)
             return self.where(value, one, zero)
         if dtype.is_floating_point:
+            is_small = source.bits <= 16 and dtype.bits <= 32
+            if is_small and value.constant is None:
+                return formats.small_integer(self, value, dtype)
             name = f"cvt.rn.{arithmetic_type(dtype)}.{arithmetic_type(source)}"
             return formats.rounded(self, self.builder.compute(name, dtype, value))
         return self._between_integers(value, dtype)

@@ -364,12 +364,16 @@ class _RoleStatements(FragmentStatements):
         return is_operand and not brought.isdisjoint(tiles_read(statement))
 
     def _hold(self, statement: Map) -> None:
-        """Compute an operand in registers while the last product still reads them."""
+        """Compute an operand in registers, which the last product has finished with.
+
+        The assembler does not know that products still read registers that nobody
+        reads after them: it computes words where they belong, not before they move.
+        """
+        self.under_way.finish({statement.tile.name})
         self._find_slots()
         registers = self.values.registers[statement.tile.name]
         with self.builder.scope():
             words = held_words(self.values, self.block.threads, statement)
-            self.under_way.finish({statement.tile.name})
             for key, word in words.items():
                 self.builder.line(f"mov.b32 {registers[key].text}, {word}")
 

@@ -67,7 +67,7 @@ MOST_MEMBERS = 2
 #: into equal shares of all registers, which a kernel begins with: beside a role that
 #: computes operands, and where members hold one operand of so much depth.
 FILLED = (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.int8, dtypes.uint8)
-COLUMNS_BESIDE_FILLING = {1: 192, 2: 128}
+COLUMNS_BESIDE_FILLING = {1: 192, 2: 128, 4: 16}
 COLUMNS_BESIDE_HELD = {64: {1: 256, 2: 256, 4: 64}, 128: {1: 128, 2: 128, 4: 32}}
 #: An operand with fewer neighbours in memory may be computed instead of brought.
 FEW_NEIGHBOURS = 64
@@ -302,10 +302,10 @@ def _blocks(
         rows, most = members * MEMBER_ROWS, max(COLUMNS)
         if held_depth:
             most = COLUMNS_BESIDE_HELD[held_depth][members]
-        elif members > MOST_MEMBERS:
-            continue
         elif any(product.filled):
             most = COLUMNS_BESIDE_FILLING[members]
+        elif members > MOST_MEMBERS:
+            continue
         if _is_coarse(product.lhs.dtype):
             most = min(most, MOST_COLUMNS_SUMMED)
         for columns in COLUMNS:

@@ -40,16 +40,18 @@ SHARED_BYTES_PER_CYCLE = 128
 CACHE_BYTES_PER_CYCLE = 48
 LINE_BYTES = 128
 WHOLE_SECTORS = 1.1
-UNALIGNED = 1.9
+UNALIGNED = 1.75
 #: The same for rows of a box beyond the edge, and for each position of the depth where
 #: neighbours fill no line: its few bytes are asked for again and again.
 BEYOND = 2.2
 FEW_NEIGHBOURS = 5.0
 STORED_PER_CYCLE = 24
-#: What a step takes at least where only one member multiplies: nobody else does while
-#: it waits (64 x 128 blocks took as long as 128 x 128 ones).
-ALONE_CYCLES = 580
-ALONE_TOGETHER_CYCLES = 720
+#: What a step takes at least where only one member multiplies, with so many columns:
+#: nobody else does while it waits (64 x 128 blocks took as long as 128 x 128 ones). So
+#: much more where neighbours wait for one another.
+ALONE_CYCLES = 330
+ALONE_COLUMN_CYCLES = 2
+ALONE_TOGETHER_CYCLES = 140
 #: What every block takes to begin, and what neighbours take to find one another.
 BLOCK_CYCLES = 600
 CLUSTER_CYCLES = 2500
@@ -59,17 +61,17 @@ CLUSTER_CYCLES = 2500
 #: cache, and what it takes to hand a slot on.
 NARROW_LOAD = 1.25
 VECTOR_LOAD = 2.0
-PAIR_LOAD = 8.0
+PAIR_LOAD = 17.0
 SINGLE_LOAD = 5.0
 WARP = 32
 LANES_PER_CYCLE = 128
-LOADING = 900
-LOADING_NEAR = 400
+LOADING = 1400
+LOADING_NEAR = 650
 NEAR_BYTES = 20 * 1024
 HANDING_ON = 700
 #: The same for an element that members hold, and what begins and ends their steps.
 HELD_LOAD = 1.5
-HOLDING = 200
+HOLDING = 350
 
 
 def cycles_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:
@@ -119,8 +121,7 @@ def _step_cycles(
     kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides
 ) -> float:
     """The slowest part of a step: products, shared memory, the cache, or filling."""
-    rate = MULTIPLICATIONS_PER_CYCLE * 2 / product.lhs.dtype.itemsize
-    multiplying = plan.rows * max(plan.columns, 32) * plan.depth / rate
+    multiplying = _multiplying_cycles(product, plan)
     # Every 64 rows read the columns again; all that is read was written before.
     parts = plan.rows // MEMBER_ROWS
     touched = parts * (MEMBER_ROWS + plan.columns) + plan.rows + plan.columns
@@ -132,12 +133,18 @@ def _step_cycles(
     bringing = _bringing_cycles(product.lhs, plan.rows, plan.depth, down)
     brought = _bringing_cycles(product.rhs, plan.columns, plan.depth, across)
     bringing += brought / plan.cluster
-    is_alone = plan.members == 1 and down > plan.rows
-    waiting = 0
-    if is_alone:
-        waiting = ALONE_CYCLES if plan.cluster == 1 else ALONE_TOGETHER_CYCLES
+    waiting = 0.0
+    if plan.members == 1:
+        waiting = ALONE_CYCLES + plan.columns * ALONE_COLUMN_CYCLES
+        waiting += ALONE_TOGETHER_CYCLES if plan.cluster > 1 else 0
     filling = _filling_cycles(product, plan, sides)
     return max(multiplying, sharing, bringing, waiting, filling)
+
+
+def _multiplying_cycles(product: RoleProduct, plan: RolePlan) -> float:
+    """What the matrix unit takes for a step."""
+    rate = MULTIPLICATIONS_PER_CYCLE * 2 / product.lhs.dtype.itemsize
+    return plan.rows * max(plan.columns, 32) * plan.depth / rate
 
 
 def _bringing_cycles(operand: Operand, extent: int, depth: int, size: int) -> float:
@@ -174,7 +181,9 @@ def _filling_cycles(product: RoleProduct, plan: RolePlan, sides: Sides) -> float
     if plan.held:
         assert isinstance(product.lhs, FilledOperand)
         each = HELD_LOAD + product.lhs.operations
-        return plan.rows * plan.depth * each / LANES_PER_CYCLE + HOLDING
+        # A member's own product does not go on while it computes the next operand.
+        alone = _multiplying_cycles(product, plan) / plan.members
+        return plan.rows * plan.depth * each / LANES_PER_CYCLE + alone + HOLDING
     instructions, loading, waiting = 0.0, 0.0, 0.0
     for operand, cells in ((product.lhs, sides.rows), (product.rhs, sides.columns)):
         if not isinstance(operand, FilledOperand):
