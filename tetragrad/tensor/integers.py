@@ -10,13 +10,16 @@ from tetragrad.core.dtypes import DType, float_info
 from tetragrad.core.errors import DTypeError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.movement import Reshape, broadcast_to
 from tetragrad.graph.node import Node
+from tetragrad.graph.reduce import Sum
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import binary, in_place
 from tetragrad.tensor.arithmetic_nodes import absolute_node
 from tetragrad.tensor.gradient_rules import with_gradient, with_slope
 from tetragrad.tensor.parts import PartMethods
-from tetragrad.tensor.promotion import Operand, float_dtype
+from tetragrad.tensor.promotion import Operand, float_dtype, normal_dims
+from tetragrad.tensor.reductions import Dims, drop_dims, positions
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -100,6 +103,29 @@ class IntegerMethods(PartMethods):
             self.tensor_class.from_node(ops.Cast(exponent, dtypes.int32)),
         )
 
+    def hash_tensor(
+        self, dim: Dims = None, *, keepdim: bool = False, mode: int = 0
+    ) -> Tensor:
+        """All elements as 64 bits (float64, or a 64-bit integer), combined by xor.
+
+        It does not depend on the order of the elements. ``mode`` 0 is the only one.
+
+        >>> Tensor([1, 2, 4]).hash_tensor()
+        tensor(7, dtype=tetragrad.uint64)
+        """
+        if mode != 0 or self.dtype.is_complex:
+            raise DTypeError(
+                f"hash_tensor(mode={mode}) of {self.dtype}: it combines real numbers "
+                "by xor, which is mode 0",
+                hint="hash x.real and x.imag",
+            )
+        node = self.node
+        wide = dtypes.float64 if node.dtype.is_floating_point else dtypes.uint64
+        node = ops.Bitcast(ops.Cast(node, wide), dtypes.uint64)
+        dims = normal_dims(dim, self.ndim)
+        found = _xor_of_all(node, dims)
+        return self.tensor_class.from_node(found if keepdim else drop_dims(found, dims))
+
     gcd_ = in_place(gcd)
     lcm_ = in_place(lcm)
     nextafter_ = in_place(nextafter)
@@ -123,7 +149,8 @@ def _greatest_divisor(lhs: Node, rhs: Node) -> Node:
     """Euclid's algorithm, with as many rounds as the widest numbers need."""
     # The smallest number has no positive counterpart among the signed ones.
     dtype = _UNSIGNED.get(lhs.dtype, lhs.dtype)
-    high, low = (ops.Cast(absolute_node(entry), dtype) for entry in (lhs, rhs))
+    high: Node = ops.Cast(absolute_node(lhs), dtype)
+    low: Node = ops.Cast(absolute_node(rhs), dtype)
     for _ in range(_rounds(dtype)):
         is_done = nodes.equals(low, 0)
         rest = ops.Mod(high, low)
@@ -135,6 +162,26 @@ def _least_multiple(lhs: Node, rhs: Node) -> Node:
     divisor = _greatest_divisor(lhs, rhs)
     safe = ops.Where(nodes.equals(divisor, 0), full_like(divisor, 1), divisor)
     return absolute_node(ops.Mul(ops.IDiv(lhs, safe), rhs))
+
+
+# --- combined bits --------------------------------------------------------------------
+
+
+def _xor_of_all(node: Node, dims: tuple[int, ...]) -> Node:
+    """The xor along dimensions, which keep the size 1: of each bit, whether it is odd.
+
+    Bits are counted modulo 2**32, which does not change what is odd.
+    """
+    width = node.dtype.bits
+    spread = (*node.shape, width)
+    bits = positions(width, node.ndim, node.ndim + 1, node.dtype)
+    column = broadcast_to(Reshape(node, (*node.shape, 1)), spread)
+    shifted = ops.Shr(column, broadcast_to(bits, spread))
+    ones = ops.Cast(ops.And(shifted, full_like(shifted, 1)), dtypes.int32)
+    counts = Sum(ones, dims) if dims else ones
+    is_odd = ops.Cast(ops.And(counts, full_like(counts, 1)), node.dtype)
+    placed = ops.Shl(is_odd, broadcast_to(bits, is_odd.shape))
+    return drop_dims(Sum(placed, (node.ndim,)), (node.ndim,))
 
 
 # --- bits of floating-point numbers ---------------------------------------------------

@@ -180,6 +180,7 @@ hardshrink = Tensor.hardshrink
 hardsigmoid = Tensor.hardsigmoid
 hardswish = Tensor.hardswish
 hardtanh = Tensor.hardtanh
+hash_tensor = Tensor.hash_tensor
 heaviside = Tensor.heaviside
 hinge_embedding_loss = Tensor.hinge_embedding_loss
 histc = Tensor.histc
