@@ -81,6 +81,9 @@ KERNELS: dict[str, Callable[[], Tensor]] = {
         leaf(96, 200, dtype="bfloat16"), leaf(64, 200, dtype="bfloat16")
     ).relu(),
     "convolution": lambda: functional.conv2d(leaf(2, 3, 16, 16), leaf(8, 3, 3, 3)),
+    "small images": lambda: functional.conv2d(
+        leaf(4, 64, 4, 4), leaf(64, 64, 3, 3), padding=1
+    ),
     "attention": lambda: attention("float32"),
 }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from tetragrad.core import dtypes
 from tetragrad.core.target import Target
-from tetragrad.kernel.expression import Expression, Load
+from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.expression import Expression, Load, Position, Select
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.products.choose_direct import choose_direct
 from tetragrad.tile.plans.products.choose_supply import (
@@ -27,6 +28,7 @@ from tetragrad.tile.plans.products.contraction import (
 )
 from tetragrad.tile.plans.products.dot_steps import Dot, choose_dot
 from tetragrad.tile.plans.products.packing import runs_of, strides_in_place
+from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import points_in, register_bytes
 
 # Multiplications below which loops without packing are as fast.
@@ -123,6 +125,7 @@ def _square_plan(
     for height, width in MATRIX_BLOCKS if narrow else blocks:
         rows = block_below(kernel, row_axes, height)
         columns = block_below(kernel, column_axes, width)
+        columns = _in_one_piece(kernel, contraction, columns)
         count = batches * blocks_in(kernel, rows) * blocks_in(kernel, columns)
         if count >= target.units:
             break
@@ -145,6 +148,46 @@ def _square_plan(
         narrow=narrow,
         overlaps=patched,
     )
+
+
+def _in_one_piece(kernel: Kernel, contraction: Contraction, block: Block) -> Block:
+    """The block, without the outer axes that do not go on where the inner ones end.
+
+    A square's columns are stored as one axis, with all that is read for that.
+    """
+    forms = list(_forms_beside(kernel, contraction))
+    while len(block.moving) > 1 and not _go_on(kernel, block.moving, forms):
+        if block.chunk > 1:
+            block = replace(block, chunk=1)
+        else:
+            split = block.split + 1
+            block = replace(block, split=split, chunk=kernel.axes[block.axes[split]])
+    return block
+
+
+def _forms_beside(kernel: Kernel, contraction: Contraction) -> Iterator[Affine]:
+    """Where results are stored, and all that is asked of their places besides sums."""
+    sums: dict[Expression, Expression] = {contraction.reduction: contraction.reduction}
+    for output in kernel.outputs:
+        yield from (output.address, *output.guard)
+        for entry in walk_until(sums, output.value):
+            if isinstance(entry, Load):
+                yield from (entry.address, *entry.guard)
+            elif isinstance(entry, Select):
+                yield from entry.guard
+            elif isinstance(entry, Position):
+                yield entry.form
+
+
+def _go_on(kernel: Kernel, axes: Sequence[int], forms: Sequence[Affine]) -> bool:
+    """Whether each axis steps as far as all positions of the axes inside it."""
+    for form in forms:
+        step = form.coefficient(axes[-1])
+        for place in range(len(axes) - 1, -1, -1):
+            if form.coefficient(axes[place]) != step:
+                return False
+            step *= kernel.axes[axes[place]]
+    return True
 
 
 def is_for_patches(kernel: Kernel, contraction: Contraction, target: Target) -> bool:
