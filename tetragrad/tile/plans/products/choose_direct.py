@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tetragrad.core.target import Target
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.plans.products.contraction import Block, Contraction
+from tetragrad.tile.plans.products.choose_supply import are_rows_in_place, is_inside
+from tetragrad.tile.plans.products.contraction import Block, Contraction, Supply
 from tetragrad.tile.plans.products.packing import runs_of
 from tetragrad.tile.plans.products.windows import (
     DirectPlan,
@@ -90,7 +92,7 @@ def _plan(
     taps = [entry.tap for entry in (image.row, image.lane) if entry is not None]
     depth = [axis for axis in (*image.planes, *taps) if axis is not None]
     depth += [axis for axis in contraction.depth if axis not in depth]
-    return DirectPlan(
+    plan = DirectPlan(
         swap=swap,
         batch=contraction.batch,
         rows=_row_block(kernel, contraction, target, depth, micro_rows),
@@ -100,6 +102,12 @@ def _plan(
         micro_columns=vectors * lanes,
         lanes=lanes,
     )
+    is_in_place = is_inside(kernel, contraction, plan, plan.rows) and (
+        are_rows_in_place(
+            kernel, contraction.lhs, plan.depth, plan.rows, plan.micro_rows
+        )
+    )
+    return replace(plan, lhs=Supply.IN_PLACE) if is_in_place else plan
 
 
 @functools.lru_cache(maxsize=1024)
@@ -179,7 +187,8 @@ def _cost(
         step *= 1.1
     products = row_panels * column_panels * depth * step
     packing = _reading(extents, plan.lanes)
-    packing += plan.rows.size(kernel) * depth * 2 / plan.lanes
+    if plan.lhs is not Supply.IN_PLACE:
+        packing += plan.rows.size(kernel) * depth * 2 / plan.lanes
     busiest = -(-tasks // target.units) * target.units
     return busiest * (products + packing) + _storing(kernel, plan)
 

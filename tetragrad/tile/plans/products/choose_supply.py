@@ -36,7 +36,7 @@ def lhs_supply(
     Rows that lie the other way are if all of a block is near.
     """
     value, height = contraction.lhs, plan.micro_rows
-    if plan.dot is None and _is_inside(kernel, contraction, plan, plan.rows):
+    if plan.dot is None and is_inside(kernel, contraction, plan, plan.rows):
         if are_rows_in_place(kernel, value, plan.depth, plan.rows, height):
             return Supply.IN_PLACE
         found = strides_in_place(kernel, plan.depth, plan.rows, value)
@@ -69,14 +69,14 @@ def rhs_supply(
     found = strides_in_place(kernel, plan.depth, plan.columns, value)
     if plan.dot is None and found and found[1] == 1:
         by_depth = found[0] * value.dtype.itemsize
-        if _is_near(kernel, target, plan, by_depth) and _is_inside(
+        if _is_near(kernel, target, plan, by_depth) and is_inside(
             kernel, contraction, plan, plan.columns
         ):
             return Supply.IN_PLACE
     return _packed_or_fetched(kernel, target, value)
 
 
-def _is_inside(
+def is_inside(
     kernel: Kernel, contraction: Contraction, plan: ContractionPlan, side: Block
 ) -> bool:
     """Whether no block of the depth and no panel of a side goes beyond the end."""

@@ -30,6 +30,7 @@ from tetragrad.tile.ir import (
     Tile,
     TileLoad,
 )
+from tetragrad.tile.plans.products.contraction import Supply
 from tetragrad.tile.plans.products.images import ImageReader, Tap
 from tetragrad.tile.plans.products.micro_tiles import Places, Product, Region
 from tetragrad.tile.plans.products.packing import (
@@ -108,11 +109,17 @@ class _Direct(Product):
         """One block of rows by one of columns."""
         lhs, lhs_tile = self.rows_operand()
         image_tile = self.reader.tile()
-        statements: list[Statement] = [Alloc(lhs_tile), Alloc(image_tile)]
+        is_in_place = self.plan.lhs is Supply.IN_PLACE
+        depth = Placed(self.plan.depth, ZERO)
+        statements: list[Statement] = [Alloc(image_tile)]
+        if is_in_place:
+            view = lhs.viewed(lhs_tile, places.scope, depth, places.rows)
+            statements.append(view)
+        else:
+            statements.append(Alloc(lhs_tile))
         start = places.columns.start
         statements += self.reader.pack(places.scope, start, image_tile)
-        depth = Placed(self.plan.depth, ZERO)
-        if not lhs.panel:
+        if not lhs.panel and not is_in_place:
             statements += clear_overhang(lhs, places.scope, places.rows, lhs_tile)
             statements += pack(lhs, places.scope, depth, places.rows, lhs_tile)
 
@@ -142,6 +149,8 @@ class _Direct(Product):
             plan.lanes,
             lanes_along_side=False,
         )
+        if plan.lhs is Supply.IN_PLACE:
+            return whole, whole.view(self.builder)
         if len(whole.side_runs) > 1:
             size = self.row_panels * plan.micro_rows
             return whole, whole.tile(self.builder, size)
