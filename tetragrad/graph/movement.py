@@ -7,7 +7,6 @@ definition on NumPy arrays; ``gradient`` is the adjoint, which is movement again
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import ShapeError
 from tetragrad.graph.leaves import Constant, constant
 from tetragrad.graph.node import Node, Shape, size_of
-from tetragrad.graph.sizes import Size, same_sizes
+from tetragrad.graph.sizes import same_sizes
 
 Bounds = tuple[tuple[int, int], ...]
 
@@ -418,12 +417,6 @@ class Skew(Movement):
 
 def broadcast_to(source: Node, shape: Shape) -> Node:
     """Repeat a value up to ``shape``, aligning dimensions from the right."""
-    if isinstance(source, Constant) and not Size.in_use:
-        return _spread(source, shape)
-    return _repeated(source, shape)
-
-
-def _repeated(source: Node, shape: Shape) -> Node:
     if same_sizes(source.shape, shape):
         return source
     missing = len(shape) - len(source.shape)
@@ -432,10 +425,6 @@ def _repeated(source: Node, shape: Shape) -> Node:
     if missing:
         source = Reshape(source, (1,) * missing + source.shape)
     return Expand(source, shape)
-
-
-#: The same few numbers meet tensors of the same few shapes again and again.
-_spread = functools.lru_cache(maxsize=4096)(_repeated)
 
 
 def pad(source: Node, padding: Bounds, value: Any) -> Node:

@@ -194,12 +194,15 @@ def relieve(tensor: TensorBase) -> None:
     if interned_count() <= _next_check:
         return
     pending = sum(1 for _ in walk([tensor.storage.value]))
+    remaining = interned_count()
     if pending > PENDING_LIMIT:
         realize_tensors([tensor])
+        # Its graph is gone as soon as the operation that made it returns.
+        remaining -= pending
     # So many new nodes pay for this walk. Another tensor's may be the long graph, so
     # it must not be always the same operation of a loop that is looked at.
     patience = min(pending, PENDING_LIMIT // 2)
-    _next_check = max(PENDING_LIMIT, interned_count() + patience)
+    _next_check = max(PENDING_LIMIT, remaining + patience)
 
 
 def _relieve_memory(tensor: TensorBase) -> None:
