@@ -123,12 +123,12 @@ class PythonState:
                     restart()
 
     def _observe(self, frame: FrameType, event: str, argument: Any) -> None:
-        if capture.active() is None:
-            return  # The engine is at work, outside of the captured function.
+        # Without a recorder the engine is at work, outside of the captured function.
+        # That is asked last, as nearly all events are of no interest anyway.
         if event == "call":
-            if frame.f_code not in self._entered:
+            if frame.f_code not in self._entered and capture.active() is not None:
                 self._enter(frame)
-        elif event == "c_call":
+        elif event == "c_call" and capture.active() is not None:
             check_call(self.recorder, frame, argument)
 
     def _enter(self, frame: FrameType) -> None:
