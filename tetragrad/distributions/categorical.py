@@ -54,7 +54,7 @@ class Categorical(Distribution):
 
     @property
     def support(self) -> Constraint:
-        return constraints.whole_interval(0, self.num_events - 1)
+        return constraints.integer_interval(0, self.num_events - 1)
 
     @property
     def mean(self) -> Tensor:

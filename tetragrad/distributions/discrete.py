@@ -196,7 +196,7 @@ class Binomial(_WithProbability):
 
     @property
     def support(self) -> Constraint:
-        return constraints.whole_interval(0, self.total_count)
+        return constraints.integer_interval(0, self.total_count)
 
     @property
     def mean(self) -> Tensor:

@@ -182,7 +182,7 @@ class Pareto(Distribution):
 
     @property
     def support(self) -> Constraint:
-        return constraints.at_least(self.scale)
+        return constraints.greater_than_eq(self.scale)
 
     @property
     def mean(self) -> Tensor:

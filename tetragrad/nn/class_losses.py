@@ -155,8 +155,8 @@ class LinearCrossEntropyLoss(Module):
         options: how PyTorch divides the work; changes nothing.
 
     >>> loss = nn.LinearCrossEntropyLoss(4, 3)
-    >>> loss(Tensor.zeros(2, 4), Tensor([0, 2]))
-    tensor(1.0986, grad_fn=<CustomGradient>)
+    >>> round(loss(Tensor.zeros(2, 4), Tensor([0, 2])).item(), 4)
+    1.0986
     """
 
     def __init__(
