@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tetragrad.core import dtypes
-from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
+from tetragrad.core.errors import (
+    DTypeError,
+    IndexingError,
+    ShapeError,
+    TetragradError,
+)
 from tetragrad.engine import realize as engine
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import reduce
@@ -29,6 +34,7 @@ from tetragrad.tensor.ordering import (
     sorted_order,
     unsigned_key,
 )
+from tetragrad.tensor.pending import realize_tensors
 from tetragrad.tensor.promotion import broadcast_shapes, common_dtype, normal_dim
 from tetragrad.tensor.reductions import ValuesAndIndices, positions
 
@@ -307,13 +313,20 @@ class SortingMethods(CumulativeMethods):
                 f"bincount() of {self.dtype} and shape {self.shape}",
                 hint="it counts vectors of integers",
             )
-        largest = int(self.read().max(initial=-1))
-        length = max(minlength, largest + 1)
+        numbers = self.read()
+        if numbers.min(initial=0) < 0:
+            raise IndexingError(
+                f"bincount() of {int(numbers.min())}: it counts numbers from 0 on",
+                hint="subtract the smallest number first",
+            )
         cls = self.tensor_class
-        if weights is None:
-            source = cls.ones(self.shape, dtype=dtypes.int64)
-        else:
-            source = weights if weights.dtype is dtypes.float32 else weights.double()
+        if weights is None or not numbers.size:
+            counts = np.bincount(numbers.astype(np.int64, copy=False))
+            missing = max(minlength - len(counts), 0)
+            padded = np.pad(counts.astype(np.int64, copy=False), (0, missing))
+            return cls(padded, device=self.device)
+        length = max(minlength, int(numbers.max(initial=-1)) + 1)
+        source = weights if weights.dtype is dtypes.float32 else weights.double()
         target = cls.zeros(length, dtype=source.dtype)
         return target.scatter_add(0, self.alias(), source)
 
@@ -376,8 +389,12 @@ class SortingMethods(CumulativeMethods):
         inside = (flat >= low) & (flat <= high)
         place = ((flat - low) / (high - low) * bins).floor().clamp(0, bins - 1)
         safe = place.masked_fill(inside.logical_not(), 0).long()
+        counted = inside.to(self.dtype)
+        # Counting goes one element at a time: what each needs is computed before,
+        # many at a time.
+        realize_tensors([safe, counted])
         target = self.tensor_class.zeros(bins, dtype=self.dtype)
-        return target.scatter_add(0, safe, inside.to(self.dtype))
+        return target.scatter_add(0, safe, counted)
 
     def isin(self, test_elements: Tensor) -> Tensor:
         """Where the element is one of the test elements.
