@@ -14,9 +14,7 @@ from tetragrad.tile.plans.roles.choose_online_roles import (
     BARRIER_BYTES,
     FOUR_WARPS,
     MOST_COLUMNS,
-    OTHER_REGISTERS,
     PIECES,
-    REGISTERS,
 )
 from tetragrad.tile.plans.roles.pass_form import PassForm, pass_form
 from tetragrad.tile.plans.roles.pass_roles import PassRolePlan
@@ -25,12 +23,15 @@ from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS, STAGED_PADDING_BYT
 MEMBERS = (2, 1)
 MOST_KEYS = 128
 STAGES = (2, 1)
+#: Registers of a thread for what the matrix unit sums.
+SUM_REGISTERS = 192
 
 
 def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
     """The plan with the largest blocks, or None where the kernel is none for roles.
 
-    Smaller ones where some multiprocessors would have nothing to do.
+    Smaller ones where some multiprocessors would have nothing to do, or where then all
+    blocks of keys are whole, and nothing is compared.
     """
     if "wgmma" not in target.features:
         return None
@@ -39,7 +40,9 @@ def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
         return None
     plans = list(_plans(kernel, form, target))
     enough = [plan for plan in plans if _blocks(kernel, form, plan) >= target.units]
-    plan = max(enough or plans, key=_preference, default=None)
+    keys = kernel.axes[form.form.passed]
+    even = [plan for plan in enough or plans if keys % plan.keys == 0]
+    plan = max(even or enough or plans, key=_preference, default=None)
     if plan is None:
         return None
     for piece in PIECES:
@@ -92,12 +95,10 @@ def _shared_bytes(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> int:
 
 
 def _fits_registers(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> bool:
-    """Whether a thread holds its scores, their weights in pairs, and its totals."""
+    """Whether a thread holds its scores and its totals; weights replace scores."""
     columns = rounded(kernel.axes[form.column], COLUMN_STEP)
     wide = len(form.inner) * plan.keys + len(form.totals) * columns
-    narrow = len(form.totals) * plan.keys // 2
-    held = MEMBER_ROWS * (wide + narrow) // FOUR_WARPS
-    return held + OTHER_REGISTERS <= REGISTERS[plan.members]
+    return MEMBER_ROWS * wide // FOUR_WARPS <= SUM_REGISTERS
 
 
 def _blocks(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> int:

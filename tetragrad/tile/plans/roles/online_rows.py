@@ -97,7 +97,7 @@ class RowForm:
 def row_form(kernel: Kernel) -> RowForm | None:
     """The kernel as roles compute it, if they can."""
     form = online_contraction(kernel)
-    if form is None or not _is_attention(kernel, form):
+    if form is None or form.column is None or not _is_attention(kernel, form):
         return None
     if form.inner[0].scores.accumulator is not dtypes.float32:
         return None

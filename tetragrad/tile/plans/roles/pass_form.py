@@ -82,7 +82,7 @@ class PassForm:
 def pass_form(kernel: Kernel) -> PassForm | None:
     """The kernel as a pass that roles compute, if they can."""
     form = online_contraction(kernel)
-    if form is None or form.statistics or not form.totals:
+    if form is None or form.statistics or form.column is None:
         return None
     if any(form.column not in output.axes for output in kernel.outputs):
         return None

@@ -18,7 +18,7 @@ blocks to every row they come first: what adds nothing then ends the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from tetragrad.core.frozen import frozen
@@ -80,13 +80,15 @@ class PassRolePlan:
 
     A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
     and ``stages`` of such blocks lie in shared memory. Results are staged ``piece``
-    columns at a time, or stored as they lie if 0.
+    columns at a time, or stored as they lie if 0. A plan that ``overlaps`` makes one
+    total's weights while it adds to another, which takes registers for both.
     """
 
     members: int
     keys: int
     stages: int
     piece: int = 0
+    overlaps: bool = False
 
     @property
     def rows(self) -> int:
@@ -261,11 +263,13 @@ class RolePass:
 
         def take_in(place: Scope, keys: Affine) -> list[Statement]:
             step = PassStep(self, place, first, keys, tiles)
-            return [
-                *self.make_scores(tiles, in_block),
-                *step.weigh(),
-                *self.add_values(tiles),
-            ]
+            found, products = self.make_scores(tiles, in_block), list[Statement]()
+            for number, weights in enumerate(step.weigh()):
+                products += self.add_values(number, tiles)
+                found += weights
+                if self.plan.overlaps:
+                    found, products = found + products, []
+            return found + products
 
         statements += self.each_block(scope, rows, take_in)
         statements += [Release(channel) for channel in self.queries]
@@ -335,27 +339,34 @@ class RolePass:
         sizes = self.kernel.axes
         for number, entry in enumerate(self.passing.inner):
             scores, keys = tiles.scores[number], self.keys[number]
+            rows, columns = scores.shape
             (query_tile,), (key_tile,) = self.queries[number].tiles, keys.tiles
             depth = rounded(sizes[entry.depth], DEPTH_STEP)
             product = Mma(
-                scores, query_tile, key_tile, *scores.shape, depth,
-                (ZERO, first), (ZERO, ZERO), starts=True,
-            )  # fmt: skip
+                scores,
+                query_tile,
+                key_tile,
+                rows,
+                columns,
+                depth,
+                (ZERO, first),
+                (ZERO, ZERO),
+                starts=True,
+            )
             found += [Wait(keys), product, Release(keys)]
         return found
 
-    def add_values(self, tiles: PassTiles) -> list[Statement]:
-        """total[row, column] += Σ weights · values, of every total."""
-        found: list[Statement] = []
-        for number, channel in enumerate(self.values):
-            total, weights = tiles.totals[number], tiles.weights[number]
-            (values,) = channel.tiles
-            nowhere = (ZERO, ZERO)
-            product = Mma(
-                total, weights, values, *total.shape, self.plan.keys, nowhere, nowhere
-            )
-            found += [Wait(channel), product, Release(channel)]
-        return found
+    def add_values(self, number: int, tiles: PassTiles) -> list[Statement]:
+        """total[row, column] += Σ weights · values, of one total."""
+        channel = self.values[number]
+        total, weights = tiles.totals[number], tiles.weights[number]
+        (values,) = channel.tiles
+        rows, columns = total.shape
+        nowhere = (ZERO, ZERO)
+        product = Mma(
+            total, weights, values, rows, columns, self.plan.keys, nowhere, nowhere
+        )
+        return [Wait(channel), product, Release(channel)]
 
     # --- results -------------------------------------------------------------------
 
@@ -428,21 +439,19 @@ class PassStep:
     keys: Affine
     tiles: PassTiles
 
-    def weigh(self) -> list[Statement]:
-        """The weights of every total, as operands of the next products."""
-        found: list[Statement] = []
+    def weigh(self) -> Iterator[list[Statement]]:
+        """The weights of every total in turn, as operands of the next products."""
         known: dict[Expression, Expression] = {}
         axes = self.whole.axes_of(self.tiles.scores[0].shape)
         for number, weighted in enumerate(self.whole.passing.totals):
             tile = self.tiles.scores[weighted.held]
             held = TileLoad(tile, indices_of(axes))
-            found += self.make(weighted, axes, tile, known)
+            found = self.make(weighted, axes, tile, known)
             known[weighted.exact] = held
             weights = self.tiles.weights[number]
             rows, keys = indices_of(axes)
-            rounded = cast(held, weights.dtype)
-            found.append(Map(axes, weights, (keys, rows), rounded))
-        return found
+            narrow = cast(held, weights.dtype)
+            yield [*found, Map(axes, weights, (keys, rows), narrow)]
 
     def make(
         self,
