@@ -91,7 +91,7 @@ short = int16
 #: Packages that are imported when they are first used.
 _PACKAGES = frozenset(
     """
-    data distributions fft func linalg masked nn onnx optim random signal
+    autograd data distributions fft func linalg masked nn onnx optim random signal
     special state xp
     """.split()
 )
@@ -121,6 +121,10 @@ _LATE = {
             feature_alpha_dropout pdist rrelu
         """,
         "func": "vmap",
+        "habits": """
+            are_deterministic_algorithms_enabled autocast compile
+            use_deterministic_algorithms
+        """,
         "state": "load save",
         "tensor.linalg.lowrank": "pca_lowrank svd_lowrank",
         "tensor.rearrange": "rearrange reduce repeat",

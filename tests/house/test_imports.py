@@ -15,7 +15,7 @@ LAYERS = """
     cli
     llm onnx distributed autograd
     func
-    nn optim state data random xp jit masked
+    nn optim state data random xp jit masked habits
     linalg fft distributions signal special
     capture
     tensor

@@ -20,6 +20,8 @@ LIST = Path(__file__).parent / "public_names.txt"
 
 MODULES = (
     "tetragrad",
+    "tetragrad.autograd",
+    "tetragrad.autograd.functional",
     "tetragrad.data",
     "tetragrad.distributions",
     "tetragrad.fft",

@@ -75,7 +75,18 @@ def _resumed_in_mode(enabled: bool, function: Callable[P, Any]) -> Callable[P, A
     return wrapped
 
 
-class no_grad(GradientMode):
+class FixedMode(GradientMode):
+    """A mode that also decorates a function without parentheses."""
+
+    def __new__(cls, function: Any = None) -> Any:
+        made = super().__new__(cls)
+        if not callable(function):
+            return made
+        made.__init__()  # type: ignore[misc]
+        return made(function)
+
+
+class no_grad(FixedMode):
     """Operations inside record no gradients; also a decorator.
 
     >>> x = Tensor([1.0], requires_grad=True)
@@ -88,7 +99,7 @@ class no_grad(GradientMode):
         super().__init__(False)
 
 
-class inference_mode(GradientMode):
+class inference_mode(FixedMode):
     """Like ``no_grad``; ``inference_mode(False)`` changes nothing else.
 
     >>> with tetragrad.inference_mode():
@@ -100,7 +111,7 @@ class inference_mode(GradientMode):
         super().__init__(not mode)
 
 
-class enable_grad(GradientMode):
+class enable_grad(FixedMode):
     """Operations inside record gradients, even within ``no_grad``.
 
     >>> with tetragrad.no_grad(), tetragrad.enable_grad():
@@ -113,7 +124,7 @@ class enable_grad(GradientMode):
 
 
 class set_grad_enabled(GradientMode):
-    """Gradients on or off, by a flag, for a ``with`` block.
+    """Gradients on or off, by a flag: from now on, or for a ``with`` block.
 
     >>> with tetragrad.set_grad_enabled(False):
     ...     tetragrad.is_grad_enabled()
@@ -122,3 +133,17 @@ class set_grad_enabled(GradientMode):
 
     def __init__(self, mode: bool) -> None:
         super().__init__(mode)
+        self._before = _enabled.get()
+        _enabled.set(mode)
+
+    def __enter__(self) -> Self:
+        _enabled.set(self._value)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _enabled.set(self._before)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        # A decorator sets the mode of its function only.
+        _enabled.set(self._before)
+        return super().__call__(function)

@@ -1,0 +1,40 @@
+"""Gradients, with the names of ``torch.autograd``.
+
+>>> x = Tensor([3.0], requires_grad=True)
+>>> tetragrad.autograd.grad((x * x).sum(), x)
+(tensor([6.]),)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tetragrad.autograd import functional
+from tetragrad.autograd.checking import GradcheckError, gradcheck, gradgradcheck
+from tetragrad.autograd.gradients import backward, grad
+from tetragrad.core.errors import missing
+from tetragrad.tensor.autograd import Function
+from tetragrad.tensor.modes import (
+    enable_grad,
+    inference_mode,
+    no_grad,
+    set_grad_enabled,
+)
+
+__all__ = [
+    "Function",
+    "GradcheckError",
+    "backward",
+    "enable_grad",
+    "functional",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "inference_mode",
+    "no_grad",
+    "set_grad_enabled",
+]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(name, "tetragrad.autograd", __all__)

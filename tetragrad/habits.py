@@ -1,0 +1,74 @@
+"""Switches of PyTorch's that programs turn, and what they mean here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from tetragrad.core.errors import UnsupportedError
+
+
+def compile(model: Any = None, **options: Any) -> Any:
+    """The model as it is: everything is compiled here, when it first runs.
+
+    To skip the Python of a whole training step as well, capture it with ``jit``. The
+    options are about how PyTorch compiles, and are ignored.
+
+    >>> model = nn.Linear(2, 1)
+    >>> tetragrad.compile(model, fullgraph=True) is model
+    True
+    """
+    if model is not None:
+        return model
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        return function
+
+    return decorate
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Do nothing: a program gives the same bits in every run anyway.
+
+    Sums are cut into parts by their sizes only, whatever the number of threads.
+
+    >>> tetragrad.use_deterministic_algorithms(True)
+    """
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """Whether a program gives the same bits in every run: always.
+
+    >>> tetragrad.are_deterministic_algorithms_enabled()
+    True
+    """
+    return True
+
+
+def autocast(
+    device_type: str = "cpu",
+    dtype: Any = None,
+    enabled: bool = True,
+    cache_enabled: bool | None = None,
+) -> AbstractContextManager[None]:
+    """Nothing if ``enabled`` is False; otherwise an error, as there is no such mode.
+
+    Which operations would run in another dtype would not be seen in the program. Sums
+    of half-width floats are carried in float32 anyway.
+
+    Raises:
+        UnsupportedError: ``enabled`` is true.
+
+    >>> with tetragrad.autocast("cpu", enabled=False):
+    ...     print((Tensor([1.0]) * 2).dtype)
+    float32
+    """
+    if not enabled:
+        return nullcontext()
+    wanted = dtype or "bfloat16"
+    raise UnsupportedError(
+        f"autocast to {wanted}: dtypes never change by themselves here",
+        hint="convert what shall be small, model.bfloat16() and x.bfloat16(); norms "
+        "and losses compute in float32 inside",
+    )
