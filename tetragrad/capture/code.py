@@ -15,8 +15,8 @@ _OWN = tuple(
     for name in (
         "core", "graph", "kernel", "tile", "backends", "engine", "tensor", "capture",
         "jit", "func.derivatives", "func.trees", "func.vmapping",
-        "nn.backward_hooks", "onnx.evaluate", "onnx.operators", "onnx.program", "onnx.registry",
-        "onnx.schemas", "onnx.values",
+        "nn.backward_hooks", "onnx.evaluate", "onnx.graph", "onnx.operators",
+        "onnx.program", "onnx.registry", "onnx.schemas", "onnx.values",
     )
 )  # fmt: skip
 _LIBRARIES = frozenset(sys.stdlib_module_names) - {"__main__"} | {

@@ -188,7 +188,10 @@ class PythonState:
                 self.visit(sys.modules[name], name)
 
     def _missing_global(self, values: dict[str, Any], name: str, module: str) -> None:
-        # A builtin may be hidden by a global later, or the global come into being.
+        # A builtin may be hidden by a global later, or the global come into being;
+        # but not in a module of ours.
+        if module.startswith("tetragrad."):
+            return
         place = Place(values, Kind.ITEM, name, f"{module}.{name}")
         self.places.setdefault((id(values), Kind.ITEM, name), (place, MISSING))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from tetragrad.onnx.placement import Uses, uses_of
 from tetragrad.onnx.program import bind
 from tetragrad.onnx.values import STORED_ONLY, Value, to_tensor
 from tetragrad.tensor import Tensor
+
+#: A module, and the name of a tensor in it.
+RegisteredAt: TypeAlias = tuple[Module, str]
 
 _TRAINABLE = frozenset(
     (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64)
@@ -72,11 +75,12 @@ class OnnxModel(Module):
         super().__init__()
         self._file = file
         self._program = bind(file)
-        #: Where each trained constant is registered, by its name in the file.
-        self._places: dict[str, tuple[Module, str]] = {}
-        #: Arrays of the file that are on the device too: (array, place).
-        self._copies: list[tuple[np.ndarray, tuple[Module, str]]] = []
-        self._register_constants(uses_of(self._program))
+        uses = uses_of(self._program)
+        # Tuples, because they cannot change: a replay need not compare them.
+        #: Each trained constant's name in the file, and where it is registered.
+        self._places = tuple(self._register_trained(uses))
+        #: Arrays of the file that are on the device too, and where they are registered.
+        self._copies = tuple(self._register_others(uses))
 
     # --- what is in it ----------------------------------------------------------------
 
@@ -124,7 +128,7 @@ class OnnxModel(Module):
             _accepted(value, entry)
             for value, entry in zip(ordered, self.inputs, strict=True)
         ]
-        trained = {name: _tensor_at(at) for name, at in self._places.items()}
+        trained = {name: _tensor_at(at) for name, at in self._places}
         on_device = {id(array): _tensor_at(at) for array, at in self._copies}
         results = run(self._program, values, on_device, given=trained)
         outputs = tuple(_finished(value) for value in results)
@@ -150,24 +154,26 @@ class OnnxModel(Module):
 
     # --- constants --------------------------------------------------------------------
 
-    def _register_constants(self, uses: Uses) -> None:
-        """Parameters, and buffers for other constants that a device computes with."""
+    def _register_trained(self, uses: Uses) -> Iterator[tuple[str, RegisteredAt]]:
+        """Parameters for the float constants that a device computes with."""
         for name, array in self._program.graph.constants.items():
             if id(array) not in uses.on_device:
                 continue
             is_float = _dtype(array) in _TRAINABLE
             if is_float and id(array) not in uses.on_host | uses.statistics:
                 value = Parameter(Tensor(array))
-                self._places[name] = self._register_value(name, value)
-        taken = {id(self._program.graph.constants[name]) for name in self._places}
+                yield name, self._register_value(name, value)
+
+    def _register_others(self, uses: Uses) -> Iterator[tuple[np.ndarray, RegisteredAt]]:
+        """Buffers for the other constants that a device computes with."""
+        taken = {id(self._program.graph.constants[name]) for name, _ in self._places}
         for number, array in enumerate(uses.arrays):
             if id(array) in taken or array.size < 2 or array.dtype in STORED_ONLY:
                 continue
             if id(array) in uses.on_device:
-                place = self._register_value(f"constants.{number}", Tensor(array))
-                self._copies.append((array, place))
+                yield array, self._register_value(f"constants.{number}", Tensor(array))
 
-    def _register_value(self, name: str, value: Tensor) -> tuple[Module, str]:
+    def _register_value(self, name: str, value: Tensor) -> RegisteredAt:
         """Register under a name of the file; each part before a dot is a module."""
         module: Module = self
         *path, last = [part or "_" for part in name.split(".")]
@@ -195,7 +201,7 @@ def _submodule(module: Module, name: str) -> Module:
         name += "_"
 
 
-def _tensor_at(place: tuple[Module, str]) -> Tensor:
+def _tensor_at(place: RegisteredAt) -> Tensor:
     """The tensor that is registered in a module under a name."""
     module, name = place
     found = module._parameters.get(name)
