@@ -18,7 +18,7 @@ from tetragrad.tile.plans.nests.choose_nest import (
     is_revisited,
     narrowest_lanes,
 )
-from tetragrad.tile.plans.nests.choose_slide import choose_slide
+from tetragrad.tile.plans.nests.choose_slide import choose_slides
 from tetragrad.tile.plans.nests.choose_staged import choose_staged
 from tetragrad.tile.plans.nests.choose_stream import choose_row_stream, choose_stream
 from tetragrad.tile.plans.nests.columns import (
@@ -310,16 +310,25 @@ def choose_stage(kernel: Kernel, target: Target) -> tuple[GridPlan, ...]:
     if contraction is not None and is_worth_packing(kernel, contraction):
         return (_choose_product(kernel, contraction, target),)
     for group in group_outputs(kernel):
-        grids.append(
-            choose_staged(kernel, group, target)
-            or choose_columns(kernel, group, target)
-            or choose_transpose(kernel, group, target)
-            or choose_stream(kernel, group, target)
-            or choose_row_stream(kernel, group, target)
-            or choose_slide(kernel, group, target)
-            or choose_nest(kernel, group, target)
-        )
+        grids += _choose_grids(kernel, group, target)
     return tuple(grids)
+
+
+def _choose_grids(
+    kernel: Kernel, group: tuple[int, ...], target: Target
+) -> Sequence[GridPlan]:
+    """The grids of outputs that could share one."""
+    plan = (
+        choose_staged(kernel, group, target)
+        or choose_columns(kernel, group, target)
+        or choose_transpose(kernel, group, target)
+        or choose_stream(kernel, group, target)
+        or choose_row_stream(kernel, group, target)
+    )
+    if plan is not None:
+        return (plan,)
+    slides = choose_slides(kernel, group, target)
+    return slides or (choose_nest(kernel, group, target),)
 
 
 def _choose_product(
