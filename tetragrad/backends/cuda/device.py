@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cuda import driver
+from tetragrad.backends.cuda.faults import Progress
 from tetragrad.backends.cuda.launches import LaunchSequence
 from tetragrad.backends.cuda.memory import Copies, DeviceMemory, Pool
 from tetragrad.backends.cuda.programs import (
@@ -54,8 +55,7 @@ class CudaDevice(Device):
         self.target = target
         self.pool = Pool(self.context)
         self._copies = Copies(self.context)
-        # Names of the kernels launched last: one of them is to blame for a fault.
-        self.recent: deque[str] = deque(maxlen=4)
+        self.progress = Progress(self.context)
 
     @property
     def dlpack_stream(self) -> int | None:
@@ -85,12 +85,14 @@ class CudaDevice(Device):
 
     def copy_in(self, memory: DeviceMemory, array: np.ndarray) -> None:
         if array.nbytes:
-            self._copies.to_device(memory.address, array)
+            with self._blaming():
+                self._copies.to_device(memory.address, array)
 
     def copy_out(self, memory: DeviceMemory, shape: Shape, dtype: DType) -> np.ndarray:
         nbytes = size_of(shape) * dtype.itemsize
         self.synchronize()
-        found = self._copies.to_host(memory.address, nbytes)
+        with self._blaming():
+            found = self._copies.to_host(memory.address, nbytes)
         return found.view(dtype.numpy).reshape(shape)
 
     def upload(self, table: np.ndarray) -> DeviceMemory:
@@ -100,19 +102,34 @@ class CudaDevice(Device):
         return memory
 
     def synchronize(self) -> None:
-        try:
+        with self._blaming():
             self.context.synchronize()
-        except DeviceError as error:
-            names = ", ".join(self.recent)
-            raise DeviceError(f"{error}; launched last: {names}") from error
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Say of a fault that is noticed here which kernel it was."""
+        try:
+            yield
+        except driver.GpuFault as fault:
+            if isinstance(fault.__cause__, driver.GpuFault):
+                raise
+            culprit = self.progress.culprit()
+            raise driver.GpuFault(
+                f"{self.name} stopped in {culprit or 'an unknown kernel'}: {fault}",
+                hint="what was on the GPU is lost to this process, which can go on "
+                'with device="cpu"; TETRAGRAD_DEBUG=2 runs repeated kernels one by '
+                "one and so names them",
+            ) from fault
 
     # --- launches ----------------------------------------------------------------
 
     def start(self, call: driver.KernelCall) -> None:
         """Let a kernel run behind all that was launched before."""
         self.context.use()
-        self.recent.append(call.grid.name)
-        call.launch(self.context.stream)
+        with self._blaming():
+            call.launch(self.context.stream)
+            if not self.context.is_recording:
+                self.progress.launched(call.grid.name)
 
     def record(self, call: driver.KernelCall) -> driver.Node:
         """Record a kernel instead, and where its arguments can be changed."""

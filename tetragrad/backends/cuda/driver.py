@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _OUT_OF_MEMORY = 2
+#: What a kernel did wrong, or the hardware: afterwards the context answers nothing.
+_FAULTS = frozenset({214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719})
 
 # Numbers from cuda.h: device attributes, function attributes, linker options.
 _MULTIPROCESSORS = 16
@@ -104,7 +106,13 @@ def _error(library: ctypes.CDLL, status: int, name: str, doing: str) -> DeviceEr
     message = f"{doing}: {name} gave {shown[0]} ({shown[1]})"
     if status == _OUT_OF_MEMORY:
         return OutOfMemoryError(message)
+    if status in _FAULTS:
+        return GpuFault(message)
     return DeviceError(message)
+
+
+class GpuFault(DeviceError):
+    """A kernel failed, and with it all that this process had on the GPU."""
 
 
 @frozen
@@ -134,6 +142,8 @@ class Context:
         call("cuDevicePrimaryCtxRetain", byref(self.handle), self.device, doing=doing)
         self._local = threading.local()
         self.use()
+        #: Whether what is launched is recorded, and does not run.
+        self.is_recording = False
         self.stream = c_void_p()
         call("cuStreamCreate", byref(self.stream), _STREAM_NON_BLOCKING, doing=doing)
 
@@ -438,9 +448,11 @@ class Graph:
         self._recorded, self.handle = c_void_p(), c_void_p()
         doing = "recording launches"
         call("cuStreamBeginCapture_v2", context.stream, _CAPTURE_RELAXED, doing=doing)
+        context.is_recording = True
         try:
             record()
         finally:
+            context.is_recording = False
             recorded = byref(self._recorded)
             call("cuStreamEndCapture", context.stream, recorded, doing=doing)
         call(

@@ -41,15 +41,21 @@ class LaunchSequence:
     def __call__(self) -> None:
         if self._graph is not None:
             self._update(self._graph)
-            self._graph.launch()
+            self._repeat(self._graph)
         elif self._last is None:
             self._launch()
         else:
             # While the stream records, tables could not be copied to the GPU.
             self._kept = [self._calls(place) for place in range(len(self._bounds))]
             self._graph = driver.Graph(self._device.context, self._record)
-            self._graph.launch()
+            self._repeat(self._graph)
         self._remember()
+
+    def _repeat(self, graph: driver.Graph) -> None:
+        """Launch everything again; for a fault it counts as one kernel."""
+        first = self._kept[0][0].grid.name if self._kept else "nothing"
+        graph.launch()
+        self._device.progress.launched(f"{first} or one of those recorded behind it")
 
     def _remember(self) -> None:
         if self._last is None:
