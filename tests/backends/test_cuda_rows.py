@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.h200 import Row, adamw_of_all, long_rows, target_rows
+from benchmarks.h200_rows import Row, adamw_of_all, long_rows, target_rows
 from benchmarks.h200_timing import as_tuple, tensor_at
 from tests.backends.cuda_programs import assembly_report, planned, spilled_bytes
 from tetragrad import Tensor

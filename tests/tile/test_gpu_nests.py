@@ -7,12 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import tetragrad
 from tests.backends.cuda_programs import planned
 from tetragrad import Tensor
+from tetragrad.backends.cuda.emit import emit_program
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.backends.reference.kernel import run_kernel
+from tetragrad.core.settings import settings
 from tetragrad.tile.ir import Grid, Program
 from tetragrad.tile.simulator import run_program
+from tetragrad.tile.text import program_text
 from tetragrad.tile.verify import verify_program
 
 
@@ -31,6 +35,14 @@ CASES: dict[str, Callable[[], Tensor]] = {
     "rows in between": lambda: leaf(33, 19) + leaf(36, 23)[1:-2, 3:-1],
     "turned": lambda: leaf(200, 6).flip(1) + leaf(200, 1),
     "across": lambda: leaf(5, 301).T + leaf(301, 5),
+    "rows of a warp's part": lambda: leaf(2000, 72).softmax(1),
+    "uneven rows of a warp": lambda: leaf(1100, 77).log_softmax(1),
+    "the middle of short rows": lambda: leaf(70, 5, 4).amax(1),
+    "one column of many rows": lambda: leaf(3000, 1, 2).sum((0, 2)),
+    "columns around": lambda: leaf(3, 900, 6).sum(1),
+    "odd columns": lambda: leaf(700, 129).sum(0),
+    "columns of several parts": lambda: leaf(50_021, 5).mean(0),
+    "parts of an odd row": lambda: leaf(70_001).sum(),
 }
 
 
@@ -61,6 +73,59 @@ def test_programs_mean_what_their_kernels_mean(name: str) -> None:
 def test_a_few_long_rows_are_one_kernel() -> None:
     ((_, program),) = planned([leaf(2, 60_000).softmax(1).node], SM_90A)
     assert blocks(program) == 2
+
+
+def test_rows_of_a_few_elements_are_staged() -> None:
+    ((_, program),) = planned([leaf(500, 7).softmax(1).node], SM_90A)
+    text = program_text(program)
+    assert "rows: float32[224], shared, written once" in text
+    assert "Store(s1[224*i0 + " in text
+
+
+def test_few_threads_share_a_short_row() -> None:
+    ((_, program),) = planned([leaf(4096, 128).softmax(1).node], SM_90A)
+    (launch,) = emit_program(program, SM_90A, settings()).launches
+    # Eight threads a row, of which one holds sixteen elements.
+    assert (launch.threads, launch.blocks) == (64, 512)
+
+
+def test_sums_down_few_columns_read_memory_in_order() -> None:
+    ((_, program),) = planned([leaf(100_000, 3).sum(0).node], SM_90A)
+    emitted = emit_program(program, SM_90A, settings())
+    assert len(emitted.launches) == 1
+    assert "ld.global.nc.v4.f32" in emitted.text
+
+
+def test_narrow_floats_are_added_up_in_float32() -> None:
+    table = Tensor(np.zeros((9, 4), np.float32)).to(tetragrad.bfloat16).realize()
+    places = Tensor(np.array([1, 1, 8, 3])).realize()
+    rows = Tensor(np.ones((4, 4), np.float32)).to(tetragrad.bfloat16).realize()
+    table.requires_grad_()
+    chosen = tetragrad.nn.functional.embedding(places, table)
+    (gradient,) = tetragrad.grad(chosen, [table], rows)
+    ((_, program),) = planned([gradient.node], SM_90A)
+    verify_program(program)
+    assert [tile.dtype for tile in program.scratch] == [tetragrad.float32]
+    assert "red.global.add.f32" in emit_program(program, SM_90A, settings()).text
+
+
+POWERS: dict[str, tuple[Callable[[], Tensor], bool]] = {
+    "rows rounded to 16 bits": (lambda: half(64, 4096).softmax(1), True),
+    "sums below the greatest": (lambda: leaf(64, 4096).log_softmax(1), True),
+    "rows in float32": (lambda: leaf(64, 4096).softmax(1), False),
+    "a difference": (lambda: (half(64, 64).float().exp() - 1).bfloat16(), False),
+}
+
+
+def half(*shape: int) -> Tensor:
+    return Tensor(np.ones(shape, np.float32)).to(tetragrad.bfloat16).realize()
+
+
+@pytest.mark.parametrize("name", POWERS)
+def test_quick_powers_only_where_their_error_is_lost(name: str) -> None:
+    compute, is_quick = POWERS[name]
+    ((_, program),) = planned([compute().node], SM_90A)
+    assert ("quick 2**" in program_text(program)) == is_quick
 
 
 def test_short_rows_share_iterations() -> None:

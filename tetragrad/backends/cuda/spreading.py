@@ -19,6 +19,7 @@ from tetragrad.backends.cuda.tiles import (
 )
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
     Alloc,
     Fold,
@@ -75,9 +76,18 @@ def widths_of(program: Program, grid: Grid) -> Widths:
     full = RUN_BYTES // max((move.itemsize for move in moves), default=4)
     if any(isinstance(entry, Mma) for entry in statements_in(grid.body)):
         return Widths(full, full)
+    if any(_combines(entry) for entry in statements_in(grid.body)):
+        return Widths(full, 1)
     longest = max((move.lanes for move in moves), default=1)
     long = [move for move in moves if move.lanes * SHORT_MOVES >= longest]
     return Widths(full, min((move.even_width(full) for move in long), default=full))
+
+
+def _combines(statement: Statement) -> bool:
+    """Whether elements of memory are added to, one at a time."""
+    if isinstance(statement, Fold):
+        return statement.tile.space is Space.GLOBAL
+    return isinstance(statement, Store) and statement.mode is not Mode.STORE
 
 
 @frozen

@@ -47,6 +47,7 @@ from tetragrad.tile.ir import (
     Map,
     Mma,
     Pin,
+    Space,
     Statement,
     Store,
     Sync,
@@ -379,12 +380,13 @@ class Statements:
             form = tile_form(tile, statement.indices)
             if self._copy(statement, form):
                 return
+            storage = self.values.storages[tile.name]
             for run in self._runs(statement):
                 run = self._one_writer(statement, run)
                 point = self.values.at(run, statement.guard)
-                lanes = point.evaluate(statement.value)
-                storage = self.values.storages[tile.name]
-                point.write(storage, form, statement.guard, lanes)
+                with self._where_there_are_rows(point, statement):
+                    lanes = point.evaluate(statement.value)
+                    point.write(storage, form, statement.guard, lanes)
             return
         written: dict[Key, Value] = {}
         elements = self.values.registers[tile.name]
@@ -399,6 +401,21 @@ class Statements:
                     value = self.ops.where(condition, value, before)
                 written[key] = value
         elements.update(written)
+
+    @contextmanager
+    def _where_there_are_rows(self, point: Point, statement: Map) -> Iterator[None]:
+        """Where each thread has a row, only those whose row there is go on.
+
+        Others would divide by what nobody wrote, which takes long.
+        """
+        mask = None
+        if self.block.threads.is_even and point.run.width == 1:
+            mask = point.mask(statement.guard)
+        if mask is None or mask.constant is not None:
+            yield
+            return
+        with self.builder.only_if(self.builder.text(mask)):
+            yield
 
     def _copy(self, statement: Map, form: Affine) -> bool:
         """Copy to shared memory without waiting, where that is all a Map does.
@@ -577,10 +594,17 @@ class Statements:
         return partial
 
     def _fold_in_memory(self, statement: Fold) -> None:
-        """Combine into a tile with addresses; no two threads share an element."""
+        """Combine into a tile with addresses.
+
+        In shared memory no two threads share an element; in global they may.
+        """
         tile = statement.tile
         storage = self.values.storages[tile.name]
         form = tile_form(tile, statement.indices)
+        if tile.space is Space.GLOBAL:
+            mode = Mode.ADD if statement.op is Sum else Mode.MAX
+            self._combine(statement, storage, form, mode)
+            return
         if self._crosses(statement):
             raise UnsupportedError(
                 f"a reduction over threads into tile {tile.name} in memory on CUDA"
@@ -601,19 +625,29 @@ class Statements:
 
     def _store(self, statement: Store) -> None:
         storage = self.values.slots[statement.slot]
+        if statement.mode is not Mode.STORE:
+            self._combine(statement, storage, statement.address, statement.mode)
+            return
         for run in self._narrow_runs(statement) or self._runs(statement):
             run = self._one_writer(statement, run)
             point = self.values.at(run, statement.guard)
             lanes = point.evaluate(statement.value)
-            if statement.mode is Mode.STORE:
-                point.write(storage, statement.address, statement.guard, lanes)
-                continue
+            point.write(storage, statement.address, statement.guard, lanes)
+
+    def _combine(
+        self, statement: Fold | Store, storage: Storage, address: Affine, mode: Mode
+    ) -> None:
+        """Combine each point with what is in memory, which others do as well."""
+        for run in self._runs(statement):
+            run = self._one_writer(statement, run)
+            point = self.values.at(run, statement.guard)
+            lanes = point.evaluate(statement.value)
             for element in range(run.width):
                 mask = point.mask(statement.guard, element)
                 shown = "" if mask is None else f"@{self.builder.text(mask)} "
-                place = point.linear(statement.address, element)
+                place = point.linear(address, element)
                 value = lanes[element % len(lanes)]
-                self.values.memory.combine(storage, place, value, statement.mode, shown)
+                self.values.memory.combine(storage, place, value, mode, shown)
 
     def _narrow_runs(self, statement: Store) -> list[Run]:
         """Runs as short as what memory takes at once, where staged rows begin anywhere.

@@ -8,8 +8,9 @@ from dataclasses import replace
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
 from tetragrad.core.target import Target
+from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.expression import Expression, Load
-from tetragrad.kernel.ir import Kernel, Slot
+from tetragrad.kernel.ir import Kernel, Mode, Slot
 from tetragrad.tile.ir import (
     Copy,
     Fetch,
@@ -40,6 +41,7 @@ from tetragrad.tile.plans.online.online import OnlinePlan, build_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut
 from tetragrad.tile.plans.prepare.quick_powers import with_quick_powers
+from tetragrad.tile.plans.prepare.widening import Widening
 from tetragrad.tile.plans.products.contraction import ContractionPlan
 from tetragrad.tile.plans.products.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
@@ -77,7 +79,7 @@ class Plan:
     grids for each kernel that was cut off, and last for the rest.
     """
 
-    cuts: tuple[Cut | Repack, ...]
+    cuts: tuple[Cut | Repack | Widening, ...]
     stages: tuple[tuple[GridPlan, ...], ...]
 
     @property
@@ -93,7 +95,9 @@ class Plan:
         return "map"
 
 
-def cut_kernel(kernel: Kernel, cuts: tuple[Cut | Repack, ...]) -> list[Kernel]:
+def cut_kernel(
+    kernel: Kernel, cuts: tuple[Cut | Repack | Widening, ...]
+) -> list[Kernel]:
     """The kernels that run one after the other."""
     rest = simplify_axes(kernel)
     kernels = []
@@ -224,7 +228,11 @@ class Scratch:
         tile = self.tiles.get(store.slot)
         if tile is None:
             return replace(store, value=value)
-        return Map(store.axes, tile, (store.address,), value, store.guard)
+        place = (store.address,)
+        if store.mode is Mode.STORE:
+            return Map(store.axes, tile, place, value, store.guard)
+        operation = Sum if store.mode is Mode.ADD else Max
+        return Fold(store.axes, tile, place, operation, value, store.guard)
 
     def _value(self, value: Expression) -> Expression:
         loads: dict[Expression, Expression] = {

@@ -31,6 +31,7 @@ from tetragrad.tile.plans.nests.transpose import TransposePlan, crossing_loads
 from tetragrad.tile.plans.online.online import choose_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut, cuttable
+from tetragrad.tile.plans.prepare.widening import Widening, choose_widening
 from tetragrad.tile.plans.products.choose_contraction import (
     choose_contraction,
     is_worth_packing,
@@ -85,10 +86,14 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     )
     if online is not None:
         return Plan((), ((online,),))
-    cuts: list[Cut | Repack] = []
+    cuts: list[Cut | Repack | Widening] = []
     stages: list[tuple[GridPlan, ...]] = []
     while True:
-        cut = choose_repack(rest, target) or choose_cut(rest, target)
+        cut = (
+            (choose_widening(rest) if target.has_free_iterations else None)
+            or choose_repack(rest, target)
+            or choose_cut(rest, target)
+        )
         if cut is None:
             break
         first, rest = divide(rest, cut)
@@ -251,11 +256,13 @@ def _runs_along_rows(value: Reduction) -> bool:
 
 
 def _moves_by_one(value: Reduction, axis: int) -> bool:
-    """Whether neighbours along an axis are neighbours in memory."""
+    """Whether neighbours along an axis are neighbours in most of what is loaded."""
+    loads = [e for e in walk_until({}, value.body) if isinstance(e, Load)]
+    most = max((len(entry.free_axes) for entry in loads), default=0)
     return any(
         entry.address.coefficient(axis) == 1
-        for entry in walk_until({}, value.body)
-        if isinstance(entry, Load)
+        for entry in loads
+        if len(entry.free_axes) == most
     )
 
 

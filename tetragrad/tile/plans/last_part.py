@@ -42,12 +42,12 @@ def _may_fail(form: Affine, extents: Mapping[int, int]) -> bool:
 
 
 def _conditions(body: Sequence[Statement]) -> Iterator[Affine]:
-    """Every condition of statements, and inside their values."""
+    """Every condition on the points of statements, and inside their values."""
     for statement in body:
-        yield from getattr(statement, "guard", ())
         yield from _conditions(getattr(statement, "body", ()))
         yield from _conditions(getattr(statement, "otherwise", ()))
         if isinstance(statement, Map | Fold | Store):
+            yield from statement.guard
             yield from _conditions_in(statement.value)
 
 

@@ -54,7 +54,8 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
     """Which axis goes on lanes, how many vectors, and how the grid is chunked."""
     outputs = [kernel.outputs[number] for number in group]
     lanes = target.vector_lanes(lane_bytes(outputs))
-    grid = grid_axes(kernel, outputs[0])
+    # Hardware that hands out iterations adds to one place from all of them at once.
+    grid = grid_axes(kernel, outputs[0], may_collide=target.has_free_iterations)
     ranked = rank_vector_axes(kernel, outputs, grid, lanes)
     vectors = choose_vectors(outputs, target)
     inside = [axis for axis in ranked if axis not in grid]
@@ -385,12 +386,14 @@ def choose_chunk(
 # --- axes of the grid ---------------------------------------------------------------
 
 
-def grid_axes(kernel: Kernel, output: Output) -> tuple[int, ...]:
+def grid_axes(
+    kernel: Kernel, output: Output, *, may_collide: bool = False
+) -> tuple[int, ...]:
     """The axes of an output whose points may run at the same time, and should.
 
     Not the axes that its reductions run over or do not depend on (they are visited
-    inside), not the axes of running reductions, nor those on which points of a
-    combining output collide.
+    inside), not the axes of running reductions, nor, unless that is allowed, those on
+    which points of a combining output collide.
     """
     axes = set(output.axes)
     reductions = [
@@ -410,7 +413,7 @@ def grid_axes(kernel: Kernel, output: Output) -> tuple[int, ...]:
         if axes & entry.free_axes:
             axes &= entry.free_axes
     axes -= {entry.axis for entry in scans_of([output])}
-    if output.mode is not Mode.STORE:
+    if output.mode is not Mode.STORE and not may_collide:
         axes &= separate_axes(kernel, output)
     return tuple(sorted(axes))
 

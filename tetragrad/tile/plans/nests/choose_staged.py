@@ -13,6 +13,8 @@ from tetragrad.tile.plans.traffic import points_in, points_of
 
 # A row has at most so many points, which are written out.
 LONGEST_ROW = 64
+# Longer ones only if there are so many that a thread each is enough for the device.
+LONG_ROW, MANY_ROWS = 32, 1 << 15
 # Rows of whole pieces of so many bytes are better moved by neighbouring threads.
 EVEN_BYTES = 32
 # Rows of one iteration, at most and at least, and what they take in shared memory.
@@ -42,8 +44,9 @@ def choose_staged(
         )
         if axis != rows:
             (beside if is_inside else around).append(axis)
-    inside = _axes(outputs) - {rows, *around}
-    if points_in(kernel, inside) > LONGEST_ROW:
+    inside = points_in(kernel, _axes(outputs) - {rows, *around})
+    results = kernel.axes[rows] * points_in(kernel, around)
+    if inside > LONGEST_ROW or (inside > LONG_ROW and results < MANY_ROWS):
         return None
     lanes = _lanes(kernel, outputs, rows, points_in(kernel, around), target)
     return NestPlan(

@@ -1,8 +1,8 @@
 """Take a device's own power of two where its error is lost.
 
 It is lost where the result is rounded to 16 bits, and nothing in between makes a
-relative error larger: products, quotients, and sums of what is positive. And it is lost in a
-sum of exponentials below their greatest one,
+relative error larger: products, quotients, and sums of what is positive. And it is lost
+in a sum of exponentials below their greatest one,
 
     Σ_j exp(x[j] - max_k x[k])
 

@@ -34,11 +34,15 @@ from tetragrad.kernel.ir import Kernel, Output, Slot
 from tetragrad.tile.ir import Dimension
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut, apply_cut
+from tetragrad.tile.plans.prepare.widening import Widening, apply_widening
 from tetragrad.tile.plans.products.choose_contraction import is_for_patches
 from tetragrad.tile.plans.products.contraction import Contraction, hosted_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.bulk import dimensions_of
-from tetragrad.tile.plans.roles.choose_roles import divided_cycles
+from tetragrad.tile.plans.roles.choose_roles import (
+    divided_cycles,
+    multiplied_dtype,
+)
 from tetragrad.tile.plans.roles.factors import is_zero
 from tetragrad.tile.plans.roles.role_cost import (
     LAUNCH_CYCLES,
@@ -72,10 +76,12 @@ class Repack:
     turned: bool = False
 
 
-def divide(kernel: Kernel, cut: Cut | Repack) -> tuple[Kernel, Kernel]:
+def divide(kernel: Kernel, cut: Cut | Repack | Widening) -> tuple[Kernel, Kernel]:
     """The kernel that runs first, and the rest."""
     if isinstance(cut, Cut):
         return apply_cut(kernel, cut)
+    if isinstance(cut, Widening):
+        return apply_widening(kernel, cut)
     contraction = hosted_contraction(kernel)
     assert contraction is not None, "a product is repacked"
     tensor = walked_tensor(kernel, contraction, cut.factor)
@@ -243,7 +249,8 @@ def choose_repack(kernel: Kernel, target: Target) -> Repack | None:
     contraction = hosted_contraction(kernel)
     if contraction is None:
         return None
-    if is_for_patches(kernel, contraction, target):
+    is_multiplied = multiplied_dtype(contraction, target) is not None
+    if not is_multiplied and is_for_patches(kernel, contraction, target):
         return _choose_turned(kernel, contraction)
     if "wgmma" not in target.features:
         return None
