@@ -175,7 +175,7 @@ def _cut_reduction(
     if guarded is not None and is_worth_roles(kernel, guarded):
         division = role_parts(kernel, number, guarded, target)
         if division is not None:
-            return _divided(kernel, number, division)
+            return _divided(kernel, division)
     contraction = find_contraction(value)
     if contraction is not None and is_worth_packing(kernel, contraction):
         return _cut_contraction(kernel, number, contraction)
@@ -204,13 +204,12 @@ def _has_roles(target: Target) -> bool:
     return "wgmma" in target.features
 
 
-def _divided(kernel: Kernel, number: int, division: tuple[int, int]) -> Cut | None:
+def _divided(kernel: Kernel, division: Cut) -> Cut | None:
     """Divide a product by roles; set it apart from the rest."""
-    axis, parts = division
-    if parts > 1:
-        return Cut(number, axis, parts)
+    if division.parts > 1:
+        return division
     is_alone = hosted_contraction(kernel, guarded=True) is not None
-    return None if is_alone else Cut(number)
+    return None if is_alone else division
 
 
 def _cut_contraction(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.target import Target
-from tetragrad.kernel.expression import Load
+from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.prepare.cuts import Cut, apply_cut
@@ -39,7 +39,7 @@ from tetragrad.tile.plans.roles.role_plan import (
     RolePlan,
     RoleProduct,
     Sides,
-    role_product,
+    role_operand,
     sides_of,
 )
 from tetragrad.tile.plans.roles.role_sizes import sized_plans
@@ -78,7 +78,10 @@ ENOUGH_PRODUCTS = 1 << 24
 
 #: Results for each multiprocessor that are work enough without cutting the depth.
 ENOUGH_RESULTS = 128 * 128
-#: Parts that a depth is cut into, about.
+#: Parts that a depth is cut into: about so many times fewer or more than give each unit
+#: one block, but nothing after so many that were worse.
+NEAR_ENOUGH = 2
+ENOUGH_WORSE = 3
 PARTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
@@ -108,46 +111,57 @@ def choose_roles(
 
 def role_parts(
     kernel: Kernel, number: int, contraction: Contraction, target: Target
-) -> tuple[int, int] | None:
-    """An axis of the depth, and the parts to cut it into so that all units have work.
+) -> Cut | None:
+    """How to cut the depth into parts so that all units have work.
 
     One part where that is best; None where the product is not made for roles.
     """
     found = divided_cycles(kernel, number, contraction, target)
-    return None if found is None else found[1:]
+    return None if found is None else found[1]
 
 
 @functools.lru_cache(maxsize=64)
 def divided_cycles(
     kernel: Kernel, number: int, contraction: Contraction, target: Target
-) -> tuple[float, int, int] | None:
-    """What a product takes at best, and the axis and parts of its depth for that."""
+) -> tuple[float, Cut] | None:
+    """What a product takes at best, and how its depth is cut for that."""
     plans = role_plans(kernel, contraction, target)
     if not plans:
         return None
     results = points_in(kernel, contraction.reduction.free_axes)
-    best = (min(cycles for cycles, _ in plans), 0, 1)
+    whole, plan = min(plans, key=lambda entry: entry[0])
+    best = (whole, Cut(number))
     if results >= target.units * ENOUGH_RESULTS:
         return best
+    fewest = target.units / (plan.workers * plan.cluster)
+    most = target.units / max(1.0, results / ENOUGH_RESULTS)
     moved = 2 * results * contraction.reduction.accumulator.itemsize
-    for axis, parts in _divisions(kernel, contraction, target):
+    worse = 0
+    for axis, parts, length in _divisions(kernel, contraction, target):
         adding = 2 * parts * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
-        if adding >= best[0]:
+        if adding >= best[0] or worse == ENOUGH_WORSE:
             break
-        first, _ = apply_cut(kernel, Cut(number, axis, parts))
+        if parts * NEAR_ENOUGH < fewest:
+            continue
+        if parts > most * NEAR_ENOUGH:
+            break
+        cut = Cut(number, axis, parts, length)
+        first, _ = apply_cut(kernel, cut)
         inner = hosted_contraction(first, guarded=True)
         if inner is None:
             continue
         plans = role_plans(first, inner, target)
         cycles = adding + min((cycles for cycles, _ in plans), default=math.inf)
         if cycles < best[0]:
-            best = (cycles, axis, parts)
+            best, worse = (cycles, cut), 0
+        else:
+            worse += 1
     return best
 
 
 def _divisions(
     kernel: Kernel, contraction: Contraction, target: Target
-) -> Iterator[tuple[int, int]]:
+) -> Iterator[tuple[int, int, int]]:
     """Axes of the depth and parts to divide them into, each of whole steps.
 
     The last part may be shorter.
@@ -172,7 +186,7 @@ def _divisions(
         parts = -(-size // length)
         if parts > 1 and parts not in seen and parts * length - size < length:
             seen.add(parts)
-            yield axis, parts
+            yield axis, parts, length
 
 
 def _reach(product: RoleProduct, axis: int) -> int:
@@ -219,33 +233,38 @@ def multiplied_dtype(contraction: Contraction, target: Target) -> DType | None:
 def _products(
     kernel: Kernel, contraction: Contraction, dtype: DType
 ) -> Iterator[RoleProduct]:
-    """The ways to get operands to the unit: brought where that can be, or computed.
+    """The ways to get operands to the unit: brought where that can be, or computed."""
+    factors = (
+        (contraction.lhs, contraction.rows),
+        (contraction.rhs, contraction.columns),
+    )
+    ways = [_ways(kernel, contraction, *factor, dtype) for factor in factors]
+    for lhs, rhs in itertools.product(*ways):
+        yield RoleProduct(contraction, lhs, rhs)
+
+
+def _ways(
+    kernel: Kernel,
+    contraction: Contraction,
+    value: Expression,
+    side: tuple[int, ...],
+    dtype: DType,
+) -> Iterator[Operand]:
+    """An operand that is brought; or computed if it cannot be.
 
     What has few neighbours in memory wastes most of a box, so it may be computed too.
     """
-    for filled in itertools.product((False, True), repeat=2):
-        product = role_product(kernel, contraction, dtype, filled)
-        if product is None:
-            continue
-        sides = ((contraction.rows, filled[0]), (contraction.columns, filled[1]))
-        if any(filled) and dtype not in FILLED:
-            continue
-        if all(
-            not is_filled or _is_worth_filling(kernel, contraction, dtype, number)
-            for number, (_, is_filled) in enumerate(sides)
-        ):
-            yield product
-
-
-def _is_worth_filling(
-    kernel: Kernel, contraction: Contraction, dtype: DType, number: int
-) -> bool:
-    """Whether an operand cannot be brought, or only with few neighbours."""
-    brought = role_product(kernel, contraction, dtype, (number != 0, number != 1))
-    if brought is None:
-        return True
-    operand = (brought.lhs, brought.rhs)[number]
-    return not operand.is_deep and kernel.axes[operand.contiguous] < FEW_NEIGHBOURS
+    depth = contraction.depth
+    brought = role_operand(kernel, value, side, depth, dtype, is_filled=False)
+    if brought is not None:
+        yield brought
+        size = kernel.axes[brought.contiguous]
+        if brought.is_deep or size >= FEW_NEIGHBOURS:
+            return
+    if dtype in FILLED:
+        filled = role_operand(kernel, value, side, depth, dtype, is_filled=True)
+        if filled is not None:
+            yield filled
 
 
 def _plans(

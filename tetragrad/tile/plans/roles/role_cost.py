@@ -71,7 +71,7 @@ NEAR_BYTES = 20 * 1024
 HANDING_ON = 700
 #: The same for an element that members hold, and what begins and ends their steps.
 HELD_LOAD = 1.5
-HOLDING = 350
+HOLDING = 650
 
 
 def cycles_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> float:

@@ -118,21 +118,24 @@ def role_product(
     Its factors are multiplied in a dtype that they were widened from, or as they are.
     """
     depth = contraction.depth
-    lhs = _operand(kernel, contraction.lhs, contraction.rows, depth, dtype, filled[0])
-    rhs = _operand(
-        kernel, contraction.rhs, contraction.columns, depth, dtype, filled[1]
+    lhs = role_operand(
+        kernel, contraction.lhs, contraction.rows, depth, dtype, is_filled=filled[0]
+    )
+    rhs = role_operand(
+        kernel, contraction.rhs, contraction.columns, depth, dtype, is_filled=filled[1]
     )
     if lhs is None or rhs is None:
         return None
     return RoleProduct(contraction, lhs, rhs)
 
 
-def _operand(
+def role_operand(
     kernel: Kernel,
     value: Expression,
     side: tuple[int, ...],
     depth: tuple[int, ...],
     dtype: DType | None,
+    *,
     is_filled: bool,
 ) -> Operand | None:
     """One factor, brought or computed."""
