@@ -112,7 +112,12 @@ def test_only_changed_launches_are_told(monkeypatch: pytest.MonkeyPatch) -> None
     def record(call: object) -> object:
         return f"node of {call}"
 
-    device: Any = SimpleNamespace(context=None, start=started.append, record=record)
+    device: Any = SimpleNamespace(
+        context=None,
+        start=started.append,
+        record=record,
+        progress=SimpleNamespace(launched=lambda name: None),
+    )
     programs: Any = [
         SimpleNamespace(calls=lambda cells, name=name: [f"{name}{cells}"])
         for name in "ab"

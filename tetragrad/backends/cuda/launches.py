@@ -53,9 +53,8 @@ class LaunchSequence:
 
     def _repeat(self, graph: driver.Graph) -> None:
         """Launch everything again; for a fault it counts as one kernel."""
-        first = self._kept[0][0].grid.name if self._kept else "nothing"
         graph.launch()
-        self._device.progress.launched(f"{first} or one of those recorded behind it")
+        self._device.progress.launched(f"1 of {len(self._kept)} that are repeated")
 
     def _remember(self) -> None:
         if self._last is None:
