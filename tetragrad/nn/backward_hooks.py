@@ -91,9 +91,7 @@ def pass_gate(
 
     def open_gate(_: Node) -> tuple[Node | None, ...]:
         given = tuple(
-            gradient_tensor(arrived.pop(number), True, tensor)
-            if number in arrived
-            else None
+            _gradient(arrived.pop(number, None), tensor)
             for number, tensor in enumerate(tensors)
         )
         with enable_grad():
@@ -118,6 +116,11 @@ def pass_gate(
         tensor.alike(CustomGradient(Detached(node), hand_over(number), (gate,)))
         for number, (tensor, node) in enumerate(zip(tensors, nodes, strict=True))
     ]
+
+
+def _gradient(node: Node | None, of: Tensor) -> Tensor | None:
+    """A gradient that arrived, differentiable where it depends on a variable."""
+    return None if node is None else gradient_tensor(node, node.has_variables, of)
 
 
 def _has_gradient(value: Any) -> bool:
