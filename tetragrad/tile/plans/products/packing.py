@@ -47,6 +47,9 @@ from tetragrad.tile.plans.scope import (
 
 # Vectors that one packing step moves.
 MOST_MOVED = 2
+# Sides of a square that is turned: one of 64 bytes takes hundreds of shuffles to write
+# out, for which LLVM needs seconds.
+WIDEST_TURNED = 16
 # Rows between the one that is packed and the one that is fetched meanwhile.
 ROWS_AHEAD = 8
 
@@ -472,6 +475,8 @@ class _Packing:
         lanes = self.operand.lanes
         if self._is_turned or self._is_grouped(run):
             lanes //= self.operand.group
+        if self._is_turned:
+            lanes = min(lanes, WIDEST_TURNED)
         if self.operand.group > 1 and self._is_cut(run):
             # Whole vectors of a panel: rows that are woven together have no rest.
             lanes = min(lanes, count & -count)
