@@ -28,7 +28,7 @@ from tetragrad.tensor.arithmetic_nodes import (
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.derived import derived_docstring
 from tetragrad.tensor.movement import MovementMethods
-from tetragrad.tensor.pairs import form_of, split
+from tetragrad.tensor.pairs import form_of, is_joined, split
 from tetragrad.tensor.promotion import (
     Operand,
     Scalar,
@@ -66,6 +66,10 @@ def in_place(
     return cast(Any, changed)
 
 
+#: Ops of complex numbers that do the same to both parts, and so to pairs in a row.
+_ALIKE_ON_PARTS = frozenset([add_nodes, subtract_nodes])
+
+
 def binary(
     op: Callable[[Node, Node], Node], lhs: Any, rhs: Any, dtype: DType | None = None
 ) -> Tensor:
@@ -74,6 +78,8 @@ def binary(
     dtype = dtype or common_dtype(left, right)
     nodes = align(left, right, dtype=dtype)
     if dtype.is_complex:
+        if op in _ALIKE_ON_PARTS and not any(map(is_joined, nodes)):
+            return combine(op(*nodes), left, right, dtype=dtype)
         found = form_of(op)(*map(split, nodes))
         return combine_parts(found, left, right)
     return combine(op(*nodes), left, right)

@@ -20,7 +20,7 @@ from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.base import TensorBase, wrap_pairs
 from tetragrad.tensor.functions import FunctionMethods
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
-from tetragrad.tensor.pairs import Pair, join, split
+from tetragrad.tensor.pairs import Pair, conjugate_pairs, join, split
 from tetragrad.tensor.promotion import broadcast_nodes, combine_parts, float_dtype
 from tetragrad.tensor.storage import AS_COMPLEX, AS_REAL
 
@@ -190,8 +190,7 @@ class ComplexMethods(FunctionMethods):
         """
         if not self.dtype.is_complex:
             return self  # type: ignore[return-value]
-        parts = split(self.real_node)
-        return combine_parts(Pair(parts.real, ops.Neg(parts.imag)), self)
+        return wrap_pairs(conjugate_pairs(self.real_node), self)
 
     conj_physical = conj
 

@@ -77,6 +77,19 @@ def _joined_from(node: Node) -> Pair | None:
     return Pair(*parts)
 
 
+def is_joined(node: Node) -> bool:
+    """Whether the parts of a node of pairs are there without being cut out of it."""
+    return _joined_from(node) is not None
+
+
+def conjugate_pairs(node: Node) -> Node:
+    """a - ib for every pair of a node; in one pass, where parts would be three."""
+    if is_joined(node):
+        parts = split(node)
+        return join(Pair(parts.real, ops.Neg(parts.imag)))
+    return ops.Where(_is_real_place(node.shape[:-1]), node, ops.Neg(node))
+
+
 def to_pairs(node: Node, dtype: DType) -> Node:
     """Pairs of a complex dtype, from real numbers."""
     real = ops.Cast(node, dtypes.part_dtype(dtype))

@@ -20,6 +20,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor import complex_functions
 from tetragrad.tensor.base import wrap, wrap_pairs
+from tetragrad.tensor.fourier.halves import half_of_real, has_halves, real_of_half
 from tetragrad.tensor.fourier.transform import Plan, transform
 from tetragrad.tensor.joining import concatenate_nodes, pad_dim
 from tetragrad.tensor.pairs import join, split, to_pairs
@@ -276,8 +277,8 @@ def _real_transform(call: _Call, input: Tensor, n: int | None, dim: int) -> Tens
         )
     input, axis, size = _prepared(call.name, input, n, dim)
     node = _fitted(_last(input.node, axis, True), size, True)
-    plan = Plan(size, size // 2 + 1, real_input=True, inverse=call.inverse)
-    node = call.scaled(transform(node, plan), size)
+    node = half_of_real(node, size, inverse=call.inverse)
+    node = call.scaled(node, size)
     return wrap_pairs(_back(node, axis, is_real=False), input)
 
 
@@ -295,9 +296,12 @@ def _transform_to_real(call: _Call, input: Tensor, n: int | None, dim: int) -> T
     if not input.is_complex():
         node = to_pairs(node, complex_dtype(node.dtype))
     node = _fitted(_last(node, axis, False), size // 2 + 1, False)
-    node = _mirrored(node, size)
-    plan = Plan(size, size, real_output=True, inverse=call.inverse)
-    node = call.scaled(transform(node, plan), size)
+    if has_halves(size):
+        node = real_of_half(node, size, inverse=call.inverse)
+    else:
+        plan = Plan(size, size, real_output=True, inverse=call.inverse)
+        node = transform(_mirrored(node, size), plan)
+    node = call.scaled(node, size)
     return wrap(_back(node, axis, is_real=True), input)
 
 

@@ -76,6 +76,16 @@ def twiddles(rows: int, columns: int, inverse: bool) -> np.ndarray:
     return roots(rows * columns, turns, inverse=inverse)
 
 
+def apart(size: int, inverse: bool) -> np.ndarray:
+    """exp(∓2πi k / size) / 2i for k <= size / 2: takes even from odd places."""
+    return roots(size, np.arange(size // 2 + 1), inverse=inverse) / 2j
+
+
+def together(size: int, inverse: bool) -> np.ndarray:
+    """i exp(∓2πi k / size) for k < size / 2: puts odd beside even places."""
+    return roots(size, np.arange(size // 2), inverse=inverse) * 1j
+
+
 def chirp(size: int, kept: int, inverse: bool) -> np.ndarray:
     """exp(∓πi j² / size) for j < kept: the factors of Bluestein's algorithm."""
     return roots(2 * size, np.arange(kept) ** 2, inverse=inverse)
