@@ -310,8 +310,8 @@ class Product(ABC):
         row, group = self.builder.axis(rows), self.builder.axis(columns // lanes)
         lane = self.builder.axis(lanes)
         column = axis_form(group).scale(lanes) + axis_form(lane)
-        extents = ((row, rows), (group, columns // lanes), (lane, lanes))
-        return extents, (axis_form(row), column)
+        axes = ((row, rows), (group, columns // lanes), (lane, lanes))
+        return axes, (axis_form(row), column)
 
     def inside(self, placed: Placed, index: Affine) -> list[Affine]:
         """Conditions for a flat index to be in the block and in the kernel."""
@@ -372,7 +372,7 @@ class Product(ABC):
         if divisor == 1:
             return form, ZERO
         try:
-            found = divide(form, divisor, self.builder.extents)
+            found = divide(form, divisor, self.builder.extents)  # type: ignore[arg-type]
         except SplitAxis:
             found = None
         if found is not None:
