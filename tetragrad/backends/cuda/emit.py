@@ -31,7 +31,8 @@ from tetragrad.backends.cuda.joints import (
 )
 from tetragrad.backends.cuda.operations import Operations
 from tetragrad.backends.cuda.ptx import INDEX, Builder, Value, register_class
-from tetragrad.backends.cuda.roles import RoleGrid, map_name, role_threads
+from tetragrad.backends.cuda.role_registers import role_threads
+from tetragrad.backends.cuda.roles import RoleGrid, map_name
 from tetragrad.backends.cuda.spread import Coordinate, Threads
 from tetragrad.backends.cuda.spreading import (
     cluster_size,

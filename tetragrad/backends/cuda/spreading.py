@@ -142,13 +142,13 @@ def thread_count(grid: Grid, homes: TileHomes, widths: Widths, blocks: int = 1) 
         rows, columns = tile.shape
         part_rows, part_columns = warp_part(rows, columns)
         return rows // part_rows * (columns // part_columns) * WARP
-    columns = [
+    widths_of_products = [
         statement.columns
         for statement in statements_in(grid.body)
         if isinstance(statement, Mma)
     ]
-    if columns:
-        widest = max(columns)
+    if widths_of_products:
+        widest = max(widths_of_products)
         return _whole_warps(max(min(PRODUCT_THREADS, widest), widest // 2))
     wanted = max(_wanted(grid, homes, widths))
     if wanted <= ALONE_THREADS or homes.shared:

@@ -260,7 +260,7 @@ class Point:
         if self.values.holds(form):
             return True
         run, factor = self.run, form.coefficient(self.run.lane)
-        if run.reach is None or not factor or not form.is_pure():
+        if run.lane is None or run.reach is None or not factor or not form.is_pure():
             return False
         first = run.places[run.lane].offset
         there = min(factor * first, factor * (first + run.reach))

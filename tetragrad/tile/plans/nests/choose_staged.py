@@ -37,7 +37,8 @@ def choose_staged(
     rows = _row_axis(kernel, outputs, grid)
     if rows is None or not _is_worth_it(kernel, outputs, rows):
         return None
-    beside, around = [], []
+    beside: list[int] = []
+    around: list[int] = []
     for axis in grid:
         is_inside = any(
             0 < abs(moved) < step for moved, step in _steps(kernel, outputs, axis, rows)
@@ -133,7 +134,8 @@ def _is_worth_it(kernel: Kernel, outputs: Sequence[Output], rows: int) -> bool:
         if output.address.coefficient(rows) > 1
     ]
     reduces = any(isinstance(p.expression, Reduction) for p in points_of(outputs))
-    addresses = [entry.address for entry in (*moving, *outputs)]
+    addresses = [load.address for load in moving]
+    addresses += [output.address for output in outputs]
     crosses = any(
         form.coefficient(rows) == 1 and form.axes() != {rows} for form in addresses
     )

@@ -267,13 +267,15 @@ class _Rows:
         loads: dict[Expression, Expression] = {}
         for load in _loads(statement):
             region = self.region(load.slot, load.address)
-            if region in tiles and self.is_ruled(load.guard):
+            if region is None or region not in tiles:
+                continue
+            if self.is_ruled(load.guard):
                 place = load.address - region.start
                 loads[load] = TileLoad(tiles[region], (place,))
         value = Rewriter({}, loads)(statement.value) if loads else statement.value
         if isinstance(statement, Store):
             region = self.region(statement.slot, statement.address)
-            if region in results:
+            if region is not None and region in results:
                 place = statement.address - region.start
                 guard = statement.guard
                 return Map(statement.axes, results[region], (place,), value, guard)
