@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import h200, h200_attention, h200_convolutions, h200_products
+from benchmarks import h200_attention, h200_convolutions, h200_products, h200_rows
 from benchmarks.h200_timing import as_tuple, tensor_at
 from tetragrad.backends.cuda.programs import target_text
 from tetragrad.backends.cuda.target import SM_90A
@@ -60,7 +60,7 @@ class Cost:
 
 def graphs() -> Iterator[tuple[str, Callable[[], Any]]]:
     """Every benchmark's computation, by name."""
-    for row in h200.rows():
+    for row in h200_rows.rows():
         shapes = list(row.shapes)
         dtypes = [row.dtype] * len(shapes)
         if row.indices:

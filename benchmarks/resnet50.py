@@ -54,7 +54,7 @@ def network(nn: Any, half: Any = None, classes: int = CLASSES) -> Any:
     """
     convolution, norm, linear = layers(nn, half)
 
-    class Block(nn.Module):  # type: ignore[misc, name-defined]
+    class Block(nn.Module):  # type: ignore[misc]
         """Narrow, look around, widen, and add what came in."""
 
         def __init__(self, inputs: int, width: int, stride: int) -> None:
@@ -105,18 +105,18 @@ def layers(nn: Any, half: Any) -> tuple[Any, Any, Any]:
         return nn.Conv2d, nn.BatchNorm2d, nn.Linear
     functional = nn.functional
 
-    class Convolution(nn.Conv2d):  # type: ignore[misc, name-defined]
+    class Convolution(nn.Conv2d):  # type: ignore[misc]
         def forward(self, x: Any) -> Any:
             weight = self.weight.to(half)
             return functional.conv2d(
                 x.to(half), weight, None, self.stride, self.padding
             )
 
-    class Norm(nn.BatchNorm2d):  # type: ignore[misc, name-defined]
+    class Norm(nn.BatchNorm2d):  # type: ignore[misc]
         def forward(self, x: Any) -> Any:
             return super().forward(x.float()).to(half)
 
-    class Linear(nn.Linear):  # type: ignore[misc, name-defined]
+    class Linear(nn.Linear):  # type: ignore[misc]
         def forward(self, x: Any) -> Any:
             weight, bias = self.weight.to(half), self.bias.to(half)
             return functional.linear(x.to(half), weight, bias)
