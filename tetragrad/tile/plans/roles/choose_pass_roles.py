@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tetragrad.core.target import Target
+from tetragrad.kernel.expression import Select, walk
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
@@ -23,8 +24,9 @@ from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS, STAGED_PADDING_BYT
 MEMBERS = (2, 1)
 MOST_KEYS = 128
 STAGES = (2, 1)
-#: Registers of a thread for what the matrix unit sums.
+#: Registers of a thread for what the matrix unit sums; where blocks are masked.
 SUM_REGISTERS = 192
+MASKED_SUM_REGISTERS = 160
 
 
 def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
@@ -41,8 +43,12 @@ def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
     plans = list(_plans(kernel, form, target))
     enough = [plan for plan in plans if _blocks(kernel, form, plan) >= target.units]
     keys = kernel.axes[form.form.passed]
-    even = [plan for plan in enough or plans if keys % plan.keys == 0]
-    plan = max(even or enough or plans, key=_preference, default=None)
+    found = enough or plans
+    even = [plan for plan in found if keys % plan.keys == 0]
+    best, plan = (max(some, key=_preference, default=None) for some in (found, even))
+    # Small blocks take longer than a few comparisons.
+    if best is not None and (plan is None or 3 * plan.keys < 2 * best.keys):
+        plan = best
     if plan is None:
         return None
     for piece in PIECES:
@@ -98,7 +104,14 @@ def _fits_registers(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> bool:
     """Whether a thread holds its scores and its totals; weights replace scores."""
     columns = rounded(kernel.axes[form.column], COLUMN_STEP)
     wide = len(form.inner) * plan.keys + len(form.totals) * columns
-    return MEMBER_ROWS * wide // FOUR_WARPS <= SUM_REGISTERS
+    is_whole = kernel.axes[form.form.passed] % plan.keys == 0
+    masked = any(
+        isinstance(entry, Select)
+        for weighted in form.totals
+        for entry in walk(weighted.exact)
+    )
+    limit = MASKED_SUM_REGISTERS if masked or not is_whole else SUM_REGISTERS
+    return MEMBER_ROWS * wide // FOUR_WARPS <= limit
 
 
 def _blocks(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> int:

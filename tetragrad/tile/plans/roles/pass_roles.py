@@ -18,7 +18,7 @@ blocks to every row they come first: what adds nothing then ends the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 
 from tetragrad.core.frozen import frozen
@@ -56,7 +56,7 @@ from tetragrad.tile.plans.roles.boxes import (
     rounded,
 )
 from tetragrad.tile.plans.roles.online_rows import quick, whole_blocks
-from tetragrad.tile.plans.roles.pass_form import PassForm, Weighted, pass_form
+from tetragrad.tile.plans.roles.pass_form import PassForm, pass_form
 from tetragrad.tile.plans.roles.role_plan import (
     MEMBER_ROWS,
     STAGED_PADDING_BYTES,
@@ -80,15 +80,13 @@ class PassRolePlan:
 
     A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
     and ``stages`` of such blocks lie in shared memory. Results are staged ``piece``
-    columns at a time, or stored as they lie if 0. A plan that ``overlaps`` makes one
-    total's weights while it adds to another, which takes registers for both.
+    columns at a time, or stored as they lie if 0.
     """
 
     members: int
     keys: int
     stages: int
     piece: int = 0
-    overlaps: bool = False
 
     @property
     def rows(self) -> int:
@@ -263,13 +261,11 @@ class RolePass:
 
         def take_in(place: Scope, keys: Affine) -> list[Statement]:
             step = PassStep(self, place, first, keys, tiles)
-            found, products = self.make_scores(tiles, in_block), list[Statement]()
-            for number, weights in enumerate(step.weigh()):
-                products += self.add_values(number, tiles)
-                found += weights
-                if self.plan.overlaps:
-                    found, products = found + products, []
-            return found + products
+            return [
+                *self.make_scores(tiles, in_block),
+                *step.weigh(),
+                *self.add_values(tiles),
+            ]
 
         statements += self.each_block(scope, rows, take_in)
         statements += [Release(channel) for channel in self.queries]
@@ -356,17 +352,19 @@ class RolePass:
             found += [Wait(keys), product, Release(keys)]
         return found
 
-    def add_values(self, number: int, tiles: PassTiles) -> list[Statement]:
-        """total[row, column] += Σ weights · values, of one total."""
-        channel = self.values[number]
-        total, weights = tiles.totals[number], tiles.weights[number]
-        (values,) = channel.tiles
-        rows, columns = total.shape
-        nowhere = (ZERO, ZERO)
-        product = Mma(
-            total, weights, values, rows, columns, self.plan.keys, nowhere, nowhere
-        )
-        return [Wait(channel), product, Release(channel)]
+    def add_values(self, tiles: PassTiles) -> list[Statement]:
+        """total[row, column] += Σ weights · values, of every total."""
+        found: list[Statement] = []
+        for number, channel in enumerate(self.values):
+            total, weights = tiles.totals[number], tiles.weights[number]
+            (values,) = channel.tiles
+            rows, columns = total.shape
+            nowhere = (ZERO, ZERO)
+            product = Mma(
+                total, weights, values, rows, columns, self.plan.keys, nowhere, nowhere
+            )
+            found += [Wait(channel), product, Release(channel)]
+        return found
 
     # --- results -------------------------------------------------------------------
 
@@ -439,53 +437,37 @@ class PassStep:
     keys: Affine
     tiles: PassTiles
 
-    def weigh(self) -> Iterator[list[Statement]]:
-        """The weights of every total in turn, as operands of the next products."""
-        known: dict[Expression, Expression] = {}
-        axes = self.whole.axes_of(self.tiles.scores[0].shape)
-        for number, weighted in enumerate(self.whole.passing.totals):
-            tile = self.tiles.scores[weighted.held]
-            held = TileLoad(tile, indices_of(axes))
-            found = self.make(weighted, axes, tile, known)
-            known[weighted.exact] = held
-            weights = self.tiles.weights[number]
-            rows, keys = indices_of(axes)
-            narrow = cast(held, weights.dtype)
-            yield [*found, Map(axes, weights, (keys, rows), narrow)]
-
-    def make(
-        self,
-        weighted: Weighted,
-        axes: tuple[Extent, ...],
-        tile: Tile,
-        known: dict[Expression, Expression],
-    ) -> list[Statement]:
-        """Weights in place of scores; in most blocks no key is masked."""
+    def weigh(self) -> list[Statement]:
+        """The weights of every total, as operands; in most blocks no key is masked."""
         whole, form = self.whole, self.whole.form
+        axes = whole.axes_of(self.tiles.scores[0].shape)
+        place = self.place(axes)
+        beyond = tuple(entry for entry in place.guard if entry.axes() & {axes[1][0]})
         rows = Placed(Block((form.row,), 0, MEMBER_ROWS), self.rows)
         keys = Placed(Block((form.passed,), 0, whole.plan.keys), self.keys)
-        # Weights that are made already are no longer what is masked.
-        made_of = {
-            value: Carried(-number, True, value.dtype)
-            for number, value in enumerate(known)
-        }
-        exact = replace(weighted.exact, made_of)
-        condition, simpler = whole_blocks(form, exact, self.scope, rows, keys)
-        place = self.place(axes)
-        place = place.with_values({made_of[value]: known[value] for value in known})
-        indices = indices_of(axes)
-
-        def made(value: Expression) -> tuple[Statement, ...]:
-            return (Map(axes, tile, indices, quick(value)),)
-
-        beyond = tuple(form for form in place.guard if form.axes() & {axes[1][0]})
-        masked = place.value(exact)
-        if beyond:
-            masked = Select(beyond, masked, literal(0.0, masked.dtype))
-        if not condition:
-            return [*made(masked)]
-        plain = place.value(simpler)
-        return [When(condition, made(plain), made(masked))]
+        known: dict[Expression, Expression] = {}
+        conditions: dict[Affine, None] = {}
+        plain, masked, rounded = [], [], []
+        for number, weighted in enumerate(whole.passing.totals):
+            # Weights that are made already are no longer what is masked.
+            exact = replace(weighted.exact, known)
+            guard, simpler = whole_blocks(form, exact, self.scope, rows, keys)
+            conditions |= dict.fromkeys(guard)
+            value = place.value(exact)
+            if beyond:
+                value = Select(beyond, value, literal(0.0, value.dtype))
+            tile, indices = self.tiles.scores[weighted.held], indices_of(axes)
+            plain.append(Map(axes, tile, indices, quick(place.value(simpler))))
+            masked.append(Map(axes, tile, indices, quick(value)))
+            held, weights = TileLoad(tile, indices), self.tiles.weights[number]
+            narrow = cast(held, weights.dtype)
+            rounded.append(Map(axes, weights, indices[::-1], narrow))
+            made = Carried(-1 - number, True, exact.dtype)
+            known[weighted.exact] = made
+            place = place.with_values({made: held})
+        if not conditions:
+            return [*masked, *rounded]
+        return [When(tuple(conditions), tuple(plain), tuple(masked)), *rounded]
 
     def place(self, axes: tuple[Extent, ...]) -> Scope:
         """The kernel's axes at each score of the block, and what is known there."""

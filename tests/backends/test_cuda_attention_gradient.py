@@ -1,0 +1,129 @@
+"""Gradients of attention by roles: what the programs mean, and how they are assembled.
+
+None of this needs a GPU; benchmarks/h200_attention_gradient.py runs the kernels on one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tetragrad
+from tests.backends.cuda_programs import assembly_report, spilled_bytes
+from tetragrad import Tensor
+from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.target import SM_80, SM_90A
+from tetragrad.core.settings import settings
+from tetragrad.core.target import Target
+from tetragrad.engine.realize import read_buffer, without_markers
+from tetragrad.graph.leaves import Buffer
+from tetragrad.graph.node import Node
+from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.lowering import Lowered
+from tetragrad.kernel.repeats import lower_groups
+from tetragrad.tile.plans.build import build
+from tetragrad.tile.plans.choose import choose_plan
+from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
+from tetragrad.tile.plans.roles.pass_roles import PassRolePlan
+from tetragrad.tile.simulator import run_program
+from tetragrad.tile.verify import verify_program
+
+
+def training(
+    queries: tuple[int, ...], keys: tuple[int, ...], dtype: str, **options: bool
+) -> tuple[list[Tensor], list[Node]]:
+    """Queries, keys, values, the result's gradient; the result and all gradients."""
+    shapes = (queries, keys, keys, queries)
+    generator = np.random.default_rng(sum(queries))
+    given = [
+        Tensor(generator.standard_normal(shape).astype(np.float32))
+        .to(getattr(tetragrad, dtype))
+        .realize()
+        for shape in shapes
+    ]
+    inputs = [tensor.requires_grad_() for tensor in given[:3]]
+    result = inputs[0].scaled_dot_product_attention(*inputs[1:], **options)
+    gradients = tetragrad.grad(result, inputs, given[3])
+    return given, without_markers([entry.node for entry in (result, *gradients)])
+
+
+def kernels_of(nodes: list[Node], target: Target = SM_90A) -> list[Lowered]:
+    return lower_groups(fuse(nodes, target))
+
+
+def simulated(nodes: list[Node]) -> list[np.ndarray]:
+    """The values of nodes, by running the tile program of every kernel."""
+    memory: dict[Node, np.ndarray] = {}
+    for entry in kernels_of(nodes):
+        plan = choose_plan(entry.kernel, SM_90A, settings())
+        program = build(entry.kernel, plan, SM_90A)
+        verify_program(program)
+        buffers = []
+        for node, offset in zip(entry.inputs, entry.offsets, strict=True):
+            values = read_buffer(node) if isinstance(node, Buffer) else memory[node]
+            buffers.append(values.reshape(-1)[offset:].copy())
+        for node in entry.outputs:
+            memory[node] = np.zeros(node.numel, node.dtype.numpy)
+            buffers.append(memory[node])
+        run_program(program, buffers, [scalar.array for scalar in entry.scalars])
+    return [memory[node].reshape(node.shape).astype(np.float64) for node in nodes]
+
+
+@pytest.mark.parametrize(
+    ("queries", "keys", "dtype", "options"),
+    [
+        ((1, 5, 130, 16), (1, 5, 130, 16), "bfloat16", {"is_causal": True}),
+        ((1, 5, 100, 24), (1, 5, 150, 24), "float16", {}),
+        ((1, 4, 140, 16), (1, 2, 140, 16), "bfloat16", {"enable_gqa": True}),
+    ],
+)
+def test_values(
+    queries: tuple[int, ...],
+    keys: tuple[int, ...],
+    dtype: str,
+    options: dict[str, bool],
+) -> None:
+    given, nodes = training(queries, keys, dtype, **options)
+    exact = [
+        torch.tensor(tensor.detach().float().numpy().astype(np.float64))
+        for tensor in given
+    ]
+    inputs = [tensor.requires_grad_() for tensor in exact[:3]]
+    result = torch.nn.functional.scaled_dot_product_attention(*inputs, **options)
+    wanted = [result, *torch.autograd.grad(result, inputs, exact[3])]
+    for found, good in zip(simulated(nodes), wanted, strict=True):
+        difference = found - good.detach().numpy()
+        limit = 1e-3 if dtype == "float16" else 5e-3
+        assert np.linalg.norm(difference) < limit * float(good.detach().norm())
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("features", [64, 128])
+def test_assembled_without_spills(
+    features: int, is_causal: bool, tmp_path: Path
+) -> None:
+    shape = (8, 16, 1024, features)
+    _, nodes = training(shape, shape, "bfloat16", is_causal=is_causal)
+    grids = []
+    for entry in kernels_of(nodes):
+        plan = choose_plan(entry.kernel, SM_90A, settings())
+        (*_, grid) = plan.stages[-1]
+        grids.append(type(grid))
+        if not isinstance(grid, PassRolePlan):
+            continue
+        emitted = emit_program(build(entry.kernel, plan, SM_90A), SM_90A, settings())
+        report = assembly_report(emitted.text, SM_90A, tmp_path)
+        assert spilled_bytes(report) == 0, report
+        assert "serialized" not in report, report
+    assert grids.count(PassRolePlan) == 2
+    assert grids.count(OnlineRolePlan) == 1
+
+
+def test_without_a_unit_for_passes_scores_are_stored() -> None:
+    shape = (2, 2, 512, 64)
+    _, nodes = training(shape, shape, "bfloat16")
+    outputs = [node for entry in kernels_of(nodes, SM_80) for node in entry.outputs]
+    assert max(node.numel for node in outputs) == 2 * 2 * 512 * 512
