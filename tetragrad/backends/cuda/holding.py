@@ -55,8 +55,8 @@ def _pair(point: Point, load: TileLoad) -> Lanes:
     letter = "s" if tile.dtype.is_signed else "u"
     name = f"bfe.{letter}32"
     numbers = [builder.assign("b32", name, f"{word}, {first}, 8") for first in (0, 8)]
-    for place, number in enumerate(numbers):
-        builder.remember(("byte of", number), (word, str(place)))
+    for position, number in enumerate(numbers):
+        builder.remember(("byte of", number), (word, str(position)))
     return tuple(Value(number, tile.dtype) for number in numbers)
 
 
