@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.roles.bulk import ALIGNMENT_BYTES, BulkOperand
