@@ -172,7 +172,8 @@ def test_narrow_weights_arrive_in_boxes() -> None:
     """Nothing wide is stored in memory, and the engine brings the bytes."""
     ((_, program),) = planned([narrow_weights(unseen, 16, 14336, 4096).node], SM_90A)
     text = program_text(program)
-    assert not program.scratch
+    # Sums of parts of the depth may be stored, but no weights.
+    assert all(tile.dtype is dtypes.float32 for tile in program.scratch)
     assert "Copy(narrow_lhs = s1" in text
     assert "Map(held[" in text
     assert "Role(fill" not in text
