@@ -47,6 +47,11 @@ class Memory:
     def __init__(self, ops: Operations) -> None:
         self.ops = ops
         self.builder = ops.builder
+        #: Whether blocks come while the kernel before may still write what they read.
+        #: The cache behind ``ld.global.nc``, which nobody keeps up to date, may then
+        #: hold what was there before: PTX allows it for memory that stays as it is for
+        #: as long as the kernel runs.
+        self.comes_early = False
 
     def widest(self, storage: Storage, width: int) -> int:
         """How many of so many neighbours one instruction can move."""
@@ -125,7 +130,8 @@ class Memory:
         condition = f"@{predicate} " if predicate else ""
         vector = f".v{count}" if count > 1 else ""
         access = kind if width * storage.dtype.itemsize > 1 else _byte(storage.dtype)
-        cached = ".nc" if storage.space == "global" and not changes else ""
+        is_fixed = storage.space == "global" and not changes and not self.comes_early
+        cached = ".nc" if is_fixed else ""
         shown = f"{{{', '.join(words)}}}" if count > 1 else words[0]
         self.builder.line(
             f"{condition}ld.{storage.space}{cached}{vector}.{access} {shown}, {address}"

@@ -210,6 +210,7 @@ class _GridEmitter:
         )
         launched = -(-blocks // self.together)
         self.early = EARLY_LAUNCH in target.features and launched <= MOST_EARLY_BLOCKS
+        self.values.memory.comes_early = self.early
         self._find_scratch()
         if not self.roles:
             self.statements = Statements(
