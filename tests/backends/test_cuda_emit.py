@@ -236,3 +236,13 @@ def test_an_alias_keeps_the_memory_that_it_names() -> None:
 def test_without_a_driver_the_error_says_so() -> None:
     with pytest.raises(DeviceError, match="no NVIDIA driver"):
         Tensor([1.0], device="cuda").numpy()
+
+
+def test_early_kernels_read_past_the_cache_that_nobody_keeps_up_to_date() -> None:
+    x, y = (Tensor(np.ones(512, np.float32), device="reference") for _ in range(2))
+    (early,) = emitted(x + y, SM_90A)
+    assert early.launches[0].early
+    assert "ld.global.v4.f32" in early.text and ".nc" not in early.text
+    # A GPU without early launches may use it: nobody writes what a kernel reads.
+    (late,) = emitted(x + y, SM_80)
+    assert not late.launches[0].early and "ld.global.nc.v4.f32" in late.text

@@ -9,6 +9,7 @@ import pytest
 
 import tetragrad
 from tetragrad import CaptureError, Tensor, jit, no_grad
+from tetragrad.core.settings import override
 
 
 def tensor(*values: float) -> Tensor:
@@ -397,3 +398,15 @@ def test_constants_may_name_the_device() -> None:
     assert [shifted(tensor(value, 0)).tolist() for value in range(3)] == [
         [1, 1], [2, 1], [3, 1],
     ]  # fmt: skip
+
+
+def test_the_default_generator_draws_where_tensors_are_made() -> None:
+    with override(device="reference"):
+        tetragrad.manual_seed(3)
+        first = tetragrad.rand(4).numpy()
+    tetragrad.manual_seed(3)
+    drawn = tetragrad.jit(lambda x: x + tetragrad.rand(4))
+    # Neither the draw nor the captured call waits for another device.
+    assert np.array_equal(drawn(tetragrad.zeros(4)).numpy(), first)
+    assert not np.array_equal(drawn(tetragrad.zeros(4)).numpy(), first)
+    assert tetragrad.rand(4).device == tetragrad.zeros(4).device

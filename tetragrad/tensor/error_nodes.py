@@ -127,10 +127,11 @@ def erfcx(node: Node) -> Node:
     is_finite = less(power, math.inf)
     negative = ops.Where(is_finite, ops.Sub(power, scaled), full_like(node, math.inf))
     value = ops.Where(less(node, 0.0), negative, scaled)
-    return with_slope(value, node, _erfcx_slope)
+    return with_slope(value, node, erfcx_slope)
 
 
-def _erfcx_slope(node: Node) -> Node:
+def erfcx_slope(node: Node) -> Node:
+    """The derivative of ``erfcx``."""
     return add(scale(ops.Mul(node, erfcx(node)), 2.0), -2 / math.sqrt(math.pi))
 
 
@@ -156,7 +157,7 @@ def _exp_of_square(size: Node, sign: int) -> Node:
     mask = full_like(bits, -(1 << 27) if is_double else -(1 << 12))
     high = ops.Bitcast(ops.And(bits, mask), size.dtype)
     low = ops.Sub(size, high)
-    lost = ops.Sub(square(high), squared)
+    lost: Node = ops.Sub(square(high), squared)
     lost = ops.Add(lost, scale(ops.Mul(high, low), 2.0))
     lost = ops.Add(lost, square(low))
     power = ops.Exp(scale(squared, float(sign)))

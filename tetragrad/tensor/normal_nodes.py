@@ -11,7 +11,8 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor import function_nodes as nodes
-from tetragrad.tensor.error_nodes import erfc, erfcx
+from tetragrad.tensor.error_nodes import erfc, erfcx_slope
+from tetragrad.tensor.error_nodes import erfcx as quick_erfcx
 from tetragrad.tensor.function_nodes import polynomial, scale, square
 from tetragrad.tensor.gradient_rules import with_slope
 from tetragrad.tensor.quadrature import in_float64
@@ -22,6 +23,16 @@ _ROOT_HALF = math.sqrt(0.5)
 @in_float64
 def _density(node: Node) -> Node:
     return scale(ops.Exp(scale(square(node), -0.5)), 1 / math.sqrt(2 * math.pi))
+
+
+@in_float64
+def _erfcx(node: Node) -> Node:
+    return quick_erfcx(node)
+
+
+def erfcx(node: Node) -> Node:
+    """exp(x²) erfc(x), to half a unit in the last place of float32."""
+    return with_slope(_erfcx(node), node, erfcx_slope)
 
 
 @in_float64
@@ -40,7 +51,7 @@ def _log_ndtr(node: Node) -> Node:
     is_low = nodes.less(node, -1.0)
     edge = full_like(node, -1.0)
     low = ops.Where(is_low, node, edge)
-    scaled = scale(erfcx(scale(low, -_ROOT_HALF)), 0.5)
+    scaled = scale(quick_erfcx(scale(low, -_ROOT_HALF)), 0.5)
     tail = ops.Sub(ops.Log(scaled), scale(square(low), 0.5))
     high = ops.Where(is_low, edge, node)
     body = nodes.log1p(scale(erfc(scale(high, _ROOT_HALF)), -0.5))
@@ -57,7 +68,7 @@ def _log_ndtr_slope(node: Node) -> Node:
     """The density over the probability."""
     is_low = nodes.less(node, -1.0)
     edge = full_like(node, -1.0)
-    scaled = erfcx(scale(ops.Where(is_low, node, edge), -_ROOT_HALF))
+    scaled = quick_erfcx(scale(ops.Where(is_low, node, edge), -_ROOT_HALF))
     tail = ops.Div(full_like(node, math.sqrt(2 / math.pi)), scaled)
     high = ops.Where(is_low, edge, node)
     return ops.Where(is_low, tail, ops.Div(_density(high), _ndtr(high)))

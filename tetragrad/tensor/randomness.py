@@ -19,6 +19,7 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType, part_dtype, to_dtype
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
+from tetragrad.engine import capture
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import Iota, constant
@@ -26,6 +27,7 @@ from tetragrad.graph.movement import Reshape, Shrink, broadcast_to
 from tetragrad.graph.node import Node, Shape, size_of
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import new, new_as
+from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.pending import effects
 from tetragrad.tensor.promotion import default_float
@@ -105,6 +107,11 @@ class Generator:
             )
         self.state.copy_(state)
 
+    def move_to(self, device: str) -> None:
+        """Keep the state, and so draw, on another device from now on."""
+        self.state = TensorBase.tensor_class(self.state.numpy(), device=device)
+        effects.add(self.state.storage)
+
     def words(self, count: int) -> tuple[Node, Node]:
         """Two new random words for each of ``count`` numbers."""
         for_batch = batch_draws.get()
@@ -137,12 +144,18 @@ _default: Generator | None = None
 def default_generator() -> Generator:
     """The generator that is used where none is given.
 
+    It draws on the device where tensors are made by default.
+
     >>> tetragrad.random.default_generator() is tetragrad.random.default_generator()
     True
     """
     global _default
     if _default is None:
         _default = Generator()
+    home = device_name(None)
+    # A captured function's state must stay the one that it began with.
+    if _default.state.device != home and capture.active() is None:
+        _default.move_to(home)
     return _default
 
 

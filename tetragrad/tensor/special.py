@@ -13,7 +13,6 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor import bessel_nodes as bessel
-from tetragrad.tensor import error_nodes
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor import gamma_nodes as gamma
 from tetragrad.tensor import normal_nodes as normal
@@ -46,7 +45,7 @@ bessel_j0 = _of_one(bessel.bessel_j0, "0.9385")
 bessel_j1 = _of_one(bessel.bessel_j1, "0.2423")
 bessel_y0 = _of_one(bessel.bessel_y0, "-0.4445")
 bessel_y1 = _of_one(bessel.bessel_y1, "-1.4715")
-erfcx = _of_one(error_nodes.erfcx, "0.6157")
+erfcx = _of_one(normal.erfcx, "0.6157")
 i0e = _of_one(bessel.i0e, "0.6450")
 i1 = _of_one(bessel.i1, "0.2579")
 i1e = _of_one(bessel.i1e, "0.1564")

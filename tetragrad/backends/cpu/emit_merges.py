@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
+from typing import overload
 
 from tetragrad.backends.cpu.emit_expressions import direct_forms, tile_form
 from tetragrad.kernel.affine import Affine
@@ -17,10 +17,16 @@ from tetragrad.kernel.expression import walk
 from tetragrad.tile.ir import Extent, Map, Store, TileLoad
 from tetragrad.tile.plans.rewrite import Rewriter
 
-Moves = TypeVar("Moves", Map, Store)
+
+@overload
+def merged(statement: Map) -> Map: ...
 
 
-def merged(statement: Moves) -> Moves:
+@overload
+def merged(statement: Store) -> Store: ...
+
+
+def merged(statement: Map | Store) -> Map | Store:
     """The statement with its last axes merged, as far as all forms allow.
 
     An index may then go beyond its dimension of the tile, into the next row of it.
@@ -50,8 +56,8 @@ def _follow(forms: Iterable[Affine], outer: Extent, inner: Extent) -> bool:
 
 
 def _without(
-    statement: Moves, merged_axes: Iterable[int], axes: tuple[Extent, ...]
-) -> Moves:
+    statement: Map | Store, merged_axes: Iterable[int], axes: tuple[Extent, ...]
+) -> Map | Store:
     """The statement over other axes, at the start of those that are gone."""
     first = dict.fromkeys(merged_axes, Affine(0))
     value = Rewriter(first, {})(statement.value)

@@ -102,8 +102,12 @@ def _plan(
         micro_columns=vectors * lanes,
         lanes=lanes,
     )
-    is_in_place = is_inside(kernel, contraction, plan, plan.rows) and (
-        are_rows_in_place(
+    # Panels of filters follow one another here, and so none may go beyond the last.
+    is_whole = plan.rows.size(kernel) % plan.micro_rows == 0
+    is_in_place = (
+        is_whole
+        and is_inside(kernel, contraction, plan, plan.rows)
+        and are_rows_in_place(
             kernel, contraction.lhs, plan.depth, plan.rows, plan.micro_rows
         )
     )

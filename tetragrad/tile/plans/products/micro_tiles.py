@@ -322,7 +322,21 @@ class Product(ABC):
         if block.is_ragged(self.kernel):
             beyond = (placed.start.scale(inner) + index).scale(-1)
             conditions.append(beyond.shift(size * inner - 1))
-        return conditions
+        return [self.for_all_lanes(condition) for condition in conditions]
+
+    def for_all_lanes(self, condition: Affine) -> Affine:
+        """The same condition without the lanes, if it holds for all of them or none.
+
+        2·i + lane <= 171 with lanes 0 and 1 is i <= 85.
+        """
+        lanes = [axis for axis, part in condition.terms if part == -1]
+        if len(lanes) != 1 or not condition.is_pure():
+            return condition
+        rest = condition.substitute({lanes[0]: ZERO})
+        step = math.gcd(*[part for _, part in rest.terms])
+        last = self.builder.extents[lanes[0]] - 1
+        over = rest.constant % step if step else 0
+        return rest.shift(-over) if last <= over else condition
 
     def store(self, output: Output, scope: Scope) -> Statement:
         """Store one output at the points of a micro-tile."""
