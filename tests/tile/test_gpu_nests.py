@@ -93,7 +93,7 @@ def test_sums_down_few_columns_read_memory_in_order() -> None:
     ((_, program),) = planned([leaf(100_000, 3).sum(0).node], SM_90A)
     emitted = emit_program(program, SM_90A, settings())
     assert len(emitted.launches) == 1
-    assert "ld.global.nc.v4.f32" in emitted.text
+    assert "ld.global.v4.f32" in emitted.text
 
 
 def test_narrow_floats_are_added_up_in_float32() -> None:

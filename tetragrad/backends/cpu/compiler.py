@@ -17,9 +17,9 @@ from __future__ import annotations
 import functools
 import platform
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tetragrad.backends.cpu.host import host
 from tetragrad.core.errors import CompileError
@@ -27,6 +27,8 @@ from tetragrad.core.frozen import frozen
 
 if TYPE_CHECKING:
     from llvmlite import binding
+
+Result = TypeVar("Result")
 
 
 @frozen
@@ -75,7 +77,7 @@ class LoadedModule:
     def address(self, symbol: str) -> int:
         """Where the function or variable called ``symbol`` starts."""
         if symbol not in self._found:
-            self._found[symbol] = self._find(symbol)
+            self._found[symbol] = _undisturbed(lambda: self._find(symbol))
         return int(self._found[symbol][symbol])
 
     def _find(self, symbol: str) -> binding.ResourceTracker:
@@ -94,11 +96,15 @@ def load(code: bytes, symbols: Mapping[str, int] | None = None) -> LoadedModule:
     Functions of the C library (``memset``, ``pthread_create``) are found in the
     running process.
     """
+    return _undisturbed(lambda: _load(code, symbols or {}))
+
+
+def _load(code: bytes, symbols: Mapping[str, int]) -> LoadedModule:
     from llvmlite import binding
 
     linker, name = _linkers.next()
     builder = binding.JITLibraryBuilder().add_object_img(code).add_current_process()
-    for symbol, address in (symbols or {}).items():
+    for symbol, address in symbols.items():
         builder.import_symbol(symbol, address)
     try:
         tracker = builder.link(linker, name)
@@ -108,6 +114,18 @@ def load(code: bytes, symbols: Mapping[str, int] | None = None) -> LoadedModule:
             hint="assemble the text again; a cached object must match the processor",
         ) from None
     return LoadedModule(linker, name, tracker)
+
+
+def _undisturbed(job: Callable[[], Result]) -> Result:
+    """Do a job in a thread of its own, which Ctrl-C does not break off.
+
+    Python's wrappers of LLVM's objects would free them twice if an interrupt came
+    between freeing one and noting it. (Assembling has threads anyway.)
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(job).result()
 
 
 @contextmanager

@@ -55,7 +55,9 @@ from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.tile.ir import (
     Extent,
+    For,
     Grid,
+    Mma,
     Program,
     Role,
     Statement,
@@ -69,6 +71,9 @@ from tetragrad.tile.ir import (
 #: Waiting takes a little of every block's time, so many short blocks had better not.
 EARLY_LAUNCH = "early launch"
 MOST_EARLY_BLOCKS = 2048
+#: What multiplies for tens of microseconds gains nothing by coming early, and reads
+#: through a cache that only a kernel which comes late may use.
+MOST_EARLY_PRODUCTS = 1 << 33
 WAIT_FOR_OTHERS = "\tgriddepcontrol.wait;"
 LET_OTHERS_COME = "\tgriddepcontrol.launch_dependents;"
 #: What the driver's encoding of a tensor map takes.
@@ -169,6 +174,23 @@ def scalar_at(ops: Operations, dtype: DType, space: str, operand: str) -> Value:
     return ops.cast(Value(number, dtypes.uint8), dtype)
 
 
+def products_in(body: Sequence[Statement]) -> int:
+    """Multiplications of the matrix unit in statements, at most."""
+    total = 0
+    for statement in body:
+        match statement:
+            case Mma():
+                total += statement.rows * statement.columns * statement.depth
+            case For():
+                total += statement.extent * products_in(statement.body)
+            case Role():
+                members = 1 if statement.members is None else statement.members[1]
+                total += members * products_in(statement.body)
+            case When():
+                total += products_in(statement.body) + products_in(statement.otherwise)
+    return total
+
+
 class _GridEmitter:
     """Writes one grid as a kernel."""
 
@@ -209,7 +231,11 @@ class _GridEmitter:
             written,
         )
         launched = -(-blocks // self.together)
-        self.early = EARLY_LAUNCH in target.features and launched <= MOST_EARLY_BLOCKS
+        self.early = (
+            EARLY_LAUNCH in target.features
+            and launched <= MOST_EARLY_BLOCKS
+            and blocks * products_in(grid.body) <= MOST_EARLY_PRODUCTS
+        )
         self.values.memory.comes_early = self.early
         self._find_scratch()
         if not self.roles:
