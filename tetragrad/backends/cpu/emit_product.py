@@ -189,8 +189,10 @@ class _MicroKernel:
         column_type = type_of(column)
         product = self.product
         dtypes_met = (product.lhs.dtype, product.rhs.dtype, total.dtype)
+        # What its load may meet in memory is a part of what the function is.
+        scope = "".join(filter(str.isdigit, self.lhs.storage.load_access))
         function = builder.inlined(
-            f"multiply_add_{'_'.join(map(str, dtypes_met))}_{total.lanes}",
+            f"multiply_add_{'_'.join(map(str, dtypes_met))}_{total.lanes}_{scope}",
             f"ptr %lhs, i64 %offset, {column_type} %column, {whole} %total",
             lambda inner: self._write_multiply_add(inner, column, total),
         )
