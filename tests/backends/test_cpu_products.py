@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.tile.test_contraction import matmul
+from tetragrad import Tensor
 from tetragrad.backends.cpu import compiler
 from tetragrad.backends.cpu.compiler import Processor
 from tetragrad.backends.cpu.device import CpuProgram, facts_of
 from tetragrad.backends.cpu.emit import emit
 from tetragrad.backends.cpu.target import host_target, make_target
 from tetragrad.core import dtypes
-from tetragrad.core.settings import Settings
+from tetragrad.core.settings import Settings, settings
+from tetragrad.engine.assembly import compile_kernel
+from tetragrad.engine.pipeline import kernels_of
+from tetragrad.engine.realize import device as engine_device
+from tetragrad.engine.realize import without_markers
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Load
 from tetragrad.kernel.ir import Kernel, Slot
@@ -140,3 +146,15 @@ def test_squares_are_turned_without_scattering(processor):
     )
     assert "scatter" not in text and "shufflevector" in text
     assert compiler.assemble(text, processor)
+
+
+def test_a_row_update_promises_what_its_own_operand_meets() -> None:
+    x, w = (Tensor(np.ones((64, 64), np.float32)) for _ in range(2))
+    device = engine_device("cpu")
+    _, lowered = kernels_of(without_markers([(x @ w).node]), device.target, settings())
+    _, text = compile_kernel(lowered[0].kernel, device, settings())
+    functions = re.findall(r"@multiply_add_\w+_(\d*)\(ptr %lhs.*?\n}", text, re.S)
+    bodies = re.findall(r"define internal .*?@multiply_add_\w+.*?\n}", text, re.S)
+    assert bodies and all(functions)  # Rows are read where they are.
+    for scope, body in zip(functions, bodies, strict=True):
+        assert re.findall(r"!alias.scope !(\d+)", body) == ([scope] if scope else [])
