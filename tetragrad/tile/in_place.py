@@ -25,6 +25,7 @@ from tetragrad.tile.ir import (
     Grid,
     Map,
     Program,
+    Running,
     Role,
     Statement,
     Store,
@@ -130,7 +131,7 @@ def _loads(statement: Statement) -> list[Load]:
     match statement:
         case Store():
             roots = [statement.value, *atoms_of((statement.address, *statement.guard))]
-        case Map() | Fold():
+        case Map() | Fold() | Running():
             roots = [statement.value, *atoms_of((*statement.indices, *statement.guard))]
         case Copy():
             roots = atoms_of((statement.address, *statement.guard))

@@ -202,6 +202,25 @@ class Fold(Statement):
 
 
 @frozen
+class Running(Statement):
+    """``tile[indices] =`` all values up to this point of the last axis, combined.
+
+    It goes on from what ``carry`` holds for each point of the other axes, and leaves
+    there what it ends with. In ``reverse`` it begins with the last point. Where the
+    guard fails nothing is combined.
+    """
+
+    axes: tuple[Extent, ...]
+    tile: Tile
+    indices: tuple[Affine, ...]
+    op: type[ReduceOp]
+    value: Expression
+    carry: Tile
+    guard: Guard = ()
+    reverse: bool = False
+
+
+@frozen
 class Store(Statement):
     """``slot[address] = value`` (or add, max) where the guard holds."""
 

@@ -48,6 +48,7 @@ from tetragrad.tile.ir import (
     QuickPower,
     Release,
     Role,
+    Running,
     Statement,
     Store,
     Sync,
@@ -266,6 +267,8 @@ class Simulator:
                 self.assign(frame, statement.tile, where, mask, values)
             case Fold():
                 self.fold(statement, frame)
+            case Running():
+                self.running(statement, frame)
             case Store():
                 self.store(statement, frame)
             case Copy():
@@ -339,6 +342,24 @@ class Simulator:
         values = point.value(statement.value)
         memory = self.memory(statement.tile, frame)
         statement.op.universal.at(memory, where[mask], values[mask])
+
+    def running(self, statement: Running, frame: _Frame) -> None:
+        """Combine along the last axis, from what is carried so far."""
+        point = self.point(statement.axes, frame)
+        tile, op = statement.tile, statement.op.universal
+        identity = tile.dtype.numpy.type(statement.op.identity(tile.dtype))
+        mask = point.guard(statement.guard)
+        values = np.where(mask, point.value(statement.value), identity)
+        carry = self.memory(statement.carry, frame)
+        start = carry.reshape(*values.shape[:-1], 1)
+        ahead = values[..., ::-1] if statement.reverse else values
+        both = np.concatenate([start, ahead], -1).astype(tile.dtype.numpy)
+        found = op.accumulate(both, axis=-1, dtype=both.dtype)[..., 1:]
+        carry[...] = found[..., -1].reshape(carry.shape)
+        found = found[..., ::-1] if statement.reverse else found
+        where = point.offsets(tile, statement.indices)
+        everywhere = np.ones(values.shape, np.bool_)
+        self.assign(frame, tile, where, everywhere, found)
 
     def store(self, statement: Store, frame: _Frame) -> None:
         """Write values to a slot's buffer where the guard holds."""

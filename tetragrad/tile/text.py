@@ -25,6 +25,7 @@ from tetragrad.tile.ir import (
     QuickPower,
     Release,
     Role,
+    Running,
     Statement,
     Store,
     Sync,
@@ -76,7 +77,7 @@ def statement_text(statement: Statement) -> str:
 def _values(statement: Statement) -> NamedValues:
     """The text of what a statement computes, with names for what it shares."""
     match statement:
-        case Map() | Fold() | Store():
+        case Map() | Fold() | Running() | Store():
             return NamedValues([statement.value], _format)
     return NamedValues([], _format)
 
@@ -107,6 +108,12 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
             name = statement.op.__name__.lower()
             sign = "+=" if name == "sum" else f"{name}="
             return _collective(statement, f"{target} {sign} ", text_of)
+        case Running():
+            target = element_text(statement.tile, statement.indices)
+            name = statement.op.__name__.lower()
+            way = " backwards" if statement.reverse else ""
+            sign = f"running {name}{way} from {statement.carry.name} of "
+            return _collective(statement, f"{target} = {sign}", text_of)
         case Store():
             target = f"s{statement.slot}[{form_text(statement.address)}]"
             sign = SIGNS[statement.mode]
@@ -131,7 +138,9 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
     raise AssertionError(f"no text for {type(statement).__name__}")
 
 
-def _collective(statement: Map | Fold | Store, target: str, text_of: TextOf) -> str:
+def _collective(
+    statement: Map | Fold | Running | Store, target: str, text_of: TextOf
+) -> str:
     """``Map(t[i] = value) over i < 16 if guard``."""
     name = type(statement).__name__
     text = f"{name}({target}{text_of(statement.value)})"

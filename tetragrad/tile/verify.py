@@ -45,6 +45,7 @@ from tetragrad.tile.ir import (
     Program,
     Release,
     Role,
+    Running,
     Space,
     Statement,
     Store,
@@ -120,6 +121,9 @@ class _Checker:
                 self.role(statement)
             case Map() | Fold():
                 self.write_tile(statement)
+            case Running():
+                self.write_tile(statement)
+                self.carried(statement)
             case Store():
                 self.store(statement)
             case Copy():
@@ -185,7 +189,15 @@ class _Checker:
 
     # --- collective statements ---------------------------------------------------
 
-    def write_tile(self, statement: Map | Fold) -> None:
+    def carried(self, statement: Running) -> None:
+        """What is carried has an element for each point beside the last axis."""
+        carry, beside = statement.carry, statement.axes[:-1]
+        self.exists(carry)
+        if carry.shape != tuple(extent for _, extent in beside):
+            raise VerifyError(f"{carry.name}{list(carry.shape)} carries {beside}")
+        self.same_dtype(carry.name, carry.dtype, statement.value)
+
+    def write_tile(self, statement: Map | Fold | Running) -> None:
         place = self.within(statement.axes)
         place.forms(statement.guard)
         place = place.where(statement.guard)

@@ -22,6 +22,7 @@ from tetragrad.tile.ir import (
     Mma,
     Program,
     Role,
+    Running,
     Space,
     Statement,
     Store,
@@ -208,7 +209,7 @@ class Scratch:
                 return replace(statement, body=body, otherwise=other)
             case Store():
                 return self._store(statement)
-            case Map() | Fold():
+            case Map() | Fold() | Running():
                 return replace(statement, value=self._value(statement.value))
             case Copy():
                 return replace(statement, source=self.tiles.get(statement.slot))

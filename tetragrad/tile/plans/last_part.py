@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, Load, Select
-from tetragrad.tile.ir import Fold, Grid, Map, Statement, Store, When
+from tetragrad.tile.ir import Fold, Grid, Map, Running, Statement, Store, When
 from tetragrad.tile.plans.rewrite import walk_until
 
 
@@ -46,7 +46,7 @@ def _conditions(body: Sequence[Statement]) -> Iterator[Affine]:
     for statement in body:
         yield from _conditions(getattr(statement, "body", ()))
         yield from _conditions(getattr(statement, "otherwise", ()))
-        if isinstance(statement, Map | Fold | Store):
+        if isinstance(statement, Map | Fold | Running | Store):
             yield from statement.guard
             yield from _conditions_in(statement.value)
 

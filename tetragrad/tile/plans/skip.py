@@ -28,6 +28,7 @@ from tetragrad.tile.ir import (
     Grid,
     Map,
     Mma,
+    Running,
     Statement,
     Store,
     View,
@@ -83,7 +84,7 @@ def _effects(body: tuple[Statement, ...]) -> Iterator[tuple[Guard, tuple[Extent,
             case When(needed, parts, otherwise):
                 waiting += [(entry, (*guard, *needed), inner) for entry in parts]
                 waiting += [(entry, guard, inner) for entry in otherwise]
-            case Map() | Fold() if statement.tile in local:
+            case Map() | Fold() | Running() if statement.tile in local:
                 continue
             case Store() | Map() | Fold():
                 needed = (*guard, *statement.guard)
