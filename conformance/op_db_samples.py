@@ -36,6 +36,9 @@ DTYPES = (torch.float32, torch.int64, torch.bool)
 #: PyTorch's own tolerance for float32 (``torch.testing.assert_close``).
 RELATIVE, ABSOLUTE = 1.3e-6, 1e-5
 
+#: PyTorch's own test of first gradients, whose tolerance an operator may widen.
+GRADIENT_TEST = "test_grad"
+
 #: A result that misses it may still be as exact as PyTorch's: its error against the
 #: same sample in float64 is at most this many times the error of PyTorch's result.
 AS_EXACT = 4.0
@@ -248,7 +251,13 @@ def as_array(value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
-def check_same(what: str, have: Any, want: Any, exact: Truth) -> None:
+def check_same(
+    what: str,
+    have: Any,
+    want: Any,
+    exact: Truth,
+    tolerance: tuple[float, float] = (RELATIVE, ABSOLUTE),
+) -> None:
     """Raise Mismatch unless a result is PyTorch's: kind, dtype, shape and values."""
     if isinstance(want, torch.Tensor):
         if not isinstance(have, tetragrad.Tensor):
@@ -264,15 +273,18 @@ def check_same(what: str, have: Any, want: Any, exact: Truth) -> None:
         if translated(want) != have:
             raise Mismatch(f"{what} is {have!r}, not {want!r}")
         return
-    check_values(what, as_array(have), as_array(want), exact)
+    check_values(what, as_array(have), as_array(want), exact, tolerance)
 
 
-def check_values(what: str, have: Any, want: Any, exact: Truth) -> None:
+def check_values(
+    what: str, have: Any, want: Any, exact: Truth, tolerance: tuple[float, float]
+) -> None:
     """Raise Mismatch unless two arrays are close, or equally close to the truth."""
     if have.shape != want.shape:
         raise Mismatch(f"{what} has shape {have.shape}, not {want.shape}")
-    relative = RELATIVE if want.dtype.itemsize >= 4 else NARROW
-    close = np.isclose(have, want, relative, ABSOLUTE, equal_nan=True)
+    relative, absolute = tolerance
+    relative = relative if want.dtype.itemsize >= 4 else NARROW
+    close = np.isclose(have, want, relative, absolute, equal_nan=True)
     if close.all() or (exact is not None and is_as_exact(have, want, exact)):
         return
     place = tuple(int(entry) for entry in np.argwhere(~close)[0])
@@ -327,7 +339,8 @@ def run_sample(entry: Any, sample: Any) -> None:
             continue
         check_same(what, have, want, functools.partial(exact.result, number))
     if their_leaves:
-        check_gradients(parts, wanted, leaves, their_leaves, exact)
+        tolerance = gradient_tolerance(entry)
+        check_gradients(parts, wanted, leaves, their_leaves, exact, tolerance)
 
 
 def check_places(sample: Any, places: Any, values: Any, dim: int) -> None:
@@ -391,12 +404,25 @@ def check_forms(mine: list[Any], theirs: list[Any]) -> None:
         check_same("the result", have, torch.zeros_like(want), None)
 
 
+def gradient_tolerance(entry: Any) -> tuple[float, float]:
+    """The tolerance of PyTorch's own test of an operator's float32 gradients."""
+    for decoration in entry.decorators:
+        if getattr(decoration, "test_name", None) != GRADIENT_TEST:
+            continue
+        for override in decoration.decorators:
+            found = getattr(override, "d", {}).get(torch.float32)
+            if found is not None:
+                return found.rtol, found.atol
+    return RELATIVE, ABSOLUTE
+
+
 def check_gradients(
     parts: list[Any],
     wanted: list[Any],
     leaves: list[Any],
     their_leaves: list[Any],
     exact: Exact,
+    tolerance: tuple[float, float],
 ) -> None:
     """Compare the gradients of all inputs, for the same gradients of the results."""
     upstreams = upstreams_for(wanted)
@@ -412,7 +438,7 @@ def check_gradients(
     for number, (have, want) in enumerate(zip(found, expected, strict=True)):
         what = f"the gradient of input {number}"
         truth = functools.partial(exact.gradient, number, upstreams)
-        check_same(what, have, want, truth)
+        check_same(what, have, want, truth, tolerance)
 
 
 def upstreams_for(results: list[Any]) -> list[torch.Tensor | None]:
