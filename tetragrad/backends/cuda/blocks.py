@@ -211,7 +211,7 @@ class Block:
         self.builder.first_line("barrier.cluster.arrive.relaxed.aligned")
         self.builder.line("barrier.cluster.wait.acquire.aligned")
 
-    def _exchange(self) -> None:
+    def exchange(self) -> None:
         """What threads left for others is there for them to read."""
         if self.neighbours is None:
             self.barrier()
@@ -227,16 +227,16 @@ class Block:
         if self.threads.count <= WARP:
             return list(values)
         self.meet_neighbours()
-        partials = self._room_for_partials(len(values))
+        partials = self.room_for_partials(len(values))
         self._leave(values, partials)
-        self._exchange()
+        self.exchange()
         return [
             self._collected(kind, value.dtype, partials, number)
             for number, value in enumerate(values)
         ]
 
     @property
-    def _warps(self) -> int:
+    def warps(self) -> int:
         return self.threads.count // WARP
 
     def _over_lanes(self, kind: type[Reduce], value: Value) -> Value:
@@ -249,16 +249,23 @@ class Block:
 
     def exchanged(self, value: Value, distance: int) -> Value:
         """The value of the thread whose number differs in one bit."""
+        return self.shuffled(value, "bfly", distance, WARP - 1)
+
+    def shuffled(
+        self, value: Value, way: str, operand: int | str, limits: int
+    ) -> Value:
+        """The value of another thread of the warp (PTX ISA, "shfl.sync")."""
         assign = self.builder.assign
         if value.dtype.is_bool:
             number = self.ops.cast(value, dtypes.int32)
-            return self.ops.cast(self.exchanged(number, distance), dtypes.bool_)
+            found = self.shuffled(number, way, operand, limits)
+            return self.ops.cast(found, dtypes.bool_)
         kind = register_class(value.dtype)
         text = self.builder.text(value)
         if value.constant is not None:
             text = assign(kind, f"mov.{kind}", text)
-        tail = f"{distance}, 31, {self._together}"
-        shuffle = "shfl.sync.bfly.b32"
+        tail = f"{operand}, {limits}, {self.together}"
+        shuffle = f"shfl.sync.{way}.b32"
         if kind in ("b32", "f32"):
             return Value(assign(kind, shuffle, f"{text}, {tail}"), value.dtype)
         low, high = self.builder.register("b32"), self.builder.register("b32")
@@ -268,7 +275,7 @@ class Block:
         return Value(whole, value.dtype)
 
     @property
-    def _together(self) -> str:
+    def together(self) -> str:
         """Which threads of the warp share an iteration, a bit for each of them."""
         count = self.threads.count
         if count >= WARP or not self.threads.may_part:
@@ -278,18 +285,18 @@ class Block:
         first = assign("b32", "and.b32", f"{thread}, {WARP - count}")
         return assign("b32", "shl.b32", f"{(1 << count) - 1}, {first}")
 
-    def _room_for_partials(self, count: int) -> str:
+    def room_for_partials(self, count: int) -> str:
         """Room for so many results of every warp.
 
         Where code may come by again, others may still read what was left there.
         """
-        nbytes = count * self._warps * PARTIAL_BYTES
+        nbytes = count * self.warps * PARTIAL_BYTES
         if not self.builder.is_inside_scope:
             return self.room(nbytes)
         if self._partials is None or nbytes > self._partial_bytes:
             self._partials = self.room(nbytes)
             self._partial_bytes = nbytes
-        self._exchange()
+        self.exchange()
         return self._partials
 
     def _leave(self, values: Sequence[Value], partials: str) -> None:
@@ -310,14 +317,14 @@ class Block:
             place = assign("b32", name, f"{place}, {receiver}")
         stores = assign("pred", "setp.lt.u32", f"{lane}, {receivers}")
         for number, value in enumerate(values):
-            stored = self._storable(value)
+            stored = self.storable(value)
             kind = register_class(stored.dtype)
-            offset = number * self._warps * PARTIAL_BYTES
+            offset = number * self.warps * PARTIAL_BYTES
             self.builder.line(
                 f"@{stores} st.{space}.{kind} [{place}+{offset}], {stored.text}"
             )
 
-    def _storable(self, value: Value) -> Value:
+    def storable(self, value: Value) -> Value:
         if value.dtype.is_bool:
             value = self.ops.cast(value, dtypes.int32)
         if value.constant is None:
@@ -330,10 +337,10 @@ class Block:
     ) -> Value:
         """What all warps left, combined in one order by every thread."""
         held = dtypes.int32 if dtype.is_bool else dtype
-        first = number * self._warps * PARTIAL_BYTES
-        if self._warps <= FEW_WARPS:
-            places = [first + warp * PARTIAL_BYTES for warp in range(self._warps)]
-            found = [self._partial(held, f"[{partials}+{place}]") for place in places]
+        first = number * self.warps * PARTIAL_BYTES
+        if self.warps <= FEW_WARPS:
+            places = [first + warp * PARTIAL_BYTES for warp in range(self.warps)]
+            found = [self.partial(held, f"[{partials}+{place}]") for place in places]
             return self._combined(kind, dtype, found)
         return self._over_lanes(kind, self._by_lanes(kind, dtype, partials, first))
 
@@ -354,17 +361,17 @@ class Block:
         lane = assign("b32", "and.b32", f"{self.threads.index.text}, 31")
         place = assign("b32", "mad.lo.s32", f"{lane}, {PARTIAL_BYTES}, {partials}")
         found = []
-        for start in range(0, self._warps, WARP):
+        for start in range(0, self.warps, WARP):
             offset = first + start * PARTIAL_BYTES
-            left = self._warps - start
+            left = self.warps - start
             has_one = None
             if left < WARP:
                 has_one = assign("pred", "setp.lt.u32", f"{lane}, {left}")
             identity = self.ops.cast(constant(kind.identity(dtype), dtype), held)
-            found.append(self._partial(held, f"[{place}+{offset}]", has_one, identity))
+            found.append(self.partial(held, f"[{place}+{offset}]", has_one, identity))
         return self._combined(kind, dtype, found)
 
-    def _partial(
+    def partial(
         self,
         dtype: dtypes.DType,
         place: str,

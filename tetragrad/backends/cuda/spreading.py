@@ -27,6 +27,7 @@ from tetragrad.tile.ir import (
     Grid,
     Mma,
     Program,
+    Running,
     Space,
     Statement,
     Store,
@@ -48,6 +49,8 @@ ROW_THREADS, UNSTORED_ROW_THREADS = 1024, 1536
 WIDE_THREADS = 512
 #: Threads of a block in a cluster, at least.
 NEIGHBOUR_THREADS = 256
+#: Neighbours that a thread combines at least where values run along lanes.
+RUNNING_WIDTH = 4
 #: The bytes that a thread moves at once.
 RUN_BYTES = 16
 #: Threads of the iterations that share a block, and the blocks that there should be.
@@ -76,6 +79,9 @@ def widths_of(program: Program, grid: Grid) -> Widths:
     full = RUN_BYTES // max((move.itemsize for move in moves), default=4)
     if any(isinstance(entry, Mma) for entry in statements_in(grid.body)):
         return Widths(full, full)
+    if any(isinstance(entry, Running) for entry in statements_in(grid.body)):
+        # The more neighbours a thread has, the less it shares with others.
+        return Widths(full, max(full, RUNNING_WIDTH))
     if any(_combines(entry) for entry in statements_in(grid.body)):
         return Widths(full, 1)
     longest = max((move.lanes for move in moves), default=1)

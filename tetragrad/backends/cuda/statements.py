@@ -17,6 +17,7 @@ from tetragrad.backends.cuda.matrix import multiply_fragments
 from tetragrad.backends.cuda.patches import multiply_patches
 from tetragrad.backends.cuda.product import multiply
 from tetragrad.backends.cuda.ptx import INDEX, Value, constant, register_class
+from tetragrad.backends.cuda.running import before_each
 from tetragrad.backends.cuda.spread import MOST_RUNS, Coordinate, Run
 from tetragrad.backends.cuda.tiles import (
     Collective,
@@ -28,6 +29,7 @@ from tetragrad.backends.cuda.tiles import (
 )
 from tetragrad.backends.cuda.values import Point, Values, tile_form
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Mul
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine
@@ -47,6 +49,7 @@ from tetragrad.tile.ir import (
     Map,
     Mma,
     Pin,
+    Running,
     Space,
     Statement,
     Store,
@@ -117,6 +120,8 @@ class Statements:
                 self._map(statement)
             case Fold():
                 self._fold(statement, following)
+            case Running():
+                self._running(statement)
             case Store():
                 self._store(statement)
             case Mma():
@@ -228,6 +233,8 @@ class Statements:
         elements, factor = 1, UNROLLED_SUMS
         for statement in statements_in(loop.body):
             if not isinstance(statement, Alloc | Collective):
+                return 1
+            if isinstance(statement, Running):
                 return 1
             if isinstance(statement, Map | Fold) and (
                 self.homes.in_memory(statement.tile) or self._crosses(statement)
@@ -569,7 +576,9 @@ class Statements:
             return after
         return self.ops.where(condition, after, before)
 
-    def _or_identity(self, statement: Fold, condition: Value, value: Value) -> Value:
+    def _or_identity(
+        self, statement: Fold | Running, condition: Value, value: Value
+    ) -> Value:
         dtype = statement.tile.dtype
         identity = constant(statement.op.identity(dtype), dtype)
         return self.ops.where(condition, value, identity)
@@ -622,6 +631,49 @@ class Statements:
                 for place in range(width)
             )
             point.write(storage, form, statement.guard, after)
+
+    def _running(self, statement: Running) -> None:
+        """Combine each thread's parts with what comes before them."""
+        if self.homes.spread(statement) is not Spread.LANES:
+            name = statement.tile.name
+            raise UnsupportedError(f"running values off the lanes, in {name}, on CUDA")
+        parts = self._parts_of(statement)
+        sweeps = [[part.total for part in entry] for entry in parts.values()]
+        reverse, op = statement.reverse, statement.op
+        found = before_each(self.block, op, sweeps, reverse=reverse)
+        elements = dict(self.values.registers[statement.tile.name])
+        carried = self.values.registers[statement.carry.name]
+        combine = self.ops.combine
+        for (key, entry), (before, total) in zip(parts.items(), found, strict=True):
+            start = carried[key]
+            for part, earlier in zip(entry, before, strict=True):
+                value = start if earlier is None else combine(op, start, earlier)
+                for place in part.order:
+                    value = combine(op, value, part.values[place])
+                    elements[part.keys[place]] = value
+            carried[key] = combine(op, start, total)
+        self.values.registers[statement.tile.name] = elements
+
+    def _parts_of(self, statement: Running) -> dict[Key, list[_Part]]:
+        """This thread's elements, by the point of the other axes, a part for a run."""
+        found: dict[Key, list[_Part]] = {}
+        for run in self._runs(statement):
+            point = self.values.at(run, statement.guard)
+            keys, values = [], []
+            for element in range(run.width):
+                value = point.value(statement.value, element)
+                condition = point.mask(statement.guard, element)
+                if condition is not None:
+                    value = self._or_identity(statement, condition, value)
+                keys.append(point.key(statement.indices, element))
+                values.append(value)
+            order = range(run.width)[:: -1 if statement.reverse else 1]
+            total = values[order[0]]
+            for place in order[1:]:
+                total = self.ops.combine(statement.op, total, values[place])
+            part = _Part(tuple(keys), tuple(values), order, total)
+            found.setdefault(keys[0][:-1], []).append(part)
+        return found
 
     def _store(self, statement: Store) -> None:
         storage = self.values.slots[statement.slot]
@@ -692,6 +744,19 @@ def _without_identity(statement: Fold, elements: dict[Key, Value]) -> dict[Key, 
 
 Carried = dict[tuple[str, Key], tuple[str, str]]
 """(tile, element) -> the register that keeps it, and that register's type."""
+
+
+@frozen
+class _Part:
+    """A thread's neighbours on a lane: where they are kept, and what they give.
+
+    ``order`` is that in which they are combined.
+    """
+
+    keys: tuple[Key, ...]
+    values: tuple[Value, ...]
+    order: range
+    total: Value
 
 
 class _Carriers:

@@ -29,6 +29,7 @@ from tetragrad.tile.ir import (
     For,
     Map,
     Mma,
+    Running,
     Space,
     Statement,
     Store,
@@ -45,7 +46,7 @@ LARGEST_EVERYWHERE = 64
 MATRIX_SIDE = 32
 MATRIX_DEPTH = 16
 
-Collective = Map | Fold | Store
+Collective = Map | Fold | Running | Store
 
 
 class Spread(Enum):
@@ -243,7 +244,7 @@ def _read_as_a_whole(body: Sequence[Statement]) -> set[str]:
                 elif not isinstance(value, Literal) or value.value:
                     found.add(tile.name)
                 found |= read
-            case Store() | When():
+            case Running() | Store() | When():
                 found |= tiles_read(statement)
     return found
 
@@ -327,7 +328,7 @@ def roots_of(statement: Collective | When) -> list[Expression]:
     roots: list[Expression] = []
     if isinstance(statement, Store):
         forms.append(statement.address)
-    if isinstance(statement, Map | Fold):
+    if isinstance(statement, Map | Fold | Running):
         forms += statement.indices
     if not isinstance(statement, When):
         roots.append(statement.value)
@@ -336,8 +337,11 @@ def roots_of(statement: Collective | When) -> list[Expression]:
 
 def accesses_of(statement: Collective) -> Iterator[Access]:
     """The tiles that a statement writes and reads."""
-    if isinstance(statement, Map | Fold):
+    if isinstance(statement, Map | Fold | Running):
         yield Access(statement.tile, statement.axes, statement.indices)
+    if isinstance(statement, Running):
+        beside = tuple(axis_form(axis) for axis, _ in statement.axes[:-1])
+        yield Access(statement.carry, statement.axes, beside)
     for entry in walk_until({}, *roots_of(statement)):
         if isinstance(entry, TileLoad):
             yield Access(entry.tile, statement.axes, entry.indices)
@@ -347,7 +351,7 @@ def tiles_read(statement: Statement) -> set[str]:
     """Names of the tiles that a statement reads."""
     if isinstance(statement, Mma):
         return {statement.lhs.name, statement.rhs.name}
-    if not isinstance(statement, Map | Fold | Store | When):
+    if not isinstance(statement, Map | Fold | Running | Store | When):
         return set()
     found = {
         entry.tile.name
@@ -356,6 +360,8 @@ def tiles_read(statement: Statement) -> set[str]:
     }
     if isinstance(statement, Fold):
         found.add(statement.tile.name)
+    if isinstance(statement, Running):
+        found.add(statement.carry.name)
     return found
 
 
@@ -366,6 +372,8 @@ def tiles_written(body: Sequence[Statement]) -> set[str]:
         match statement:
             case Map() | Fold():
                 written.add(statement.tile.name)
+            case Running():
+                written |= {statement.tile.name, statement.carry.name}
             case Mma():
                 written.add(statement.accumulator.name)
             case Alloc():
