@@ -14,6 +14,7 @@ from tetragrad.core.dtypes import float_info
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.tensor.activations import ActivationMethods
 from tetragrad.tensor.promotion import broadcast_shapes
+from tetragrad.tensor.standardised import standardised
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -37,7 +38,13 @@ class NormalisationMethods(ActivationMethods):
         tensor([[-1.0000,  1.0000]])
         """
         dims = self._last_dims("layer_norm()", normalized_shape)
-        return _standardised(self, dims, weight, bias, eps)
+        wide = self.to(dtypes.accumulation(self.dtype))
+        normal = standardised(wide, dims, eps)
+        if weight is not None:
+            normal = normal * weight
+        if bias is not None:
+            normal = normal + bias
+        return normal.to(self.dtype)
 
     def rms_norm(
         self,
@@ -87,7 +94,7 @@ class NormalisationMethods(ActivationMethods):
             )
         size = math.prod(self.shape[1:]) // num_groups
         grouped = self.reshape(self.shape[0], num_groups, size)
-        normal = _standardised(grouped, (2,), None, None, eps).reshape(self.shape)
+        normal = standardised(grouped, (2,), eps).reshape(self.shape)
         return _scaled_by_channel(normal, weight, bias)
 
     def instance_norm(
@@ -114,7 +121,7 @@ class NormalisationMethods(ActivationMethods):
             var = source.var(dims, correction=1).mean(0)
             _follow(running_mean, mean, momentum)
             _follow(running_var, var, momentum)
-        normal = _standardised(self, dims, None, None, eps)
+        normal = standardised(self, dims, eps)
         return _scaled_by_channel(normal, weight, bias)
 
     def batch_norm(
@@ -162,8 +169,9 @@ class NormalisationMethods(ActivationMethods):
             source = self.detach().to(dtypes.accumulation(self.dtype))
             _follow(running_mean, source.mean(dims), momentum)
             _follow(running_var, source.var(dims, correction=1), momentum)
-        normal = _standardised(self, dims, None, None, eps)
-        return _scaled_by_channel(normal, weight, bias)
+        scale = None if weight is None else _by_channel(weight, self.ndim)
+        shift = None if bias is None else _by_channel(bias, self.ndim)
+        return standardised(self, dims, eps, scale, shift)
 
     def local_response_norm(
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
@@ -246,25 +254,6 @@ class NormalisationMethods(ActivationMethods):
         tensor([[5.]])
         """
         return (self.unsqueeze(-2) - other.unsqueeze(-3)).norm(p, -1)
-
-
-def _standardised(
-    source: Any,
-    dims: tuple[int, ...],
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-) -> Tensor:
-    """(x - mean) / sqrt(variance + eps), times weight, plus bias."""
-    wide = source.to(dtypes.accumulation(source.dtype))
-    deviation = wide - wide.mean(dims, keepdim=True)
-    variance = (deviation * deviation).mean(dims, keepdim=True)
-    normal: Any = deviation * (variance + eps).rsqrt()
-    if weight is not None:
-        normal = normal * weight
-    if bias is not None:
-        normal = normal + bias
-    return normal.to(source.dtype)
 
 
 def _by_channel(statistic: Tensor, ndim: int) -> Tensor:
