@@ -407,6 +407,24 @@ class Role(Statement):
 
 
 @frozen
+class TakeTurn(Statement):
+    """A role's members go on from here one after the other, and then the first again.
+
+    What lies before ``PassTurn`` occupies a unit that all of them share. In turns one
+    of them has it alone, while the others are busy with what it gave them before.
+    """
+
+    members: Extent
+
+
+@frozen
+class PassTurn(Statement):
+    """The next member may take its turn."""
+
+    members: Extent
+
+
+@frozen
 class Sync(Statement):
     """All threads of a grid iteration have reached this point."""
 

@@ -43,6 +43,7 @@ from tetragrad.tile.ir import (
     Grid,
     Map,
     Mma,
+    PassTurn,
     Pin,
     Program,
     QuickPower,
@@ -52,6 +53,7 @@ from tetragrad.tile.ir import (
     Statement,
     Store,
     Sync,
+    TakeTurn,
     Tile,
     TileLoad,
     View,
@@ -105,6 +107,8 @@ class _Frame:
     rings: dict[str, _Ring]
     role: str = ""
     slots: dict[str, int] = field(default_factory=dict)
+    #: How many turns the members along an axis have passed on.
+    turns: dict[int, int] = field(default_factory=dict)
 
 
 class Simulator:
@@ -167,6 +171,8 @@ class Simulator:
                 frame.tiles[statement.tile.name] = self.viewed(statement, frame)
             case Acquire() | Commit() | Wait() | Release():
                 yield from self.channel_step(statement, frame)
+            case TakeTurn(members) | PassTurn(members):
+                yield from self.turn(statement, members, frame)
             case Sync() | Pin():
                 pass
             case _:
@@ -195,7 +201,8 @@ class Simulator:
             frame.rings[channel.name] = _Ring(channel, consumers)
         running = {
             name: self.body(
-                role.body, _Frame(axes, dict(frame.tiles), frame.rings, name)
+                role.body,
+                _Frame(axes, dict(frame.tiles), frame.rings, name, turns=frame.turns),
             )
             for role in roles
             for name, axes in members_of(role, frame)
@@ -251,6 +258,19 @@ class Simulator:
                 if count >= ring.waited.get(frame.role, 0):
                     raise VerifyError(f"{frame.role} releases {name} without a wait")
                 ring.released[frame.role] = count + 1
+        self.executed += 1
+
+    def turn(self, statement: Statement, members: Extent, frame: _Frame) -> Steps:
+        """Block until it is this member's turn, or pass it on."""
+        axis, count = members
+        member = int(frame.axes[axis])
+        if isinstance(statement, TakeTurn):
+            while frame.turns.get(axis, 0) % count != member:
+                yield
+        else:
+            if frame.turns.get(axis, 0) % count != member:
+                raise VerifyError(f"{frame.role} passes a turn on that it has not")
+            frame.turns[axis] = frame.turns.get(axis, 0) + 1
         self.executed += 1
 
     # --- collective statements ---------------------------------------------------

@@ -20,6 +20,7 @@ from tetragrad.tile.ir import (
     Grid,
     Map,
     Mma,
+    PassTurn,
     Pin,
     Program,
     QuickPower,
@@ -29,6 +30,7 @@ from tetragrad.tile.ir import (
     Statement,
     Store,
     Sync,
+    TakeTurn,
     Tile,
     TileLoad,
     View,
@@ -131,6 +133,8 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
             return f"{type(statement).__name__}({statement.channel.name})"
         case Role():
             return _role_text(statement)
+        case TakeTurn() | PassTurn():
+            return f"{type(statement).__name__}(i{statement.members[0]})"
         case Sync():
             return "Sync"
         case Pin():

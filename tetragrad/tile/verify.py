@@ -41,6 +41,7 @@ from tetragrad.tile.ir import (
     Grid,
     Map,
     Mma,
+    PassTurn,
     Pin,
     Program,
     Release,
@@ -50,6 +51,7 @@ from tetragrad.tile.ir import (
     Statement,
     Store,
     Sync,
+    TakeTurn,
     Tile,
     TileLoad,
     View,
@@ -134,6 +136,8 @@ class _Checker:
                 self.fetch(statement)
             case Acquire() | Commit() | Wait() | Release() | Sync():
                 pass
+            case TakeTurn(members) | PassTurn(members):
+                self.member(members)
             case Pin():
                 self.exists(statement.tile)
             case _:
@@ -153,6 +157,12 @@ class _Checker:
     def where(self, guard: Guard) -> _Checker:
         """The place where a guard holds too."""
         return replace(self, facts=(*self.facts, *guard))
+
+    def member(self, members: Extent) -> None:
+        """Only members of a role take turns."""
+        axis, count = members
+        if self.extents.get(axis) != count:
+            raise VerifyError(f"no {count} members along i{axis} take turns here")
 
     def allocate(self, tile: Tile) -> None:
         if tile.name in self.tiles:

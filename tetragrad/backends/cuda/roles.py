@@ -48,6 +48,7 @@ from tetragrad.backends.cuda.tiles import (
     statements_in,
     tiles_read,
 )
+from tetragrad.backends.cuda.turns import Turns
 from tetragrad.backends.cuda.underway import UnderWay
 from tetragrad.backends.cuda.values import Values
 from tetragrad.backends.cuda.warpgroup import Held, Operand, multiply_warpgroup
@@ -65,12 +66,14 @@ from tetragrad.tile.ir import (
     For,
     Map,
     Mma,
+    PassTurn,
     Pin,
     Program,
     Release,
     Role,
     Statement,
     Store,
+    TakeTurn,
     Tile,
     Wait,
     When,
@@ -295,6 +298,7 @@ class _RoleStatements(FragmentStatements):
         self._full: dict[str, str] = {}
         self.filled = filled_tiles(role.body)
         self.under_way = UnderWay(self.builder, self.ends)
+        self.turns = self._turns()
 
     def emit_all(self) -> None:
         """The whole body."""
@@ -316,6 +320,8 @@ class _RoleStatements(FragmentStatements):
                 self.ends[channel.name].wait()
             case Release(channel):
                 self.under_way.release(channel)
+            case TakeTurn() | PassTurn():
+                self._take_turns(statement)
             case Mma():
                 self._multiply_slot(statement)
             case For():
@@ -330,6 +336,28 @@ class _RoleStatements(FragmentStatements):
         super().emit(body)
         if not began_running:
             self.under_way.finish()
+
+    # --- turns -------------------------------------------------------------------
+
+    def _turns(self) -> Turns | None:
+        """The barriers for members that take turns; nothing for a single one."""
+        member, body = self.block.member, self.role.body
+        takes = any(isinstance(entry, TakeTurn) for entry in statements_in(body))
+        if not takes or member is None or member.count == 1:
+            return None
+        # Every group has a barrier to itself, and number 0 is that of all threads.
+        first = role_threads(self.grid.roles) // WARPGROUP + 1
+        turns = Turns(self.builder, member, self.block.threads.count, first)
+        turns.begin()
+        return turns
+
+    def _take_turns(self, statement: TakeTurn | PassTurn) -> None:
+        if self.turns is None:
+            return
+        if isinstance(statement, TakeTurn):
+            self.turns.take()
+        else:
+            self.turns.hand_on()
 
     # --- copies ------------------------------------------------------------------
 

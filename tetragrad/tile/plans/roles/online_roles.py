@@ -38,10 +38,12 @@ from tetragrad.tile.ir import (
     Layout,
     Map,
     Mma,
+    PassTurn,
     Release,
     Role,
     Space,
     Statement,
+    TakeTurn,
     Tile,
     Wait,
     When,
@@ -127,6 +129,11 @@ class RoleAttention:
     def columns(self) -> int:
         return rounded(self.kernel.axes[self.row_form.column], COLUMN_STEP)
 
+    @cached_property
+    def members(self) -> Extent:
+        """The members of the role that multiplies, which take turns at it."""
+        return self.builder.axis(self.plan.members), self.plan.members
+
     # --- channels ----------------------------------------------------------------
 
     @cached_property
@@ -164,13 +171,12 @@ class RoleAttention:
         each = -(-self.chunks // self.plan.turns)
         index = self.builder.axis(each)
         extents.append((index, each))
-        member = self.builder.axis(self.plan.members)
         load = self.each_turn(scope, index, self.load)
-        attend = self.attend(scope, index, axis_form(member).scale(MEMBER_ROWS))
-        members = (member, self.plan.members)
+        first_row = axis_form(self.members[0]).scale(MEMBER_ROWS)
+        attend = self.attend(scope, index, first_row)
         roles = (
             Role("load", WARPS, tuple(load)),
-            Role("attend", WARPS, tuple(attend), members),
+            Role("attend", WARPS, tuple(attend), self.members),
         )
         return [Grid(tuple(extents), roles)]
 
@@ -259,8 +265,10 @@ class RoleAttention:
         axis = self.loop_axis()
         step = RoleStep(self, RowBlock(block.scope, block.rows + first_row), tiles)
         body = [
+            TakeTurn(self.members),
             *self.make_scores(tiles, first_row),
             *self.add_values(tiles),
+            PassTurn(self.members),
             *step.take_in(self.start(axis), corrects=True),
         ]
         return [
@@ -269,8 +277,8 @@ class RoleAttention:
             *self.make_scores(tiles, first_row),
             *step.take_in(ZERO, corrects=False),
             *self.each_other(block, axis, body),
-            *self.add_values(tiles),
             Release(self.queries),
+            *self.add_values(tiles),
             *step.finish(),
         ]
 
