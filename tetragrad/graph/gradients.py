@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from weakref import WeakKeyDictionary
 
 from tetragrad.graph.elementwise import Add
@@ -28,22 +28,46 @@ def gradients(outputs: dict[Node, Node], targets: Iterable[Node]) -> dict[Node, 
             another target lies there.
 
     Returns:
-        The targets that the outputs depend on, with their gradients.
+        The targets that the outputs depend on, with their gradients; of several
+        nodes of one variable only one, with the gradient of all.
     """
-    targets = set(targets)
+    wanted = list(targets)
     order = list(walk(outputs, stop=lambda node: isinstance(node, Detached)))
-    needed = _that_reach(order, targets)
-    collected = {node: value for node, value in outputs.items() if node in needed}
+    firsts = _firsts_of_variables([*order, *wanted])
+    places = {firsts.get(node, node): node for node in wanted}
+    needed = _that_reach(order, firsts, places)
+    collected: dict[Node, Node] = {}
+    for node, upstream in outputs.items():
+        _add(firsts.get(node, node), upstream, needed, collected)
     for node in reversed(order):
-        upstream = collected.get(node)
-        if upstream is None:
+        found = collected.get(node)
+        if found is None:
             continue
         for rule in _rules_of(node):
-            upstream = collected[node] = rule(upstream)
+            found = collected[node] = rule(found)
         if not any(source in needed for source in node.sources):
             continue
-        _collect(node, upstream, needed, collected)
-    return {node: collected[node] for node in targets if node in collected}
+        for source, part in zip(node.sources, node.gradient(found), strict=True):
+            _add(firsts.get(source, source), part, needed, collected)
+    return {
+        node: collected[place] for place, node in places.items() if place in collected
+    }
+
+
+def _firsts_of_variables(nodes: list[Node]) -> dict[Node, Node]:
+    """For each further node of a leaf, the first one, where gradients come together.
+
+    A leaf has another node after its value has run, or an optimiser changed it. All
+    of them are one variable.
+    """
+    first: dict[int, Node] = {}
+    firsts: dict[Node, Node] = {}
+    for node in nodes:
+        if isinstance(node, Variable) and not node.source.has_variables:
+            known = first.setdefault(node.key, node)
+            if known is not node:
+                firsts[node] = known
+    return firsts
 
 
 def _rules_of(node: Node) -> Iterable[Rule]:
@@ -53,24 +77,25 @@ def _rules_of(node: Node) -> Iterable[Rule]:
     return tuple(node_rules.get(node, ()))
 
 
-def _that_reach(order: list[Node], targets: set[Node]) -> set[Node]:
-    """The nodes that depend on a target through floating-point values."""
+def _that_reach(
+    order: list[Node], firsts: dict[Node, Node], places: Container[Node]
+) -> set[Node]:
+    """The nodes that depend on a place through floating-point values."""
     needed: set[Node] = set()
     for node in order:
         if not node.dtype.is_floating_point or isinstance(node, Detached):
             continue
-        if node in targets or any(source in needed for source in node.sources):
+        is_place = firsts.get(node, node) in places
+        if is_place or any(source in needed for source in node.sources):
             needed.add(node)
     return needed
 
 
-def _collect(
-    node: Node, upstream: Node, needed: set[Node], collected: dict[Node, Node]
+def _add(
+    place: Node, part: Node | None, needed: set[Node], collected: dict[Node, Node]
 ) -> None:
-    """Add a node's contribution to the gradients of its sources."""
-    contributions = node.gradient(upstream)
-    for source, part in zip(node.sources, contributions, strict=True):
-        if part is None or source not in needed:
-            continue
-        known = collected.get(source)
-        collected[source] = part if known is None else Add(known, part)
+    """Add a contribution to the gradient of a node, if anybody needs that."""
+    if part is None or place not in needed:
+        return
+    known = collected.get(place)
+    collected[place] = part if known is None else Add(known, part)

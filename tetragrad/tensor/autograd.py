@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
@@ -29,6 +30,7 @@ from tetragrad.tensor.pending import (
     reverse_passes,
 )
 from tetragrad.tensor.randomness import default_generator
+from tetragrad.tensor.storage import Collected
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
@@ -58,13 +60,13 @@ def backward(
     """
     output = self.real_node
     upstream = _upstream(self, gradient)
-    reachable = walk([output], stop=_hides_gradients)
+    if inputs is None:
+        candidates = walk([output], stop=_hides_gradients)
+    else:
+        candidates = [entry.real_node for entry in inputs]
     variables = [
-        node for node in reachable if isinstance(node, Variable) or node in retained
+        node for node in candidates if isinstance(node, Variable) or node in retained
     ]
-    if inputs is not None:
-        wanted = {entry.real_node for entry in inputs}
-        variables = [node for node in variables if node in wanted]
     found = gradients({output: upstream}, variables)
     given = []
     for variable in variables:
@@ -165,10 +167,11 @@ def grad(
         start = _upstream(output, upstream)
         known = starts.get(output.real_node)
         starts[output.real_node] = start if known is None else Add(known, start)
-    found = gradients(starts, [target.real_node for target in targets])
+    known_as = [_nodes_of(target, starts) for target in targets]
+    found = gradients(starts, [node for nodes in known_as for node in nodes])
     parts: list[Tensor | None] = []
     for position, target in enumerate(targets):
-        node = found.get(target.real_node)
+        node = _sum_of([found[node] for node in known_as[position] if node in found])
         if node is None and not allow_unused:
             raise GradientError(
                 f"grad(): the outputs do not depend on input {position} "
@@ -178,6 +181,33 @@ def grad(
         made = None if node is None else gradient_tensor(node, create_graph, target)
         parts.append(made)
     return tuple(parts)
+
+
+def _nodes_of(tensor: TensorBase, outputs: Iterable[Node]) -> list[Node]:
+    """The nodes that stand for a tensor in a graph: its own, and maybe earlier ones.
+
+    When a leaf's value has run, its node is another one, and that of a view of it as
+    well: ``x[0]`` before is not ``x[0]`` after. A leaf's own are known by their key.
+    """
+    places = [
+        position
+        for position, step in enumerate(tensor.steps)
+        if isinstance(step, Collected)
+    ]
+    if not places or places[-1] == len(tensor.steps) - 1:
+        return [tensor.real_node]
+    leaf, after = tensor.steps[places[-1]], tensor.steps[places[-1] + 1 :]
+    nodes = [tensor.real_node]
+    for node in walk(outputs, stop=_hides_gradients):
+        if isinstance(node, Variable) and node.key == cast(Collected, leaf).key:
+            for step in after:
+                node = step.apply(node)
+            nodes.append(node)
+    return list(dict.fromkeys(nodes))
+
+
+def _sum_of(parts: list[Node]) -> Node | None:
+    return reduce(Add, parts) if parts else None
 
 
 class Context:
