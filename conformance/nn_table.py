@@ -16,7 +16,6 @@ from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "nn.md"
 
-_LAZY = "layers know their sizes when they are made; write them out"
 _SPARSE = "is about sparse layouts, which do not exist here"
 _PARALLEL = "is about training on several devices"
 _QUANTISED = "is about quantised or scaled products of CUDA's own"
@@ -115,8 +114,6 @@ FAMILIES = (
 
 def reason(name: str) -> str:
     """Why a name of PyTorch's is not here."""
-    if name.startswith("Lazy"):
-        return _LAZY
     return REASONS.get(name, "is yet to come")
 
 

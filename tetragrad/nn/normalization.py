@@ -38,6 +38,7 @@ class _FeatureNorm(Module):
         track_running_stats: bool,
         device: str | None,
         dtype: Any,
+        bias: bool,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -47,7 +48,8 @@ class _FeatureNorm(Module):
         self.track_running_stats = track_running_stats
         place = {"device": device, "dtype": dtype}
         self.weight = Parameter(_ones(num_features, **place)) if affine else None
-        self.bias = Parameter(_zeros(num_features, **place)) if affine else None
+        has_bias = affine and bias
+        self.bias = Parameter(_zeros(num_features, **place)) if has_bias else None
         mean = variance = count = None
         if track_running_stats:
             mean = _zeros(num_features, **place)
@@ -69,12 +71,11 @@ class _FeatureNorm(Module):
     def reset_parameters(self) -> None:
         """Start again with weight 1, bias 0 and fresh running statistics."""
         self.reset_running_stats()
-        if not self.affine:
-            return
-        assert self.weight is not None and self.bias is not None
         with no_grad():
-            self.weight.fill_(1)
-            self.bias.fill_(0)
+            if self.weight is not None:
+                self.weight.fill_(1)
+            if self.bias is not None:
+                self.bias.fill_(0)
 
     def _plan_load(self, plan: LoadPlan, prefix: str) -> None:
         super()._plan_load(plan, prefix)
@@ -126,10 +127,13 @@ class _BatchNorm(_FeatureNorm):
         track_running_stats: bool = True,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype
-        )
+            num_features, eps, momentum, affine, track_running_stats, device, dtype,
+            bias,
+        )  # fmt: skip
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input(input)
@@ -193,10 +197,13 @@ class _InstanceNorm(_FeatureNorm):
         track_running_stats: bool = False,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype
-        )
+            num_features, eps, momentum, affine, track_running_stats, device, dtype,
+            bias,
+        )  # fmt: skip
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input(input)
@@ -349,6 +356,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_channels % num_groups:
@@ -362,7 +371,8 @@ class GroupNorm(Module):
         self.affine = affine
         place = {"device": device, "dtype": dtype}
         self.weight = Parameter(_ones(num_channels, **place)) if affine else None
-        self.bias = Parameter(_zeros(num_channels, **place)) if affine else None
+        has_bias = affine and bias
+        self.bias = Parameter(_zeros(num_channels, **place)) if has_bias else None
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
+from tetragrad.core.errors import ShapeError
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.storage import Collected, Moved, Read, Stopped
 
@@ -32,6 +33,89 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+class Uninitialized:
+    """What parameters and buffers share whose shape is not known yet."""
+
+    __slots__ = ()
+
+    @property
+    def shape(self) -> NoReturn:
+        raise ShapeError(
+            f"the shape of an {type(self).__name__}, which is not known yet",
+            hint="call the layer once, with an input like those to come, or load a "
+            "state dict",
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def materialize(self, shape: tuple[int, ...]) -> None:
+        """Become an ordinary tensor of zeros, of a shape, and the same object."""
+        raise NotImplementedError
+
+
+def _materialize(tensor: Tensor, cls: type[Tensor], shape: tuple[int, ...]) -> None:
+    value = Tensor.zeros(*shape, device=tensor.device, dtype=tensor.dtype)
+    tensor.__class__ = cls
+    replace_value(tensor, value)
+
+
+class UninitializedParameter(Uninitialized, Parameter):
+    """A parameter of a layer that has not seen an input, and so has no shape.
+
+    It can be converted, moved, given to an optimiser and saved; ``materialize`` makes
+    it an ordinary parameter, and the same object.
+
+    Raises:
+        ShapeError: its shape was asked for.
+
+    >>> parameter = nn.UninitializedParameter()
+    >>> parameter.materialize((2, 3))
+    >>> type(parameter).__name__, parameter.shape
+    ('Parameter', (2, 3))
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, requires_grad: bool = True, device: str | None = None, dtype: Any = None
+    ) -> UninitializedParameter:
+        made = super().__new__(
+            cls, Tensor.zeros(0, device=device, dtype=dtype), requires_grad
+        )
+        assert isinstance(made, UninitializedParameter)
+        return made
+
+    def materialize(self, shape: tuple[int, ...]) -> None:
+        """Become a parameter of zeros, of a shape."""
+        _materialize(self, Parameter, shape)
+
+
+class UninitializedBuffer(Uninitialized, Tensor):
+    """A buffer of a layer that has not seen an input, and so has no shape.
+
+    Raises:
+        ShapeError: its shape was asked for.
+
+    >>> buffer = nn.UninitializedBuffer()
+    >>> buffer.materialize((2,))
+    >>> buffer.tolist()
+    [0.0, 0.0]
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, device: str | None = None, dtype: Any = None
+    ) -> UninitializedBuffer:
+        source = Tensor.zeros(0, device=device, dtype=dtype)
+        return cls._handle(source.storage, source.steps)
+
+    def materialize(self, shape: tuple[int, ...]) -> None:
+        """Become a tensor of zeros, of a shape."""
+        _materialize(self, Tensor, shape)
 
 
 def replace_value(tensor: Tensor, value: Tensor) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tetragrad.core.errors import TetragradError, UnsupportedError
 from tetragrad.nn.hooks import Hooks
-from tetragrad.nn.parameter import replace_value
+from tetragrad.nn.parameter import Uninitialized, replace_value
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.modes import no_grad
 
@@ -69,6 +69,10 @@ class LoadPlan:
             return
         self.used.add(name)
         value = as_tensor(name, self.values[name])
+        if isinstance(target, Uninitialized):
+            # It takes any shape; a value without elements was saved as unknown.
+            self.copies += [(target, value)] if value.numel() else []
+            return
         # Scalars were saved with one element by old versions of PyTorch.
         if target.ndim == 0 and value.shape == (1,):
             value = value.reshape(())
@@ -201,6 +205,8 @@ class ModuleStateDict:
         self._complain([*plan.mismatched, *(() if hooks else keys.complaints(strict))])
         with no_grad():
             for target, value in plan.copies:
+                if isinstance(target, Uninitialized):
+                    target.materialize(value.shape)
                 if assign:
                     replace_value(target, value)
                 else:

@@ -16,7 +16,7 @@ from typing import Any
 from tetragrad.capture.function import JitFunction
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
-from tetragrad.core.errors import CaptureError, TetragradError
+from tetragrad.core.errors import CaptureError, ShapeError, TetragradError
 from tetragrad.engine import capture
 from tetragrad.optim.groups import ParameterGroup
 from tetragrad.optim.hooks import OptimizerHooks, with_step_hooks
@@ -258,7 +258,8 @@ class Optimizer(OptimizerHooks):
         group.place_numbers()
         self.param_groups.append(group)
         # State that exists before the first step can be captured with it.
-        self._add_state([entry for entry in parameters if entry.requires_grad], group)
+        ready = [entry for entry in parameters if entry.requires_grad]
+        self._add_state([entry for entry in ready if _has_shape(entry)], group)
 
     # --- saving ------------------------------------------------------------------
 
@@ -356,6 +357,14 @@ def _check_parameter(parameter: Any) -> None:
             "cannot optimise the result of an operation\n"
             "hint: optimise the tensors it was computed from"
         )
+
+
+def _has_shape(parameter: Tensor) -> bool:
+    """Whether the shape is known: a lazy layer's is not before its first input."""
+    try:
+        return parameter.ndim >= 0
+    except ShapeError:
+        return False
 
 
 def _follow(parameter: Tensor, state: State) -> None:
