@@ -506,7 +506,7 @@ def _cost(kernel: Kernel, contraction: Contraction, plan: ContractionPlan) -> fl
     packing = 0.0
     if plan.lhs is not Supply.IN_PLACE:
         packing += lhs_size * _packing_cost(kernel, lhs, plan.rows, plan, side=False)
-    if plan.rhs is not Supply.IN_PLACE:
+    if plan.rhs not in (Supply.IN_PLACE, Supply.KEPT):
         packing += rhs_size * _packing_cost(kernel, rhs, plan.columns, plan, side=True)
     return products + packing + _storing_cost(kernel, plan)
 

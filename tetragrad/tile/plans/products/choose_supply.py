@@ -18,7 +18,8 @@ from tetragrad.tile.plans.products.contraction import (
     Supply,
     cut_evenly,
 )
-from tetragrad.tile.plans.products.packing import strides_in_place
+from tetragrad.tile.plans.products.kept import kept_panels
+from tetragrad.tile.plans.products.packing import runs_of, strides_in_place
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import points_in
 
@@ -66,6 +67,8 @@ def rhs_supply(
 ) -> Supply:
     """Whether columns are read in place: vectors of them, all of which are near."""
     value = contraction.rhs
+    if is_kept(kernel, value, plan):
+        return Supply.KEPT
     found = strides_in_place(kernel, plan.depth, plan.columns, value)
     if plan.dot is None and found and found[1] == 1:
         by_depth = found[0] * value.dtype.itemsize
@@ -74,6 +77,24 @@ def rhs_supply(
         ):
             return Supply.IN_PLACE
     return _packed_or_fetched(kernel, target, value)
+
+
+def is_kept(kernel: Kernel, value: Expression, plan: ContractionPlan) -> bool:
+    """Whether columns were packed before, in whole panels as wide as a micro-tile."""
+    panels, columns = kept_panels(value), plan.columns
+    if panels is None or columns.axes != (panels.axis,) or plan.dot is not None:
+        return False
+    if panels.width != plan.micro_columns or panels.apart % panels.width:
+        return False
+    if columns.chunks(kernel) > 1 and columns.chunk % panels.width:
+        return False
+    runs = runs_of(kernel, plan.depth, value)
+    if len(runs) != 1 or panels.rest.coefficient(runs[0].axes[-1]) != panels.width:
+        return False
+    first, last = panels.rest.range(kernel.axes)
+    count = -(-kernel.axes[panels.axis] // panels.width)
+    end = last + (count - 1) * panels.apart + panels.width
+    return first >= 0 and end <= kernel.slots[value.slot].numel
 
 
 def is_inside(

@@ -150,6 +150,7 @@ class Supply(Enum):
     IN_PLACE = "in place"  # it reads the operand where it is
     PACKED = "packed"
     FETCHED = "fetched"  # packed, and asked for before, as it waits far away
+    KEPT = "kept"  # it was packed by another kernel, and is read where that left it
 
 
 @frozen

@@ -34,6 +34,7 @@ from tetragrad.tile.ir import (
 )
 from tetragrad.tile.layout import CACHE_LINE_BYTES, odd_lines
 from tetragrad.tile.plans.products.contraction import Block, Panels, strides_of
+from tetragrad.tile.plans.products.kept import KeptPanels
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Builder,
@@ -164,7 +165,8 @@ class Operand:
 
     With ``group`` so many positions of the depth, which is one run, lie next to each
     other: the tile is indexed [depth // group, side, depth % group]. An operand that
-    ``fetches`` asks for rows of memory some time before they are packed.
+    ``fetches`` asks for rows of memory some time before they are packed. One that was
+    packed before is read from the panels that are ``kept``.
     """
 
     name: str
@@ -180,6 +182,7 @@ class Operand:
     cut: Panels | None = None
     group: int = 1
     fetches: bool = False
+    kept: KeptPanels | None = None
 
     @property
     def panel(self) -> int:
@@ -198,7 +201,7 @@ class Operand:
         One more than a panel has: panels a power of two apart would share few sets of
         a cache, and packing writes to all of them in turn.
         """
-        return self.steps + 1
+        return self.steps + 1 if self.kept is None else self.kept.steps
 
     @cached_property
     def only_load(self) -> Expression | None:
@@ -256,11 +259,20 @@ class Operand:
 
     def view(self, builder: Builder) -> Tile:
         """The tile that shows a block where it is."""
+        if self.kept is not None:
+            return self._panels_view(builder, self.kept)
         found = strides_in_place(self.kernel, self.depth, self.side, self.value)
         assert found is not None
         shape = (self.depth.size(self.kernel), self.side.size(self.kernel))
         dtype = self.value.dtype
         return builder.tile(self.name, shape, dtype, Space.GLOBAL, Layout(found))
+
+    def _panels_view(self, builder: Builder, kept: KeptPanels) -> Tile:
+        """The tile that shows all panels of a block of the depth, one after another."""
+        panels = -(-self.kernel.axes[kept.axis] // kept.width)
+        steps = (panels - 1) * kept.steps + self.depth.size(self.kernel)
+        shape = (steps, kept.width)
+        return builder.tile(self.name, shape, self.value.dtype, Space.GLOBAL)
 
     def viewed(
         self, tile: Tile, scope: Scope, depth: Placed, side: Placed
@@ -268,6 +280,8 @@ class Operand:
         """Show a block in that tile."""
         (depth_run,), (side_run,) = self.depth_runs, self.side_runs
         scope = at_run(scope, depth_run, depth, ZERO)
+        if self.kept is not None:
+            return View(tile, self.value.slot, scope.rewriter().form(self.kept.rest))
         scope = at_run(scope, side_run, side, ZERO)
         load = scope.value(self.value)
         assert isinstance(load, Load)

@@ -48,6 +48,7 @@ from tetragrad.tile.plans.products.contraction import (
 )
 from tetragrad.tile.plans.products.dot_steps import SHIFT, packed_lhs, packed_rhs
 from tetragrad.tile.plans.products.fetching import fetch_panel, fetch_rows
+from tetragrad.tile.plans.products.kept import kept_panels
 from tetragrad.tile.plans.products.micro_tiles import Corner, Places, Product, Region
 from tetragrad.tile.plans.products.packing import (
     Operand,
@@ -151,7 +152,7 @@ class _Panels(Product):
         scope, plan = places.scope, self.plan
         if plan.lhs is not Supply.IN_PLACE:
             allocs += clear_overhang(packed.lhs, scope, places.rows, packed.lhs_tile)
-        if plan.rhs is not Supply.IN_PLACE:
+        if plan.rhs not in (Supply.IN_PLACE, Supply.KEPT):
             allocs += clear_overhang(packed.rhs, scope, places.columns, packed.rhs_tile)
 
         def depth_block(scope: Scope, depth: Placed) -> list[Statement]:
@@ -209,7 +210,7 @@ class _Panels(Product):
         count = others.chunks(self.kernel)
         for axis in others.outer:
             count *= self.kernel.axes[axis]
-        if count == 1 or not operand.panel or operand.is_by_depth:
+        if count == 1 or not operand.panel or operand.is_by_depth or operand.kept:
             return None
         blocks = operand.side.chunks(self.kernel)
         for axis in (*self.plan.batch, *operand.side.outer):
@@ -235,7 +236,7 @@ class _Panels(Product):
     def is_in_place(self, operand: Operand) -> bool:
         """Whether an operand is read where it is."""
         supply = self.plan.lhs if operand.name == "lhs" else self.plan.rhs
-        return supply is Supply.IN_PLACE
+        return supply in (Supply.IN_PLACE, Supply.KEPT)
 
     def packing_group(self, operand: Operand, panels: int) -> int:
         """Panels that one iteration packs: as many as share lines of memory."""
@@ -278,6 +279,8 @@ class _Panels(Product):
         )
         if supply is Supply.IN_PLACE:
             return whole
+        if supply is Supply.KEPT:
+            return replace(whole, cut=cut, kept=kept_panels(value))
         return replace(whole, cut=cut) if len(whole.side_runs) == 1 else whole
 
     def group_of(self, lhs: Operand) -> int:
@@ -362,6 +365,8 @@ class _Panels(Product):
         if packed.whole_rhs is not None:
             first_rhs = packed.whole_rhs.first(placed, places.columns)
         else:
+            if packed.rhs.kept is not None:
+                first_rhs = self.divided(places.columns.start, packed.rhs.panel, 1)[0]
             packing += self.supplied(packed.rhs, depth, places.columns, packed.rhs_tile)
         if self.plan.lhs is Supply.IN_PLACE:
             packing += self.supplied(packed.lhs, depth, places.rows, packed.lhs_tile)
@@ -392,11 +397,27 @@ class _Panels(Product):
                         places, packed.gathered, inside, tile, place
                     )
 
-                return loop(self.builder, self.plan.parts, part)
+                statements = loop(self.builder, self.plan.parts, part)
+                return self.where_it_exists(places.columns, column, statements)
 
             return steps + self.panels(size, micro)
 
         return packing + loop(self.builder, self.row_panels // size, group)
+
+    def where_it_exists(
+        self, columns: Placed, panel: Affine, statements: list[Statement]
+    ) -> list[Statement]:
+        """What is done for a column panel, unless all of it is beyond the last one.
+
+        A block that is shorter than the others has fewer panels.
+        """
+        size = self.kernel.axes[columns.block.chunked]
+        inner = columns.block.inner_size(self.kernel)
+        first = columns.start.scale(inner) + self.column_cut.start(panel)
+        exists = first.scale(-1).shift(size * inner - 1)
+        if self.builder.always(exists):
+            return statements
+        return [When((exists,), tuple(statements))]
 
     def supplied(
         self, operand: Operand, depth: _DepthBlock, side: Placed, tile: Tile
