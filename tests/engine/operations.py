@@ -35,6 +35,7 @@ from tetragrad.kernel import (
     lowering,
     recognise,
     repeats,
+    row_join,
     simplify,
 )
 from tetragrad.kernel.expression import Expression
@@ -116,7 +117,7 @@ def counting() -> Iterator[Counter[str]]:
         (Node, "build", "nodes built"),
         (fusion._Fusion, "_describe", "values described"),
         (fusion._Fusion, "_must_be_stored", "values stored or not"),
-        (fusion._Fusion, "_revisits_row", "rows followed"),
+        (row_join, "_revisits_row", "rows followed"),
         (epilogues, "_belongs", "values tried in epilogues"),
         (repeats, "pattern_of", "patterns compared"),
         (lowering._Lowering, "step", "lowering steps"),

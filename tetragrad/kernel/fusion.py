@@ -8,7 +8,7 @@ joined, in six ways:
   costs less than that;
 - *epilogue*: what follows a contraction element by element is done on its way out;
 - *row*: a reduced row goes back over the same row (softmax, normalisation) while the
-  row is still in the cache;
+  row is still in the cache (see ``row_join.py``);
 - *online*: a row statistic is carried through a contraction over that row (see
   ``online.py``);
 - *recomputed*: scores that several kernels read are made again by each of them (see
@@ -29,11 +29,18 @@ from tetragrad.graph import movement as moves
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.reduce import Reduce
-from tetragrad.kernel.analysis import Analysis, Kind, is_leaf, work_per_element
+from tetragrad.kernel.analysis import Kind, is_leaf, work_per_element
+from tetragrad.kernel.decisions import Decisions
 from tetragrad.kernel.epilogues import epilogue_end
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.online_join import join_online
 from tetragrad.kernel.recompute_join import join_recomputing
+from tetragrad.kernel.row_join import (
+    ends_a_row,
+    gathers_from_row,
+    joins_row,
+    without_ones,
+)
 from tetragrad.kernel.siblings import join_siblings
 from tetragrad.kernel.uneven import is_cut_unevenly, last_before_cut
 
@@ -47,8 +54,6 @@ MAXIMUM_RECOMPUTED_WORK = 100.0
 MAXIMUM_EPILOGUE_READS = 4
 #: Steps from a value to the product that reads it, at most.
 LONGEST_WAY = 8
-#: The elementwise work before a selection from rows that is looked at.
-MAXIMUM_ROW_NODES = 64
 #: The longest reduction that is done at each step of a running value.
 LONGEST_STEP = 64
 #: Reductions that compute each element of what they run over once.
@@ -91,45 +96,16 @@ def _one_each(order: Sequence[Node], wanted: Sequence[Node]) -> list[Group]:
     ]
 
 
-class _Fusion:
-    """The decisions for one graph: which nodes go to memory."""
+class _Fusion(Decisions):
+    """The decisions for one graph in the making."""
 
     def __init__(
         self, order: Sequence[Node], wanted: Sequence[Node], target: Target
     ) -> None:
-        self.target = target
-        self.facts = Analysis(order)
-        self.order = order
-        self.wanted = frozenset(wanted)
-        self.in_memory: set[Node] = set(wanted)
-        self.reasons: dict[Node, list[str]] = {}
-        # For an inline node: how often each kernel that reads it computes an element.
-        self.readers: dict[Node, dict[Node, float]] = {}
-        # Inline nodes whose elements their one kernel visits one to one.
-        self.aligned: set[Node] = set()
+        super().__init__(order, wanted, target)
         # How often a kernel's text has each inline node, and all of them together.
         self.copies: dict[Node, dict[Node, int]] = {}
         self.inline_count: dict[Node, int] = {}
-        # The contraction at the start of each epilogue, by the epilogue's end.
-        self.epilogues: dict[Node, Node] = {}
-        # Stored nodes that one kernel computes.
-        self.together: list[list[Node]] = []
-        # Selections that are made in the kernel that reduces the rows they select from.
-        self.row_gathers: set[Node] = set()
-        # The reduction that an Expand repeats, if it is one of its row.
-        self.repeated: dict[Node, Reduce | None] = {}
-        # For each node: operations per element if inline, and the bytes it reads.
-        self.work: dict[Node, float] = {}
-        self.reads: dict[Node, dict[Node, float]] = {}
-
-    @property
-    def users(self) -> dict[Node, list[Node]]:
-        """The readers of each node."""
-        return self.facts.users
-
-    def note(self, node: Node, reason: str) -> None:
-        """Remember why a kernel is as it is."""
-        self.reasons.setdefault(node, []).append(reason)
 
     # --- facts and epilogues, forwards ----------------------------------------
 
@@ -332,17 +308,17 @@ class _Fusion:
         if isinstance(node, Reduce):
             kind = self.facts.kinds[node]
             if kind is Kind.GATHER:
-                return self._gathers_from_row(node) or self._storing_pays(node)
+                return gathers_from_row(self, node) or self._storing_pays(node)
             if kind in (Kind.SCAN, Kind.SCATTER):
                 return not self._leaves_in_place(node, kind)
             if node in self.facts.absorbed or self._is_in_epilogue(node):
                 return False
-            return not self._joins_row(node)
+            return not joins_row(self, node)
         if any(self.inline_count[root] > MAXIMUM_INLINE_NODES for root in readers):
             return isinstance(node, ops.Elementwise) and not self._is_trivial(node)
         if not isinstance(node, ops.Elementwise) or _is_widening(node):
             return False
-        if self._ends_a_row(node) or self._puts_many_together(node):
+        if ends_a_row(self, node) or self._puts_many_together(node):
             return True
         return self._storing_pays(node)
 
@@ -375,7 +351,7 @@ class _Fusion:
             for user in self.facts.users[current]:
                 if isinstance(user, moves.Reshape):
                     old, new = current.shape, user.shape
-                    if _without_ones(old) != _without_ones(new):
+                    if without_ones(old) != without_ones(new):
                         return False
                 elif kind is Kind.SCATTER:
                     return False
@@ -390,158 +366,6 @@ class _Fusion:
         """Whether a plain reduction is over so few values that each step can do it."""
         length = node.source.numel // max(node.numel, 1)
         return self.facts.kinds[node] is Kind.ROW and length <= LONGEST_STEP
-
-    # --- the row join ----------------------------------------
-
-    def _joins_row(self, node: Reduce) -> bool:
-        """Whether a reduction can be a pass of the one kernel that reads it."""
-        if self.facts.kinds[node] is not Kind.ROW or len(self.readers[node]) != 1:
-            return False
-        (root,) = self.readers[node]
-        is_other = isinstance(root, Reduce) and self.facts.kinds[root] is not Kind.ROW
-        if is_other and root not in self.row_gathers:
-            return False
-        revisits = self._revisits_row(node, root)
-        if revisits is None or (revisits and not self._row_is_worth_keeping(node)):
-            return False
-        form = "row" if revisits else "epilogue"
-        name = type(node).__name__.lower()
-        self.note(root, f"{form}: {name} over {node.source.shape}")
-        return True
-
-    def _row_is_worth_keeping(self, node: Reduce) -> bool:
-        """Whether the row is still in the cache, and there are rows for all units."""
-        length = node.source.numel // max(node.numel, 1)
-        return self._row_fits(node) and (
-            node.numel >= 2 * self.target.units
-            or node.source.numel <= 1 << 16
-            or length <= self.target.longest_kept_row
-        )
-
-    def _revisits_row(self, node: Reduce, root: Node) -> bool | None:
-        """Whether the root reads the reduced row again; None if a path leaves it."""
-        row_shape = _without_ones(node.source.shape)
-        revisits = False
-        seen: set[Node] = set()
-        stack = list(self.facts.users[node])
-        while stack:
-            user = stack.pop()
-            if user in seen:
-                continue
-            seen.add(user)
-            if not self._stays_on_row(user, node, row_shape):
-                return None
-            revisits = revisits or isinstance(user, moves.Expand)
-            if user is root or self._is_same_row_reduce(user, node):
-                continue
-            if user in self.in_memory or not self.facts.users[user]:
-                return None
-            stack.extend(self.facts.users[user])
-        return revisits
-
-    def _stays_on_row(
-        self, user: Node, node: Reduce, row_shape: tuple[int, ...]
-    ) -> bool:
-        if isinstance(user, ops.Elementwise):
-            return True
-        if isinstance(user, moves.Reshape):
-            return _without_ones(user.shape) == _without_ones(user.source.shape)
-        if isinstance(user, moves.Expand):
-            return _without_ones(user.shape) == row_shape
-        return self._is_same_row_reduce(user, node) or self._is_gather(user, node)
-
-    def _is_same_row_reduce(self, user: Node, node: Reduce) -> bool:
-        return (
-            isinstance(user, Reduce)
-            and user.source.shape == node.source.shape
-            and user.dims == node.dims
-            and self.facts.kinds[user] is Kind.ROW
-        )
-
-    def _is_gather(self, user: Node, node: Reduce) -> bool:
-        """Whether a selection takes one element of each row that is reduced."""
-        return (
-            self.facts.kinds.get(user) is Kind.GATHER
-            and _without_ones(user.sources[0].shape) == _without_ones(node.source.shape)
-            and _without_ones(user.shape) == _without_ones(node.shape)
-        )
-
-    def _gathers_from_row(self, node: Reduce) -> bool:
-        """Whether a selection from rows is made with the rows' own statistics.
-
-        Stored here, as the loss of a class is, the rows are read once: neither they
-        nor their statistics go to memory.
-        """
-        statistics = self._row_statistics(node)
-        if not statistics or not all(
-            self._is_gather(node, entry)
-            and self._revisits_row(entry, node)
-            and self._row_is_worth_keeping(entry)
-            for entry in statistics
-        ):
-            return False
-        self.row_gathers.add(node)
-        self.note(node, f"row: one element of each in {node.source.shape}")
-        return True
-
-    def _row_statistics(self, node: Reduce) -> set[Reduce]:
-        """The reductions of rows that a value, element by element, is made with."""
-        found: set[Reduce] = set()
-        seen: set[Node] = set()
-        stack = [node.source]
-        while stack and len(seen) < MAXIMUM_ROW_NODES:
-            current = stack.pop()
-            if current in seen or current in self.in_memory:
-                continue
-            seen.add(current)
-            if isinstance(current, moves.Expand):
-                reduction = self._repeated_reduction(current)
-                if reduction is not None:
-                    found.add(reduction)
-            elif isinstance(current, ops.Elementwise | moves.Reshape):
-                stack += current.sources
-        return found
-
-    def _ends_a_row(self, node: Node) -> bool:
-        """A value made with its own row's statistics, about to leave that row.
-
-        Stored here, the row is read once; inlined further, its statistics would be
-        a kernel of their own, and the row would be read again.
-        """
-        if node in self.aligned:
-            return False
-        return any(
-            self._is_row_statistic(expand, node)
-            for expand in self.facts.expands.get(node, ())
-        )
-
-    def _is_row_statistic(self, expand: Node, node: Node) -> bool:
-        """Whether an Expand repeats a reduction of this very row."""
-        if expand not in self.repeated:
-            self.repeated[expand] = self._repeated_reduction(expand)
-        found = self.repeated[expand]
-        return (
-            found is not None
-            and _without_ones(found.source.shape) == _without_ones(node.shape)
-            and self._revisits_row(found, node) is not None
-        )
-
-    def _repeated_reduction(self, expand: Node) -> Reduce | None:
-        """The reduction of a row that fits the cache, from which an Expand is made."""
-        current = expand.source
-        for _ in range(8):
-            if isinstance(current, Reduce):
-                is_row = self.facts.kinds[current] is Kind.ROW
-                return current if is_row and self._row_fits(current) else None
-            if not isinstance(current, ops.Elementwise | moves.Reshape):
-                return None
-            current = max(current.sources, key=lambda source: len(self.reads[source]))
-        return None
-
-    def _row_fits(self, node: Reduce) -> bool:
-        source = node.source
-        row_bytes = source.numel // max(node.numel, 1) * source.dtype.itemsize
-        return row_bytes <= self.target.cache_bytes // 2
 
     def _puts_many_together(self, node: Node) -> bool:
         """Whether it is a concatenation of many parts that a product reads.
@@ -625,7 +449,3 @@ def _is_free(node: Node) -> bool:
 
 def _nbytes(node: Node) -> float:
     return float(node.numel * node.dtype.itemsize)
-
-
-def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(size for size in shape if size != 1)

@@ -8,14 +8,12 @@ one pass (``online.py``), it is one kernel that stores nothing but the result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
-
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.analysis import is_leaf
+from tetragrad.kernel.decisions import Decisions
 from tetragrad.kernel.expression import Compute, Expression, Load
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.ir import Kernel
@@ -27,23 +25,6 @@ from tetragrad.kernel.repeats import pattern_of
 #: on a GPU's matrix unit.
 BULK_BYTES = 16
 MOST_FEATURES = 256
-
-
-class Decisions(Protocol):
-    """What fusion has decided so far, as far as this join needs it."""
-
-    in_memory: set[Node]
-    wanted: frozenset[Node]
-    epilogues: dict[Node, Node]
-    reasons: dict[Node, list[str]]
-    target: Target
-
-    @property
-    def users(self) -> Mapping[Node, Sequence[Node]]:
-        """The readers of each node."""
-
-    def note(self, node: Node, reason: str) -> None:
-        """Remember why a kernel is as it is."""
 
 
 def join_online(decisions: Decisions) -> None:

@@ -18,8 +18,7 @@ the scores: there nothing is made twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Set
 
 from tetragrad.core.target import Target
 from tetragrad.graph import elementwise as ops
@@ -28,6 +27,7 @@ from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Max
 from tetragrad.kernel.analysis import is_leaf
+from tetragrad.kernel.decisions import Decisions
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
@@ -40,24 +40,6 @@ FEWEST_RECOMPUTED = 1 << 16
 #: How often a statistic's size goes into that of the scores, at least.
 LEAST_ROW = 8
 _REARRANGED = (moves.Reshape, moves.Permute, moves.Expand)
-
-
-class Decisions(Protocol):
-    """What fusion has decided so far, as far as this join needs it."""
-
-    order: Sequence[Node]
-    in_memory: set[Node]
-    wanted: frozenset[Node]
-    epilogues: dict[Node, Node]
-    together: list[list[Node]]
-    target: Target
-
-    @property
-    def users(self) -> Mapping[Node, Sequence[Node]]:
-        """The readers of each node."""
-
-    def note(self, node: Node, reason: str) -> None:
-        """Remember why a kernel is as it is."""
 
 
 def join_recomputing(decisions: Decisions) -> None:
