@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
-from tetragrad.capture.effects import Effects, GradChanges, Maker
+from tetragrad.capture.effects import Effects, GradChanges, Maker, Results
 from tetragrad.capture.guards import Guards, shown
+from tetragrad.capture.places import Comparison
 from tetragrad.capture.sources import Storages, StorageSource, TensorSource
-from tetragrad.capture.tree import Description, build
+from tetragrad.capture.tree import Description
 from tetragrad.engine import realize as engine
 from tetragrad.engine.replay import Program
 from tetragrad.graph.leaves import Buffer
@@ -52,9 +54,9 @@ class Captured:
             for number, source in enumerate(effects.written)
             if number not in in_place
         ]
+        self._has_effects = bool(effects.written or effects.grads or effects.places)
         self._grads = GradChanges(effects, result_tensors) if effects.grads else None
-        self._result = result
-        self._result_tensors = list(result_tensors)
+        self._result = Results(result, result_tensors)
 
     def first_change(self, tensors: Sequence[TensorBase]) -> str | None:
         """What forbids a replay with these arguments, or None."""
@@ -64,10 +66,13 @@ class Captured:
         """Run on the current values; returns what the function would."""
         program = self.program
         kept = _buffers(self._kept.find(tensors), program.last_kept)
-        replaced = self._replaced.find(tensors)
-        old = _buffers(replaced, program.last_replaced)
         storages = [tensors[index].storage for index in self._volatile]
         volatile = _buffers(storages, ())
+        if not self._has_effects:
+            _, outputs = program.replay(kept, volatile)
+            return self._result.build(tensors, outputs)
+        replaced = self._replaced.find(tensors)
+        old = _buffers(replaced, program.last_replaced)
         # Found before anything changes: a gradient may be replaced below.
         written = [source.find(tensors) for source in self._written]
         new, outputs = program.replay(kept, volatile, old)
@@ -76,15 +81,21 @@ class Captured:
                 storage.value = buffer
         for storage, buffer in zip(written, outputs, strict=False):
             storage.value = buffer
-        maker = Maker(tensors, outputs[len(written) :])
-        made = [maker.make(source) for source in self._result_tensors]
+        return self._with_effects(tensors, outputs[len(written) :])
+
+    def _with_effects(
+        self, tensors: Sequence[TensorBase], outputs: Sequence[Buffer]
+    ) -> Any:
+        """Change gradients and places; returns what the function would."""
+        maker = Maker(tensors, outputs)
+        result = self._result.build_with(maker)
         if self._grads is not None:
             self._grads.apply(tensors, maker)
         for change in self.effects.places:
             tensor = change.tensor
             value = change.constant if tensor is None else maker.make(tensor)
             change.place.write(value)
-        return build(self._result, iter(made))
+        return result
 
     def explain(self) -> list[str]:
         """Lines about launches, buffers and guards."""
@@ -97,10 +108,14 @@ class Captured:
             f"writes {len(effects.written)} tensors and {len(effects.grads)} "
             f"gradients; makes {program.num_outputs - len(effects.written)} new ones"
         )
-        expected = self.guards.comparison.expected
-        lines.append(f"  compares {len(expected)} places")
-        lines += [f"    {place.name} = {shown(value)}" for place, value in expected]
+        lines += self._places("compares", self.guards.comparison)
+        lines += self._places("counts changes of", self.guards.counted)
         return lines
+
+    def _places(self, what: str, comparison: Comparison) -> list[str]:
+        expected = comparison.expected
+        named = [f"    {place.name} = {shown(value)}" for place, value in expected]
+        return [f"  {what} {len(expected)} places", *named]
 
 
 def _buffers(storages: Sequence[Storage], usual: Sequence[Buffer]) -> list[Buffer]:
@@ -108,7 +123,7 @@ def _buffers(storages: Sequence[Storage], usual: Sequence[Buffer]) -> list[Buffe
 
     ``usual`` is what they were last time: then there is nothing to look at.
     """
-    values: list[Any] = [storage.value for storage in storages]
+    values: list[Any] = list(map(_VALUE, storages))
     if values == usual or set(map(type, values)) <= _ONLY_BUFFERS:
         return values
     found = engine.realize(values)
@@ -118,4 +133,5 @@ def _buffers(storages: Sequence[Storage], usual: Sequence[Buffer]) -> list[Buffe
     return found
 
 
+_VALUE = attrgetter("value")
 _ONLY_BUFFERS = {Buffer}

@@ -18,6 +18,7 @@ from tetragrad.capture.sources import (
     StorageSource,
     TensorSource,
 )
+from tetragrad.capture.tree import TENSOR, Description, build
 from tetragrad.core.frozen import frozen
 from tetragrad.engine.in_place import REFERENCES_OF_ENTRY
 from tetragrad.graph.leaves import Buffer
@@ -74,12 +75,8 @@ class Maker:
             return source.find(self._tensors)
         made = self._made.get(id(source))
         if made is None:
-            made = self._made[id(source)] = object.__new__(source.cls)
-            made.storage = self._storage(source.storage)
-            made.steps = source.steps
-            made.grad = None
-            made._origin = source.origin
-            made._seen = None
+            storage = self._storage(source.storage)
+            made = self._made[id(source)] = _handle(source, storage)
         return made
 
     def _storage(self, where: int | FixedStorage | StorageOf) -> Storage:
@@ -89,6 +86,53 @@ class Maker:
         if found is None:
             found = self._storages[where] = Storage(self.values[where], tracked=False)
         return found
+
+
+def _handle(source: FreshTensor, storage: Storage) -> TensorBase:
+    """A new tensor that shows a storage."""
+    made = object.__new__(source.cls)
+    made.storage = storage
+    made.steps = source.steps
+    made.grad = None
+    made._origin = source.origin
+    made._seen = None
+    return made
+
+
+class Results:
+    """Builds what a function returns around the tensors of a replay.
+
+    Args:
+        description: of what is returned.
+        sources: of the tensors in it.
+    """
+
+    def __init__(
+        self, description: Description, sources: Sequence[TensorSource]
+    ) -> None:
+        self._description = description
+        self._sources = list(sources)
+        numbers = [_number_of(source) for source in sources]
+        #: Whether each tensor shows the output of the same number, and no other does.
+        self._is_plain = numbers == list(range(len(sources)))
+        self._is_tensor = description == TENSOR
+        self._is_tuple = description == (tuple, *(TENSOR for _ in sources))
+
+    def build(self, tensors: Sequence[TensorBase], outputs: Sequence[Buffer]) -> Any:
+        """The result of a replay that changes nothing else."""
+        if not self._is_plain:
+            return self.build_with(Maker(tensors, outputs))
+        made = [
+            _handle(source, Storage(output, tracked=False))  # type: ignore[arg-type]
+            for source, output in zip(self._sources, outputs, strict=True)
+        ]
+        if self._is_tensor:
+            return made[0]
+        return tuple(made) if self._is_tuple else build(self._description, iter(made))
+
+    def build_with(self, maker: Maker) -> Any:
+        """The result, around tensors that a maker gives."""
+        return build(self._description, map(maker.make, self._sources))
 
 
 class GradChanges:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from tetragrad.capture.likeness import Likeness
 from tetragrad.capture.tree import Flattened, build
 from tetragrad.capture.views import lift, write_through
 from tetragrad.core.errors import CaptureError
@@ -41,6 +42,8 @@ class JitFunction(Generic[P, R]):
         self.captured_function = function
         self._captures: dict[Any, list[Captured]] = {}
         self._reasons: list[str] = []
+        #: How to recognise a call like the last that was replayed.
+        self._recent: Likeness | None = None
         #: Arguments with which a call found pending state, and was not captured.
         self._deferred: set[Any] = set()
         self._lock = threading.RLock()
@@ -50,6 +53,12 @@ class JitFunction(Generic[P, R]):
         if capture.active() is not None or not settings().jit:
             return self.captured_function(*args, **kwargs)
         with self._lock:
+            recent = self._recent
+            if recent is not None:
+                tensors = recent.tensors_of(args, kwargs)
+                if tensors is not None and not recent.captured.first_change(tensors):
+                    replayed: R = recent.captured.replay(tensors)
+                    return replayed
             flattened = Flattened((args, kwargs), "argument")
             lifted = lift(flattened.tensors)
             if not lifted:
@@ -70,6 +79,7 @@ class JitFunction(Generic[P, R]):
         for captured in self._captures.get(key, ()):
             change = captured.first_change(flattened.tensors)
             if change is None:
+                self._recent = Likeness.of(args, kwargs, captured)
                 result: R = captured.replay(flattened.tensors)
                 return result
             reason = reason or change
@@ -91,6 +101,7 @@ class JitFunction(Generic[P, R]):
         """Forget all captures."""
         with self._lock:
             self._captures.clear()
+            self._recent = None
             self._reasons.clear()
             self._deferred.clear()
 

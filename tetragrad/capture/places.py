@@ -150,6 +150,9 @@ class Comparison:
         self._names: dict[str, Any] = {
             function.__name__: function for function in (content_of, item_of, call_of)
         }
+        #: Dicts that are read by names, with their sizes.
+        self._named = [place for place, _ in expected if place.kind is Kind.NAMES]
+        self._sizes = [place.key.size for place in self._named]
         self._is_unchanged = self._generate()
 
     def first_change(self) -> tuple[Place, Any, Any] | None:
@@ -176,8 +179,19 @@ class Comparison:
 
     def _generate(self) -> Callable[[], bool]:
         lines = ["def is_unchanged():"]
+        if self._named:
+            self._names["named"] = [place.owner for place in self._named]
+            self._names["sizes"] = self._sizes
+            self._names["have_same_names"] = self._have_same_names
+            # A dict of the same size is taken to have the same names.
+            lines.append(
+                "    if [*map(len, named)] != sizes and not have_same_names(): "
+                "return False"
+            )
         owner: Any = None
         for number, (place, value) in enumerate(self.expected):
+            if place.kind is Kind.NAMES:
+                continue
             if place.owner is not owner:
                 owner = place.owner
                 self._names[f"o{number}"] = owner
@@ -192,6 +206,16 @@ class Comparison:
         function: Callable[[], bool] = self._names["is_unchanged"]
         return function
 
+    def _have_same_names(self) -> bool:
+        """Whether dicts of another size have the same of the names that are used."""
+        for number, place in enumerate(self._named):
+            size = len(place.owner)
+            if size != self._sizes[number]:
+                if not place.key.holds(place.owner):
+                    return False
+                self._sizes[number] = size
+        return True
+
     def _difference(self, number: int, place: Place, value: Any) -> str:
         """The condition under which a place has changed."""
         if value is MISSING and place.kind is Kind.ITEM:
@@ -203,10 +227,6 @@ class Comparison:
                 return f"len(o) != {len(value)}" if few else f"[*o] != v{number}"
             case Kind.SIZE:
                 return f"len(o) != {value}"
-            case Kind.NAMES:
-                # A dict of the same size is taken to have the same names.
-                size = place.key.size
-                return f"len(o) != {size} and not k{number}.holds(o)"
             case Kind.CONTENT:
                 return f"content_of(o) != v{number}"
             case Kind.CALL:

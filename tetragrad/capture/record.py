@@ -337,8 +337,10 @@ class _Finish:
             self._next_values(effects.written, sticky),
         )
         sources = [source for source, _ in sticky]
+        compared, counted = self.state.expected()
         guards = Guards(
-            Comparison([*self.state.expected(), *self._handle_places()]),
+            Comparison(compared),
+            Comparison([*counted, *self._handle_places()]),
             self._grad_guards(),
             self._sharing(),
             Storages(sources),

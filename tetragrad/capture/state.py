@@ -49,6 +49,7 @@ from tetragrad.capture.places import (
     is_constant,
     is_same,
 )
+from tetragrad.core.changes import CountedDict
 from tetragrad.core.collector import collector_paused
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError
@@ -62,6 +63,7 @@ KEYS_METHOD = "captured_keys"
 
 _OPAQUE = (GeneratorType, IOBase, threading.local)
 _LEAVES = (DType, CodeType)
+_CODE = (FunctionType, type, ModuleType)
 
 
 @frozen(slots=True)
@@ -72,6 +74,8 @@ class _Named:
     size: int
     name: str
     is_module: bool
+    #: The keys whose values do not change without being counted.
+    counted: frozenset[str]
 
 
 def _lies_in_bytes(array: np.ndarray) -> bool:
@@ -80,6 +84,10 @@ def _lies_in_bytes(array: np.ndarray) -> bool:
     while isinstance(base, np.ndarray):
         base = base.base
     return isinstance(base, bytes)
+
+
+#: Places with what they held.
+Expected = list[tuple[Place, Any]]
 
 
 class PythonState:
@@ -180,6 +188,10 @@ class PythonState:
         module = values.get("__name__", "")
         for name in names.global_names:
             if name in values:
+                if module.startswith("tetragrad.") and isinstance(values[name], _CODE):
+                    # Ours stays what it is.
+                    self.visit(values[name], name)
+                    continue
                 self._note(values, Kind.ITEM, name, values[name], name)
             else:
                 self._missing_global(values, name, module)
@@ -259,7 +271,7 @@ class PythonState:
             shown = repr(key) if is_constant(key) else type(key).__name__
             entry = dict.__getitem__(value, key)
             self._note(value, Kind.ITEM, key, entry, f"{name}[{shown}]")
-        if type(value) is not dict:
+        if type(value) not in (dict, CountedDict):
             self._visit_object(value, name)
 
     def _note_keys(self, value: dict[Any, Any], name: str) -> None:
@@ -320,7 +332,7 @@ class PythonState:
         if attributes is not None:
             chosen = _whole(value)
             if chosen is None:
-                self._add_named(attributes, name)
+                self._add_named(attributes, name, counted=_counted_attributes(cls))
                 if hasattr(cls, "__getattr__"):
                     self._add_forwarded(attributes, name)
             else:
@@ -343,14 +355,22 @@ class PythonState:
 
     def _add_forwarded(self, attributes: dict[str, Any], name: str) -> None:
         """``__getattr__`` usually finds names in a dict among the attributes."""
-        for entry in list(attributes.values()):
-            if type(entry) is dict and id(entry) not in self._seen:
+        for key, entry in list(attributes.items()):
+            if type(entry) in (dict, CountedDict) and id(entry) not in self._seen:
+                place = Place(attributes, Kind.ITEM, key, f"{name}.{key}")
+                identity = (id(attributes), Kind.ITEM, key)
+                self.places.setdefault(identity, (place, entry))
                 self._add_named(entry, name)
 
     def _add_named(
-        self, values: dict[str, Any], name: str, *, is_module: bool = False
+        self,
+        values: dict[str, Any],
+        name: str,
+        *,
+        is_module: bool = False,
+        counted: frozenset[str] = frozenset(),
     ) -> None:
-        owner = _Named(values, len(values), name, is_module)
+        owner = _Named(values, len(values), name, is_module, counted)
         self._named.append(owner)
         self._visit_named(owner, self._names)
 
@@ -414,8 +434,26 @@ class PythonState:
                     changed.append((place, MISSING, owner.values[entry]))
         return changed
 
-    def expected(self) -> list[tuple[Place, Any]]:
-        """All places with what they held before the function ran."""
+    def expected(self) -> tuple[Expected, Expected]:
+        """All places with what they held before the function ran.
+
+        First those to be compared before each replay, then those whose changes are
+        counted.
+        """
+        counted = {
+            (id(owner.values), key) for owner in self._named for key in owner.counted
+        }
+        found: tuple[Expected, Expected] = ([], [])
+        for place, value in self._all_expected():
+            is_counted = (
+                type(place.owner) is CountedDict
+                or (id(place.owner), place.key) in counted
+                or place.key in _counted_attributes(type(place.owner))
+            )
+            found[is_counted].append((place, value))
+        return found
+
+    def _all_expected(self) -> Expected:
         names = frozenset(self._names)
         presences = []
         for owner in self._named:
@@ -430,6 +468,12 @@ class PythonState:
         places = (entry for entry in self.places.values() if _is_compared(entry[0]))
         entries = [*places, *presences]
         return sorted(entries, key=lambda entry: id(entry[0].owner))
+
+
+def _counted_attributes(cls: type) -> frozenset[str]:
+    """The attributes that no instance changes without counting it."""
+    found: frozenset[str] = getattr(cls, "counted_attributes", frozenset())
+    return found
 
 
 def _whole(value: Any) -> set[str] | None:

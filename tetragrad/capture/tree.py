@@ -21,7 +21,8 @@ from tetragrad.tensor.base import TensorBase
 #: Nested tuples: a kind, what belongs to it, and the descriptions of the children.
 Description = tuple[Any, ...]
 
-_TENSOR: Description = ("tensor",)
+#: The description of a tensor.
+TENSOR: Description = ("tensor",)
 _EXACT = (bool, int, str, bytes, type(None), DType, type, range, type(...))
 _ROUNDED = (float, complex)
 
@@ -56,10 +57,10 @@ class Flattened:
         if isinstance(value, TensorBase):
             self.tensors.append(value)
             if not kind.__dictoffset__:
-                return _TENSOR
+                return TENSOR
             # A tensor of a user's class, whose attributes may be read too.
             self.objects.append(value)
-            return (*_TENSOR, id(value))
+            return (*TENSOR, id(value))
         if kind is tuple or kind is list:
             return (kind, *map(self._describe, value))
         if kind is dict or kind is OrderedDict:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from tetragrad.core.changes import CountedDict, changes
 from tetragrad.core.frozen import frozen
 
 if TYPE_CHECKING:
@@ -58,8 +59,11 @@ class Hooks:
 
     __slots__ = ("entries",)
 
+    #: Attributes whose changes are all counted.
+    counted_attributes: ClassVar[frozenset[str]] = frozenset(("entries",))
+
     def __init__(self) -> None:
-        self.entries: dict[int, Hook] = {}
+        self.entries: dict[int, Hook] = CountedDict()
 
     def add(
         self,
@@ -71,8 +75,13 @@ class Hooks:
         """Register a function, at the end unless ``prepend``."""
         number = next(_numbers)
         added = {number: Hook(function, with_kwargs, always_call)}
-        self.entries = added | self.entries if prepend else self.entries | added
+        self.replace(added | self.entries if prepend else self.entries | added)
         return RemovableHandle(self, number)
+
+    def replace(self, entries: dict[int, Hook]) -> None:
+        """Have other hooks from now on."""
+        self.entries = CountedDict(entries)
+        changes.note()
 
     def __iter__(self) -> Iterator[Hook]:
         # Hooks may remove themselves while they run: ``entries`` is then another dict.
@@ -90,7 +99,7 @@ class RemovableHandle:
         """Take the hook off; doing so twice is harmless."""
         remaining = dict(self.hooks.entries)
         remaining.pop(self.number, None)
-        self.hooks.entries = remaining
+        self.hooks.replace(remaining)
 
     def __enter__(self) -> RemovableHandle:
         return self

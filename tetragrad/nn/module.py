@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+from tetragrad.core.changes import CountedDict, changes
 from tetragrad.nn.conversion import ModuleConversions
-from tetragrad.nn.hooks import ModuleHooks, no_hooks
+from tetragrad.nn.hooks import KINDS, ModuleHooks, no_hooks
 from tetragrad.nn.parameter import Parameter
 from tetragrad.nn.state_dict import ModuleStateDict
 from tetragrad.tensor import Tensor
@@ -35,14 +36,15 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
 
     training: bool
 
+    #: Attributes whose changes are all counted.
+    counted_attributes: ClassVar[frozenset[str]] = frozenset((*_REGISTRIES, *KINDS))
+
     def __init__(self) -> None:
         # Written past __setattr__, which needs them to exist.
         values = self.__dict__
         values["training"] = True
-        values["_parameters"] = {}
-        values["_buffers"] = {}
+        values |= {name: CountedDict() for name in _REGISTRIES}
         values["_non_persistent_buffers"] = set()
-        values["_modules"] = {}
         values |= no_hooks()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -81,9 +83,14 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
             self._assign_to_parameter(name, value)
         elif name in self._registry("_modules") and value is None:
             self._modules[name] = None
+        elif name in _REGISTRIES:
+            object.__setattr__(self, name, CountedDict(value))
+            changes.note()
         else:
             self._forget(name)
             object.__setattr__(self, name, value)
+            if name in KINDS:
+                changes.note()
 
     def _registry(self, registry: str) -> dict[str, Any]:
         found: dict[str, Any] = self.__dict__.get(registry, {})
@@ -124,6 +131,7 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(no_hooks() | state)
+        changes.note()
 
     def _forget(self, name: str) -> None:
         """Drop a name from wherever it is registered or stored."""

@@ -129,7 +129,6 @@ def replace_value(tensor: Tensor, value: Tensor) -> None:
     if tensor.requires_grad:
         keys = [step for step in tensor.steps if isinstance(step, Collected)]
         steps += [Stopped(), keys[-1]]
-    tensor.storage = value.storage
-    tensor.steps = tuple(steps)
+    tensor.show(value.storage, tuple(steps))
     if tensor.grad is not None:
         tensor.grad = tensor.grad.to(value.dtype).to(value.device)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tetragrad.capture.function import JitFunction
 from tetragrad.core import dtypes
+from tetragrad.core.changes import CountedDict
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import CaptureError, ShapeError, TetragradError
 from tetragrad.engine import capture
@@ -66,7 +67,7 @@ class Optimizer(OptimizerHooks):
         super().__init__()
         self.defaults = defaults
         self._updates = 0
-        self.state: dict[Tensor, State] = {}
+        self.state: dict[Tensor, State] = CountedDict()
         self.param_groups: list[ParameterGroup] = []
         entries = list(params)
         if not entries:
@@ -176,13 +177,13 @@ class Optimizer(OptimizerHooks):
             return
         if not self._has_rule():
             # A class with a ``step`` of its own fills in the state by itself.
-            self.state.update((parameter, {}) for parameter in parameters)
+            self.state.update((entry, CountedDict()) for entry in parameters)
             return
         step = Tensor(0.0, dtype=dtypes.float32, device=parameters[0].device)
         with no_grad():
             for parameter in parameters:
                 fresh = self.initial_state(parameter.detach(), group)
-                self.state[parameter] = {"step": step} | fresh
+                self.state[parameter] = CountedDict({"step": step} | fresh)
 
     def _count_steps(self, active: list[Tensor]) -> list[Tensor]:
         """Add one to the step counts of parameters.
@@ -321,10 +322,10 @@ class Optimizer(OptimizerHooks):
         for parameter, number in zip(group["params"], saved["params"], strict=True):
             if number not in states:
                 continue
-            state = {
-                name: _load_entry(parameter, entry)
+            state = CountedDict(
+                (name, _load_entry(parameter, entry))
                 for name, entry in states[number].items()
-            }
+            )
             if self._has_rule():
                 step = state.get("step", Tensor(0.0))
                 # Equal counts become one again; see _count_steps.

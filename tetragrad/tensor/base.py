@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from tetragrad.core.changes import changes
 from tetragrad.core.dtypes import DType, complex_dtype, part_dtype
 from tetragrad.core.errors import (
     DTypeError,
@@ -242,7 +243,9 @@ class TensorBase:
         tracked = recording and new.requires_grad
         node = self._fit(new)
         self.storage.write(self.steps, node if tracked else Detached(node))
-        self.storage.tracked = self.storage.tracked or tracked
+        if tracked and not self.storage.tracked:
+            self.storage.tracked = True
+            changes.note()
         outstanding.add(self.storage)
         relieve(self)
         return self
@@ -269,6 +272,19 @@ class TensorBase:
         return self.requires_grad and any(
             isinstance(step, Collected) and step.is_leaf for step in self.steps
         )
+
+    def show(self, storage: Storage, steps: View) -> None:
+        """Let this handle itself show something else from now on.
+
+        >>> x, y = Tensor([1.0]), Tensor([2.0])
+        >>> x.show(y.storage, y.steps)
+        >>> x
+        tensor([2.])
+        """
+        self.storage = storage
+        self.steps = steps
+        # A replay does not look at each handle, only at whether any has changed.
+        changes.note()
 
     # --- running ----------------------------------------------------------------------
 
@@ -363,7 +379,7 @@ class TensorBase:
         True
         """
         key = new_key()
-        self.steps = (*self.steps, *steps, Collected(key, is_leaf))
+        self.show(self.storage, (*self.steps, *steps, Collected(key, is_leaf)))
         collectors[key] = self
 
     def detach(self) -> Tensor:
@@ -382,7 +398,7 @@ class TensorBase:
         False
         """
         if self.requires_grad:
-            self.steps = (*self.steps, Stopped())
+            self.show(self.storage, (*self.steps, Stopped()))
         return self
 
 

@@ -70,20 +70,22 @@ def register_hook(self: TensorBase, hook: Callable[[Any], Any]) -> HookHandle:
         return _listed(rule, node_rules.setdefault(self.real_node, []))
     known = self.steps[-1] if self.steps else None
     if isinstance(known, Hooked):
-        self.steps = (*self.steps[:-1], Hooked((*known.rules, rule)))
+        steps = (*self.steps[:-1], Hooked((*known.rules, rule)))
     else:
-        self.steps = (*self.steps, Hooked((rule,)))
+        steps = (*self.steps, Hooked((rule,)))
+    self.show(self.storage, steps)
     return HookHandle(lambda: _unhook(self, rule))
 
 
 def _unhook(tensor: TensorBase, rule: Rule) -> None:
     """Take a rule out of a tensor's steps."""
-    tensor.steps = tuple(
+    steps = tuple(
         Hooked(tuple(entry for entry in step.rules if entry is not rule))
         if isinstance(step, Hooked)
         else step
         for step in tensor.steps
     )
+    tensor.show(tensor.storage, steps)
 
 
 def register_post_accumulate_grad_hook(

@@ -37,7 +37,7 @@ def _moving(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def moved(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self.steps = method(self, *args, **kwargs).steps
+        self.show(self.storage, method(self, *args, **kwargs).steps)
         return self
 
     return _renamed(moved, f"{method.__name__}_", "of this handle itself")

@@ -115,8 +115,9 @@ def _values_in_memory(storages: list[Storage]) -> list[Buffer] | None:
     wanted = [*found, *[storage.value for storage in effects]]
     if set(map(type, wanted)) - {Buffer}:
         return None
-    is_waited_for = any(storage in outstanding for storage in storages)
-    return None if is_waited_for else found
+    if outstanding and any(storage in outstanding for storage in storages):
+        return None
+    return found
 
 
 @contextmanager
