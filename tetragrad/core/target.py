@@ -53,6 +53,9 @@ class Target:
     neighbours: int = 1
     #: What neighbouring rows of a tile should be an odd multiple of apart.
     line_bytes: int = 64
+    #: What rows of a product's operands are multiples of, and temporaries laid out
+    #: for; 0: operands are packed anyway, and temporaries are row-major.
+    chunk_bytes: int = 0
     #: Whether one launch can run a program on the pieces of many buffers.
     joins_pieces: bool = False
     #: Instructions for products of narrow dtypes, the fastest first.

@@ -20,6 +20,7 @@ from tetragrad.graph.node import Node
 from tetragrad.graph.samples import refuse_samples
 from tetragrad.kernel.fusion import fuse
 from tetragrad.kernel.groups import Group
+from tetragrad.kernel.layouts import choose_layouts
 from tetragrad.kernel.lowering import Lowered
 from tetragrad.kernel.repeats import lower_groups
 
@@ -36,7 +37,8 @@ def compile_graph(
     for watcher in watchers:
         watcher(outputs, device, settings)
     extents = structure.extents
-    groups, kernels = kernels_of(outputs, device.target, settings, extents)
+    seen = (*outputs, *structure.held)
+    groups, kernels = kernels_of(outputs, device.target, settings, extents, seen)
     if settings.graph:
         from tetragrad.engine.picture import draw
 
@@ -51,8 +53,12 @@ def kernels_of(
     target: Target,
     settings: Settings,
     extents: Extents = NO_EXTENTS,
+    seen: Sequence[Node] = (),
 ) -> tuple[list[Group], list[Lowered]]:
-    """Fuse and lower a graph: the groups that compute something, and their kernels."""
+    """Fuse and lower a graph: the groups that compute something, and their kernels.
+
+    What is ``seen`` besides the outputs is row-major too.
+    """
     if settings.verify:
         # Imported where they run, as most programs start without them.
         from tetragrad.graph.verify import verify_graph
@@ -61,6 +67,9 @@ def kernels_of(
     groups = fuse(outputs, target, join=settings.fuse)
     groups = [group for group in groups if group.roots[0].numel > 0]
     kernels = lower_groups(groups, extents)
+    layouts = choose_layouts(kernels, {*outputs, *seen}, target)
+    if layouts:
+        kernels = lower_groups(groups, extents, layouts)
     if settings.verify:
         from tetragrad.kernel.verify import verify_kernel
 

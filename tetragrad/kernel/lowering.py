@@ -50,6 +50,7 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
 from tetragrad.kernel.memory import ALIGNMENT
+from tetragrad.kernel.orders import ROW_MAJOR, Layouts, permuted
 from tetragrad.kernel.shared_axes import share_axes
 from tetragrad.kernel.simplify import as_form
 
@@ -72,7 +73,10 @@ class Lowered:
 
 
 def lower(
-    roots: Sequence[Node], in_memory: Set[Node], extents: Extents = NO_EXTENTS
+    roots: Sequence[Node],
+    in_memory: Set[Node],
+    extents: Extents = NO_EXTENTS,
+    layouts: Layouts = ROW_MAJOR,
 ) -> Lowered:
     """The kernel that computes all roots, loading from nodes that are in memory.
 
@@ -81,7 +85,7 @@ def lower(
     """
     splits: dict[Any, list[int]] = {}
     for _ in range(MAXIMUM_SPLITS):
-        lowering = _Lowering(in_memory - set(roots), splits, extents)
+        lowering = _Lowering(in_memory - set(roots), splits, extents, layouts)
         try:
             return lowering.run(roots)
         except SplitAxis as request:
@@ -131,10 +135,15 @@ class _Lowering:
     """One attempt at lowering, with the axis splits known so far."""
 
     def __init__(
-        self, in_memory: Set[Node], splits: dict[Any, list[int]], extents: Extents
+        self,
+        in_memory: Set[Node],
+        splits: dict[Any, list[int]],
+        extents: Extents,
+        layouts: Layouts,
     ) -> None:
         self.in_memory = in_memory
         self.extents = extents
+        self.layouts = layouts
         self.splits = splits
         self.sizes: list[int] = []
         self.axis_keys: list[tuple[Any, int]] = []
@@ -149,9 +158,12 @@ class _Lowering:
         values = []
         # Roots share their axes; one reduced to size 1 keeps the axis as a shadow.
         domain = tuple(map(max, *(root.shape for root in roots), roots[0].shape))
-        coordinates = tuple(
-            self.axis(("stored", dim), size) for dim, size in enumerate(domain)
-        )
+        # Axes are in the order in which the first root lies in memory.
+        forms = {
+            dim: self.axis(("stored", dim), domain[dim])
+            for dim in self.layouts.get(roots[0], range(len(domain)))
+        }
+        coordinates = tuple(forms[dim] for dim in range(len(domain)))
         for root in roots:
             values.append((root, coordinates, self.value_of(root, coordinates, ())))
         outputs = tuple(
@@ -214,7 +226,7 @@ class _Lowering:
     def output(
         self, root: Node, coordinates: Coordinates, value: Expression, slot: int
     ) -> Output:
-        address = linear(root.shape, coordinates)
+        address = self.address(root, coordinates)
         axes = tuple(sorted(address.axes()))
         found = recognise.scatter(value, axes, self.sizes)
         if found is None:
@@ -317,7 +329,7 @@ class _Lowering:
 
     def is_reshape_of_memory(self, node: Node) -> bool:
         """Whether a node is something in memory under another shape."""
-        if not isinstance(node, Reshape):
+        if not isinstance(node, Reshape) or node.source in self.layouts:
             return False
         return isinstance(node.source, Buffer) or node.source in self.in_memory
 
@@ -331,7 +343,7 @@ class _Lowering:
         """An element of a node that is in memory, or is another ``stored`` one."""
         stored = stored or node
         slot = self.slots.setdefault(stored, len(self.slots))
-        address = linear(node.shape, coordinates)
+        address = self.address(node, coordinates)
         if self.in_range(node.shape, coordinates):
             # Safe to read everywhere; where it is not wanted, a Select says so.
             return Load(slot, address, (), node.dtype)
@@ -339,6 +351,13 @@ class _Lowering:
         if needed is None:
             return literal(0, node.dtype)
         return Load(slot, address, needed, node.dtype)
+
+    def address(self, node: Node, coordinates: Coordinates) -> Affine:
+        """Where an element of a node lies in memory."""
+        order = self.layouts.get(node)
+        if order is None:
+            return linear(node.shape, coordinates)
+        return linear(permuted(node.shape, order), permuted(coordinates, order))
 
     def in_range(self, shape: Shape, coordinates: Coordinates) -> bool:
         """Whether the coordinates are inside the shape for all values of the axes."""

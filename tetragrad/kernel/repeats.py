@@ -17,20 +17,23 @@ from tetragrad.graph.node import Node, walk
 from tetragrad.kernel.groups import Group
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.lowering import Lowered, lower
+from tetragrad.kernel.orders import ROW_MAJOR, Layouts
 
 
 def lower_groups(
-    groups: Sequence[Group], extents: Extents = NO_EXTENTS
+    groups: Sequence[Group],
+    extents: Extents = NO_EXTENTS,
+    layouts: Layouts = ROW_MAJOR,
 ) -> list[Lowered]:
     """The kernel of each group, with the nodes that are its arguments."""
     in_memory = {root for group in groups for root in group.roots}
     known: dict[tuple[Any, ...], _Template] = {}
     lowered = []
     for group in groups:
-        pattern = pattern_of(group, in_memory, extents)
+        pattern = pattern_of(group, in_memory, extents, layouts)
         template = known.get(pattern.key)
         if template is None:
-            made = lower(group.roots, in_memory, extents)
+            made = lower(group.roots, in_memory, extents, layouts)
             known[pattern.key] = _Template.of(made, pattern)
             lowered.append(made)
         else:
@@ -75,7 +78,10 @@ class _Template:
 
 
 def pattern_of(
-    group: Group, in_memory: Set[Node], extents: Extents = NO_EXTENTS
+    group: Group,
+    in_memory: Set[Node],
+    extents: Extents = NO_EXTENTS,
+    layouts: Layouts = ROW_MAJOR,
 ) -> Pattern:
     """Describe the nodes from the roots down to what is in memory."""
     roots = set(group.roots)
@@ -91,7 +97,7 @@ def pattern_of(
         number[node] = len(number)
         if is_loaded(node):
             open_nodes.append(node)
-            parts.append((node.shape, node.dtype))
+            parts.append((node.shape, node.dtype, layouts.get(node)))
         elif is_given_at_launch(node):
             open_nodes.append(node)
             parts.append(launch_signature(node))
@@ -101,7 +107,7 @@ def pattern_of(
                 for entry in node.arguments
             )
             parts.append((type(node), *arguments))
-    parts.append(tuple(number[root] for root in group.roots))
+    parts.append(tuple((number[root], layouts.get(root)) for root in group.roots))
     for root, ends in needed.items():
         parts.append((number[root], tuple((dim, number[size]) for dim, size in ends)))
     return Pattern(tuple(parts), tuple(open_nodes))

@@ -43,6 +43,7 @@ SM_90A = replace(
     memory_bandwidth=4.3e12,
     arithmetic_rate=60e12,
     neighbours=8,
+    chunk_bytes=16,
     features=frozenset({"mma", "wgmma", "bfloat16 pairs", "early launch"}),
 )
 
