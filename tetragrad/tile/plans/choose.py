@@ -18,6 +18,7 @@ from tetragrad.tile.plans.nests.choose_nest import (
     is_revisited,
     narrowest_lanes,
 )
+from tetragrad.tile.plans.nests.choose_running import choose_parts
 from tetragrad.tile.plans.nests.choose_slide import choose_slides
 from tetragrad.tile.plans.nests.choose_staged import choose_staged
 from tetragrad.tile.plans.nests.choose_stream import choose_row_stream, choose_stream
@@ -110,8 +111,12 @@ def choose_cut(kernel: Kernel, target: Target) -> Cut | None:
     """What should be computed first, if anything."""
     values = cuttable(kernel)
     for number, value in enumerate(values):
-        if isinstance(value, Scan) and not _runs_alone(kernel, values, value):
-            return Cut(number)
+        if isinstance(value, Scan):
+            if not _runs_alone(kernel, values, value):
+                return Cut(_smallest_scan(kernel, values))
+            parts = choose_parts(kernel, number, value, target)
+            if parts is not None:
+                return parts
         if isinstance(value, Reduction):
             cut = _cut_reduction(kernel, number, value, target)
             if cut is not None:
@@ -162,6 +167,17 @@ def _runs_alone(kernel: Kernel, values: Sequence[Expression], scan: Scan) -> boo
         ):
             return False
     return True
+
+
+def _smallest_scan(kernel: Kernel, values: Sequence[Expression]) -> int:
+    """Of running values that need no other one before, that with the fewest points."""
+    ready = [
+        number
+        for number, entry in enumerate(values)
+        if isinstance(entry, Scan)
+        and not any(isinstance(e, Scan) for e in walk_until({}, entry.body))
+    ]
+    return min(ready, key=lambda number: points_in(kernel, values[number].free_axes))
 
 
 def _cut_reduction(

@@ -10,6 +10,7 @@ from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
 from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.tile.plans.nests.choose_running import choose_running
 from tetragrad.tile.plans.nests.few_threads import choose_few_threads
 from tetragrad.tile.plans.nests.nest import NestPlan, scans_of
 from tetragrad.tile.plans.products.contraction import (
@@ -56,6 +57,9 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
     lanes = target.vector_lanes(lane_bytes(outputs))
     # Hardware that hands out iterations adds to one place from all of them at once.
     grid = grid_axes(kernel, outputs[0], may_collide=target.has_free_iterations)
+    running = choose_running(kernel, group, grid, target)
+    if running is not None:
+        return running
     ranked = rank_vector_axes(kernel, outputs, grid, lanes)
     vectors = choose_vectors(outputs, target)
     inside = [axis for axis in ranked if axis not in grid]

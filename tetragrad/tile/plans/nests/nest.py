@@ -18,23 +18,22 @@ from dataclasses import replace
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Expression, Load, Reduction, Scan, literal
+from tetragrad.kernel.expression import Expression, Load, Reduction, Scan
 from tetragrad.kernel.ir import Mode, Output
-from tetragrad.tile.ir import Alloc, Extent, Fold, Grid, Map, Statement, Store, Tile
+from tetragrad.tile.ir import Alloc, Extent, Grid, Map, Statement, Store
 from tetragrad.tile.plans.nests.reductions import (
     VectorChoice,
     compute_reductions,
     pending_reductions,
 )
+from tetragrad.tile.plans.nests.running import Carry
 from tetragrad.tile.plans.nests.staging import staged
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,
     Strip,
-    cast,
     chunked,
-    fitting_strip,
     indices_of,
     iterations,
     load_of,
@@ -88,20 +87,21 @@ def build_nest(builder: Builder, plan: NestPlan) -> list[Statement]:
         scope = scope.bind(axis, axis_form(position)).with_collective(extent)
     if not plan.grid:
         only = builder.axis(1)
-        return [Grid(((only, 1),), tuple(nest.outputs(outputs, scope)))]
+        body = tuple(nest.outputs(outputs, scope))
+        return [Grid(((only, 1),), body, threads=plan.threads)]
     axis = plan.grid[-1]
     count = -(-scope.size(axis) // plan.chunk)
     index = builder.axis(count)
     extents.append((index, count))
 
     one_chunk = nest.staged_chunk if plan.staged else nest.chunk
-    body = chunked(
+    chunks = chunked(
         scope.size(axis),
         plan.chunk,
         axis_form(index),
         lambda start, length: one_chunk(outputs, scope, axis, start, length),
     )
-    return [Grid(tuple(extents), tuple(body), threads=plan.threads)]
+    return [Grid(tuple(extents), tuple(chunks), threads=plan.threads)]
 
 
 @frozen
@@ -246,39 +246,16 @@ class _Nest:
         """A loop along which running reductions are carried from step to step.
 
         The scans of one axis run in one direction; others need a loop of their own.
-        A reduction over running values is done at each step, over all of them side by
-        side.
         """
         steps = [entry for entry in reductions_of(outputs) if is_step_of(entry, scans)]
-        beside = scope
-        for other in dict.fromkeys(entry.axes[0] for entry in steps):
-            size = scope.size(other)
-            strip = fitting_strip(other, size, self.choice.lanes, size)
-            beside = replace(strip, vectors=-(-size // strip.lanes)).bind(
-                beside, Affine(0), size
-            )
-        carried = [Carried.along(beside, scan) for scan in scans]
-        reverse = scans[0].reverse
-        last = scope.size(axis) - 1
+        carry = Carry(tuple(scans), tuple(steps), axis, self.choice)
 
-        def step(form: Affine) -> list[Statement]:
-            form = form.scale(-1).shift(last) if reverse else form
-            inner, statements = beside.bind(axis, form), []
-            for entry in carried:
-                more, inner = entry.advance(inner, self.choice)
-                statements += more
-            here = scope.bind(axis, form)
-            known: dict[Expression, Expression]
-            known = {scan: inner.values[scan] for scan in scans}
-            for reduction in steps:
-                more, value = reduce_beside(reduction, inner, here, self.choice)
-                statements += more
-                known[reduction] = value
-            here = here.with_values(known)
-            return statements + self.outputs(outputs, here)
+        def body(inner: Scope) -> list[Statement]:
+            return self.outputs(outputs, inner)
 
-        starts = [statement for entry in carried for statement in entry.start(scope)]
-        return starts + loop(scope.builder, scope.size(axis), step)
+        if axis in self.choice.axes:
+            return carry.by_lanes(scope, body)
+        return carry.one_by_one(scope, body)
 
     def store(self, outputs: Sequence[Output], scope: Scope) -> list[Statement]:
         """Write outputs at the points of this scope.
@@ -323,60 +300,6 @@ def loads_of(stores: Sequence[Store]) -> Iterator[Load]:
     return (entry for entry in walk_until({}, *values) if isinstance(entry, Load))
 
 
-@frozen
-class Carried:
-    """A running reduction and the tile that holds its value so far."""
-
-    scan: Expression
-    tile: Tile
-    extents: tuple[Extent, ...]
-
-    @classmethod
-    def along(cls, scope: Scope, scan: Expression) -> Carried:
-        """A register tile with a place for each collective point."""
-        extents = scope.collective_axes_of(scan.body.free_axes)
-        tile = scope.builder.tile("running", shape_of(extents), scan.accumulator)
-        return cls(scan, tile, extents)
-
-    def start(self, scope: Scope) -> list[Statement]:
-        """Bring the tile into being, holding the identity."""
-        identity = literal(self.scan.op.identity(self.scan.dtype), self.tile.dtype)
-        fill = tuple((scope.builder.axis(size), size) for _, size in self.extents)
-        return [Alloc(self.tile), Map(fill, self.tile, indices_of(fill), identity)]
-
-    def advance(
-        self, scope: Scope, choice: VectorChoice
-    ) -> tuple[list[Statement], Scope]:
-        """Take in this step's value; the scope in which the running one is known."""
-        scan, tile, extents = self.scan, self.tile, self.extents
-        statements, scope = compute_reductions([scan.body], scope, choice)
-        value = cast(scope.value(scan.body), tile.dtype)
-        guard = guard_of(scope, extents)
-        fold = Fold(extents, tile, indices_of(extents), scan.op, value, guard)
-        current = cast(load_of(tile, extents), scan.dtype)
-        return [*statements, fold], scope.with_values({scan: current})
-
-
-def reduce_beside(
-    reduction: Expression, inner: Scope, outer: Scope, choice: VectorChoice
-) -> tuple[list[Statement], Expression]:
-    """Reduce over axes that are collective in the inner scope and not in the outer."""
-    statements, inner = compute_reductions([reduction.body], inner, choice)
-    kept = outer.collective_axes_of(reduction.free_axes)
-    used = {*reduction.free_axes, *reduction.axes}
-    extents = inner.collective_axes_of(used)
-    tile = inner.builder.tile("step", shape_of(kept), reduction.accumulator)
-    identity = literal(reduction.op.identity(reduction.dtype), tile.dtype)
-    value = cast(inner.value(reduction.body), tile.dtype)
-    guard = guard_of(inner, extents)
-    statements += [
-        Alloc(tile),
-        Map(kept, tile, indices_of(kept), identity),
-        Fold(extents, tile, indices_of(kept), reduction.op, value, guard),
-    ]
-    return statements, cast(load_of(tile, kept), reduction.dtype)
-
-
 def is_step_of(reduction: Expression, scans: Sequence[Expression]) -> bool:
     """Whether a reduction runs over one axis beside the one scans are carried along.
 
@@ -405,12 +328,6 @@ def fills_gaps(outputs: Sequence[Output], axis: int, scope: Scope) -> bool:
         and any(output.address.coefficient(lane) == size for lane in scope.forms)
         for output in outputs
     )
-
-
-def guard_of(scope: Scope, extents: Sequence[Extent]) -> tuple[Affine, ...]:
-    """The conditions of the scope that concern some collective axes."""
-    used = {axis for axis, _ in extents}
-    return tuple(form for form in scope.guard if form.axes() & used)
 
 
 def roots_of(outputs: Iterable[Output]) -> list[Expression]:

@@ -14,21 +14,20 @@ same on every machine.
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import replace
 
 from tetragrad.core.frozen import frozen
-from tetragrad.kernel.affine import ZERO, axis_form
+from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.expression import (
     Expression,
-    Load,
     Reduction,
     Scan,
     Select,
     literal,
 )
-from tetragrad.kernel.ir import Kernel, Output, Slot
+from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.prepare.axes import expressions_of, simplify_axes
+from tetragrad.tile.plans.prepare.scan_parts import divide_scans, through_scratch
 from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.scope import cast
 
@@ -38,8 +37,8 @@ class Cut:
     """Compute one reduction or scan of a kernel first, into scratch memory.
 
     ``value`` counts the kernel's reductions and scans, operands first. With ``parts``
-    the reduction's ``axis`` is divided among so many partial results; with ``length``
-    into parts of so many positions, the last of which may be shorter.
+    its ``axis`` is divided among so many partial results; with ``length`` into parts of
+    so many positions, the last of which may be shorter.
     """
 
     value: int
@@ -61,6 +60,8 @@ def cuttable(kernel: Kernel) -> list[Expression]:
 def apply_cut(kernel: Kernel, cut: Cut) -> tuple[Kernel, Kernel]:
     """The kernel that computes the value (or its parts), and the rest."""
     value = cuttable(kernel)[cut.value]
+    if isinstance(value, Scan) and cut.parts > 1:
+        return divide_scans(kernel, value, cut)
     if cut.parts > 1:
         first, replacement, kernel = _in_parts(kernel, value, cut)
     else:
@@ -82,7 +83,7 @@ def apply_cut(kernel: Kernel, cut: Cut) -> tuple[Kernel, Kernel]:
 def _whole(kernel: Kernel, value: Expression) -> tuple[Kernel, Expression, Kernel]:
     """scratch[free axes] = value."""
     axes = tuple(sorted(value.free_axes))
-    return _through_scratch(kernel, value, axes)
+    return through_scratch(kernel, value, axes)
 
 
 def _in_parts(
@@ -103,22 +104,6 @@ def _in_parts(
     carried = cast(body, value.accumulator)
     partial = Reduction(value.op, (*others, inner), carried)
     axes = (part, *sorted(value.free_axes))
-    first, loaded, kernel = _through_scratch(kernel, partial, axes)
+    first, loaded, kernel = through_scratch(kernel, partial, axes)
     total = Reduction(value.op, (part,), loaded)
     return first, cast(total, value.dtype), kernel
-
-
-def _through_scratch(
-    kernel: Kernel, value: Expression, axes: tuple[int, ...]
-) -> tuple[Kernel, Expression, Kernel]:
-    """A kernel that stores a value over some axes, and the load that replaces it."""
-    address, stride = ZERO, 1
-    for axis in reversed(axes):
-        address = address + axis_form(axis).scale(stride)
-        stride *= kernel.axes[axis]
-    numel = math.prod(kernel.axes[axis] for axis in axes)
-    slots = (*kernel.slots, Slot(value.dtype, numel))
-    output = Output(len(kernel.slots), address, value, axes)
-    first = replace(kernel, slots=slots, outputs=(output,))
-    load = Load(len(kernel.slots), address, (), value.dtype)
-    return first, load, replace(kernel, slots=slots)
