@@ -130,7 +130,7 @@ def random_state(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     state = {}
     for name, shape in shapes.items():
         if len(shape) > 1:
-            scale = (2 / np.prod(shape[1:])) ** 0.5
+            scale = float(2 / np.prod(shape[1:])) ** 0.5
             state[name] = scale * rng.standard_normal(shape, np.float32)
         elif name.endswith(("running_var", "weight")):
             state[name] = np.ones(shape, np.float32)

@@ -400,8 +400,25 @@ class _Fusion(Decisions):
         ) / self._bandwidth(node)
         own = _nbytes(node) / self._bandwidth(node)
         inline = times * max(compute, read)
+        if target.chunk_bytes:
+            # The copy engine brings what is in memory: each product would store it.
+            inline += 2.0 * own * self._products_of(node)
         stored = max(compute, read) + own + kernels * own + target.launch_seconds
         return stored < inline
+
+    def _products_of(self, node: Node) -> int:
+        """How many products have an operand that is made from the node inline."""
+        products: set[Node] = set()
+        nodes = {node}
+        for _ in range(LONGEST_WAY):
+            users = {user for entry in nodes for user in self.facts.users[entry]}
+            products |= users & self.facts.contractions
+            nodes = {
+                user
+                for user in users - self.in_memory
+                if isinstance(user, ops.Elementwise | moves.Movement)
+            }
+        return len(products)
 
     def _bandwidth(self, node: Node) -> float:
         """Small values stay in the cache between kernels."""

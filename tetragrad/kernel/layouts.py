@@ -36,7 +36,7 @@ from tetragrad.kernel.orders import Layouts, Order, with_innermost
 #: Smaller values lie as they come.
 SMALLEST_ELEMENTS = 1 << 12
 #: What is smaller than this part of a kernel's largest buffer decides nothing there.
-SMALL_PART = 8
+SMALL_PART = 16
 #: A product's operand that lies badly is read and written once more.
 STORED_AGAIN = 2.0
 #: How often a choice is looked at again after its neighbours'.
@@ -111,10 +111,13 @@ class _Choice:
                     self.temporaries.discard(use.node)
 
     def layouts(self) -> Layouts:
-        """Wish, spread, weigh: what is wished for most goes first."""
+        """Wish, spread, weigh: what is wished for most goes first.
+
+        Where several dimensions are as good, those around it may settle which.
+        """
         wishes = self._wishes()
         leads = {node: _lead(node, votes) for node, votes in wishes.items()}
-        for node in sorted(wishes, key=lambda node: -leads[node]):
+        for node in sorted(wishes, key=lambda n: (_is_tie(wishes[n]), -leads[n])):
             if leads[node] > 0.0:
                 votes = wishes[node]
                 self._spread(node, max(votes, key=lambda dim: (votes[dim], dim)))
@@ -132,10 +135,7 @@ class _Choice:
         found: dict[Node, dict[int, float]] = {}
         for work in self.works:
             for use in work.uses:
-                if use.node not in self.temporaries or not work.accesses.has_product:
-                    continue
-                access = use.walk.access
-                if not (access.is_operand or access.is_stored):
+                if use.node not in self.temporaries or not _has_wish(work, use):
                     continue
                 votes = found.setdefault(use.node, {})
                 for dim in self._rows(work, use):
@@ -279,6 +279,19 @@ def _work(lowered: Lowered, accesses: Accesses) -> _Work:
         and (access.is_operand or _nbytes(nodes[slot]) * SMALL_PART >= largest)
     )
     return _Work(kernel, accesses, uses)
+
+
+def _is_tie(votes: dict[int, float]) -> bool:
+    """Whether there is no one first choice."""
+    return list(votes.values()).count(max(votes.values(), default=0.0)) != 1
+
+
+def _has_wish(work: _Work, use: _Use) -> bool:
+    """Whether a product reads or writes it, or a window slides over it."""
+    access = use.walk.access
+    if work.accesses.has_product:
+        return access.is_operand or access.is_stored
+    return any(len(movers) > 1 for movers in use.walk.movers)
 
 
 def _lead(node: Node, votes: dict[int, float]) -> float:
