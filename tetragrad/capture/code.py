@@ -60,11 +60,16 @@ def is_watched(module: str) -> bool:
     The user's and other people's code is; the standard library's, NumPy's and the
     lower levels of this framework are not.
     """
-    if module.startswith(_OWN):
+    if is_own(module):
         return False
     if module.startswith("tetragrad."):
         return True
     return module.partition(".")[0] not in _LIBRARIES
+
+
+def is_own(module: str) -> bool:
+    """Whether a module is one of those whose state a replay need not compare."""
+    return module.startswith(_OWN)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -39,10 +39,13 @@ _HARMLESS_CALLERS = ("logging", "warnings", "linecache", "traceback", "importlib
 _HARMLESS_PACKAGES = ("tetragrad.engine", "tetragrad.backends")
 
 
+def may_be_opaque(function: Any) -> bool:
+    """Whether a built-in function has a name that deserves a second look."""
+    return getattr(function, "__name__", "") in _NAMES
+
+
 def check_call(recorder: Recorder, frame: FrameType, function: Any) -> None:
     """Refuse a call of a built-in function that a replay could not repeat."""
-    if getattr(function, "__name__", "") not in _NAMES:
-        return
     what = _opaque(function)
     if what is None:
         return

@@ -37,7 +37,8 @@ from typing import Any
 import numpy as np
 
 from tetragrad.capture.code import Names, is_watched, names_of
-from tetragrad.capture.opaque import check_call
+from tetragrad.capture.observing import observer_of
+from tetragrad.capture.opaque import check_call, may_be_opaque
 from tetragrad.capture.places import (
     MISSING,
     Kind,
@@ -97,7 +98,8 @@ class PythonState:
         self.recorder = recorder
         self.places: dict[tuple[int, Kind, Any], tuple[Place, Any]] = {}
         self._names: set[str] = set()
-        self._entered: set[CodeType] = set()
+        # By identity: a code's own hash is that of its contents.
+        self._entered: dict[int, CodeType] = {}
         self._nested: set[CodeType] = set()
         self._is_reflective = False
         # Objects are kept, so that none takes the identity of another.
@@ -117,32 +119,28 @@ class PythonState:
         The garbage collector pauses: what others have it call, now or some other
         time, is no part of the function.
         """
+        observer = observer_of(self._enter, self._call)
         with collector_paused():
-            previous = sys.getprofile()
-            self.recorder.observer = self._observe
-            sys.setprofile(self._observe)
+            self.recorder.observer = observer
+            observer.start()
             try:
                 yield
             finally:
                 self.recorder.observer = None
-                restart = getattr(previous, "enable", None)
-                sys.setprofile(None if restart else previous)
-                if restart:
-                    restart()
+                observer.stop()
 
-    def _observe(self, frame: FrameType, event: str, argument: Any) -> None:
+    def _call(self, frame: FrameType, function: Any) -> None:
         # Without a recorder the engine is at work, outside of the captured function.
-        # That is asked last, as nearly all events are of no interest anyway.
-        if event == "call":
-            if frame.f_code not in self._entered and capture.active() is not None:
-                self._enter(frame)
-        elif event == "c_call" and capture.active() is not None:
-            check_call(self.recorder, frame, argument)
+        # That is asked last, as nearly all calls are of no interest anyway.
+        if may_be_opaque(function) and capture.active() is not None:
+            check_call(self.recorder, frame, function)
 
     def _enter(self, frame: FrameType) -> None:
         """Take in the names of code that is about to run for the first time."""
         code = frame.f_code
-        self._entered.add(code)
+        if id(code) in self._entered or capture.active() is None:
+            return
+        self._entered[id(code)] = code
         module = frame.f_globals.get("__name__", "")
         if module == "os":
             # Environment variables are read by a method of a mapping.
@@ -295,7 +293,7 @@ class PythonState:
         self.visit(value.__kwdefaults__, f"a default of {name}")
         if value.__dict__:
             self._add_named(value.__dict__, name)
-        if value.__code__ in self._entered:
+        if id(value.__code__) in self._entered:
             self._visit_closure(value, name)
 
     def _visit_closure(self, function: FunctionType, name: str) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, cast
 
 from tetragrad.capture.guards import kind_of_grad
@@ -84,13 +85,17 @@ class Watch:
         self.written: dict[int, WriteNote] = {}
         self.handles: dict[int, HandleNote] = {}
         self.grads: dict[int, GradNote] = {}
-        self._born: set[int] = set()
+        #: Identities of storages and handles that were made inside of the capture.
+        self.born: set[int] = set()
+        # Those of which nothing more must be known when they are read.
+        self.known_storages: set[int] = set()
+        self.known_handles: set[int] = set()
         self._buffers: set[Buffer] = set()
         self._boundaries: list[tuple[Storage, Node]] = []
 
     def is_born(self, entry: object) -> bool:
         """Whether a storage or a handle was made inside of the capture."""
-        return id(entry) in self._born
+        return id(entry) in self.born
 
     # --- values of storages ----------------------------------------------------
 
@@ -98,8 +103,11 @@ class Watch:
         key = id(storage)
         if isinstance(storage, SharedStorage) and key in self.inputs:
             return self.inputs[key][1]
-        if key in self._born or key in self.inputs or key in self.written:
-            return cast(Node, VALUE.__get__(storage))
+        if key in self.born or key in self.inputs or key in self.written:
+            if not isinstance(storage, SharedStorage):
+                self.known_storages.add(key)
+            found: Node = VALUE.__get__(storage)
+            return found
         return self._first_read(storage)
 
     def read_argument(self, storage: Storage) -> None:
@@ -136,10 +144,10 @@ class Watch:
             self._refuse_shared_write(storage, value)
             return
         key = id(storage)
-        if key not in self._born and key not in self.written:
+        if key not in self.born and key not in self.written:
             old = _get(VALUE, storage)
             if old is None:
-                self._born.add(key)
+                self.born.add(key)
             else:
                 self.written[key] = WriteNote(storage, old, storage.tracked)
         VALUE.__set__(storage, value)
@@ -159,16 +167,19 @@ class Watch:
         return slot.__get__(handle)
 
     def write_handle(self, slot: Any, handle: TensorBase, value: Any) -> None:
-        if _get(STORAGE, handle) is None:
-            self._born.add(id(handle))
-        self._note_handle(handle)
+        key = id(handle)
+        if key not in self.known_handles:
+            if _get(STORAGE, handle) is None:
+                self.born.add(key)
+            self._note_handle(handle)
         slot.__set__(handle, value)
 
     def _note_handle(self, handle: TensorBase) -> None:
         key = id(handle)
-        if key not in self._born and key not in self.handles:
+        if key not in self.born and key not in self.handles:
             storage, steps = STORAGE.__get__(handle), STEPS.__get__(handle)
             self.handles[key] = HandleNote(handle, storage, steps)
+        self.known_handles.add(key)
 
     def read_grad(self, handle: TensorBase) -> Any:
         self._note_grad(handle, was_read=True)
@@ -180,7 +191,7 @@ class Watch:
 
     def _note_grad(self, handle: TensorBase, *, was_read: bool) -> None:
         key = id(handle)
-        if key not in self._born and key not in self.grads:
+        if key not in self.born and key not in self.grads:
             before = _get(GRAD, handle)
             kind = kind_of_grad(before) if was_read else None
             self.grads[key] = GradNote(handle, before, was_read, kind)
@@ -256,15 +267,22 @@ _installed = 0
 
 
 class _WatchedSlot:
-    """Stands in for a slot: tells the watch of this thread, if there is one."""
+    """Stands in for a slot: tells the watch of this thread, if there is one.
+
+    What the watch has nothing more to learn of is read at once: values and handles are
+    read a hundred thousand times while a training step is captured.
+    """
 
     def __init__(
         self,
         slot: Any,
+        plain: Callable[[Watch], Container[int]],
         read: Callable[[Watch, Any], Any],
         write: Callable[[Watch, Any, Any], None],
     ) -> None:
-        self._slot = slot
+        self._get = slot.__get__
+        self._set = slot.__set__
+        self._plain = plain
         self._read = read
         self._write = write
 
@@ -272,14 +290,14 @@ class _WatchedSlot:
         if owner is None:
             return self
         watch = _local.watch
-        if watch is None:
-            return self._slot.__get__(owner)
+        if watch is None or id(owner) in self._plain(watch):
+            return self._get(owner)
         return self._read(watch, owner)
 
     def __set__(self, owner: Any, value: Any) -> None:
         watch = _local.watch
         if watch is None:
-            self._slot.__set__(owner, value)
+            self._set(owner, value)
         else:
             self._write(watch, owner, value)
 
@@ -293,15 +311,24 @@ def _watched_handle(slot: Any) -> _WatchedSlot:
     def write(watch: Watch, handle: Any, value: Any) -> None:
         watch.write_handle(slot, handle, value)
 
-    return _WatchedSlot(slot, read, write)
+    return _WatchedSlot(slot, attrgetter("known_handles"), read, write)
 
 
-_SHARED_VALUE = _WatchedSlot(_SHARED, Watch.read_value, Watch.write_value)
+def _watched_value(slot: Any) -> _WatchedSlot:
+    """The value of a storage."""
+    known = attrgetter("known_storages")
+    return _WatchedSlot(slot, known, Watch.read_value, Watch.write_value)
+
 
 _SLOTS: list[tuple[type, str, Any, _WatchedSlot]] = [
-    (Storage, "value", _SLOT, _WatchedSlot(_SLOT, Watch.read_value, Watch.write_value)),
-    (SharedStorage, "value", _SHARED, _SHARED_VALUE),
-    (TensorBase, "grad", GRAD, _WatchedSlot(GRAD, Watch.read_grad, Watch.write_grad)),
+    (Storage, "value", _SLOT, _watched_value(_SLOT)),
+    (SharedStorage, "value", _SHARED, _watched_value(_SHARED)),
+    (
+        TensorBase,
+        "grad",
+        GRAD,
+        _WatchedSlot(GRAD, attrgetter("born"), Watch.read_grad, Watch.write_grad),
+    ),
     (TensorBase, "storage", STORAGE, _watched_handle(STORAGE)),
     (TensorBase, "steps", STEPS, _watched_handle(STEPS)),
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from weakref import WeakKeyDictionary
@@ -33,6 +33,41 @@ class Run:
     device: str
 
 
+class Observer:
+    """Sees what the captured code does in this thread, unless it is paused."""
+
+    def __init__(self) -> None:
+        self._pauses = 0
+
+    def start(self) -> None:
+        """Begin to see."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """See nothing any more."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Go on after a pause."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """See nothing for a while."""
+        raise NotImplementedError
+
+    def pause(self) -> None:
+        """See nothing until :meth:`resume`; pauses may lie in one another."""
+        self._pauses += 1
+        if self._pauses == 1:
+            self.end()
+
+    def resume(self) -> None:
+        """The end of a pause."""
+        self._pauses -= 1
+        if not self._pauses:
+            self.begin()
+
+
 class Recorder:
     """What one thread has run since the recorder became active."""
 
@@ -48,15 +83,20 @@ class Recorder:
         self.is_deferred = False
         #: What was read of dicts that tell by themselves: the dict's id, and the key.
         self.read_keys: set[tuple[int, str]] = set()
-        #: The profile function that sees the captured code, while that runs.
-        self.observer: Callable[..., None] | None = None
+        #: What sees the captured code, while that runs.
+        self.observer: Observer | None = None
         #: The first thing that a replay could not repeat, even if it was caught.
         self.error: CaptureError | None = None
 
     def defer(self, remembered: WeakKeyDictionary[Node, Buffer]) -> None:
-        """Go on as an uncaptured call, which may reuse all that has run before."""
+        """Go on as an uncaptured call, which may reuse all that has run before.
+
+        Nothing will be replayed, so what the function depends on need not be known.
+        """
         if not self.is_deferred:
             self.is_deferred = True
+            if self.observer is not None:
+                self.observer.pause()
             remembered.update(self.realized)
             self.realized = remembered
 
@@ -97,18 +137,18 @@ def recording(recorder: Recorder | None) -> Iterator[None]:
 def unobserved() -> Iterator[None]:
     """The engine's own code is not part of what a recorder watches: leave it alone.
 
-    Compiling while every call is watched would take three times as long.
+    Compiling while every call is seen would take three times as long.
     """
     recorder = _local.recorder
     observer = None if recorder is None else recorder.observer
     if observer is None:
         yield
         return
-    sys.setprofile(None)
+    observer.pause()
     try:
         yield
     finally:
-        sys.setprofile(observer)
+        observer.resume()
 
 
 def refuse_reading() -> None:
