@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +26,10 @@ class Memory:
 
     ``owner`` keeps memory alive that somebody else allocated (``from_numpy``).
     A block from the pool goes back there when the last reference dies.
+    ``kept`` is what the engine has made of the elements, and wants to find again.
     """
 
-    __slots__ = ("__weakref__", "address", "data", "owner", "pooled")
+    __slots__ = ("__weakref__", "address", "data", "kept", "owner", "pooled")
 
     def __init__(
         self, data: np.ndarray, owner: object = None, *, pooled: bool = False
@@ -36,6 +38,7 @@ class Memory:
         self.address = data.ctypes.data
         self.owner = owner
         self.pooled = pooled
+        self.kept: dict[Any, Any] | None = None
 
     @property
     def nbytes(self) -> int:

@@ -13,6 +13,7 @@ from tetragrad.capture.sources import Storages, StorageSource, TensorSource
 from tetragrad.capture.tree import Description
 from tetragrad.engine import realize as engine
 from tetragrad.engine.replay import Program
+from tetragrad.engine.steady import Steady
 from tetragrad.graph.leaves import Buffer
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.storage import Storage
@@ -43,6 +44,7 @@ class Captured:
         result_tensors: Sequence[TensorSource],
     ) -> None:
         self.program = program
+        self._steady = Steady(program)
         self.guards = guards
         self.effects = effects
         self._kept = Storages([sticky[place] for place in program.kept])
@@ -69,13 +71,13 @@ class Captured:
         storages = [tensors[index].storage for index in self._volatile]
         volatile = _buffers(storages, ())
         if not self._has_effects:
-            _, outputs = program.replay(kept, volatile)
+            _, outputs = self._steady.replay(kept, volatile)
             return self._result.build(tensors, outputs)
         replaced = self._replaced.find(tensors)
         old = _buffers(replaced, program.last_replaced)
         # Found before anything changes: a gradient may be replaced below.
         written = [source.find(tensors) for source in self._written]
-        new, outputs = program.replay(kept, volatile, old)
+        new, outputs = self._steady.replay(kept, volatile, old)
         if new != old:
             for storage, buffer in zip(replaced, new, strict=True):
                 storage.value = buffer

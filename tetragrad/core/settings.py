@@ -76,6 +76,11 @@ class Settings:
         0, "TETRAGRAD_THREADS", "CPU threads; 0 means all cores", accepted=_COUNTS
     )
     jit: bool = _setting(True, "TETRAGRAD_JIT", "replay captured functions")
+    keep_packed: bool = _setting(
+        True,
+        "TETRAGRAD_KEEP_PACKED",
+        "keep weights of small batches as products read them, beside the weights",
+    )
     fuse: bool = _setting(True, "TETRAGRAD_FUSE", "join kernels", code=True)
     tune: bool = _setting(
         False, "TETRAGRAD_TUNE", "measure other plans when a kernel is compiled"

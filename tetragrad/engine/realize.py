@@ -17,7 +17,7 @@ import numpy as np
 from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
 from tetragrad.core.settings import Settings, override, settings
-from tetragrad.engine import capture
+from tetragrad.engine import capture, kept
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
 from tetragrad.graph.extents import NO_EXTENTS, Extents, has_symbols, layout_shape
@@ -213,8 +213,8 @@ def _run_all(
         schedule = schedule_for(nodes, structure, device(name), settings())
         buffers = run(schedule, structure.buffers, structure.constants, name)
         note_run(schedule, structure, buffers, name)
-        kept = [structure.held[position] for position in schedule.kept]
-        for node, buffer in zip([*nodes, *kept], buffers, strict=True):
+        stored = [structure.held[position] for position in schedule.kept]
+        for node, buffer in zip([*nodes, *stored], buffers, strict=True):
             known_values()[node] = buffer
 
 
@@ -284,6 +284,7 @@ def run(
         addresses = [_address(entry, bases, arena) for entry in launch.arguments]
         addresses += [cells.ctypes.data + 8 * slot for slot in launch.scalars]
         calls.append((launch, addresses))
+    kept.read_packed(schedule, leaves, calls, on, settings())
     _launch_all(calls, device_name)
     return [
         Buffer(memory, result.shape, result.dtype, device_name)

@@ -21,6 +21,7 @@ from tetragrad.core.settings import settings
 from tetragrad.engine.capture import Run
 from tetragrad.engine.cells import Layout, new_buffer, write
 from tetragrad.engine.in_place import REFERENCES_OF_ENTRY, InPlace, find
+from tetragrad.engine.kept import forget
 from tetragrad.engine.realize import check_indices, device
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.markers import InRange
@@ -52,6 +53,10 @@ class Program:
         checks: Sequence[tuple[InRange, Buffer]] = (),
         next_values: Mapping[Buffer, Buffer] | None = None,
     ) -> None:
+        self.runs, self.sticky = list(runs), list(sticky)
+        self._rest = (volatile, host_data, outputs, checks)
+        #: Whether it gives inputs their next values.
+        self.changes_inputs = bool(next_values)
         results = {buffer for run in runs for buffer in run.results}
         fresh = [entry for entry in dict.fromkeys(outputs) if entry in results]
         self._device = _only_device(runs)
@@ -97,6 +102,15 @@ class Program:
             self._sources = _sources_of(others, [own, kept, volatile, host_data])
         self._host_data = list(host_data)
 
+    def reading(self, runs: Sequence[Run]) -> Program:
+        """The same with runs that read more: further leaves, which are sticky too."""
+        more = [
+            leaf
+            for run, known in zip(runs, self.runs, strict=True)
+            for leaf in run.leaves[len(known.leaves) :]
+        ]
+        return Program(runs, [*self.sticky, *more], *self._rest)
+
     @property
     def last_kept(self) -> list[Buffer]:
         """The kept inputs of the last replay."""
@@ -123,6 +137,8 @@ class Program:
         for places, buffer in zip(self.volatile_places, volatile, strict=True):
             write(places, buffer, frame.cells)
         self._in_place.bind(replaced)
+        forget(frame.outputs)
+        forget(self._in_place.outputs)
         timed = settings().debug >= 2
         for number, (part, run) in enumerate(frame.parts):
             if timed:

@@ -6,6 +6,7 @@ of the graph it was made from, so it serves every graph of the same structure.
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from tetragrad.graph.node import Shape
 
 if TYPE_CHECKING:
     from tetragrad.backends.backend import Executable
+    from tetragrad.engine.kept import Form
     from tetragrad.kernel.ir import Kernel
 
 
@@ -66,6 +68,19 @@ class Result:
         return count * self.dtype.itemsize
 
 
+class Uses:
+    """How often a schedule ran by itself, and which launches could read packed forms.
+
+    Those are looked for when it is clear that it runs again and again.
+    """
+
+    __slots__ = ("forms", "runs")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.forms: list[Form] = []
+
+
 @frozen(slots=True)
 class Schedule:
     """Everything needed to run a graph again, on other buffers.
@@ -78,3 +93,4 @@ class Schedule:
     results: tuple[Result, ...]
     kept: tuple[int, ...]
     arena_bytes: int
+    uses: Uses = field(default_factory=Uses, compare=False)

@@ -118,8 +118,9 @@ def _with_kept(plan: Plan) -> Plan:
     """The plan with a product whose second operand was packed before."""
 
     def changed(grid: GridPlan) -> GridPlan:
-        is_product = isinstance(grid, ContractionPlan)
-        return replace(grid, rhs=Supply.KEPT) if is_product else grid
+        if isinstance(grid, ContractionPlan):
+            return replace(grid, rhs=Supply.KEPT)
+        return grid
 
     stages = tuple(tuple(changed(grid) for grid in stage) for stage in plan.stages)
     return replace(plan, stages=stages)
