@@ -154,7 +154,7 @@ def _on_call(code: CodeType, offset: int, function: Any, first: Any) -> Any:
     if monitor is not None and isinstance(function, _BUILT_IN):
         if isinstance(function, MethodDescriptorType):
             # A method is called without being bound first.
-            function = function.__get__(first)
+            function = function.__get__(first, type(first))
         monitor.called(frame, function)
     return _monitoring.DISABLE if _is_quiet(frame) else None
 

@@ -19,7 +19,7 @@ _FUNCTIONS = frozenset(
         ),
         ("time", "localtime"),
         ("time", "gmtime"),
-        ("io", "open"),
+        (open.__module__, "open"),  # "_io" from Python 3.12 on
         ("posix", "urandom"),
         ("nt", "urandom"),
         ("builtins", "input"),
@@ -75,7 +75,7 @@ def _opaque(function: Any) -> str | None:
     module = getattr(function, "__module__", None)
     name = getattr(function, "__name__", "")
     if (module, name) in _FUNCTIONS:
-        return f"{module}.{name}()"
+        return f"{module}.{name}()".removeprefix("_")
     owner = getattr(function, "__self__", None)
     if isinstance(owner, Random):
         return f"random.{name}()"

@@ -324,7 +324,8 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         return sharing.array_interface(self)
 
     def __buffer__(self, flags: Any) -> memoryview:
-        return np.asarray(self).data
+        # Python 3.12's np.asarray would ask for the buffer again.
+        return self.__array__().data
 
     def __array_function__(
         self, function: Any, types: Any, args: Any, kwargs: Any
