@@ -46,6 +46,7 @@ from tetragrad.backends.cuda.target import PTX_VERSIONS
 from tetragrad.backends.cuda.tiles import (
     find_homes,
     statements_in,
+    tiles_written,
 )
 from tetragrad.backends.cuda.values import Values
 from tetragrad.core import dtypes
@@ -277,6 +278,12 @@ class _GridEmitter:
         return scalar_at(ops, self.program.scalars[place], "param", operand)
 
     def _find_scratch(self) -> None:
+        bodies = [self.grid.body]
+        if self.joint.finish is not None:
+            bodies.append(self.joint.finish.grid.body)
+        written = {name for body in bodies for name in tiles_written(body)}
+        names = {tile.name for tile in self.program.scratch}
+        self.values.given = frozenset(names - written)
         first = len(self.program.slots) + len(self.program.scalars)
         for place, tile in enumerate(self.program.scratch):
             base = self._address(first + place)

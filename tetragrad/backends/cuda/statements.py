@@ -7,7 +7,7 @@ value, and only where loops and branches meet are values moved to a common regis
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -65,8 +65,10 @@ MOST_NARROW_RUNS = 64
 MOST_EVEN_RUNS = 64
 #: Iterations of a plain loop that are written out together, for independent loads.
 UNROLLED = 4
-#: The same where nothing is done but to add up.
+#: The same where values are added up, and perhaps stored on the way.
 UNROLLED_SUMS = 16
+#: Runs that are loaded together before anything is stored.
+MOST_LOADED_FIRST = 16
 #: The fewest bytes that are copied without waiting.
 WORD_BYTES = 4
 #: Elements of a thread in those iterations; more would not stay in registers.
@@ -182,6 +184,7 @@ class Statements:
             return
         whole = loop.extent // step * step
         self.block.meet_neighbours()
+        self._load_before(loop)
         entry = self.block.state()
         with self._carried(loop.body) as carriers:
             counter = self.builder.register("b32")
@@ -190,6 +193,8 @@ class Statements:
             self.builder.place(again)
             end = self.builder.label() if loop.guard else None
             with self.builder.scope():
+                if not loop.guard:
+                    self._load_first(loop, counter, range(step))
                 for position in range(step):
                     places[loop.axis] = Coordinate(counter, position)
                     self._leave_unless(loop.guard, end)
@@ -207,9 +212,68 @@ class Statements:
 
     def _positions(self, loop: For, positions: range) -> None:
         """Iterations that are written out."""
+        self._load_first(loop, None, positions)
         for position in positions:
             self.values.places[loop.axis] = Coordinate(None, position)
             self.emit(loop.body)
+
+    def _load_before(self, loop: For) -> None:
+        """Load before a loop what is the same in all of its iterations."""
+        for statement in loop.body:
+            if isinstance(statement, Collective):
+                inside = {axis for axis, _ in statement.axes}
+                known = self.values.places.keys() - {loop.axis} | inside
+                self._load_runs(statement, known)
+
+    def _load_first(
+        self, loop: For, counter: str | None, positions: Sequence[int]
+    ) -> None:
+        """Load what several iterations need before the first one stores anything.
+
+        The assembler does so by itself only with loads that it knows to be unchanging.
+        """
+        stores = any(isinstance(entry, Store) for entry in loop.body)
+        if not self.values.memory.comes_early or not stores or len(positions) < 2:
+            return
+        for position in positions:
+            self.values.places[loop.axis] = Coordinate(counter, position)
+            for statement in loop.body:
+                if isinstance(statement, Collective):
+                    self._load_runs(statement)
+
+    def _load_runs(self, statement: Collective, known: Set[int] | None = None) -> None:
+        """Load what the runs of a statement read from memory that nobody changes.
+
+        Only what depends on ``known`` axes alone, if those are given.
+        """
+        loads = [
+            entry
+            for entry in walk_until({}, statement.value)
+            if self._is_unchanging(entry)
+            and (known is None or entry.free_axes <= known)
+        ]
+        runs = self._known_runs(statement) if loads else []
+        if len(runs) * len(loads) > MOST_LOADED_FIRST:
+            return
+        for run in runs:
+            point = self.values.at(run, statement.guard)
+            for entry in loads:
+                point.evaluate(entry)
+
+    def _is_unchanging(self, value: Expression) -> bool:
+        """Whether it is read from device memory that this kernel does not write."""
+        if isinstance(value, TileLoad):
+            return value.tile.name in self.values.given
+        if not isinstance(value, Load) or value.slot in self.values.written:
+            return False
+        return not _reads_tiles(value)
+
+    def _known_runs(self, statement: Collective) -> list[Run]:
+        """The runs of a statement, where they are no loop."""
+        is_flat = self.homes.spread(statement) is Spread.FLAT
+        if is_flat and self.block.threads.flat_runs(statement.axes) > MOST_RUNS:
+            return []
+        return list(self._runs(statement))
 
     def _leave_unless(self, guard: Guard, end: str | None) -> None:
         """End a loop where its guard fails."""
@@ -231,6 +295,8 @@ class Statements:
         if loop.guard:
             return 1
         elements, factor = 1, UNROLLED_SUMS
+        adds = any(isinstance(entry, Fold) for entry in loop.body)
+        carries = Alloc | Fold | Store if adds else Alloc | Fold
         for statement in statements_in(loop.body):
             if not isinstance(statement, Alloc | Collective):
                 return 1
@@ -240,7 +306,7 @@ class Statements:
                 self.homes.in_memory(statement.tile) or self._crosses(statement)
             ):
                 return 1
-            if not isinstance(statement, Alloc | Fold):
+            if not isinstance(statement, carries):
                 factor = UNROLLED
             if isinstance(statement, Collective):
                 points = math.prod(size for _, size in statement.axes)
@@ -680,7 +746,10 @@ class Statements:
         if statement.mode is not Mode.STORE:
             self._combine(statement, storage, statement.address, statement.mode)
             return
-        for run in self._narrow_runs(statement) or self._runs(statement):
+        narrow = self._narrow_runs(statement)
+        if self.values.memory.comes_early and not narrow:
+            self._load_runs(statement)
+        for run in narrow or self._runs(statement):
             run = self._one_writer(statement, run)
             point = self.values.at(run, statement.guard)
             lanes = point.evaluate(statement.value)

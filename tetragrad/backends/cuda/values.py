@@ -95,6 +95,8 @@ class Values:
         self.registers: dict[str, dict[tuple[int, ...], Value]] = {}
         #: Tiles in memory whose elements stay as they are once they are read.
         self.written_once: set[str] = set()
+        #: Tiles in device memory that an earlier kernel has written.
+        self.given: frozenset[str] = frozenset()
         self._only_rounded: dict[Expression, frozenset[Expression]] = {}
         self._orders: dict[Expression, list[Expression]] = {}
         #: Conditions on this value are known to hold where code is written now.
@@ -497,7 +499,7 @@ class Point:
         if tile.name in self.values.storages:
             storage = self.values.storages[tile.name]
             form = tile_form(tile, expression.indices)
-            changes = tile.name not in self.values.written_once
+            changes = tile.name not in self.values.written_once | self.values.given
             return self.read(storage, form, self.guard, changes)
         elements = self.values.registers[tile.name]
         return tuple(

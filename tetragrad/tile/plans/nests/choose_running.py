@@ -34,7 +34,7 @@ SWEEPS = 4
 MOST_BESIDE = 16
 # Seconds that a step of a column takes where few are under way, that a chunk takes
 # which is read far apart, and that two more kernels take.
-STEP_SECONDS, CHUNK_SECONDS, KERNEL_SECONDS = 2e-8, 4e-6, 8e-6
+STEP_SECONDS, CHUNK_SECONDS, KERNEL_SECONDS = 5e-8, 4e-6, 8e-6
 FLOAT_BYTES = 4
 # Rows from which on it pays to divide them, and the shortest part; steps of a part of
 # a column at least, and the columns that parts should give on each unit.
@@ -88,6 +88,7 @@ def choose_parts(
         apart = _seconds_apart(size, results, target)
         length = -(-size * results // (target.units * COLUMNS_A_UNIT))
         length = max(COLUMN_PART, length, size // MOST_PARTS)
+        length = -(-size // _even_parts(size, -(-size // length)))
         # All is read twice and written once, instead of once each.
         moved = 3 * size * results * FLOAT_BYTES / target.memory_bandwidth
         divided = KERNEL_SECONDS + max(moved, 2 * _seconds_of_steps(length))
@@ -95,6 +96,14 @@ def choose_parts(
             return None
     parts = -(-size // length)
     return Cut(number, scan.axis, parts, length) if parts > 1 else None
+
+
+def _even_parts(size: int, parts: int) -> int:
+    """So many parts, or a little fewer that are all of one length."""
+    for fewer in range(parts, parts * 3 // 4, -1):
+        if size % fewer == 0:
+            return fewer
+    return parts
 
 
 def runs_along(outputs: Sequence[Output], axis: int) -> bool:
@@ -105,8 +114,8 @@ def runs_along(outputs: Sequence[Output], axis: int) -> bool:
         if isinstance(point.expression, Load) and axis in point.expression.free_axes
     ]
     if loads:
-        return any(entry.address.coefficient(axis) == 1 for entry in loads)
-    return any(output.address.coefficient(axis) == 1 for output in outputs)
+        return any(abs(entry.address.coefficient(axis)) == 1 for entry in loads)
+    return any(abs(output.address.coefficient(axis)) == 1 for output in outputs)
 
 
 def _step_axes(
@@ -148,7 +157,7 @@ def _threads_and_lanes(
             kernel.slots[point.expression.slot].dtype.itemsize
             for point in points_of(outputs)
             if isinstance(point.expression, Load)
-            and point.expression.address.coefficient(axis) == 1
+            and abs(point.expression.address.coefficient(axis)) == 1
         ),
         default=4,
     )
