@@ -133,6 +133,8 @@ def is_same(old: Any, new: Any) -> bool:
     if isinstance(old, tuple):
         pairs = zip(old, new, strict=False)
         return len(old) == len(new) and all(is_same(*pair) for pair in pairs)
+    if isinstance(old, frozenset):
+        return bool(old == new)
     if isinstance(old, float | complex):
         return repr(old) == repr(new)
     return is_constant(old) and bool(old == new)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from operator import is_
 from typing import Any, Protocol
 
 from tetragrad.core.frozen import frozen
@@ -30,6 +31,15 @@ class Frame(Protocol):
 
 
 @frozen(slots=True)
+class Overwriting:
+    """The launch that writes over an input, and its arguments for both."""
+
+    launch: int
+    written: int
+    read: int
+
+
+@frozen(slots=True)
 class Replacement:
     """An output that may lie where an input does, and where both are arguments."""
 
@@ -38,6 +48,7 @@ class Replacement:
     position: int
     input_places: Places
     output_places: Places
+    overwriting: Overwriting
 
     @property
     def description(self) -> Description:
@@ -58,16 +69,16 @@ def find(
             what is given.
     """
     uses = _Uses(layout)
-    pairs = {
-        output: entry
-        for output, entry in next_values.items()
-        if uses.may_overwrite(layout.number(output), layout.number(entry), first_launch)
-    }
+    pairs: dict[Buffer, tuple[Buffer, Overwriting]] = {}
+    for output, entry in next_values.items():
+        how = uses.overwriting(layout.number(output), layout.number(entry))
+        if how is not None and how.launch >= first_launch:
+            pairs[output] = entry, how
     found = [
-        Replacement(output, position[entry], read, written)
-        for (output, entry), read, written in zip(
+        Replacement(output, position[entry], read, written, how)
+        for (output, (entry, how)), read, written in zip(
             pairs.items(),
-            layout.places(list(pairs.values())),
+            layout.places([entry for entry, _ in pairs.values()]),
             layout.places(list(pairs)),
             strict=True,
         )
@@ -86,21 +97,23 @@ class _Uses:
                 use = (launch, place - span.start, layout.offsets[place])
                 self._found.setdefault(layout.registers[place], []).append(use)
 
-    def may_overwrite(self, output: int, entry: int, first_launch: int) -> bool:
-        """Whether the launch that writes an output may overwrite an input with it.
+    def overwriting(self, output: int, entry: int) -> Overwriting | None:
+        """How the launch that writes an output may overwrite an input with it.
 
         It is the last that reads the input, and knows both by one argument each.
         """
         writes, reads = self._found.get(output, []), self._found.get(entry, [])
         if not writes or not reads:
-            return False
+            return None
         writer, last = writes[0][0], reads[-1][0]
         there = [use for use in (*writes, *reads) if use[0] == writer]
-        if writer != last or writer < first_launch or len(there) != 2:
-            return False
+        if writer != last or len(there) != 2:
+            return None
         (_, written, first_offset), (_, read, second_offset) = there
         pairs = self._layout.launches[writer].executable.in_place
-        return not first_offset and not second_offset and (written, read) in pairs
+        if first_offset or second_offset or (written, read) not in pairs:
+            return None
+        return Overwriting(writer, written, read)
 
 
 class InPlace:
@@ -119,6 +132,8 @@ class InPlace:
         self.inputs: list[Any] = [None] * len(replacements)
         self.outputs: list[Any] = [None] * len(replacements)
         self._all_free = [_FREE] * len(replacements)
+        #: Whether every output goes where its input lies, today.
+        self.is_everywhere = False
 
     def bind(self, inputs: Sequence[Buffer]) -> None:
         """Read these inputs, and write to them where nobody else holds them."""
@@ -128,6 +143,7 @@ class InPlace:
         references = list(map(sys.getrefcount, self.inputs))
         if has_changed or references != self._all_free:
             self._avoid_held(references)
+        self.is_everywhere = all(map(is_, self.inputs, self.outputs))
 
     def bind_new(self, frame: Frame) -> None:
         """Give a frame that was added the arguments that all others have."""

@@ -20,9 +20,12 @@ from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
 from tetragrad.engine.capture import Run
 from tetragrad.engine.cells import Layout, new_buffer, write
+from tetragrad.engine.checks import InputChecks, distinct
 from tetragrad.engine.in_place import REFERENCES_OF_ENTRY, InPlace, find
 from tetragrad.engine.kept import forget
 from tetragrad.engine.realize import check_indices, device
+from tetragrad.engine.schedule import Launch
+from tetragrad.engine.updates import narrowed_launches
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.markers import InRange
 
@@ -68,8 +71,10 @@ class Program:
             layout.add(run)
         self.launches = layout.launches
         self.num_outputs = len(outputs)
-        self._checks = list(checks)
-        checked = layout.launches_before([buffer for _, buffer in checks])
+        inputs = {*sticky, *volatile}
+        given = [entry for entry in distinct(checks) if entry[1] in inputs]
+        self._checks = [entry for entry in distinct(checks) if entry[1] not in inputs]
+        checked = layout.launches_before([buffer for _, buffer in self._checks])
         lost = {
             output: entry
             for output, entry in (next_values or {}).items()
@@ -78,10 +83,14 @@ class Program:
         position = {entry: place for place, entry in enumerate(sticky)}
         replacements = find(lost, position, layout, checked)
         #: Where the launches are cut, so that indices are checked in between.
-        self.cut = checked if checks and replacements else len(self.launches)
+        self.cut = checked if self._checks and replacements else len(self.launches)
         self.frames: list[_Frame] = []
         self._last: _Frame | None = None
         self._in_place = InPlace(replacements, self.frames)
+        #: What takes the launches' place while every output goes where its input is.
+        self.narrow_launches = self.launches
+        if on is not None and replacements:
+            self.narrow_launches = narrowed_launches(self.launches, replacements, on)
         #: The sticky inputs that are overwritten, by their positions, and the others.
         self.replaced = [entry.position for entry in replacements]
         self.kept = sorted(set(range(len(sticky))) - set(self.replaced))
@@ -92,6 +101,8 @@ class Program:
         ]
         own = [entry for entry in fresh if entry not in there]
         kept = [sticky[place] for place in self.kept]
+        replaced = [sticky[place] for place in self.replaced]
+        self._input_checks = InputChecks(given, [kept, volatile, replaced])
         self.descriptions = [(e.shape, e.dtype, e.buffer_device) for e in own]
         self.kept_places = layout.places(kept)
         self.volatile_places = layout.places(volatile)
@@ -131,17 +142,20 @@ class Program:
 
         Gives the next values of those that are replaced, and the other outputs.
         """
+        self._input_checks.check(kept, volatile, replaced)
         frame = self._next_frame()
         if kept != frame.kept:
             frame.bind(kept)
         for places, buffer in zip(self.volatile_places, volatile, strict=True):
             write(places, buffer, frame.cells)
-        self._in_place.bind(replaced)
         forget(frame.outputs)
-        forget(self._in_place.outputs)
-        timed = settings().debug >= 2
-        for number, (part, run) in enumerate(frame.parts):
-            if timed:
+        if self.replaced:
+            self._in_place.bind(replaced)
+            forget(self._in_place.outputs)
+        is_narrow = self._in_place.is_everywhere
+        parts = frame.narrow_parts if is_narrow else frame.parts
+        for number, (part, run) in enumerate(parts):
+            if settings().debug >= 2:
                 self._run_timed(frame, part)
             else:
                 run()
@@ -174,7 +188,9 @@ class Program:
         """The arguments of all launches, before they are bound to any buffer."""
         return self._layout.cells()
 
-    def parts(self, cells: np.ndarray) -> list[tuple[range, Callable[[], None]]]:
+    def parts(
+        self, launches: Sequence[Launch], cells: np.ndarray
+    ) -> list[tuple[range, Callable[[], None]]]:
         """Functions that run launches with these arguments, and which those are.
 
         There is one, or one for the launches up to the cut and one for the others.
@@ -184,9 +200,9 @@ class Program:
         prepare = device(self._device).prepare
         starts = [*self._layout.starts, len(cells)]
         found = []
-        cuts = dict.fromkeys((0, self.cut, len(self.launches)))
+        cuts = dict.fromkeys((0, self.cut, len(launches)))
         for first, last in itertools.pairwise(cuts):
-            executables = [entry.executable for entry in self.launches[first:last]]
+            executables = [entry.executable for entry in launches[first:last]]
             arguments = cells[: starts[last]]
             run = prepare(executables, starts[first:last], arguments)
             found.append((range(first, last), run))
@@ -225,7 +241,9 @@ class _Frame:
         self.cells = arguments.data
         for places, buffer in zip(program.output_places, self.outputs, strict=True):
             write(places, buffer, self.cells)
-        self.parts = program.parts(arguments)
+        self.parts = self.narrow_parts = program.parts(program.launches, arguments)
+        if program.narrow_launches is not program.launches:
+            self.narrow_parts = program.parts(program.narrow_launches, arguments)
         self._position = {id(entry): i for i, entry in enumerate(self.outputs)}
         # The references that an output has while nobody else holds it.
         self._idle = [

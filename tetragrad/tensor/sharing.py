@@ -250,7 +250,7 @@ def _share(tensor: TensorBase) -> None:
     if not isinstance(buffer, Buffer) or sys.getrefcount(storage.value) > _ALONE:
         computed = realize_tensors([tensor])[0]
         buffer = engine.from_array(engine.read_buffer(computed), tensor.device)
-    tensor.storage = SharedStorage(_whole(buffer), tensor.device)
+    tensor.show(SharedStorage(_whole(buffer), tensor.device), tensor.steps)
 
 
 class _Holder:

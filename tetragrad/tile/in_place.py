@@ -87,10 +87,12 @@ def _writes_once(use: _Use) -> bool:
     if not extents.keys() <= use.address.axes():
         return False
     reach = 1
-    for axis, step in sorted(use.address.terms, key=lambda term: term[1]):
+    # An axis of one position moves nothing.
+    terms = [term for term in use.address.terms if term[0] in extents]
+    for axis, step in sorted(terms, key=lambda term: term[1]):
         if step < reach:
             return False
-        reach += step * (extents.get(axis, 1) - 1)
+        reach += step * (extents[axis] - 1)
     return True
 
 
