@@ -70,6 +70,7 @@ RAW = of_atom(anything(INDEX))
 RAW_GUARD = (RAW, RAW.scale(-1).shift(ROWS - 1))
 PICKED = of_atom(Indexed(INDEX, 0, ROWS - 1)).scale(COLUMNS) + form(0, 0, 1)
 LAST_ROW = form(4, -1)  # a0 <= 4
+AS_FLOAT = Compute(ops.Cast, FLOAT, (Position(form(-2, 1), dtypes.uint32),))
 
 GOOD = {
     "elementwise": kernel(add(load(), Scalar(0, FLOAT))),
@@ -80,6 +81,9 @@ GOOD = {
     "gather": kernel(Select(RAW_GUARD, load(PICKED, RAW_GUARD), ZERO_VALUE)),
     "scatter": kernel(load(), PICKED, guard=RAW_GUARD, mode=Mode.ADD),
     "scan": kernel(Scan(Sum, 1, load(), False)),
+    "a position that is negative only where nobody reads it": kernel(
+        Select((form(-2, 1),), AS_FLOAT, ZERO_VALUE)
+    ),
     "divided": kernel(
         load(of_atom(Quotient(HERE, 5, 10)).scale(4) + of_atom(Remainder(HERE, 5)))
     ),
@@ -141,6 +145,9 @@ WRONG = {
     "counts in float32": kernel(Position(HERE, FLOAT)),
     "(100*a0) is 0 to 500, beyond what int8 holds": kernel(
         Compute(ops.Cast, FLOAT, (Position(form(0, 100), dtypes.int8),))
+    ),
+    "(a0 - 2) is -2 to 3, beyond what uint32 holds": kernel(
+        add(AS_FLOAT, Select((form(-2, 1),), AS_FLOAT, ZERO_VALUE))
     ),
     "runs over no axis, or over one twice": kernel(Reduction(Sum, (1, 1), load())),
     "runs over a7; there are 2 axes": kernel(Reduction(Sum, (7,), load())),

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tetragrad import Tensor, nn
-from tetragrad.core.errors import ShapeError
+from tetragrad import Tensor, nn, no_grad
+from tetragrad.core.errors import DTypeError, ShapeError, UnsupportedError
 
 torch = pytest.importorskip("torch")
 
@@ -22,6 +22,15 @@ CASES: dict[str, Callable[[Any, Any], Any]] = {
     "spectral": lambda of, n: of.spectral_norm(n.Conv2d(3, 4, 3)),
     "spectral_vector": lambda of, n: of.spectral_norm(n.LayerNorm(5)),
     "spectral_transposed": lambda of, n: of.spectral_norm(n.ConvTranspose2d(3, 4, 3)),
+    "orthogonal": lambda of, n: of.orthogonal(n.Linear(4, 4)),
+    "orthogonal_tall": lambda of, n: of.orthogonal(n.Linear(3, 4)),
+    "orthogonal_wide": lambda of, n: of.orthogonal(n.Linear(4, 3), "weight", "cayley"),
+    "orthogonal_free": lambda of, n: of.orthogonal(
+        n.Linear(4, 3), orthogonal_map="householder", use_trivialization=False
+    ),
+    "orthogonal_many": lambda of, n: of.orthogonal(
+        n.Conv1d(4, 2, 3), orthogonal_map="matrix_exp"
+    ),
 }
 INPUTS = {
     "weight": (2, 3),
@@ -30,6 +39,11 @@ INPUTS = {
     "spectral": (1, 3, 8, 8),
     "spectral_vector": (2, 5),
     "spectral_transposed": (1, 3, 8, 8),
+    "orthogonal": (2, 4),
+    "orthogonal_tall": (2, 3),
+    "orthogonal_wide": (2, 4),
+    "orthogonal_free": (2, 4),
+    "orthogonal_many": (2, 4, 5),
 }
 
 
@@ -83,6 +97,47 @@ def test_several_on_one_tensor_assignment_and_removal() -> None:
     nn.utils.parametrize.remove_parametrizations(layer, "weight")
     assert type(layer) is nn.Linear
     np.testing.assert_allclose(layer.weight.detach().numpy(), [[3, 5], [7, 9]])
+
+
+@pytest.mark.parametrize("kind", ["matrix_exp", "cayley", "householder"])
+@pytest.mark.parametrize("shape", [(4, 4), (2, 3, 5)])
+def test_what_is_assigned_becomes_orthogonal_and_stays(kind: str, shape: Any) -> None:
+    layer = nn.Module()
+    layer.weight = nn.Parameter(Tensor.randn(*shape))
+    nn.utils.parametrizations.orthogonal(layer, orthogonal_map=kind)
+    given = layer.weight.detach().clone()
+    layer.weight = given
+    np.testing.assert_allclose(layer.weight.detach(), given, atol=1e-5)
+    with no_grad():
+        original = layer.parametrizations.weight.original
+        original.copy_(original + Tensor.randn(*shape).triu(1).tril(1))
+    found = layer.weight.detach().numpy().astype(np.float64)
+    tall = found if shape[-2] >= shape[-1] else np.swapaxes(found, -1, -2)
+    products = np.swapaxes(tall, -1, -2) @ tall
+    np.testing.assert_allclose(
+        products, np.broadcast_to(np.eye(tall.shape[-1]), products.shape), atol=1e-5
+    )
+
+
+def test_reflections_are_found_again() -> None:
+    layer = nn.Linear(5, 3)
+    nn.utils.parametrizations.orthogonal(layer, use_trivialization=False)
+    given = layer.weight.detach().clone()
+    layer.weight = given
+    np.testing.assert_allclose(layer.weight.detach(), given, atol=1e-5)
+
+
+def test_mistakes_with_orthogonal_weights() -> None:
+    orthogonal = nn.utils.parametrizations.orthogonal
+    with pytest.raises(ShapeError, match=r"an orthogonal 'bias' of shape \(2,\)"):
+        orthogonal(nn.Linear(2, 2), "bias")
+    with pytest.raises(ValueError, match="not 'exp'"):
+        orthogonal(nn.Linear(2, 2), orthogonal_map="exp")
+    with pytest.raises(UnsupportedError, match="use_trivialization=True"):
+        orthogonal(nn.Linear(2, 2), use_trivialization=False)
+    with pytest.raises(DTypeError, match="householder"):
+        layer = nn.Linear(3, 2, dtype="complex64")
+        orthogonal(layer, orthogonal_map="householder")
 
 
 def test_a_buffer_stays_a_buffer() -> None:

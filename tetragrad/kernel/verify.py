@@ -218,15 +218,43 @@ def _verify_scalar(kernel: Kernel, scalar: Scalar) -> None:
 
 
 def _verify_position(kernel: Kernel, position: Position) -> None:
-    """Positions are exact: they never wrap."""
+    """Positions are exact wherever their value is used: they never wrap."""
     dtype, form = position.dtype, position.form
     if not dtype.is_integer:
         raise VerifyError(f"{position} counts in {dtype}")
     _verify_divisions(Domain(kernel.axes), _atoms((form,)))
     low, high = form.range(kernel.axes)
     limits = np.iinfo(dtype.numpy)
-    if low < limits.min or high > limits.max:
-        raise VerifyError(f"{position} is {low} to {high}, beyond what {dtype} holds")
+    if low >= limits.min and high <= limits.max:
+        return
+    fits = form.shift(-int(limits.min)), form.scale(-1).shift(int(limits.max))
+    for guard in _guards_of(kernel, position):
+        domain = Domain(kernel.axes, guard)
+        if not all(domain.proves(entry) for entry in fits):
+            raise VerifyError(
+                f"{position} is {low} to {high}, beyond what {dtype} holds"
+            )
+
+
+def _guards_of(kernel: Kernel, wanted: Expression) -> Iterator[Guard]:
+    """What holds at each use of an expression; once for each that is different."""
+    pending: list[tuple[Expression, Guard]] = []
+    for output in kernel.outputs:
+        pending.append((output.value, output.guard))
+        pending += [(atom, ()) for atom in _atoms((output.address, *output.guard))]
+    seen = set(pending)
+    while pending:
+        expression, guard = pending.pop()
+        if expression is wanted:
+            yield guard
+        uses = [(child, guard) for child in expression.children]
+        if isinstance(expression, Select):
+            uses = [(atom, guard) for atom in _atoms(expression.guard)]
+            uses.append((expression.inside, guard + expression.guard))
+            uses.append((expression.outside, guard))
+        new = [use for use in uses if use not in seen]
+        seen.update(new)
+        pending += new
 
 
 def _verify_bound(kernel: Kernel, axes: tuple[int, ...], where: Expression) -> None:

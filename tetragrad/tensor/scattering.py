@@ -70,8 +70,13 @@ def scatter_reduce_nodes(
 ) -> Node:
     """For every position along ``dim``, the elements whose index it is, combined."""
     hits, spread = spread_for_scatter(index, source, size, dim)
-    neutral = full_like(spread, op.identity(spread.dtype))
-    return total(op, ops.Where(hits, spread, neutral), dim + 1)
+    neutral = op.identity(spread.dtype)
+    if not index.shape[dim]:
+        # Nothing goes anywhere, and a maximum of nothing has no value.
+        shape = (*index.shape[:dim], size, *index.shape[dim + 1 :])
+        return broadcast_to(constant(neutral, spread.dtype), shape)
+    masked = ops.Where(hits, spread, full_like(spread, neutral))
+    return total(op, masked, dim + 1)
 
 
 def scatter_last(target: Node, index: Node, source: Node, dim: int) -> Node:

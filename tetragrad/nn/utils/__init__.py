@@ -1,7 +1,8 @@
 """Helpers around parameters: clipping gradients, vectors, weight normalisation.
 
 ``parametrize`` computes parameters from others; ``parametrizations`` has common ways.
-``rnn`` packs sequences of different lengths, ``fusion`` joins layers for inference.
+``prune`` keeps weights at zero, ``rnn`` packs sequences of different lengths, and
+``fusion`` joins layers for inference.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from tetragrad.core.errors import GradientError, ShapeError, missing
-from tetragrad.nn.hooks import RemovableHandle
-from tetragrad.nn.module import Module
-from tetragrad.nn.parameter import Parameter
 from tetragrad.nn.utils import parametrizations as parametrizations
 from tetragrad.nn.utils import parametrize as parametrize
 from tetragrad.tensor import Tensor
@@ -177,80 +175,6 @@ def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:
     return module_cls(*args, **kwargs).to_empty(device=device)
 
 
-class _WeightNorm:
-    """The hook that computes w = g·v / ‖v‖ before every call."""
-
-    def __init__(self, name: str, dim: int | None) -> None:
-        self.name = name
-        self.dim = dim
-
-    def norm(self, direction: Tensor) -> Tensor:
-        """‖v‖ over all dimensions but ``dim``, kept for broadcasting."""
-        square = direction * direction
-        if self.dim is None:
-            return square.sum().sqrt()
-        kept = self.dim % direction.ndim
-        others = [dim for dim in range(direction.ndim) if dim != kept]
-        return square.sum(dim=others, keepdim=True).sqrt()
-
-    def __call__(self, module: Module, args: Any) -> None:
-        direction = getattr(module, f"{self.name}_v")
-        length = getattr(module, f"{self.name}_g")
-        weight = length * direction / self.norm(direction)
-        object.__setattr__(module, self.name, weight)
-
-
-def weight_norm(module: Any, name: str = "weight", dim: int | None = 0) -> Any:
-    """Train a weight as length times direction: w = g·v / ‖v‖.
-
-    The parameter ``name`` is replaced by ``name_g`` and ``name_v``; the norm is taken
-    over all dimensions but ``dim``. Returns the module.
-
-    Source: Salimans and Kingma, "Weight normalization", 2016.
-
-    >>> from tetragrad import nn
-    >>> layer = nn.utils.weight_norm(nn.Linear(2, 3))
-    >>> [name for name, _ in layer.named_parameters()]
-    ['bias', 'weight_g', 'weight_v']
-    """
-    hook = _WeightNorm(name, dim)
-    weight = getattr(module, name)
-    del module._parameters[name]
-    with no_grad():
-        length = hook.norm(weight)
-    module.register_parameter(f"{name}_g", Parameter(length.clone()))
-    module.register_parameter(f"{name}_v", Parameter(weight.detach().clone()))
-    hook(module, ())
-    module.register_forward_pre_hook(hook)
-    return module
-
-
-def remove_weight_norm(module: Any, name: str = "weight") -> Any:
-    """Make the weight an ordinary parameter again; returns the module.
-
-    >>> layer = nn.utils.weight_norm(nn.Linear(2, 3))
-    >>> layer = nn.utils.remove_weight_norm(layer)
-    >>> sorted(name for name, _ in layer.named_parameters())
-    ['bias', 'weight']
-    """
-    hooks = module._forward_pre_hooks.entries
-    numbers = [
-        number
-        for number, hook in hooks.items()
-        if isinstance(hook.function, _WeightNorm) and hook.function.name == name
-    ]
-    if not numbers:
-        raise ValueError(f"{type(module).__name__} has no weight norm of {name!r}")
-    with no_grad():
-        hooks[numbers[0]].function(module, ())
-        weight = getattr(module, name).detach().clone()
-    RemovableHandle(module._forward_pre_hooks, numbers[0]).remove()
-    del module._parameters[f"{name}_g"], module._parameters[f"{name}_v"]
-    delattr(module, name)
-    module.register_parameter(name, Parameter(weight))
-    return module
-
-
 #: What is imported when it is first used.
 _LATE = {
     "rnn": "rnn",
@@ -259,6 +183,11 @@ _LATE = {
     "fuse_conv_bn_weights": "fusion",
     "fuse_linear_bn_eval": "fusion",
     "fuse_linear_bn_weights": "fusion",
+    "prune": "prune",
+    "remove_spectral_norm": "weight_hooks",
+    "remove_weight_norm": "weight_hooks",
+    "spectral_norm": "weight_hooks",
+    "weight_norm": "weight_hooks",
 }
 
 __all__ = [
@@ -273,9 +202,12 @@ __all__ = [
     "parameters_to_vector",
     "parametrizations",
     "parametrize",
+    "prune",
+    "remove_spectral_norm",
     "remove_weight_norm",
     "rnn",
     "skip_init",
+    "spectral_norm",
     "vector_to_parameters",
     "weight_norm",
 ]

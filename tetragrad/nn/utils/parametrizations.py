@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tetragrad.core.errors import ShapeError
+from tetragrad.core.errors import ShapeError, missing
 from tetragrad.nn.module import Module
 from tetragrad.nn.utils.parametrize import register_parametrization
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.modes import no_grad
+
+if TYPE_CHECKING:
+    from tetragrad.nn.utils.orthogonal import orthogonal
+
+__all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 
 
 def weight_norm(module: Any, name: str = "weight", dim: int = 0) -> Any:
@@ -67,11 +72,26 @@ def spectral_norm(
     >>> bool(tetragrad.linalg.matrix_norm(layer.weight, 2) < 1.01)
     True
     """
-    if dim is None:
-        dim = 1 if "ConvTranspose" in type(module).__name__ else 0
     weight = getattr(module, name)
-    made = _SpectralNorm(weight.detach(), n_power_iterations, dim, eps)
+    found = output_dim(module) if dim is None else dim
+    made = _SpectralNorm(weight.detach(), n_power_iterations, found, eps)
     return register_parametrization(module, name, made)
+
+
+def output_dim(module: Any) -> int:
+    """The dimension of a layer's weight that counts its outputs."""
+    return 1 if "ConvTranspose" in type(module).__name__ else 0
+
+
+def power_iteration_matrix(weight: Tensor, dim: int) -> Tensor:
+    """A weight as a matrix with a row for each entry of a dimension."""
+    others = [entry for entry in range(weight.ndim) if entry != dim % weight.ndim]
+    return weight.permute(dim % weight.ndim, *others).flatten(1)
+
+
+def normalized(vector: Tensor, eps: float) -> Tensor:
+    """A vector of length 1; a shorter one than ``eps`` is divided by that."""
+    return vector / vector.square().sum().sqrt().clamp(min=eps)
 
 
 class _SpectralNorm(Module):
@@ -84,9 +104,9 @@ class _SpectralNorm(Module):
         self.dim, self.steps, self.eps = dim % weight.ndim, steps, eps
         if weight.ndim > 1:
             with no_grad():
-                matrix = self.matrix(weight)
-                left = self.normalized(weight.new_empty(matrix.shape[0]).normal_())
-                right = self.normalized(weight.new_empty(matrix.shape[1]).normal_())
+                matrix = power_iteration_matrix(weight, self.dim)
+                left = normalized(weight.new_empty(matrix.shape[0]).normal_(), eps)
+                right = normalized(weight.new_empty(matrix.shape[1]).normal_(), eps)
             self.register_buffer("_u", left)
             self.register_buffer("_v", right)
             # The estimate is good from the start.
@@ -94,8 +114,8 @@ class _SpectralNorm(Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         if weight.ndim == 1:
-            return self.normalized(weight)
-        matrix = self.matrix(weight)
+            return normalized(weight, self.eps)
+        matrix = power_iteration_matrix(weight, self.dim)
         if self.training:
             self.iterate(matrix.detach(), self.steps)
         left, right = self._u.clone(), self._v.clone()
@@ -104,20 +124,21 @@ class _SpectralNorm(Module):
     def right_inverse(self, value: Tensor) -> Tensor:
         return value
 
-    def matrix(self, weight: Tensor) -> Tensor:
-        """The weight as a matrix with a row for each output."""
-        others = [dim for dim in range(weight.ndim) if dim != self.dim]
-        return weight.permute(self.dim, *others).flatten(1)
-
-    def normalized(self, vector: Tensor) -> Tensor:
-        return vector / vector.square().sum().sqrt().clamp(min=self.eps)
-
     def iterate(self, matrix: Tensor, steps: int) -> None:
         """Bring both singular vectors closer to those of the largest value."""
         with no_grad():
             left, right = self._u, self._v
             for _ in range(steps):
-                left = self.normalized(matrix @ right)
-                right = self.normalized(matrix.T @ left)
+                left = normalized(matrix @ right, self.eps)
+                right = normalized(matrix.T @ left, self.eps)
             self._u.copy_(left)
             self._v.copy_(right)
+
+
+def __getattr__(name: str) -> Any:
+    # Factorisations of matrices are imported when one is first used.
+    if name == "orthogonal":
+        from tetragrad.nn.utils import orthogonal as module
+
+        return module.orthogonal
+    raise missing(name, "tetragrad.nn.utils.parametrizations", __all__)
