@@ -14,6 +14,9 @@ class DotStep:
 
     ``total[n] += Σ_{i < depth} lhs[i] * rhs[n, i]``, where the elements of a group,
     i = 0 … depth-1, lie next to each other.
+
+    An instruction for whole tiles does that for so many ``rows`` of totals, and for so
+    many ``groups`` along the depth, which must lie next to each other in ``lhs``.
     """
 
     name: str
@@ -21,6 +24,8 @@ class DotStep:
     rhs: DType
     total: DType
     depth: int
+    rows: int = 1
+    groups: int = 1
 
 
 @frozen

@@ -7,6 +7,8 @@ width of a register.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tetragrad.backends.cpu.vector import Builder, Value, type_of
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
@@ -88,6 +90,18 @@ def _pairs() -> Instruction:
     )
 
 
+def _tiles(name: str, lhs: DType, rhs: DType) -> Instruction:
+    """Intel's advanced matrix extensions: 16 rows by 16 columns, 64 bytes deep.
+
+    Of floats, sums are rounded to nearest, and subnormal numbers count as zero.
+    """
+    total = dtypes.float32 if lhs.is_floating_point else dtypes.int32
+    needed = "amx-bf16" if lhs.is_floating_point else "amx-int8"
+    step = DotStep(name, lhs, rhs, total, 4 // lhs.itemsize, rows=16, groups=16)
+    spelling = Spelling(f"llvm.x86.{name}", _either(f"amx-tile {needed}"))
+    return Instruction(step, "x86_64", "i32", {64: spelling})
+
+
 def _neon(name: str, step: DotStep, feature: str) -> Instruction:
     kinds = "v4f32.v8bf16" if step.total is dtypes.float32 else "v4i32.v16i8"
     spelling = Spelling(f"llvm.aarch64.neon.{name}.{kinds}", _either(feature))
@@ -101,6 +115,11 @@ def _neon_bytes(name: str, lhs: DType, rhs: DType, feature: str) -> Instruction:
 
 #: The fastest first.
 INSTRUCTIONS = (
+    _tiles("tdpbssd", dtypes.int8, dtypes.int8),
+    _tiles("tdpbusd", dtypes.uint8, dtypes.int8),
+    _tiles("tdpbsud", dtypes.int8, dtypes.uint8),
+    _tiles("tdpbuud", dtypes.uint8, dtypes.uint8),
+    _tiles("tdpbf16ps", dtypes.bfloat16, dtypes.bfloat16),
     _vnni("vpdpbusd", dtypes.uint8, dtypes.int8, 4),
     _vnni("vpdpwssd", dtypes.int16, dtypes.int16, 2),
     _pairs(),
@@ -131,6 +150,17 @@ def dot_steps(
             for width, spelling in entry.spellings.items()
             if width <= vector_bytes
         )
+    )
+
+
+def step_of(
+    steps: Sequence[DotStep], lhs: DType, rhs: DType, total: DType, depth: int
+) -> DotStep:
+    """The instruction that a plan has chosen for operands of these dtypes."""
+    return next(
+        step
+        for step in steps
+        if (step.lhs, step.rhs, step.total, step.depth) == (lhs, rhs, total, depth)
     )
 
 

@@ -13,11 +13,13 @@ import itertools
 from collections.abc import Iterator
 from functools import cached_property
 
-from tetragrad.backends.cpu.dot_steps import emit_dot_step
+from tetragrad.backends.cpu.dot_steps import emit_dot_step, step_of
 from tetragrad.backends.cpu.emit_expressions import Expressions
-from tetragrad.backends.cpu.emit_memory import Memory, Storage
+from tetragrad.backends.cpu.emit_memory import Memory
+from tetragrad.backends.cpu.emit_operands import emit_fetch, operand_of
 from tetragrad.backends.cpu.emit_operations import Operations
 from tetragrad.backends.cpu.emit_scopes import Scopes, VectorAxis, chunks
+from tetragrad.backends.cpu.emit_tiles import emit_tiles
 from tetragrad.backends.cpu.vector import (
     REGISTERS_PER_VECTOR,
     Builder,
@@ -26,12 +28,9 @@ from tetragrad.backends.cpu.vector import (
     scalar_type,
     type_of,
 )
-from tetragrad.core import dtypes
-from tetragrad.core.frozen import frozen
 from tetragrad.core.target import DotStep
-from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.tile.ir import Fetch, Mma, Tile
-from tetragrad.tile.layout import CACHE_LINE_BYTES
+from tetragrad.kernel.affine import axis_form
+from tetragrad.tile.ir import Mma
 
 #: Products in one turn of the loop over k, which hide what the loop itself costs;
 #: more would only make the text longer.
@@ -43,20 +42,13 @@ def emit_product(expressions: Expressions, product: Mma) -> None:
     """Write one Mma statement."""
     forms = [*product.lhs_offset, *product.rhs_offset]
     expressions.evaluate(expressions.prepare([], forms))
+    if product.group > 1:
+        met = (product.lhs.dtype, product.rhs.dtype, product.accumulator.dtype)
+        step = step_of(expressions.dot_steps, *met, product.group)
+        if step.groups > 1:
+            emit_tiles(expressions, product, step)
+            return
     _MicroKernel(expressions, product).emit()
-
-
-def emit_fetch(expressions: Expressions, fetch: Fetch) -> None:
-    """Write one Fetch statement: every line of memory is asked for once."""
-    if isinstance(fetch.source, int):
-        storage = expressions.slots[fetch.source]
-    else:
-        storage = expressions.tiles[fetch.source.name]
-    expressions.evaluate(expressions.prepare([], [fetch.address]))
-    first = expressions.memory.pointer(storage, fetch.address)
-    line = CACHE_LINE_BYTES // storage.element.itemsize
-    for offset in range(0, fetch.count, line):
-        expressions.memory.fetch(storage, first, offset)
 
 
 class _MicroKernel:
@@ -69,7 +61,8 @@ class _MicroKernel:
         self.ops = expressions.ops
         self.product = product
         self.accumulator = product.accumulator
-        self.lhs, self.rhs = self._operand(product.lhs), self._operand(product.rhs)
+        self.lhs = operand_of(expressions, product.lhs, product.group)
+        self.rhs = operand_of(expressions, product.rhs, product.group)
         self.totals = self.expressions.tiles[self.accumulator.name]
         self.depth_axis, self.step_axis = self._fresh_axes()
         self.row_axis, self.column_axis = self._fresh_axes()
@@ -94,15 +87,6 @@ class _MicroKernel:
 
     def _fresh_axes(self) -> tuple[int, int]:
         return self.scopes.fresh_axis(), self.scopes.fresh_axis()
-
-    def _operand(self, tile: Tile) -> _Operand:
-        """An operand's memory, by elements or by groups of them."""
-        storage, group = self.expressions.tiles[tile.name], self.product.group
-        by_step, by_side = tile.layout.strides[:2]
-        if group > 1:
-            assert group * tile.dtype.itemsize == dtypes.int32.itemsize
-            storage = Storage(storage.base, dtypes.int32)
-        return _Operand(storage, by_step // group, by_side // group)
 
     def emit(self) -> None:
         """The loops over the depth, and what their unrolling leaves over."""
@@ -224,13 +208,8 @@ class _MicroKernel:
     def _dot_step(self) -> DotStep:
         """The instruction for operands of these dtypes."""
         product = self.product
-        wanted = (product.lhs.dtype, product.rhs.dtype, self.accumulator.dtype)
-        return next(
-            step
-            for step in self.expressions.dot_steps
-            if (step.lhs, step.rhs, step.total) == wanted
-            and step.depth == product.group
-        )
+        met = (product.lhs.dtype, product.rhs.dtype, self.accumulator.dtype)
+        return step_of(self.expressions.dot_steps, *met, product.group)
 
 
 def _steps_per_turn(depth: int, products_per_step: int) -> int:
@@ -240,19 +219,3 @@ def _steps_per_turn(depth: int, products_per_step: int) -> int:
         steps for steps in range(1, MOST_STEPS_PER_TURN + 1) if depth % steps == 0
     ]
     return min(divisors, key=lambda steps: abs(steps - wanted))
-
-
-@frozen
-class _Operand:
-    """An operand in memory: elements or groups from step to step, and side to side."""
-
-    storage: Storage
-    by_step: int
-    by_side: int
-
-    def form(
-        self, offset: tuple[Affine, Affine], depth: Affine, side: Affine
-    ) -> Affine:
-        """The place of [depth, side] of a region."""
-        step = (offset[0] + depth).scale(self.by_step)
-        return step + (offset[1] + side).scale(self.by_side)

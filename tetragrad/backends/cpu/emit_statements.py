@@ -18,7 +18,8 @@ from tetragrad.backends.cpu.emit_interleaved import groups_of_stores
 from tetragrad.backends.cpu.emit_memory import Storage
 from tetragrad.backends.cpu.emit_merges import merged
 from tetragrad.backends.cpu.emit_moves import Moves
-from tetragrad.backends.cpu.emit_product import emit_fetch, emit_product
+from tetragrad.backends.cpu.emit_operands import emit_fetch
+from tetragrad.backends.cpu.emit_product import emit_product
 from tetragrad.backends.cpu.emit_scopes import VectorAxis, chunks
 from tetragrad.backends.cpu.emit_turns import Turns
 from tetragrad.backends.cpu.emit_widths import vector_lanes

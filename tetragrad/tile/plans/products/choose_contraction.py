@@ -230,6 +230,9 @@ def _plan(
     height, vectors = _micro_tile(kernel, contraction, target, lanes)
     depth, dot = _depth_and_dot(kernel, contraction, target, height)
     micro = (height, lanes * vectors)
+    if dot is not None and dot.is_by_tiles:
+        row_count = points_in(kernel, contraction.rows)
+        micro = dot.micro_tile(row_count, columns_size)
     rows, columns = _grid_blocks(kernel, contraction, target, (depth, dot), micro)
     plan = ContractionPlan(
         swap=swap,
@@ -238,7 +241,7 @@ def _plan(
         columns=columns,
         depth=depth,
         micro_rows=min(micro[0], rows.size(kernel)),
-        micro_columns=lanes * vectors,
+        micro_columns=micro[1],
         lanes=target.vector_lanes(itemsize),
         dot=dot,
         parts=(dot is None and _parts(depth.size(kernel), itemsize)) or 1,
@@ -292,7 +295,7 @@ def _depth_and_dot(
         return _plain_depth(kernel, contraction, axes, height), None
     limit = DEPTH_BYTES // dot.step.lhs.itemsize
     depth = block_of(kernel, axes, _depth_limit(kernel, axes, limit))
-    group = dot.step.depth // math.gcd(dot.step.depth, depth.inner_size(kernel))
+    group = dot.unit // math.gcd(dot.unit, depth.inner_size(kernel))
     whole = replace(depth, chunk=-(-depth.chunk // group) * group)
     if all(len(runs_of(kernel, whole, operand)) == 1 for operand in operands):
         return whole, dot
@@ -499,7 +502,8 @@ def _cost(kernel: Kernel, contraction: Contraction, plan: ContractionPlan) -> fl
     # Broadcasts count as for an image, so that the two compare.
     step = max(plan.micro_rows * vectors, plan.micro_rows + vectors)
     step += plan.micro_rows / 2
-    products = tasks * row_panels * column_panels * depth * step / plan.group
+    speed = 1 if plan.dot is None else plan.dot.speed
+    products = tasks * row_panels * column_panels * depth * step / speed
     lhs_size = plan.rows.size(kernel) * depth * tasks
     rhs_size = plan.columns.size(kernel) * depth * tasks
     lhs, rhs = contraction.lhs, contraction.rhs

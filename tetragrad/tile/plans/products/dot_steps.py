@@ -26,6 +26,15 @@ from tetragrad.tile.plans.scope import cast
 SHIFT = 128
 
 
+#: Totals of a micro-tile of whole tiles, on a side: two by two leave four registers of
+#: eight for operands.
+TILES_ON_A_SIDE = 2
+#: Columns of such a tile.
+TILE_COLUMNS = 16
+#: Dot steps by vectors in the time of a tile, which does as much as 256 of those.
+TILE_STEPS = 32
+
+
 @frozen
 class Dot:
     """The instruction that a contraction's operands are packed for.
@@ -35,6 +44,30 @@ class Dot:
 
     step: DotStep
     is_shifted: bool = False
+
+    @property
+    def is_by_tiles(self) -> bool:
+        """Whether the instruction multiplies whole tiles of both operands."""
+        return self.step.groups > 1
+
+    @property
+    def unit(self) -> int:
+        """What the depth of a block is a multiple of."""
+        return self.step.depth * self.step.groups
+
+    @property
+    def speed(self) -> float:
+        """Products of a lane in the time of one multiplication by vectors."""
+        tiles = self.step.rows * self.step.groups / TILE_STEPS
+        return self.step.depth * max(1.0, tiles)
+
+    def micro_tile(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of a micro-tile of whole tiles, one or two on each side."""
+        height, width = self.step.rows, TILE_COLUMNS
+        return (
+            height if rows <= height else height * TILES_ON_A_SIDE,
+            width if columns <= width else width * TILES_ON_A_SIDE,
+        )
 
 
 def choose_dot(

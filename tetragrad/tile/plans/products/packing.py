@@ -166,7 +166,8 @@ class Operand:
     With ``group`` so many positions of the depth, which is one run, lie next to each
     other: the tile is indexed [depth // group, side, depth % group]. An operand that
     ``fetches`` asks for rows of memory some time before they are packed. One that was
-    packed before is read from the panels that are ``kept``.
+    packed before is read from the panels that are ``kept``. One that is wanted
+    ``by_depth`` has that order in its tile, whichever it has in memory.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Operand:
     group: int = 1
     fetches: bool = False
     kept: KeptPanels | None = None
+    by_depth: bool = False
 
     @property
     def panel(self) -> int:
@@ -232,7 +234,8 @@ class Operand:
     @property
     def is_by_depth(self) -> bool:
         """Whether the tile has the order of the depth, as memory has."""
-        return self.vector_run in self.depth_runs and not self.lanes_along_side
+        is_along_depth = self.vector_run in self.depth_runs or self.by_depth
+        return is_along_depth and not self.lanes_along_side
 
     def tile(
         self, builder: Builder, side_size: int, space: Space = Space.SHARED

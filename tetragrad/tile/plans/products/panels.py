@@ -276,6 +276,7 @@ class _Panels(Product):
             lanes_along_side=name == "rhs",
             group=plan.group,
             fetches=supply is Supply.FETCHED,
+            by_depth=plan.dot is not None and plan.dot.is_by_tiles,
         )
         if supply is Supply.IN_PLACE:
             return whole
