@@ -260,3 +260,20 @@ def test_activation_of_large_values(case: Case) -> None:
 
 def test_tolerances_cover_all_float_dtypes() -> None:
     assert set(TOLERANCE) == {d for d in (*DTYPES,) if "float" in d}
+
+
+@pytest.mark.parametrize("name", ["floor_divide", "remainder"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_signs_of_zeros_and_special_values_in_whole_division(
+    name: str, dtype: str
+) -> None:
+    values = np.array([0.0, -0.0, 3, -3, 6, 0.5, -0.5, np.inf, -np.inf, np.nan], dtype)
+    left, right = (grid.ravel().copy() for grid in np.meshgrid(values, values))
+    wanted = getattr(torch, name)(torch.from_numpy(left), torch.from_numpy(right))
+    found = getattr(tetragrad, name)(*map(tetragrad.Tensor, (left, right))).numpy()
+    expected = wanted.numpy()
+    np.testing.assert_array_equal(found, expected)
+    is_number = ~np.isnan(expected)
+    np.testing.assert_array_equal(
+        np.signbit(found[is_number]), np.signbit(expected[is_number])
+    )

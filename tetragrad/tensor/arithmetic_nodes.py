@@ -86,7 +86,10 @@ def floor_divide_nodes(lhs: Node, rhs: Node) -> Node:
     half = full_like(lhs, 0.5)
     is_next = ops.Lt(half, ops.Sub(quotient, floor))
     rounded = ops.Where(is_next, ops.Add(floor, one), floor)
-    return ops.Where(ops.Eq(rhs, zero), ops.Div(lhs, rhs), rounded)
+    # A zero has lost its sign with the remainder: -0 // 1 is -0.
+    direct = ops.Div(lhs, rhs)
+    rounded = ops.Where(ops.Eq(rounded, zero), ops.Mul(direct, zero), rounded)
+    return ops.Where(ops.Eq(rhs, zero), direct, rounded)
 
 
 def truncated_divide_nodes(lhs: Node, rhs: Node) -> Node:
