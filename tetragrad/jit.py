@@ -15,6 +15,11 @@ tensors, attributes, globals, closures, modes. Each replay compares them first, 
 call that differs is captured anew. A replay has the function's effects on tensors,
 gradients, random generators and attributes; output to the screen or to files happens
 only when the function itself runs.
+
+A number among the arguments is part of the capture, and each new one is captured anew.
+Pass what changes from call to call as a tensor: with ``position`` a tensor and
+``cache`` a buffer of a module, ``cache[:, position] = row`` is captured once, and
+writes that row where the cache lies.
 """
 
 from __future__ import annotations

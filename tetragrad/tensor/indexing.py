@@ -281,16 +281,16 @@ def _known(array: np.ndarray) -> Node:
     return TensorBase.tensor_class(array.astype(np.int64)).node
 
 
-def put_rows(
-    target: Node, index: Node, values: Node, dim: int, accumulate: bool
-) -> Node:
-    """Slices of ``values`` put at (or added to) the indices of a dimension.
+def put_rows(found: Selection, index: Node, values: Node, accumulate: bool) -> Node:
+    """The view with slices put at (or added to) indices of the joined dimension.
 
-    Of several slices with one index the last one stays.
+    Of several slices with one index the last one stays. What is put goes where the
+    view has it, not the view where the slices are: so its elements stay in place.
     """
-    size, count = target.shape[dim], index.numel
+    dim, joined = found.place, found.together().shape
+    size, count = joined[dim], index.numel
     if not count or not size:
-        return target
+        return found.view.node
     flat = graph.Reshape(index, (1, count))
     shape = (size, count)
     hits = ops.Eq(
@@ -298,14 +298,15 @@ def put_rows(
         broadcast_to(flat, shape),
     )
     if accumulate:
-        return add_nodes(target, _summed_rows(hits, values, dim))
+        return add_nodes(found.view.node, found.apart(_summed_rows(hits, values, dim)))
     number = broadcast_to(positions(count, 1, 2), shape)
     masked = ops.Where(hits, number, full_like(number, -1))
     last = total(reduce.Max, masked, 1)
-    along = tuple(size if axis == dim else 1 for axis in range(target.ndim))
+    along = tuple(size if axis == dim else 1 for axis in range(len(joined)))
     is_hit: Node = ops.Not(ops.Lt(last, full_like(last, 0)))
-    is_hit = broadcast_to(graph.Reshape(is_hit, along), target.shape)
-    return ops.Where(is_hit, take_rows(values, last, dim), target)
+    is_hit = found.apart(broadcast_to(graph.Reshape(is_hit, along), joined))
+    rows = found.apart(take_rows(values, last, dim))
+    return ops.Where(is_hit, rows, found.view.node)
 
 
 def _summed_rows(hits: Node, values: Node, dim: int) -> Node:
@@ -394,8 +395,8 @@ class IndexingMethods(ScatteringMethods):
         count = math.prod(found.index_shape)
         values = graph.Reshape(values, (*before, count, *after))
         index = graph.Reshape(found.flat_index(), (count,))
-        new = put_rows(target, index, values, found.place, accumulate)
-        found.view.write(combine(found.apart(new), found.view, given))
+        new = put_rows(found, index, values, accumulate)
+        found.view.write(combine(new, found.view, given))
 
     def index_put_(
         self, indices: tuple[Any, ...], values: Any, accumulate: bool = False

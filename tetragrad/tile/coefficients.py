@@ -37,7 +37,9 @@ class Format:
     exponent_bias: int
 
     # exp(r) = 1 + r + r*r*exp_tail(r) and exp2(r) = 1 + r*exp2_tail(r), where
-    # |r| <= log(2)/2 and |r| <= 1/2; outside the limits they are 0 and infinity.
+    # |r| <= log(2)/2 and |r| <= 1/2; outside the limits they are 0 and infinity. At
+    # the lower one 2**n is itself 0: a product that is too small for a number takes
+    # processors a hundred cycles, and what is masked has an exponent of -infinity.
     exp_tail: Table
     exp2_tail: Table
     exp_limits: tuple[float, float]
@@ -108,8 +110,8 @@ SINGLE: Final = Format(
         0.0013391163665801287,
         0.00015330276801250875,
     ),
-    exp_limits=(-104.0, 89.0),
-    exp2_limits=(-151.0, 129.0),
+    exp_limits=(-176.0, 89.0),
+    exp2_limits=(-254.0, 129.0),
     log_tail=(  # 5.9e-9
         0.3333333134651184,
         -0.250008225440979,
@@ -199,8 +201,8 @@ DOUBLE: Final = Format(
         7.073333707419941e-09,
         4.439470730132342e-10,
     ),
-    exp_limits=(-746.0, 710.0),
-    exp2_limits=(-1077.0, 1025.0),
+    exp_limits=(-1418.0, 710.0),
+    exp2_limits=(-2046.0, 1025.0),
     log_tail=(  # 2.7e-19
         0.3333333333333335,
         -0.2500000000000036,
