@@ -219,13 +219,15 @@ def largest_places(key: Node, k: int) -> Node:
     padded = pad_dim(key, dim, 0, blocks * length - size)
     apart = graph.Reshape(padded, (*batch, blocks, length))
     maxima = drop_dims(reduce.Max(apart, (dim + 1,)), (dim + 1,))
-    chosen = largest_places(maxima, k)
+    # Kept, as what follows asks for it again and again.
+    (chosen,) = engine.realize([largest_places(maxima, k)])
     # In the order of places, so that of equal candidates the first is found first.
     order = sorted_order(ops.Cast(chosen, dtypes.uint32))
-    chosen = take_along(chosen, order, dim)
+    (chosen,) = engine.realize([take_along(chosen, order, dim)])
     spread = graph.Reshape(chosen, (*batch, k, 1))
     rows = take_along(apart, broadcast_to(spread, (*batch, k, length)), dim)
-    found = largest_places(graph.Reshape(rows, (*batch, k * length)), k)
+    (rows,) = engine.realize([graph.Reshape(rows, (*batch, k * length))])
+    (found,) = engine.realize([largest_places(rows, k)])
     inside = full_like(found, length)
     block = take_along(chosen, ops.IDiv(found, inside), dim)
     return ops.Add(ops.Mul(block, inside), ops.Mod(found, inside))

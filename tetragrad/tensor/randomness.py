@@ -2,8 +2,8 @@
 
 J. Salmon and others, "Parallel Random Numbers: As Easy as 1, 2, 3" (2011), threefry
 with two 32-bit words and 20 rounds. A generator's state is a tensor (key, key, calls):
-the n-th number of a call is threefry(key, (n, calls)), and each call adds one in place,
-so that a captured step draws new numbers every time it is replayed.
+the n-th counter of a call gives threefry(key, (n, calls)), two words, and each call adds
+one in place, so that a captured step draws new numbers every time it is replayed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tetragrad.graph.node import Node, Shape, size_of
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import new, new_as
 from tetragrad.tensor.devices import device_name
+from tetragrad.tensor.joining import concatenate_nodes
 from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.pending import effects
 from tetragrad.tensor.promotion import default_float
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 _WORD = 0xFFFFFFFF
+#: So many numbers use one word of their counters, and as many after them the other.
+PAIRED = 1024
 
 
 def threefry(key: tuple[Node, Node], counter: tuple[Node, Node]) -> tuple[Node, Node]:
@@ -216,19 +219,36 @@ _FRACTION_BITS = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24}
 
 def uniform_node(shape: Shape, dtype: DType, generator: Generator | None) -> Node:
     """Numbers from 0 up to, but without, 1."""
-    first, second = (generator or default_generator()).words(size_of(shape))
+    count = size_of(shape)
+    source = generator or default_generator()
     if dtype is dtypes.float64:
+        first, second = source.words(count)
         high = ops.Cast(ops.Shr(first, full_like(first, 6)), dtype)
         low = ops.Cast(ops.Shr(second, full_like(second, 5)), dtype)
         whole = ops.Add(ops.Mul(high, full_like(high, 2.0**27)), low)
         node: Node = ops.Mul(whole, full_like(whole, 2.0**-53))
     else:
         bits = _FRACTION_BITS[dtype]
-        kept = ops.Shr(first, full_like(first, 32 - bits))
+        word = _one_word(source, count)
+        kept = ops.Shr(word, full_like(word, 32 - bits))
         fraction = ops.Cast(kept, dtypes.float32)
         scaled = ops.Mul(fraction, full_like(fraction, 2.0**-bits))
         node = ops.Cast(scaled, dtype)
     return Reshape(node, shape)
+
+
+def _one_word(source: Generator, count: int) -> Node:
+    """A random word for each of ``count`` numbers.
+
+    A counter gives two: the second half of each group has the second ones of the first
+    half, so that neighbours in memory stay neighbours.
+    """
+    groups = -(-count // (2 * PAIRED))
+    shape = (groups, 1, PAIRED)
+    halves = [Reshape(word, shape) for word in source.words(groups * PAIRED)]
+    return Shrink(
+        Reshape(concatenate_nodes(halves, 1), (2 * groups * PAIRED,)), ((0, count),)
+    )
 
 
 def normal_node(shape: Shape, dtype: DType, generator: Generator | None) -> Node:

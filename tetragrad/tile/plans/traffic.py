@@ -113,7 +113,8 @@ def vector_cost(
         elif axis not in point.expression.free_axes and not isinstance(
             point.expression, Reduction
         ):
-            per_lane = 0.0
+            # Once for each run of lanes, which are as many as the axis has positions.
+            per_lane = operation_cost(point.expression) / kernel.axes[axis]
         total += count * per_lane
     for output in outputs:
         if axis in output.axes:

@@ -11,8 +11,10 @@ from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.nests.choose_running import choose_running
+from tetragrad.tile.plans.nests.choose_together import choose_placed, choose_together
 from tetragrad.tile.plans.nests.few_threads import choose_few_threads
 from tetragrad.tile.plans.nests.nest import NestPlan, scans_of
+from tetragrad.tile.plans.nests.sharing import FLAT_ELEMENTS, rows_that_share
 from tetragrad.tile.plans.products.contraction import (
     Contraction,
     find_contraction,
@@ -39,8 +41,6 @@ NARROWEST_BYTES = 512
 WARP_LANES = 32
 MANY_ROWS = 1 << 17
 LONG_SUM, FEW_SUMS = 256, 1024
-# Elements of a grid iteration that goes over several rows.
-FLAT_ELEMENTS = 1024
 # Vectors side by side, which hides the latency of a chain of additions.
 SIDE_BY_SIDE = 4
 # Vectors side by side where sums run down columns, so that each row gives a piece of
@@ -76,7 +76,11 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
                 group, grid, axes, lanes, chunk=rows, rows=rows, threads=threads
             )
         ranked = long_enough(kernel, outputs, grid, ranked)
-        flat = choose_flat(kernel, group, grid, ranked)
+        flat = (
+            choose_together(kernel, group, grid, ranked)
+            or choose_flat(kernel, group, grid, ranked, target)
+            or choose_placed(kernel, group, grid, ranked)
+        )
         if flat is not None:
             return flat
     if ranked and ranked[0] in grid:
@@ -127,7 +131,11 @@ def long_enough(
 
 
 def choose_flat(
-    kernel: Kernel, group: tuple[int, ...], grid: Sequence[int], ranked: Sequence[int]
+    kernel: Kernel,
+    group: tuple[int, ...],
+    grid: Sequence[int],
+    ranked: Sequence[int],
+    target: Target,
 ) -> NestPlan | None:
     """Several short rows for each iteration, where nothing is reduced."""
     outputs = [kernel.outputs[number] for number in group]
@@ -135,12 +143,14 @@ def choose_flat(
     if not ranked or ranked[0] not in grid or not others or scans_of(outputs):
         return None
     row = kernel.axes[ranked[0]]
-    if row > FLAT_ELEMENTS // 2 or any(
+    longest = max(others, key=lambda axis: kernel.axes[axis])
+    shared = rows_that_share(kernel, outputs, ranked[0], longest, target)
+    is_short = row <= FLAT_ELEMENTS // 2 or shared > 1
+    if not is_short or any(
         _has_reduction(output) or output.mode is not Mode.STORE for output in outputs
     ):
         return None
-    longest = max(others, key=lambda axis: kernel.axes[axis])
-    rows = min(kernel.axes[longest], FLAT_ELEMENTS // row)
+    rows = min(kernel.axes[longest], max(1, FLAT_ELEMENTS // row) * shared)
     before = tuple(axis for axis in others if axis != longest)
     return NestPlan(group, (*before, longest), (ranked[0],), row, 1, rows, rows)
 

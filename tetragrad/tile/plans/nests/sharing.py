@@ -1,0 +1,50 @@
+"""Rows that one thread goes over, as they read a part that is the same in all.
+
+A normalised image reads a few numbers for each channel beside each pixel. In float32
+they are several times what a half-width pixel is, and all of them would come through
+the first-level cache for every pixel; a thread that meets the same channels in several
+rows loads them once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tetragrad.core.target import Target
+from tetragrad.kernel.expression import Load
+from tetragrad.kernel.ir import Kernel, Output
+from tetragrad.tile.plans.traffic import points_in, points_of
+
+# Elements of a grid iteration that goes over several rows.
+FLAT_ELEMENTS = 1024
+# Rows that share what they read, and the elements for each piece of a large kernel
+# from which on that is worth it.
+ROWS_SHARED = 8
+ENOUGH_TO_SHARE = 1 << 11
+
+
+def rows_that_share(
+    kernel: Kernel, outputs: Sequence[Output], along: int, across: int, target: Target
+) -> int:
+    """How many rows along an axis each thread should go over; 1: as many as come.
+
+    A thread meets the same places in all rows if they fit its block, or it them.
+    """
+    row = kernel.axes[along]
+    fits = FLAT_ELEMENTS % row == 0 or row % FLAT_ELEMENTS == 0
+    points = points_in(kernel, outputs[0].axes)
+    if not fits or points < ENOUGH_TO_SHARE * target.pieces:
+        return 1
+    entries = {point.expression for point in points_of(outputs)}
+    loads = [entry for entry in entries if isinstance(entry, Load)]
+    streamed = [load for load in loads if load.address.depends_on(across)]
+    repeated = [
+        load
+        for load in loads
+        if load.address.depends_on(along) and not load.address.depends_on(across)
+    ]
+    return ROWS_SHARED if _itemsizes(repeated) > _itemsizes(streamed) else 1
+
+
+def _itemsizes(loads: Sequence[Load]) -> int:
+    return sum(load.dtype.itemsize for load in loads)
