@@ -2,8 +2,8 @@
 
 J. Salmon and others, "Parallel Random Numbers: As Easy as 1, 2, 3" (2011), threefry
 with two 32-bit words and 20 rounds. A generator's state is a tensor (key, key, calls):
-the n-th counter of a call gives threefry(key, (n, calls)), two words, and each call adds
-one in place, so that a captured step draws new numbers every time it is replayed.
+the n-th counter of a call gives two words, threefry(key, (n, calls)), and each call
+adds one in place, so that a captured step draws new numbers whenever it is replayed.
 """
 
 from __future__ import annotations
