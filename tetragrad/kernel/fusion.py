@@ -27,7 +27,7 @@ from tetragrad.core.target import Target
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.leaves import Buffer
-from tetragrad.graph.node import Node, walk
+from tetragrad.graph.node import Node, size_of, walk
 from tetragrad.graph.reduce import Reduce
 from tetragrad.kernel.analysis import Kind, is_leaf, work_per_element
 from tetragrad.kernel.decisions import Decisions
@@ -272,7 +272,7 @@ class _Fusion(Decisions):
             return user.numel / max(node.numel, 1)
         if not isinstance(user, moves.Expand) or self._is_read_once(user):
             return 1.0
-        return _outer_repetition(user)
+        return _outer_repetition(user, any_order=self.target.chunk_bytes > 0)
 
     def _is_read_once(self, node: Node) -> bool:
         """Whether the node is (close to) what a contraction, scan or scatter reads.
@@ -442,15 +442,18 @@ class _Fusion(Decisions):
         ]
 
 
-def _outer_repetition(expand: Node) -> float:
-    """Repetition along inner dimensions is free: the value stays in a register."""
+def _outer_repetition(expand: Node, any_order: bool) -> float:
+    """Repetition along inner dimensions is free: the value stays in a register.
+
+    Unless it is repeated along outer ones too and memory may be in any order: channels,
+    say, may become the innermost dimension.
+    """
     old = expand.source.shape
     last = max((dim for dim, size in enumerate(old) if size > 1), default=-1)
-    repetition = 1.0
-    for dim in expand.expanded_dims:
-        if dim < last:
-            repetition *= expand.shape[dim]
-    return repetition
+    dims = expand.expanded_dims
+    outer = [dim for dim in dims if dim < last]
+    counted = dims if outer and any_order else outer
+    return float(size_of(expand.shape[dim] for dim in counted))
 
 
 def _is_widening(node: Node) -> bool:

@@ -72,10 +72,11 @@ class _Rule:
         normal, shape = self.normal, self.normal.shape
         total = Sum(upstream, self.dims)
         along = Sum(ops.Mul(upstream, normal), self.dims)
-        share: Node = ops.Mul(normal, broadcast_to(along, shape))
-        share = ops.Add(broadcast_to(total, shape), share)
-        count = size_of(shape[dim] for dim in self.dims)
-        centred = ops.Sub(upstream, ops.Div(share, full_like(share, count)))
+        count = full_like(total, size_of(shape[dim] for dim in self.dims))
+        # Divided before they are spread: there are fewer of them then.
+        share: Node = ops.Mul(normal, broadcast_to(ops.Div(along, count), shape))
+        share = ops.Add(broadcast_to(ops.Div(total, count), shape), share)
+        centred = ops.Sub(upstream, share)
         slope = self.scale
         if self.weight is not None:
             slope = ops.Mul(slope, self.weight)
