@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -14,7 +14,11 @@ from tetragrad.backends.cuda.emit import emit_program
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.backends.reference.kernel import run_kernel
 from tetragrad.core.settings import settings
+from tetragrad.graph.node import Node
 from tetragrad.tile.ir import Grid, Program
+from tetragrad.tile.plans.choose import choose_plan
+from tetragrad.tile.plans.nests.nest import NestPlan
+from tetragrad.tile.plans.prepare.cuts import Cut
 from tetragrad.tile.simulator import run_program
 from tetragrad.tile.text import program_text
 from tetragrad.tile.verify import verify_program
@@ -55,8 +59,12 @@ def blocks(program: Program) -> int:
 
 @pytest.mark.parametrize("name", CASES)
 def test_programs_mean_what_their_kernels_mean(name: str) -> None:
+    check([CASES[name]().node])
+
+
+def check(nodes: Sequence[Node], absolute: float = 1e-5) -> None:
     draw = np.random.default_rng(0)
-    for kernel, program in planned([CASES[name]().node], SM_90A):
+    for kernel, program in planned(nodes, SM_90A):
         verify_program(program)
         wanted = [
             draw.standard_normal(slot.numel).astype(slot.dtype.numpy)
@@ -67,7 +75,32 @@ def test_programs_mean_what_their_kernels_mean(name: str) -> None:
         run_kernel(kernel, wanted, scalars)
         run_program(program, found, scalars)
         for got, want in zip(found, wanted, strict=True):
-            np.testing.assert_allclose(got, want, 1e-4, 1e-5)
+            np.testing.assert_allclose(got, want, 1e-4, absolute)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5001, 64), (701, 192)])
+def test_sums_of_the_same_are_divided_together(rows: int, columns: int) -> None:
+    x, y, mean = leaf(rows, columns), leaf(rows, columns), leaf(1, columns)
+    sums = [(x * y).sum(0).node, ((x - mean) * y * mean).sum(0).node]
+    ((kernel, _),) = planned(sums, SM_90A)
+    plan = choose_plan(kernel, SM_90A, settings())
+    assert all(isinstance(cut, Cut) and cut.beside == (1,) for cut in plan.cuts)
+    assert plan.cuts
+    assert all(len(stage) == 1 for stage in plan.stages)
+    check(sums, absolute=1e-3)
+
+
+@pytest.mark.parametrize("channels", [64, 256, 2048, 96])
+def test_rows_share_what_they_read_for_each_channel(channels: int) -> None:
+    pixels = (1 << 22) // channels
+    image = leaf(pixels, channels).to(tetragrad.bfloat16)
+    scale, shift, mean = (leaf(1, channels) for _ in range(3))
+    value = ((image.realize().float() - mean) * scale + shift).relu()
+    ((kernel, _),) = planned([value.to(tetragrad.bfloat16).node], SM_90A)
+    ((plan,),) = choose_plan(kernel, SM_90A, settings()).stages
+    assert isinstance(plan, NestPlan)
+    is_shared = plan.rows * channels >= 8 * 1024
+    assert is_shared == (channels != 96)
 
 
 def test_a_few_long_rows_are_one_kernel() -> None:

@@ -120,8 +120,32 @@ def choose_cut(kernel: Kernel, target: Target) -> Cut | None:
         if isinstance(value, Reduction):
             cut = _cut_reduction(kernel, number, value, target)
             if cut is not None:
-                return _inner_cut(values, value) or cut
+                inner = _inner_cut(values, value)
+                return inner or _with_others(kernel, values, cut, target)
     return None
+
+
+def _with_others(
+    kernel: Kernel, values: Sequence[Expression], cut: Cut, target: Target
+) -> Cut:
+    """Divide those that would be divided in the same way together.
+
+    The sums of a normalisation's gradient, say, which read the same.
+    """
+    value = values[cut.value]
+    if cut.parts == 1 or find_contraction(value, kernel) is not None:
+        return cut
+    beside = tuple(
+        number
+        for number, other in enumerate(values)
+        if isinstance(other, Reduction)
+        and number > cut.value
+        and set(other.axes) == set(value.axes)
+        and other.free_axes == value.free_axes
+        and value not in walk_until({}, other.body)
+        and _cut_reduction(kernel, number, other, target) == replace(cut, value=number)
+    )
+    return replace(cut, beside=beside)
 
 
 def _inner_cut(values: Sequence[Expression], value: Reduction) -> Cut | None:
@@ -203,7 +227,7 @@ def _cut_reduction(
     if pieces < _enough_pieces(kernel, value, target):
         longest = max(value.axes, key=lambda axis: kernel.axes[axis])
         size = kernel.axes[longest]
-        wanted = _parts(length, pieces, target)
+        wanted = _parts(value, length, pieces, target)
         parts, even = divisor_near(size, wanted), 0
         if target.has_free_iterations and _moves_by_one(value, longest):
             even = _even_length(-(-size // max(1, wanted)))
@@ -287,10 +311,13 @@ def _even_length(length: int) -> int:
     return -(-length // unit) * unit
 
 
-def _parts(length: int, pieces: int, target: Target) -> int:
-    """How many parts give every grid iteration enough to do."""
+def _parts(value: Reduction, length: int, pieces: int, target: Target) -> int:
+    """How many parts give every grid iteration enough to do.
+
+    Neighbouring results are a vector, so that few positions are enough for each.
+    """
     shortest = CHUNK_ELEMENTS // 4
-    if target.has_free_iterations and pieces > 1:
+    if target.has_free_iterations and (pieces > 1 or not _runs_along_rows(value)):
         shortest = SHORT_REDUCTION
     return min(target.pieces // max(1, pieces), length // shortest)
 

@@ -8,20 +8,23 @@ column; in the end what the rows' threads have is added up:
     Map(pieces[k] = total[k])                            through shared memory
     Fold(sum[c] += pieces[r*B + c])                      r < R
     Store(y[c] = sum[c])
+
+What is read for each column, as a mean, is loaded before: Map(mean[k] = m[k % B]).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tetragrad.core.frozen import frozen
 from tetragrad.core.target import Target
-from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.kernel.affine import Affine, axis_form, of_atom
 from tetragrad.kernel.expression import (
     Expression,
     Load,
     Reduction,
+    Remainder,
     Scan,
     forms_of,
     literal,
@@ -124,12 +127,30 @@ def _reads_only(kernel: Kernel, reduction: Expression, rows: Rows) -> bool:
     body = walk_until({}, reduction.body)
     if any(isinstance(entry, Reduction | Scan) for entry in body):
         return False
-    forms = {form for entry in body for form in forms_of(entry)}
+    by_column = column_loads(reduction, rows)
+    forms = {
+        form for entry in body if entry not in by_column for form in forms_of(entry)
+    }
     return all(
         form.is_pure() and (_is_row(form, rows) or _is_end(form, rows))
         for form in forms
         if form.axes() & (inner | {rows.axis})
     )
+
+
+def column_loads(reduction: Expression, rows: Rows) -> list[Load]:
+    """Loads that say something of a column, where an axis counts those."""
+    if len(rows.inner.terms) != 1 or rows.inner.axes() & set(reduction.axes):
+        return []
+    return [
+        entry
+        for entry in walk_until({}, reduction.body)
+        if isinstance(entry, Load)
+        and not entry.guard
+        and entry.address.is_pure()
+        and entry.address.axes() & rows.inner.axes()
+        and not entry.address.axes() & set(reduction.axes)
+    ]
 
 
 def _is_row(form: Affine, rows: Rows) -> bool:
@@ -174,10 +195,11 @@ def suits_columns(kernel: Kernel, reduction: Expression, target: Target) -> int:
 
 
 def _itemsize(kernel: Kernel, reduction: Expression) -> int:
+    """Of the widest elements that rows consist of."""
     return max(
         kernel.slots[entry.slot].dtype.itemsize
         for entry in walk_until({}, reduction.body)
-        if isinstance(entry, Load)
+        if isinstance(entry, Load) and entry.address.axes() & set(reduction.axes)
     )
 
 
@@ -260,10 +282,16 @@ class _Columns:
         statements: list[Statement] = []
         columns = self.columns(scope, reductions[0])
         values: dict[Expression, Expression] = {}
-        for reduction in reductions:
-            total = self.tile(scope, reduction, (self.width,))
+        totals: dict[Expression, Tile] = {
+            reduction: self.tile(scope, reduction, (self.width,))
+            for reduction in reductions
+        }
+        for reduction, total in totals.items():
             statements += self.start(scope, reduction, total)
-            statements += self.passes(scope, reduction, total)
+        loaded, by_column = self.column_values(scope, reductions)
+        statements += loaded
+        statements += self.passes(scope, totals, by_column)
+        for reduction, total in totals.items():
             found, sums = self.add_up(scope, reduction, total, columns)
             statements += found
             values[reduction] = cast(sums, reduction.dtype)
@@ -304,10 +332,33 @@ class _Columns:
         identity = literal(reduction.op.identity(reduction.dtype), tile.dtype)
         return [Alloc(tile), Map(extents, tile, indices_of(extents), identity)]
 
+    def column_values(
+        self, scope: Scope, reductions: Sequence[Reduction]
+    ) -> tuple[list[Statement], dict[Expression, Tile]]:
+        """What is read for each column, in the places where it is used."""
+        rows = self.plan.rows
+        loads = [load for entry in reductions for load in column_loads(entry, rows)]
+        statements: list[Statement] = []
+        tiles: dict[Expression, Tile] = {}
+        for load in dict.fromkeys(loads):
+            tile = scope.builder.tile("column", (self.width,), load.dtype)
+            lane = scope.builder.axis(self.width)
+            (axis,) = rows.inner.axes()
+            column = of_atom(Remainder(axis_form(lane), rows.step))
+            value = scope.bind(axis, column).rewriter()(load)
+            index = (axis_form(lane),)
+            move = Map(((lane, self.width),), tile, index, value)
+            statements += [Alloc(tile), move]
+            tiles[load] = tile
+        return statements, tiles
+
     def passes(
-        self, scope: Scope, reduction: Expression, total: Tile
+        self,
+        scope: Scope,
+        totals: Mapping[Expression, Tile],
+        by_column: Mapping[Expression, Tile],
     ) -> list[Statement]:
-        """Go through all rows; the last ones may be fewer."""
+        """Go through all rows once for all sums; the last ones may be fewer."""
         size = scope.size(self.plan.rows.axis) * self.plan.rows.step
         steps, rest = divmod(size, self.width)
 
@@ -315,11 +366,16 @@ class _Columns:
             lane = scope.builder.axis(self.width)
             position = first + axis_form(lane)
             inside = () if count == self.width else (_below(lane, count),)
-            value = _InOrder(scope, self.plan.rows, position, inside)(reduction.body)
-            value = cast(value, total.dtype)
             extents = ((lane, self.width),)
             index = (axis_form(lane),)
-            return [Fold(extents, total, index, reduction.op, value, inside)]
+            known = {load: TileLoad(tile, index) for load, tile in by_column.items()}
+            place = scope.with_values(known)
+            in_order = _InOrder(place, self.plan.rows, position, inside)
+            folds: list[Statement] = []
+            for reduction, total in totals.items():
+                value = cast(in_order(reduction.body), total.dtype)
+                folds.append(Fold(extents, total, index, reduction.op, value, inside))
+            return folds
 
         statements = loop(
             scope.builder, steps, lambda form: one(form.scale(self.width), self.width)

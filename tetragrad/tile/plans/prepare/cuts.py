@@ -14,6 +14,7 @@ same on every machine.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tetragrad.core.frozen import frozen
@@ -25,7 +26,7 @@ from tetragrad.kernel.expression import (
     Select,
     literal,
 )
-from tetragrad.kernel.ir import Kernel
+from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.prepare.axes import expressions_of, simplify_axes
 from tetragrad.tile.plans.prepare.scan_parts import divide_scans, through_scratch
 from tetragrad.tile.plans.rewrite import Rewriter
@@ -38,13 +39,15 @@ class Cut:
 
     ``value`` counts the kernel's reductions and scans, operands first. With ``parts``
     its ``axis`` is divided among so many partial results; with ``length`` into parts of
-    so many positions, the last of which may be shorter.
+    so many positions, the last of which may be shorter. Those ``beside`` it run over
+    the same axes, and are divided with it: what they share is read once.
     """
 
     value: int
     axis: int = 0
     parts: int = 1
     length: int = 0
+    beside: tuple[int, ...] = ()
 
 
 def cuttable(kernel: Kernel) -> list[Expression]:
@@ -59,14 +62,17 @@ def cuttable(kernel: Kernel) -> list[Expression]:
 @functools.lru_cache(maxsize=64)
 def apply_cut(kernel: Kernel, cut: Cut) -> tuple[Kernel, Kernel]:
     """The kernel that computes the value (or its parts), and the rest."""
-    value = cuttable(kernel)[cut.value]
+    values = cuttable(kernel)
+    value = values[cut.value]
     if isinstance(value, Scan) and cut.parts > 1:
         return divide_scans(kernel, value, cut)
     if cut.parts > 1:
-        first, replacement, kernel = _in_parts(kernel, value, cut)
+        divided = [value, *(values[number] for number in cut.beside)]
+        first, replacements, kernel = _in_parts(kernel, divided, cut)
     else:
         first, replacement, kernel = _whole(kernel, value)
-    rewriter = Rewriter({}, {value: replacement})
+        replacements = {value: replacement}
+    rewriter = Rewriter({}, replacements)
     outputs = tuple(
         replace(
             output,
@@ -87,23 +93,28 @@ def _whole(kernel: Kernel, value: Expression) -> tuple[Kernel, Expression, Kerne
 
 
 def _in_parts(
-    kernel: Kernel, value: Expression, cut: Cut
-) -> tuple[Kernel, Expression, Kernel]:
-    """scratch[p, free axes] = the reduction over part p of its axis."""
+    kernel: Kernel, values: Sequence[Expression], cut: Cut
+) -> tuple[Kernel, dict[Expression, Expression], Kernel]:
+    """scratch[p, free axes] = each reduction over part p of the axis."""
     size = kernel.axes[cut.axis]
     length = cut.length or -(-size // cut.parts)
     part, inner = len(kernel.axes), len(kernel.axes) + 1
     kernel = replace(kernel, axes=(*kernel.axes, cut.parts, length))
     position = axis_form(part).scale(length) + axis_form(inner)
     guard = (position.scale(-1).shift(size - 1),) if cut.parts * length > size else ()
-    body = Rewriter({cut.axis: position}, {}, guard)(value.body)
-    if guard:
-        identity = literal(value.op.identity(value.dtype), body.dtype)
-        body = Select(guard, body, identity)
-    others = tuple(axis for axis in value.axes if axis != cut.axis)
-    carried = cast(body, value.accumulator)
-    partial = Reduction(value.op, (*others, inner), carried)
-    axes = (part, *sorted(value.free_axes))
-    first, loaded, kernel = through_scratch(kernel, partial, axes)
-    total = Reduction(value.op, (part,), loaded)
-    return first, cast(total, value.dtype), kernel
+    outputs: list[Output] = []
+    replacements: dict[Expression, Expression] = {}
+    for value in values:
+        body = Rewriter({cut.axis: position}, {}, guard)(value.body)
+        if guard:
+            identity = literal(value.op.identity(value.dtype), body.dtype)
+            body = Select(guard, body, identity)
+        others = tuple(axis for axis in value.axes if axis != cut.axis)
+        carried = cast(body, value.accumulator)
+        partial = Reduction(value.op, (*others, inner), carried)
+        axes = (part, *sorted(value.free_axes))
+        first, loaded, kernel = through_scratch(kernel, partial, axes)
+        outputs += first.outputs
+        total = Reduction(value.op, (part,), loaded)
+        replacements[value] = cast(total, value.dtype)
+    return replace(kernel, outputs=tuple(outputs)), replacements, kernel
