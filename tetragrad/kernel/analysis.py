@@ -8,6 +8,7 @@ from enum import Enum
 from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
+from tetragrad.graph.leaves import Iota
 from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Reduce, Sum
 from tetragrad.kernel.expression import Reduction, Scan, walk
@@ -80,6 +81,14 @@ class Analysis:
                 if not readers or readers[-1] is not node:
                     readers.append(node)
         self.reduces = {node for node in order if isinstance(node, Reduce)}
+        #: Elements of these depend on where they are, without any reduction between.
+        self.positional: set[Node] = set()
+        for node in order:
+            if isinstance(node, Iota) or (
+                isinstance(node, ops.Elementwise | moves.Movement)
+                and not self.positional.isdisjoint(node.sources)
+            ):
+                self.positional.add(node)
         #: The dimensions along which all elements of a node are the same.
         self.constant_dims: dict[Node, frozenset[int]] = {}
         for node in order:
@@ -145,11 +154,15 @@ class Analysis:
         body = node.sources[0]
         while isinstance(body, ops.Cast | moves.Movement):
             body = body.sources[0]
-        if isinstance(body, ops.Where) and _is_selection(body.condition):
+        if isinstance(body, ops.Where) and self._is_selection(body.condition):
             return self._kind_by_lowering(node)
         if isinstance(node, Sum) and self._has_reuse(node):
             return Kind.CONTRACTION
         return Kind.ROW
+
+    def _is_selection(self, condition: Node) -> bool:
+        """Whether a condition compares positions, so that a recogniser may apply."""
+        return condition in self.positional and _compares(condition)
 
     def _kind_by_lowering(self, node: Node) -> Kind:
         """Recognisers work on kernels, so ask them."""
@@ -230,12 +243,12 @@ def _selected_in(node: Node) -> set[Node]:
     return found
 
 
-def _is_selection(condition: Node) -> bool:
-    """Whether a condition compares positions, so that a recogniser may apply."""
+def _compares(condition: Node) -> bool:
+    """Whether a condition is a comparison, or several that must hold."""
     while isinstance(condition, moves.Movement | ops.Not):
         condition = condition.sources[0]
     if isinstance(condition, ops.And):
-        return any(_is_selection(source) for source in condition.sources)
+        return any(_compares(source) for source in condition.sources)
     return isinstance(condition, ops.Eq | ops.Lt)
 
 

@@ -5,6 +5,7 @@ Must run after the kernels are in order.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 
 from tetragrad.core.frozen import frozen
@@ -28,36 +29,19 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
     lies (Pisarchyk and Lee 2020, "greedy by size").
     """
     offsets = [0] * len(lifetimes)
-    placed: list[int] = []
-    by_size = sorted(range(len(lifetimes)), key=lambda index: -lifetimes[index].nbytes)
-    for index in by_size:
+    # In the order of their places: start, end, first and last launch.
+    placed: list[tuple[int, int, int, int]] = []
+    arena = 0
+    for index in sorted(range(len(lifetimes)), key=lambda i: -lifetimes[i].nbytes):
         wanted = lifetimes[index]
-        busy = sorted(
-            (offsets[other], offsets[other] + _rounded(lifetimes[other].nbytes))
-            for other in placed
-            if _overlap(lifetimes[other], wanted)
-        )
-        offsets[index] = _first_gap(busy, _rounded(wanted.nbytes))
-        placed.append(index)
-    ends = (
-        offset + _rounded(entry.nbytes)
-        for offset, entry in zip(offsets, lifetimes, strict=True)
-    )
-    return offsets, max(ends, default=0)
-
-
-def _overlap(one: Lifetime, other: Lifetime) -> bool:
-    return one.first <= other.last and other.first <= one.last
-
-
-def _first_gap(busy: Sequence[tuple[int, int]], nbytes: int) -> int:
-    offset = 0
-    for start, end in busy:
-        if start - offset >= nbytes:
-            break
-        offset = max(offset, end)
-    return offset
-
-
-def _rounded(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+        nbytes = -(-wanted.nbytes // ALIGNMENT) * ALIGNMENT
+        offset = 0
+        for start, end, first, last in placed:
+            if first <= wanted.last and wanted.first <= last:
+                if start - offset >= nbytes:
+                    break
+                offset = max(offset, end)
+        offsets[index] = offset
+        insort(placed, (offset, offset + nbytes, wanted.first, wanted.last))
+        arena = max(arena, offset + nbytes)
+    return offsets, arena

@@ -2,7 +2,9 @@
 
 The layers of a network are equal but for their weights. Two groups with the same
 *pattern* have the same kernel; only which nodes fill its slots differs, and that is
-read off by position. Must run after fusion, which makes the groups.
+read off by position. Patterns are remembered from graph to graph, too: the second step
+of a training differs from the first in its optimiser's state only. Must run after
+fusion, which makes the groups.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.lowering import Lowered, lower
 from tetragrad.kernel.orders import ROW_MAJOR, Layouts
 
+#: Patterns that are remembered; all are forgotten when there are more.
+MAXIMUM_TEMPLATES = 2048
+
 
 def lower_groups(
     groups: Sequence[Group],
@@ -27,14 +32,15 @@ def lower_groups(
 ) -> list[Lowered]:
     """The kernel of each group, with the nodes that are its arguments."""
     in_memory = {root for group in groups for root in group.roots}
-    known: dict[tuple[Any, ...], _Template] = {}
     lowered = []
     for group in groups:
         pattern = pattern_of(group, in_memory, extents, layouts)
-        template = known.get(pattern.key)
+        template = _templates.get(pattern.key)
         if template is None:
             made = lower(group.roots, in_memory, extents, layouts)
-            known[pattern.key] = _Template.of(made, pattern)
+            if len(_templates) >= MAXIMUM_TEMPLATES:
+                _templates.clear()
+            _templates[pattern.key] = _Template.of(made, pattern)
             lowered.append(made)
         else:
             lowered.append(template.filled(group, pattern))
@@ -75,6 +81,10 @@ class _Template:
             tuple(node for node in scalars if is_given_at_launch(node)),
             self.offsets,
         )
+
+
+#: Kernels by pattern. A pattern holds no node, so it keeps no value alive.
+_templates: dict[tuple[Any, ...], _Template] = {}
 
 
 def pattern_of(
