@@ -64,6 +64,8 @@ class Device(ABC):
 
     #: Programs that may be assembled at the same time.
     assemblers: int = 1
+    #: Whether those who assemble may load, too; else the caller's thread does.
+    loads_in_threads: bool = False
 
     @property
     def dlpack_stream(self) -> int | None:

@@ -1,14 +1,15 @@
 """From kernels to executables: equal kernels once, and machine code kept on disk.
 
 Planning and emitting are Python, assembling is native and leaves the interpreter's
-lock alone, so a kernel is assembled while the next one is being emitted.
+lock alone, so a kernel is assembled, and loaded where a device allows that, while the
+next one is being emitted.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from tetragrad.backends.backend import Device, Executable
@@ -21,8 +22,10 @@ from tetragrad.kernel.ir import Kernel
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-#: Gives the code of a kernel, when it is done.
-Code = Callable[[], bytes]
+R = TypeVar("R")
+
+#: Gives a kernel's executable, when it is done.
+Pending = Callable[[], Executable]
 
 #: Executables in use, by kernel, device and settings.
 _loaded: WeakValueDictionary[tuple[Any, ...], Executable] = WeakValueDictionary()
@@ -35,7 +38,7 @@ def executables(
     """An executable for each kernel: from memory, from disk, or compiled now."""
     found: dict[Kernel, Executable] = {}
     with _lock, _Assembler(device.assemblers) as assembler:
-        pending: dict[Kernel, Code] = {}
+        pending: dict[Kernel, Pending] = {}
         for kernel in track(dict.fromkeys(kernels), "planning kernels"):
             known = _loaded.get(_key(kernel, device, settings))
             known = known or device.interpret(kernel)
@@ -43,8 +46,8 @@ def executables(
                 pending[kernel] = _start(kernel, device, settings, assembler)
             else:
                 found[kernel] = known
-        for kernel, code in track(pending.items(), "assembling kernels"):
-            found[kernel] = device.load(code())
+        for kernel, finish in track(pending.items(), "assembling kernels"):
+            found[kernel] = finish()
         for kernel, executable in found.items():
             _loaded[_key(kernel, device, settings)] = executable
     return [found[kernel] for kernel in kernels]
@@ -56,8 +59,8 @@ def _key(kernel: Kernel, device: Device, settings: Settings) -> tuple[Any, ...]:
 
 def _start(
     kernel: Kernel, device: Device, settings: Settings, assembler: _Assembler
-) -> Code:
-    """Begin to make the code of one kernel; what is returned waits for it."""
+) -> Pending:
+    """Begin to make one kernel's executable; what is returned waits for it."""
     if settings.debug >= 4:
         from tetragrad.engine.profile import show_code
 
@@ -68,7 +71,7 @@ def _start(
     code = cache.read(key)
     if code is not None:
         kept = code
-        return lambda: kept
+        return lambda: device.load(kept)
     program, text = compile_kernel(kernel, device, settings, plan)
 
     def assemble() -> bytes:
@@ -76,7 +79,10 @@ def _start(
         cache.write(key, made)
         return made
 
-    return assembler.submit(assemble)
+    if device.loads_in_threads:
+        return assembler.submit(lambda: device.load(assemble()))
+    finished = assembler.submit(assemble)
+    return lambda: device.load(finished())
 
 
 class _Assembler:
@@ -89,7 +95,7 @@ class _Assembler:
         self._threads = threads
         self._executor: ThreadPoolExecutor | None = None
 
-    def submit(self, job: Code) -> Code:
+    def submit(self, job: Callable[[], R]) -> Callable[[], R]:
         """Do the job when a thread is free; what is returned waits for it."""
         if self._executor is None:
             from concurrent.futures import ThreadPoolExecutor

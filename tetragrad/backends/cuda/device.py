@@ -30,14 +30,16 @@ from tetragrad.tile.ir import Program
 from tetragrad.tile.plans.pieces import PIECE
 
 #: Threads that assemble programs, at most.
-MOST_ASSEMBLERS = 8
+MOST_ASSEMBLERS = 16
 
 
 class CudaDevice(Device):
     """One NVIDIA GPU."""
 
-    # The driver's assembler is slow, and works in several threads.
+    # The driver's assembler is slow, and works in several threads. It does some of its
+    # work when code is loaded.
     assemblers = min(MOST_ASSEMBLERS, os.cpu_count() or 1)
+    loads_in_threads = True
 
     def __init__(self, name: str) -> None:
         self.name = name

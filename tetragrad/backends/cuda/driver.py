@@ -212,8 +212,8 @@ def assemble(context: Context, text: str, name: str) -> bytes:
     """Machine code for PTX text, made by the driver's own assembler.
 
     Code that is linked must agree on registers, so how roles divide them would be
-    ignored. Such text stays text: the driver assembles it when it is loaded, and keeps
-    the machine code in a cache of its own.
+    ignored. Such text stays text: the driver assembles it when it is loaded, which may
+    be in several threads, and keeps the machine code in a cache of its own.
     """
     if _DIVIDES_REGISTERS in text:
         return text.encode() + b"\0"
@@ -237,18 +237,33 @@ def assemble(context: Context, text: str, name: str) -> bytes:
 
 
 class Module:
-    """Loaded machine code, or text; its functions live as long as it does."""
+    """Loaded machine code, or text; its functions live as long as it does.
+
+    Text is assembled as a library, which threads do side by side: loading a module
+    holds a lock of the driver's meanwhile, and took 9 seconds for 66 products on an
+    H200 where 8 threads need 1.3. Drivers before CUDA 12 have no libraries.
+    """
 
     def __init__(self, context: Context, code: bytes, name: str) -> None:
         context.use()
         self.name = name
         self.handle = c_void_p()
-        library, logs, call_name = _require(), _Logs(), "cuModuleLoadDataEx"
-        status = library.cuModuleLoadDataEx(byref(self.handle), code, *logs.options)
+        driver, logs = _require(), _Logs()
+        if hasattr(driver, "cuLibraryLoadData"):
+            call_name, library = "cuLibraryLoadData", c_void_p()
+            keys, values = logs.options[1:]
+            no_options = None, None, 0
+            status = driver.cuLibraryLoadData(
+                byref(library), code, keys, values, len(keys), *no_options
+            )
+            status = status or driver.cuLibraryGetModule(byref(self.handle), library)
+        else:
+            call_name = "cuModuleLoadDataEx"
+            status = driver.cuModuleLoadDataEx(byref(self.handle), code, *logs.options)
         if logs.errors:
             raise CompileError(f"the driver refused {name}:\n{logs.errors}")
         if status:
-            raise _error(library, status, call_name, f"loading {name}")
+            raise _error(driver, status, call_name, f"loading {name}")
 
     def function(self, name: str, shared_bytes: int) -> c_void_p:
         """A function by name, allowed to use so much dynamic shared memory."""
