@@ -78,11 +78,12 @@ ENOUGH_PRODUCTS = 1 << 24
 
 #: Results for each multiprocessor that are work enough without cutting the depth.
 ENOUGH_RESULTS = 128 * 128
-#: Parts that a depth is cut into: about so many times fewer or more than give each unit
-#: one block, but nothing after so many that were worse.
-NEAR_ENOUGH = 2
+#: A depth is cut into parts so that all units have a block, if it has so many blocks
+#: uncut; not into so many times fewer or more than would give each unit a block of the
+#: usual size, and nothing is tried after so many that were worse.
+BLOCKS = (66, 44, 33, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+FEWER, MORE = 2, 6
 ENOUGH_WORSE = 3
-PARTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
 def is_worth_roles(kernel: Kernel, contraction: Contraction) -> bool:
@@ -135,15 +136,14 @@ def divided_cycles(
         return best
     fewest = target.units / (plan.workers * plan.cluster)
     most = target.units / max(1.0, results / ENOUGH_RESULTS)
-    moved = 2 * results * contraction.reduction.accumulator.itemsize
     worse = 0
-    for axis, parts, length in _divisions(kernel, contraction, target):
-        adding = 2 * parts * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
+    for axis, parts, length in divisions(kernel, contraction, target):
+        adding = _adding_cycles(results, contraction, parts)
         if adding >= best[0] or worse == ENOUGH_WORSE:
             break
-        if parts * NEAR_ENOUGH < fewest:
+        if parts * FEWER < fewest:
             continue
-        if parts > most * NEAR_ENOUGH:
+        if parts > most * MORE:
             break
         cut = Cut(number, axis, parts, length)
         first, _ = apply_cut(kernel, cut)
@@ -159,7 +159,21 @@ def divided_cycles(
     return best
 
 
-def _divisions(
+def division_cycles(first: Kernel, parts: int) -> float:
+    """What it takes to add up the parts of a product that was divided."""
+    contraction = hosted_contraction(first, guarded=True)
+    assert contraction is not None, "a product that was cut off"
+    results = points_in(first, contraction.reduction.free_axes) // parts
+    return _adding_cycles(results, contraction, parts)
+
+
+def _adding_cycles(results: int, contraction: Contraction, parts: int) -> float:
+    """Every part's sums are written, read, and written once more by another launch."""
+    moved = 2 * results * contraction.reduction.accumulator.itemsize
+    return 2 * parts * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
+
+
+def divisions(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> Iterator[tuple[int, int, int]]:
     """Axes of the depth and parts to divide them into, each of whole steps.
@@ -181,7 +195,8 @@ def _divisions(
     size = kernel.axes[axis]
     unit = step if len(depth) == 1 else 1
     seen = set()
-    for wanted in PARTS:
+    for blocks in BLOCKS:
+        wanted = max(2, target.units // blocks)
         length = -(-size // (wanted * unit)) * unit
         parts = -(-size // length)
         if parts > 1 and parts not in seen and parts * length - size < length:
