@@ -21,6 +21,7 @@ Must run after ``simplify`` (no markers) and before ``order``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from tetragrad.core.target import Target
@@ -33,6 +34,7 @@ from tetragrad.kernel.analysis import Kind, is_leaf, work_per_element
 from tetragrad.kernel.decisions import Decisions
 from tetragrad.kernel.epilogues import epilogue_end
 from tetragrad.kernel.groups import Group
+from tetragrad.kernel.narrow_cuts import narrow_cuts
 from tetragrad.kernel.online_join import join_online
 from tetragrad.kernel.recompute_join import join_recomputing
 from tetragrad.kernel.row_join import (
@@ -42,6 +44,7 @@ from tetragrad.kernel.row_join import (
     without_ones,
 )
 from tetragrad.kernel.siblings import join_siblings
+from tetragrad.kernel.stored_operands import is_stored_first
 from tetragrad.kernel.uneven import is_cut_unevenly, last_before_cut
 
 #: More values than this in one kernel would not stay in registers.
@@ -75,13 +78,26 @@ def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[
     wanted = [node for node in dict.fromkeys(outputs) if not _is_in_memory(node)]
     if not join:
         return _one_each(order, wanted)
-    fusion = _Fusion(order, wanted, target)
-    fusion.look_forwards()
-    fusion.decide_backwards()
+    fusion = _decided(order, wanted, target)
     join_online(fusion)
     join_recomputing(fusion)
     contractions = fusion.facts.contractions
     return join_siblings(fusion.groups(), fusion.in_memory, contractions, target)
+
+
+def _decided(order: Sequence[Node], wanted: Sequence[Node], target: Target) -> _Fusion:
+    """All decisions; kernels that would be too long are cut where few values live."""
+    fusion = _Fusion(order, wanted, target)
+    fusion.decide()
+    longest = max(fusion.inline_count.values(), default=0)
+    if longest <= MAXIMUM_INLINE_NODES:
+        return fusion
+    unlimited = _Fusion(order, wanted, target, limit=sys.maxsize)
+    unlimited.decide()
+    cuts = narrow_cuts(unlimited, MAXIMUM_INLINE_NODES)
+    fusion = _Fusion(order, wanted, target, cuts=cuts)
+    fusion.decide()
+    return fusion
 
 
 def _is_in_memory(node: Node) -> bool:
@@ -100,12 +116,28 @@ class _Fusion(Decisions):
     """The decisions for one graph in the making."""
 
     def __init__(
-        self, order: Sequence[Node], wanted: Sequence[Node], target: Target
+        self,
+        order: Sequence[Node],
+        wanted: Sequence[Node],
+        target: Target,
+        *,
+        cuts: Sequence[list[Node]] = (),
+        limit: int = MAXIMUM_INLINE_NODES,
     ) -> None:
         super().__init__(order, wanted, target)
+        self.limit = limit
+        #: Values at which a long kernel is cut, by the first that their kernel makes.
+        self.cuts = {node: group[0] for group in cuts for node in group}
+        self.in_memory.update(self.cuts)
+        self.together += [group for group in cuts if len(group) > 1]
         # How often a kernel's text has each inline node, and all of them together.
         self.copies: dict[Node, dict[Node, int]] = {}
         self.inline_count: dict[Node, int] = {}
+
+    def decide(self) -> None:
+        """Fill in all tables."""
+        self.look_forwards()
+        self.decide_backwards()
 
     # --- facts and epilogues, forwards ----------------------------------------
 
@@ -156,7 +188,9 @@ class _Fusion(Decisions):
                     self._read_inline(current)
 
     def _is_stored_or_leaf(self, node: Node) -> bool:
-        return is_leaf(node) or node in self.epilogues or self._is_boundary(node)
+        if node in self.cuts or node in self.epilogues:
+            return True
+        return is_leaf(node) or self._is_boundary(node)
 
     def _is_light(self, node: Node) -> bool:
         """Whether an epilogue may read this value from outside."""
@@ -208,10 +242,11 @@ class _Fusion(Decisions):
                 self.aligned.add(node)
 
     def _make_root(self, node: Node) -> None:
-        self.readers[node] = {node: 1.0}
-        self.copies[node] = {node: 1}
+        root = self.cuts.get(node, node)
+        self.readers[node] = {root: 1.0}
+        self.copies[node] = {root: 1}
         self.aligned.add(node)
-        self.inline_count.setdefault(node, 0)
+        self.inline_count.setdefault(root, 0)
 
     def _collect_readers(self, node: Node) -> None:
         """Which kernels compute this node inline, and how often per element.
@@ -314,11 +349,11 @@ class _Fusion(Decisions):
             if node in self.facts.absorbed or self._is_in_epilogue(node):
                 return False
             return not joins_row(self, node)
-        if any(self.inline_count[root] > MAXIMUM_INLINE_NODES for root in readers):
+        if any(self.inline_count[root] > self.limit for root in readers):
             return isinstance(node, ops.Elementwise) and not self._is_trivial(node)
         if not isinstance(node, ops.Elementwise) or _is_widening(node):
             return False
-        if ends_a_row(self, node) or self._puts_many_together(node):
+        if ends_a_row(self, node) or is_stored_first(self, node):
             return True
         return self._storing_pays(node)
 
@@ -366,22 +401,6 @@ class _Fusion(Decisions):
         """Whether a plain reduction is over so few values that each step can do it."""
         length = node.source.numel // max(node.numel, 1)
         return self.facts.kinds[node] is Kind.ROW and length <= LONGEST_STEP
-
-    def _puts_many_together(self, node: Node) -> bool:
-        """Whether it is a concatenation of many parts that a product reads.
-
-        Packing looks for each element in all of them, once for each block of rows.
-        """
-        if not isinstance(node, ops.Where) or self._is_light(node):
-            return False
-        for _ in range(LONGEST_WAY):
-            users = self.facts.users[node]
-            if len(users) != 1:
-                return False
-            (node,) = users
-            if isinstance(node, Reduce):
-                return self.facts.kinds[node] is Kind.CONTRACTION
-        return False
 
     # --- the inline join ----------------------------------------
 

@@ -34,7 +34,6 @@ from tetragrad.tensor.ordering import (
     sorted_order,
     unsigned_key,
 )
-from tetragrad.tensor.pending import realize_tensors
 from tetragrad.tensor.promotion import broadcast_shapes, common_dtype, normal_dim
 from tetragrad.tensor.reductions import ValuesAndIndices, positions
 
@@ -390,9 +389,6 @@ class SortingMethods(CumulativeMethods):
         place = ((flat - low) / (high - low) * bins).floor().clamp(0, bins - 1)
         safe = place.masked_fill(inside.logical_not(), 0).long()
         counted = inside.to(self.dtype)
-        # Counting goes one element at a time: what each needs is computed before,
-        # many at a time.
-        realize_tensors([safe, counted])
         target = self.tensor_class.zeros(bins, dtype=self.dtype)
         return target.scatter_add(0, safe, counted)
 
