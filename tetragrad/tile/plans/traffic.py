@@ -25,6 +25,8 @@ from tetragrad.tile.plans.rewrite import below, walk_until
 TRANSCENDENTAL_COST = 12
 # One element read from or written to an address of its own, in vector operations.
 SCATTERED_COST = 1.5
+# What an operation takes beside a load whose place has to be found first.
+SHARE_OF_OPERATION = 0.25
 # Steps up to this length are whole vectors shuffled together.
 LONGEST_SHUFFLE = 4
 
@@ -155,3 +157,11 @@ def work(kernel: Kernel, value: Expression) -> int:
         axes = value.free_axes
     count = sum(operation_cost(entry) for entry in walk_until({}, value))
     return points_in(kernel, axes) * count
+
+
+def work_in(value: Expression) -> float:
+    """What an element takes that is computed from several, in elements just loaded."""
+    below_it = walk_until({}, value)
+    loads = sum(isinstance(entry, Load) for entry in below_it)
+    operations = sum(isinstance(entry, Compute) for entry in below_it)
+    return max(1.0, loads + SHARE_OF_OPERATION * operations)

@@ -29,7 +29,7 @@ from tetragrad.tile.plans.products.contraction import (
 from tetragrad.tile.plans.products.dot_steps import Dot, choose_dot
 from tetragrad.tile.plans.products.packing import runs_of, strides_in_place
 from tetragrad.tile.plans.rewrite import walk_until
-from tetragrad.tile.plans.traffic import points_in, register_bytes
+from tetragrad.tile.plans.traffic import points_in, register_bytes, work_in
 
 # Multiplications below which loops without packing are as fast.
 SMALLEST_PRODUCT = 1 << 13
@@ -66,7 +66,11 @@ TURNED_PACKING = 6
 # Operations a result of scattering results, each to a line of memory of its own.
 SCATTERED_STORING = 20.0
 # Operations that a vector takes whose elements may lie outside of an image.
-GUARDED_PACKING = 8.0
+GUARDED_PACKING = 20.0
+# A block of the depth that is shallower to let all rows be packed at once, and the part
+# of the cache that those may take.
+SHALLOWEST_BLOCK = 64
+SHARE_OF_ROWS = 4
 
 
 def is_worth_packing(kernel: Kernel, contraction: Contraction) -> bool:
@@ -251,7 +255,11 @@ def _plan(
 
 
 def _plain_depth(
-    kernel: Kernel, contraction: Contraction, axes: tuple[int, ...], height: int
+    kernel: Kernel,
+    contraction: Contraction,
+    target: Target,
+    axes: tuple[int, ...],
+    height: int,
 ) -> Block:
     """How deep a block is: deeper if it has equal parts, and rows are not packed again.
 
@@ -270,7 +278,14 @@ def _plain_depth(
         block = block_of(kernel, axes, limit)
         if _parts(block.size(kernel), itemsize):
             return block
-    return block_of(kernel, axes, _depth_limit(kernel, axes, DEPTH_BYTES // itemsize))
+    limit = _depth_limit(kernel, axes, DEPTH_BYTES // itemsize)
+    if len(runs_of(kernel, all_rows, contraction.lhs)) > 1:
+        # They are packed all at once. Columns are packed for all of them together if
+        # they fit the cache, and sums that are gathered more often cost less.
+        row_bytes = all_rows.size(kernel) * itemsize
+        fitting = target.cache_bytes // SHARE_OF_ROWS // row_bytes
+        limit = min(limit, fitting) if fitting >= SHALLOWEST_BLOCK else limit
+    return block_of(kernel, axes, limit)
 
 
 def _parts(depth: int, itemsize: int) -> int | None:
@@ -292,7 +307,7 @@ def _depth_and_dot(
     total = contraction.reduction.accumulator
     dot = choose_dot(*operands, total, target)
     if dot is None:
-        return _plain_depth(kernel, contraction, axes, height), None
+        return _plain_depth(kernel, contraction, target, axes, height), None
     limit = DEPTH_BYTES // dot.step.lhs.itemsize
     depth = block_of(kernel, axes, _depth_limit(kernel, axes, limit))
     group = dot.unit // math.gcd(dot.unit, depth.inner_size(kernel))
@@ -537,7 +552,7 @@ def _packing_cost(
     contiguous = [run for run in runs if 1 in strides_of(operand, run.axes[-1])]
     if is_windows:
         longest = max((run.extent for run in contiguous), default=2)
-        return GUARDED_PACKING / min(plan.lanes, longest)
+        return GUARDED_PACKING * work_in(operand) / min(plan.lanes, longest)
     if contiguous:
         return 2 / plan.lanes
     turned = any(1 in strides_of(operand, run.axes[-1]) for run in depth_runs)

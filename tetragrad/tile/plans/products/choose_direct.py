@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tetragrad.core.target import Target
+from tetragrad.kernel.expression import Expression
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.products.choose_supply import are_rows_in_place, is_inside
 from tetragrad.tile.plans.products.contraction import Block, Contraction, Supply
@@ -18,7 +19,12 @@ from tetragrad.tile.plans.products.windows import (
     extents_of,
     image_of,
 )
-from tetragrad.tile.plans.traffic import SCATTERED_COST, points_in, register_bytes
+from tetragrad.tile.plans.traffic import (
+    SCATTERED_COST,
+    points_in,
+    register_bytes,
+    work_in,
+)
 
 # Results in registers at once, and rows of them.
 MAXIMUM_MICRO_ROWS = 12
@@ -190,19 +196,19 @@ def _cost(
     if extents.results * plan.micro_rows * itemsize > STAGED_BYTES:
         step *= 1.1
     products = row_panels * column_panels * depth * step
-    packing = _reading(extents, plan.lanes)
+    packing = _reading(extents, contraction.rhs, plan.lanes)
     if plan.lhs is not Supply.IN_PLACE:
         packing += plan.rows.size(kernel) * depth * 2 / plan.lanes
     busiest = -(-tasks // target.units) * target.units
     return busiest * (products + packing) + _storing(kernel, plan)
 
 
-def _reading(extents: Extents, lanes: int) -> float:
+def _reading(extents: Extents, value: Expression, lanes: int) -> float:
     """Operations for packing an image: whole vectors of each of its rows."""
     image = extents.image
     rows = extents.size // extents.pitch // image.lane.step
     vectors = -(-extents.pitch * image.lane.step // lanes)
-    each = READING + (SPREADING if image.lane.step > 1 else 0.0)
+    each = READING * work_in(value) + (SPREADING if image.lane.step > 1 else 0.0)
     return rows * vectors * each
 
 
