@@ -44,11 +44,18 @@ SUITES = (
         "python conformance/array_api.py",
     ),
     Suite(
-        "op_db.json",
-        "PyTorch's operator samples",
+        "op_db_cpu.json",
+        "PyTorch's operator samples, device `cpu`",
         "The sample inputs of `torch.testing._internal.common_methods_invocations`, "
         "compared by value, dtype, shape and gradient.",
-        "python conformance/op_db.py",
+        "python -m conformance.op_db --device cpu "
+        "--output conformance/results/op_db_cpu.json",
+    ),
+    Suite(
+        "op_db.json",
+        "PyTorch's operator samples, device `reference`",
+        "The same samples on the device that defines what operations mean.",
+        "python -m conformance.op_db",
     ),
     Suite(
         "onnx.json",
