@@ -169,33 +169,33 @@ def _order_by_digits(key: Node) -> Node:
 def _sorted_by_digit(packed: Node, blocks: int) -> Node:
     """Every row of numbers sorted by its lowest digit, which is dropped."""
     rows, length = packed.shape
-    shape = (rows, blocks, length // blocks)
-    digit: Node = ops.And(packed, full_like(packed, DIGIT_VALUES - 1))
-    digit = ops.Cast(graph.Reshape(digit, shape), dtypes.int32)
-    each = (*shape, DIGIT_VALUES)
-    values = broadcast_to(positions(DIGIT_VALUES, 3, 4, dtypes.int32), each)
-    digit = broadcast_to(graph.Reshape(digit, (*shape, 1)), each)
-    is_value = ops.Cast(ops.Eq(digit, values), dtypes.int32)
-    start = broadcast_to(_starts(reduce.Sum(is_value, (2,))), each)
-    before = ops.Sub(running(reduce.Sum, is_value, 2), is_value)
-    target: Node = reduce.Sum(ops.Mul(is_value, ops.Add(start, before)), (3,))
+    within = length // blocks
+    shape = (rows, DIGIT_VALUES, blocks, within)
+    each = graph.Reshape(packed, (rows, 1, blocks, within))
+    each = broadcast_to(each, shape)
+    digit: Node = ops.And(each, full_like(each, DIGIT_VALUES - 1))
+    values = positions(DIGIT_VALUES, 1, 4, dtypes.int32)
+    is_value: Node = ops.Eq(ops.Cast(digit, dtypes.int32), broadcast_to(values, shape))
+    is_value = ops.Cast(is_value, dtypes.int32)
+    start = broadcast_to(_starts(reduce.Sum(is_value, (3,))), shape)
+    behind = ops.Add(start, running(reduce.Sum, is_value, 3))
+    target: Node = reduce.Sum(ops.Mul(is_value, behind), (1,))
+    target = ops.Sub(target, full_like(target, 1))
     rest = ops.Shr(packed, full_like(packed, DIGIT_BITS))
     target = graph.Reshape(target, packed.shape)
     return scatter_reduce_nodes(reduce.Sum, target, rest, length, 1)
 
 
 def _starts(counts: Node) -> Node:
-    """Where the elements of each block with each digit go; (rows, blocks, 1, digits).
+    """Where the elements of each block with each digit go; (rows, digits, blocks, 1).
 
-    After all with smaller digits, and those with the same digit in earlier blocks.
+    After all with smaller digits, and those with the same digit in earlier blocks: in
+    this order their numbers are one running sum.
     """
-    rows, blocks, _, values = counts.shape
-    each = graph.Reshape(counts, (rows, blocks, values))
-    in_earlier = ops.Sub(running(reduce.Sum, each, 1), each)
-    total = drop_dims(reduce.Sum(each, (1,)), (1,))
-    smaller: Node = ops.Sub(running(reduce.Sum, total, 1), total)
-    smaller = broadcast_to(graph.Reshape(smaller, (rows, 1, values)), each.shape)
-    return graph.Reshape(ops.Add(smaller, in_earlier), counts.shape)
+    rows, values, blocks, _ = counts.shape
+    in_order = graph.Reshape(counts, (rows, values * blocks))
+    start = ops.Sub(running(reduce.Sum, in_order, 1), in_order)
+    return graph.Reshape(start, counts.shape)
 
 
 # --- the largest ---------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tetragrad.backends.cuda.spread import WARP
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
-from tetragrad.graph.reduce import Reduce
+from tetragrad.graph.reduce import Reduce, Sum
 
 #: What comes before each sweep of a thread (None: nothing), and all sweeps together.
 Before = tuple[list[Value | None], Value]
@@ -72,10 +72,12 @@ class _Scan:
 
     def inside_warp(self, value: Value) -> _Part:
         """The values of the threads up to this one, and before it."""
-        distance = 1
+        own, distance = value, 1
         while distance < self.width:
             value = self._joined(value, distance, self.width, self.reverse)
             distance *= 2
+        if self.kind is Sum and value.dtype.is_integer:
+            return _Part(value, self.block.ops.sub(value, own))
         identity = self._identity(value.dtype)
         return _Part(value, self._earlier(value, 1, identity, self.width, self.reverse))
 

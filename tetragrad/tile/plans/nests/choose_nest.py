@@ -11,7 +11,11 @@ from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.nests.choose_running import choose_running
-from tetragrad.tile.plans.nests.choose_together import choose_placed, choose_together
+from tetragrad.tile.plans.nests.choose_together import (
+    choose_counted,
+    choose_placed,
+    choose_together,
+)
 from tetragrad.tile.plans.nests.few_threads import choose_few_threads
 from tetragrad.tile.plans.nests.nest import NestPlan, scans_of
 from tetragrad.tile.plans.nests.sharing import FLAT_ELEMENTS, rows_that_share
@@ -68,6 +72,9 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         beside = axes_beside(kernel, outputs, grid, ranked[0])
         grid = tuple(axis for axis in grid if axis not in beside)
     if target.has_free_iterations:
+        counted = choose_counted(kernel, group, grid, target)
+        if counted is not None:
+            return counted
         few = choose_few_threads(kernel, outputs, grid, ranked, target)
         if few is not None:
             lanes, rows, threads = few

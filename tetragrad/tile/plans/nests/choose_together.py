@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Compute, Load, Reduction
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.nests.nest import NestPlan, scans_of
-from tetragrad.tile.plans.traffic import operation_cost, points_of
+from tetragrad.tile.plans.traffic import operation_cost, points_in, points_of
 
 # Positions of a short axis that are computed together, if they need so many operations
 # on the same values.
 MOST_TOGETHER, WORTH_IT = 4, 16
 # Threads of an iteration, and the bytes that each one moves at once.
 THREADS, WARP, RUN_BYTES = 128, 32, 16
+# Kinds of sums over the same elements, at most, and the elements of each thread.
+MOST_KINDS, COUNTED_EACH = 16, 16
 # Bytes of rows from places that are data for one iteration, and of one such row.
 PLACED_BYTES, LONGEST_PLACED = 1 << 13, 1 << 12
 
@@ -50,6 +53,43 @@ def choose_together(
                 threads=threads,
             )
     return None
+
+
+def choose_counted(
+    kernel: Kernel, group: tuple[int, ...], grid: Sequence[int], target: Target
+) -> NestPlan | None:
+    """Sums of several kinds over what is loaded once, as the counts of digits are."""
+    outputs = [kernel.outputs[number] for number in group]
+    if scans_of(outputs) or any(output.mode is not Mode.STORE for output in outputs):
+        return None
+    entries = {point.expression for point in points_of(outputs)}
+    reductions = [entry for entry in entries if isinstance(entry, Reduction)]
+    loads = [entry for entry in entries if isinstance(entry, Load)]
+    if len(reductions) != 1 or len(reductions[0].axes) != 1 or not loads:
+        return None
+    (row,) = reductions[0].axes
+    kinds = [
+        axis
+        for axis in grid
+        if not any(axis in load.free_axes for load in loads)
+        and 1 < kernel.axes[axis] <= MOST_KINDS
+    ]
+    others = tuple(axis for axis in grid if axis not in kinds)
+    is_even = all(load.address.coefficient(row) == 1 for load in loads)
+    if len(kinds) != 1 or not is_even or points_in(kernel, others) < target.units:
+        return None
+    width = max(1, RUN_BYTES // max(load.dtype.itemsize for load in loads))
+    threads = WARP
+    while threads < THREADS and threads * COUNTED_EACH < kernel.axes[row]:
+        threads *= 2
+    return NestPlan(
+        group,
+        others,
+        (row,),
+        threads * width,
+        beside=(kinds[0],),
+        threads=threads,
+    )
 
 
 def choose_placed(
