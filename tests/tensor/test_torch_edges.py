@@ -151,3 +151,20 @@ def test_batches_without_elements() -> None:
             mine, *(entry for entry, _ in statistics), training=training
         )
         assert_same(found, expected)
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_not_a_number_is_searched_for_and_in(right: bool) -> None:
+    edges, their_edges = both([1.0, 2.0, np.nan])
+    values, theirs = both([0.0, 1.0, 1.5, 2.0, 3.0, np.nan])
+    assert_same(
+        tetragrad.searchsorted(edges, values, right=right),
+        torch.searchsorted(their_edges, theirs, right=right),
+    )
+
+
+@pytest.mark.parametrize("keepdim", [False, True])
+@pytest.mark.parametrize(("shape", "dim"), [((0, 2), 0), ((2, 0), 1), ((0, 2), 1)])
+def test_logsumexp_of_nothing(shape: Any, dim: int, keepdim: bool) -> None:
+    mine, theirs = both(np.zeros(shape, np.float32))
+    assert_same(mine.logsumexp(dim, keepdim), theirs.logsumexp(dim, keepdim))

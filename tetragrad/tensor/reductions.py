@@ -426,6 +426,9 @@ class ReductionMethods(LimitMethods):
         >>> Tensor([1000.0, 1000.0]).logsumexp(0)
         tensor(1000.6932)
         """
+        if not self.numel():
+            # A maximum of nothing has no value; the sum is 0, and its logarithm -inf.
+            return self.exp().sum(dim, keepdim).log()
         size: Any = self.real
         largest = size.amax(dim, keepdim=True).detach()
         # Where all are -inf (or one is inf), subtracting the maximum would give NaN.

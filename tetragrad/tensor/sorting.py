@@ -25,6 +25,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
+from tetragrad.tensor.arithmetic_nodes import not_above_nodes
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.cumulative import CumulativeMethods
 from tetragrad.tensor.gathering import take_along, take_rows
@@ -437,7 +438,9 @@ def _places_by_halving(edges: Node, value: Node, *, is_right: bool) -> Node:
         inside = ops.Lt(last, full_like(place, size))
         probe = ops.Where(inside, last, full_like(place, 0))
         edge = take_rows(edges, probe, 0) if dim == 0 else take_along(edges, probe, dim)
-        is_before = ops.Not(ops.Lt(value, edge)) if is_right else ops.Lt(edge, value)
+        # As in PyTorch, every edge is before NaN, and a NaN is before every value.
+        is_behind = ops.Lt(value, edge) if is_right else not_above_nodes(value, edge)
+        is_before = ops.Not(is_behind)
         place = ops.Where(ops.And(inside, is_before), further, place)
         # A chain of gathers, each of which needs the one before, is no single kernel.
         (place,) = engine.realize([place])
