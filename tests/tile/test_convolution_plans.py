@@ -22,9 +22,10 @@ from tetragrad.tile.plans.nests.choose_slide import choose_slide, choose_slides
 from tetragrad.tile.plans.nests.nest import reductions_of
 from tetragrad.tile.plans.nests.slide import find_windowed
 from tetragrad.tile.plans.prepare.axes import simplify_axes
+from tetragrad.tile.plans.products.choose_contraction import choose_contraction
 from tetragrad.tile.plans.products.choose_direct import choose_direct
 from tetragrad.tile.plans.products.contraction import Block, hosted_contraction
-from tetragrad.tile.plans.products.windows import Sliding, image_of
+from tetragrad.tile.plans.products.windows import DirectPlan, Sliding, image_of
 
 FLOAT = dtypes.float32
 ALL_TARGETS = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
@@ -215,3 +216,41 @@ def test_patches_do_not_overlap():
     contraction = hosted_contraction(kernel)
     for sides in (contraction, contraction.swapped()):
         assert choose_direct(kernel, sides, TARGETS["wide"], swap=False) is None
+
+
+def filter_gradient(channels: int, results: int, taps: int, size: int) -> Kernel:
+    """Axes (cin, kh, kw, cout, n, oh, ow): windows of an image are the rows."""
+    count = size - taps + 1
+    area, other = size * size, count * count
+    image = load(0, form(a0=area, a1=size, a2=1, a4=channels * area, a5=size, a6=1))
+    upstream = load(1, form(a3=other, a4=results * other, a5=count, a6=1))
+    total = Reduction(Sum, (4, 5, 6), compute(ops.Mul, image, upstream))
+    address = form(a0=taps * taps, a1=taps, a2=1, a3=channels * taps * taps)
+    output = Output(2, address, total, (0, 1, 2, 3))
+    sizes = (4 * channels * area, 4 * results * other, channels * results * taps**2)
+    axes = (channels, taps, taps, results, 4, count, count)
+    return kernel_of(axes, [(FLOAT, size) for size in sizes], output)
+
+
+def test_rows_that_are_packed_at_once_lie_in_one_block():
+    """A shallower block of the depth lets them, so columns are packed once."""
+    kernel = simplify_axes(filter_gradient(32, 32, 5, 24))
+    plan = choose_contraction(kernel, hosted_contraction(kernel), TARGETS["middle"])
+    rows = plan.rows.size(kernel) * plan.rows.chunks(kernel)
+    assert rows == 32 * 5 * 5 and plan.rows.chunks(kernel) == 1
+    assert 64 <= plan.depth.size(kernel) < 400
+
+
+def test_an_operand_that_is_computed_is_read_as_an_image():
+    """Packing windows would compute each element for every tap."""
+    window = Window(8, 3, pad=1)
+    plain = convolve((64, 64), window, window)
+    (output,) = plain.outputs
+    image, weight = output.value.body.inputs
+    moved = Load(0, image.inside.address.shift(64), image.guard, FLOAT)
+    other = Select(image.guard, moved, image.outside)
+    both = compute(ops.Mul, compute(ops.Add, image, other), other)
+    value = Reduction(Sum, (4, 5, 6), compute(ops.Mul, both, weight))
+    kernel = simplify_axes(replace(plain, outputs=(replace(output, value=value),)))
+    plan = choose_contraction(kernel, hosted_contraction(kernel), TARGETS["wide"])
+    assert isinstance(plan, DirectPlan)
