@@ -30,7 +30,6 @@ RUN_BYTES, FEWEST_ELEMENTS = 16, 4
 # fewer rows than units. And how many times each of them takes its elements.
 FEWEST_THREADS, ROW_THREADS, MOST_THREADS = 4, 256, 1024
 SWEEPS = 4
-WARP = 32
 # Points beside the row that a thread combines at each step: they fill its registers.
 MOST_BESIDE = 16
 # Seconds that a step of a column takes where few are under way, that a chunk takes
@@ -67,9 +66,7 @@ def choose_running(
             return None
     threads, lanes = _threads_and_lanes(kernel, outputs, axis, results, target)
     if beside:
-        # A warp alone needs no barriers.
-        threads = min(threads, WARP)
-        lanes = threads * FEWEST_ELEMENTS
+        lanes = min(lanes, threads * FEWEST_ELEMENTS)
     return NestPlan(group, tuple(grid), (axis,), lanes, threads=threads)
 
 
