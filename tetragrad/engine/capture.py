@@ -167,7 +167,7 @@ def refuse_host_call(function: str) -> None:
     recorder = _local.recorder
     if recorder is not None:
         recorder.refuse(
-            f"{function}() is computed on the host",
+            f"{function}() is computed on the host, for a device with other memory,",
             hint="call it outside, and pass its result to the captured function",
         )
 

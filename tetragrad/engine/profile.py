@@ -94,6 +94,8 @@ def line(sample: Sample, *, colour: bool) -> str:
 def loops_text(kernel: Kernel) -> str:
     """``float32 512x64 over 64``: what is stored, and what reductions run over."""
     stored = "x".join(str(kernel.axes[axis]) for axis in kernel.parallel_axes)
+    if not kernel.outputs:
+        return "on the host"
     dtype = kernel.slots[kernel.outputs[0].slot].dtype
     text = f"{dtype} {stored or '1'}"
     reduced = "x".join(str(kernel.axes[axis]) for axis in kernel.reduce_axes)

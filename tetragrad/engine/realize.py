@@ -125,16 +125,24 @@ def _run_boundaries(nodes: Sequence[Node]) -> None:
             (source,) = realize([node.source])
             realized[node] = from_array(read_buffer(source), node.target)
         elif isinstance(node, HostCall) and node not in realized:
-            _call_host(node)
+            call_host(Call.of(node))
 
 
-def _call_host(node: HostCall) -> None:
+def call_host(call: Call) -> None:
     """Run a host function, and keep all of its outputs."""
-    capture.refuse_host_call(node.function)
-    call = Call.of(node)
-    elements = [read_buffer(buffer) for buffer in realize(call.inputs)]
-    for output, array in zip(call.nodes(), call.compute(elements), strict=True):
-        known_values()[output] = from_array(array, call.home)
+    recorder = capture.active()
+    if recorder is not None and not device(call.home).has_host_memory:
+        capture.refuse_host_call(call.function)
+    inputs = realize(call.inputs)
+    with capture.unobserved(), capture.recording(None):
+        elements = [read_buffer(buffer) for buffer in inputs]
+        results = [from_array(array, call.home) for array in call.compute(elements)]
+    known_values().update(zip(call.nodes(), results, strict=True))
+    if recorder is not None:
+        # Imported with the first: most captured functions have none.
+        from tetragrad.engine.host_launch import host_run
+
+        recorder.runs.append(host_run(call, inputs, results))
 
 
 def _is_made_here(node: Node) -> bool:

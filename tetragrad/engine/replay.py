@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from tetragrad.backends.backend import Executable
 from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
 from tetragrad.engine.capture import Run
 from tetragrad.engine.cells import Layout, new_buffer, write
 from tetragrad.engine.checks import InputChecks, distinct
+from tetragrad.engine.host_launch import is_host_launch
 from tetragrad.engine.in_place import REFERENCES_OF_ENTRY, InPlace, find
 from tetragrad.engine.kept import forget
 from tetragrad.engine.realize import check_indices, device
@@ -81,7 +83,15 @@ class Program:
             if entry not in outputs
         }
         position = {entry: place for place, entry in enumerate(sticky)}
-        replacements = find(lost, position, layout, checked)
+        #: The launches that are calls of the host's, by their numbers.
+        self._on_host = [
+            number
+            for number, launch in enumerate(self.launches)
+            if is_host_launch(launch)
+        ]
+        # What the host computes may fail, and must find everything as it was.
+        first = max([checked, *(number + 1 for number in self._on_host)])
+        replacements = find(lost, position, layout, first)
         #: Where the launches are cut, so that indices are checked in between.
         self.cut = checked if self._checks and replacements else len(self.launches)
         self.frames: list[_Frame] = []
@@ -154,13 +164,13 @@ class Program:
             forget(self._in_place.outputs)
         is_narrow = self._in_place.is_everywhere
         parts = frame.narrow_parts if is_narrow else frame.parts
-        for number, (part, run) in enumerate(parts):
+        for part, run in parts:
             if settings().debug >= 2:
                 self._run_timed(frame, part)
             else:
                 run()
             # Nothing has been written in place yet, so a wrong index loses nothing.
-            if self._checks and not number:
+            if self._checks and part.stop == self.cut:
                 check_indices(self._checks)
         outputs = frame.outputs.copy()
         if self._sources is not None:
@@ -193,18 +203,22 @@ class Program:
     ) -> list[tuple[range, Callable[[], None]]]:
         """Functions that run launches with these arguments, and which those are.
 
-        There is one, or one for the launches up to the cut and one for the others.
+        There is one, unless indices are checked or the host is called in between.
         """
         if self._device is None:
             return []
         prepare = device(self._device).prepare
         starts = [*self._layout.starts, len(cells)]
-        found = []
-        cuts = dict.fromkeys((0, self.cut, len(launches)))
+        found: list[tuple[range, Callable[[], None]]] = []
+        around = {place for number in self._on_host for place in (number, number + 1)}
+        cuts = sorted({0, self.cut, len(launches), *around})
         for first, last in itertools.pairwise(cuts):
             executables = [entry.executable for entry in launches[first:last]]
             arguments = cells[: starts[last]]
-            run = prepare(executables, starts[first:last], arguments)
+            if first in self._on_host:
+                run = _host_call(executables[0], arguments[starts[first] :])
+            else:
+                run = prepare(executables, starts[first:last], arguments)
             found.append((range(first, last), run))
         return found
 
@@ -282,6 +296,10 @@ class _Frame:
         index = self._position.get(id(buffer))
         if index is not None:
             self._idle[index] += change
+
+
+def _host_call(executable: Executable, cells: np.ndarray) -> Callable[[], None]:
+    return lambda: executable.launch(cells.tolist())
 
 
 def _sources_of(

@@ -8,6 +8,9 @@ import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, LinAlgError, ShapeError
+from tetragrad.engine import capture
+from tetragrad.engine.realize import call_host
+from tetragrad.graph.host_call import Call, HostFunction, register
 from tetragrad.graph.samples import depends_on_samples
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.promotion import broadcast_shapes
@@ -58,13 +61,26 @@ def check_info(name: str, info: Tensor, what: str) -> None:
     """
     if depends_on_samples([info.real_node]):
         return
-    numbers = info.read()
-    if not numbers.any():
+    if capture.active() is None:
+        _raise_for(info.read(), name, what)
         return
+    # A captured function reads no values, but each replay may check some.
+    node = info.real_node
+    call_host(Call(_CHECK.name, (name, what), info.device, (info.dtype,), (node,)))
+
+
+def _raise_for(numbers: np.ndarray, name: str, what: str) -> tuple[()]:
+    """Raise LinAlgError for the first of some numbers that is not 0."""
+    if not numbers.any():
+        return ()
     index = tuple(int(entry) for entry in np.argwhere(numbers)[0])
     value = int(numbers[index])
     where = f" (batch element {', '.join(map(str, index))})" if index else ""
     raise LinAlgError(f"linalg.{name}{where}: {what.format(value)}")
+
+
+#: Has no outputs: it is called for the error that it may raise.
+_CHECK = register(HostFunction("check_info", _raise_for, lambda *described: ()))
 
 
 def adjoint(tensor: Tensor) -> Tensor:
