@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tetragrad.backends.cuda import formats
+from tetragrad.backends.cuda.carriers import Key
 from tetragrad.backends.cuda.ptx import Value, register_class
 from tetragrad.backends.cuda.spread import Run
-from tetragrad.backends.cuda.statements import Key, Statements
+from tetragrad.backends.cuda.statements import Statements
 from tetragrad.backends.cuda.tiles import Collective, Spread
 from tetragrad.backends.cuda.warpgroup import accumulator_keys, operand_keys
 from tetragrad.core import dtypes
@@ -28,6 +29,8 @@ SHARING = (1, 2)
 CHAINS = 2
 #: A float32 that is no number, with bits that no arithmetic gives.
 NO_NUMBER = "0x7FFFDEAD"
+#: How many values of a tile an exit depends on: those that are made last.
+PINNED_VALUES = 2
 
 
 class FragmentStatements(Statements):
@@ -173,7 +176,8 @@ class FragmentStatements(Statements):
         It is never taken. (A trap in its place makes the assembler wait for every
         product by itself.)
         """
-        for value in self.values.registers[pin.tile.name].values():
+        values = list(self.values.registers[pin.tile.name].values())
+        for value in values[-PINNED_VALUES:]:
             bits = self.builder.register("b32")
             is_strange = self.builder.register("pred")
             self.builder.line(f"mov.b32 {bits}, {value.text}")

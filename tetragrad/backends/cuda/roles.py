@@ -75,6 +75,7 @@ from tetragrad.tile.ir import (
     Store,
     TakeTurn,
     Tile,
+    View,
     Wait,
     When,
 )
@@ -298,6 +299,8 @@ class _RoleStatements(FragmentStatements):
         self._full: dict[str, str] = {}
         self.filled = filled_tiles(role.body)
         self.under_way = UnderWay(self.builder, self.ends)
+        #: The tile of a slot that each view shows.
+        self.sources: dict[str, Tile] = {}
         self.turns = self._turns()
 
     def emit_all(self) -> None:
@@ -322,6 +325,8 @@ class _RoleStatements(FragmentStatements):
                 self.under_way.release(channel)
             case TakeTurn() | PassTurn():
                 self._take_turns(statement)
+            case View(tile, Tile() as source):
+                self.sources[tile.name] = source
             case Mma():
                 self._multiply_slot(statement)
             case For():
@@ -450,8 +455,9 @@ class _RoleStatements(FragmentStatements):
 
     def _operand(self, tile: Tile, offset: tuple[Affine, Affine]) -> Operand:
         """An operand where the slot that is held has it."""
-        end = next(end for end in self.ends.values() if tile.name in end.ring.places)
-        operand = Operand(self.builder, tile, end.place(tile))
+        source = self.sources.get(tile.name, tile)
+        end = next(end for end in self.ends.values() if source.name in end.ring.places)
+        operand = Operand(self.builder, tile, end.place(source))
         depth, side = offset
         if depth.terms or depth.constant or side.constant or len(side.terms) > 1:
             raise UnsupportedError("a part of a tile as operand of wgmma")

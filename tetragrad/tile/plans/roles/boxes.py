@@ -6,7 +6,15 @@ from collections.abc import Mapping
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine
-from tetragrad.tile.ir import Acquire, Channel, Commit, Statement
+from tetragrad.tile.ir import (
+    Acquire,
+    Channel,
+    Commit,
+    Layout,
+    Space,
+    Statement,
+    Tile,
+)
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.roles.bulk import BulkOperand
 from tetragrad.tile.plans.roles.cells import Cells
@@ -20,6 +28,16 @@ DEPTH_STEP = 16
 def rounded(size: int, step: int) -> int:
     """The next multiple of a step."""
     return -(-size // step) * step
+
+
+def turned(builder: Builder, tile: Tile) -> Tile:
+    """The same box with its sides exchanged: depth for one product, side for another.
+
+    Panels lie along what is contiguous in memory, so nothing moves.
+    """
+    shape, layout = tile.shape[::-1], tile.layout
+    layout = Layout(layout.strides[::-1], layout.swizzle)
+    return builder.tile("turned", shape, tile.dtype, Space.SHARED, layout)
 
 
 @frozen

@@ -30,11 +30,6 @@ BARRIER_BYTES = 2048
 MOST_COLUMNS = 256
 #: Columns of results that are staged at once; 0 stores them as they lie.
 PIECES = (64, 32, 16, 0)
-#: Iterations for each multiprocessor that even out what some have more to do; two
-#: blocks in turns are left where there are more.
-ENOUGH_ITERATIONS = 8
-TURNS = 2
-
 #: Registers of a thread for sums, by members; and what else it needs.
 REGISTERS = {1: 240, 2: 240, 3: 160}
 OTHER_REGISTERS = 40
@@ -66,9 +61,7 @@ def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None
         if _shared_bytes(kernel, rows, staged) <= target.shared_bytes:
             break
     blocks = _blocks(kernel, rows, plan)
-    if blocks >= TURNS * ENOUGH_ITERATIONS * target.units:
-        staged = replace(staged, turns=TURNS)
-    return staged
+    return replace(staged, turns=-(-blocks // target.units))
 
 
 def _plans(kernel: Kernel, rows: RowForm, target: Target) -> Iterator[OnlineRolePlan]:

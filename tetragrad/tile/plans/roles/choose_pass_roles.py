@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tetragrad.core.target import Target
-from tetragrad.kernel.expression import Select, walk
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
@@ -22,11 +21,15 @@ from tetragrad.tile.plans.roles.pass_roles import PassRolePlan
 from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS, STAGED_PADDING_BYTES
 
 MEMBERS = (2, 1)
-MOST_KEYS = 128
+#: With two totals, what is loaded for each key takes registers too.
+MOST_KEYS = {1: 128, 2: 96}
 STAGES = (2, 1)
-#: Registers of a thread for what the matrix unit sums; where blocks are masked.
+#: A grid iteration computes several blocks of rows where none takes more turns.
+SHORT_TURNS = 8
+#: Registers of a thread for what the matrix unit sums; where the last block of keys is
+#: not whole, and every key is compared with their number.
 SUM_REGISTERS = 192
-MASKED_SUM_REGISTERS = 160
+UNEVEN_SUM_REGISTERS = 160
 
 
 def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
@@ -47,10 +50,13 @@ def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
     even = [plan for plan in found if keys % plan.keys == 0]
     best, plan = (max(some, key=_preference, default=None) for some in (found, even))
     # Small blocks take longer than a few comparisons.
-    if best is not None and (plan is None or 3 * plan.keys < 2 * best.keys):
+    if best is not None and (plan is None or 4 * plan.keys < 3 * best.keys):
         plan = best
     if plan is None:
         return None
+    if keys <= SHORT_TURNS * plan.keys:
+        blocks = _blocks(kernel, form, plan)
+        plan = replace(plan, turns=-(-blocks // target.units))
     for piece in PIECES:
         staged = replace(plan, piece=piece)
         if _shared_bytes(kernel, form, staged) <= target.shared_bytes:
@@ -78,8 +84,9 @@ def _plans(kernel: Kernel, form: PassForm, target: Target) -> Iterator[PassRoleP
             if entry.values.is_deep
         ]
     )
+    most = MOST_KEYS.get(len(form.totals), min(MOST_KEYS.values()))
     for members in MEMBERS:
-        for keys in range(step, MOST_KEYS + 1, step):
+        for keys in range(step, most + 1, step):
             for stages in STAGES:
                 plan = PassRolePlan(members, keys, stages)
                 fits = _shared_bytes(kernel, form, plan) <= target.shared_bytes
@@ -92,7 +99,8 @@ def _shared_bytes(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> int:
     dtype = form.inner[0].keys.dtype
     panel = panel_of(dtype)
     depths = sum(rounded(kernel.axes[entry.depth], panel) for entry in form.inner)
-    columns = len(form.totals) * rounded(kernel.axes[form.column], panel)
+    brought = sum(entry.shared is None for entry in form.totals)
+    columns = brought * rounded(kernel.axes[form.column], panel)
     elements = plan.rows * depths + plan.stages * plan.keys * (depths + columns)
     widest = max(kernel.slots[entry.slot].dtype.itemsize for entry in kernel.outputs)
     pitch = plan.piece * widest + STAGED_PADDING_BYTES
@@ -105,12 +113,7 @@ def _fits_registers(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> bool:
     columns = rounded(kernel.axes[form.column], COLUMN_STEP)
     wide = len(form.inner) * plan.keys + len(form.totals) * columns
     is_whole = kernel.axes[form.form.passed] % plan.keys == 0
-    masked = any(
-        isinstance(entry, Select)
-        for weighted in form.totals
-        for entry in walk(weighted.exact)
-    )
-    limit = MASKED_SUM_REGISTERS if masked or not is_whole else SUM_REGISTERS
+    limit = SUM_REGISTERS if is_whole else UNEVEN_SUM_REGISTERS
     return MEMBER_ROWS * wide // FOUR_WARPS <= limit
 
 

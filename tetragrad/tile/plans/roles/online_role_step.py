@@ -36,18 +36,11 @@ from tetragrad.tile.plans.products.contraction import Block
 from tetragrad.tile.plans.products.packing import Placed
 from tetragrad.tile.plans.roles.online_rows import is_positive, quick, whole_blocks
 from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS
+from tetragrad.tile.plans.roles.row_blocks import RowBlock
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of
 
 if TYPE_CHECKING:
     from tetragrad.tile.plans.roles.online_roles import RoleAttention
-
-
-@frozen
-class RowBlock:
-    """A block of rows: the axes that are known there, and where its rows start."""
-
-    scope: Scope
-    rows: Affine
 
 
 @frozen

@@ -21,7 +21,6 @@ unit, and ``kernel/online.py`` says why the corrections are right.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 from tetragrad.core.frozen import frozen
@@ -32,7 +31,6 @@ from tetragrad.kernel.online_contraction import OnlineContraction
 from tetragrad.tile.ir import (
     Alloc,
     Channel,
-    Extent,
     For,
     Grid,
     Layout,
@@ -46,7 +44,6 @@ from tetragrad.tile.ir import (
     TakeTurn,
     Tile,
     Wait,
-    When,
 )
 from tetragrad.tile.plans.online.online import needed_blocks
 from tetragrad.tile.plans.products.contraction import Block
@@ -58,7 +55,7 @@ from tetragrad.tile.plans.roles.boxes import (
     rounded,
 )
 from tetragrad.tile.plans.roles.bulk import BulkOperand
-from tetragrad.tile.plans.roles.online_role_step import RoleStep, RoleTiles, RowBlock
+from tetragrad.tile.plans.roles.online_role_step import RoleStep, RoleTiles
 from tetragrad.tile.plans.roles.online_rows import (
     RowForm,
     row_form,
@@ -68,7 +65,8 @@ from tetragrad.tile.plans.roles.role_plan import (
     STAGED_PADDING_BYTES,
     WARPS,
 )
-from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
+from tetragrad.tile.plans.roles.row_blocks import RowBlock, RowBlocks
+from tetragrad.tile.plans.scope import Builder, indices_of
 
 
 @frozen
@@ -77,8 +75,8 @@ class OnlineRolePlan:
 
     A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
     and ``stages`` of such blocks lie in shared memory. A grid iteration computes so
-    many blocks in ``turns``: what the next one begins with arrives while results are
-    stored. They are staged ``piece`` columns at a time, or stored as they lie if 0.
+    many blocks in ``turns`` (``row_blocks.py``). Results are staged ``piece`` columns
+    at a time, or stored as they lie if 0.
     """
 
     members: int
@@ -130,7 +128,7 @@ class RoleAttention:
         return rounded(self.kernel.axes[self.row_form.column], COLUMN_STEP)
 
     @cached_property
-    def members(self) -> Extent:
+    def members(self) -> tuple[int, int]:
         """The members of the role that multiplies, which take turns at it."""
         return self.builder.axis(self.plan.members), self.plan.members
 
@@ -162,44 +160,17 @@ class RoleAttention:
 
     def grid(self) -> list[Statement]:
         """Every batch and block of rows; last rows, which may see most keys, first."""
-        scope = Scope(self.builder)
-        extents: list[Extent] = []
-        for axis in self.form.batch:
-            position = self.builder.axis(self.kernel.axes[axis])
-            extents.append((position, self.kernel.axes[axis]))
-            scope = scope.bind(axis, axis_form(position))
-        each = -(-self.chunks // self.plan.turns)
-        index = self.builder.axis(each)
-        extents.append((index, each))
-        load = self.each_turn(scope, index, self.load)
         first_row = axis_form(self.members[0]).scale(MEMBER_ROWS)
-        attend = self.attend(scope, index, first_row)
         roles = (
-            Role("load", WARPS, tuple(load)),
-            Role("attend", WARPS, tuple(attend), self.members),
+            Role("load", WARPS, tuple(self.row_blocks.each(self.load))),
+            Role("attend", WARPS, tuple(self.attend(first_row)), self.members),
         )
-        return [Grid(tuple(extents), roles)]
+        return [Grid((self.row_blocks.index,), roles)]
 
-    @property
-    def chunks(self) -> int:
-        """Blocks of rows."""
-        return -(-self.kernel.axes[self.form.row] // self.plan.rows)
-
-    def each_turn(
-        self, scope: Scope, index: int, body: Callable[[RowBlock], list[Statement]]
-    ) -> list[Statement]:
-        """The body for every block of rows of a grid iteration."""
-        each = self.builder.extents[index]
-
-        def turn(form: Affine) -> list[Statement]:
-            number = form.scale(each) + axis_form(index)
-            back = number.scale(-1).shift(self.chunks - 1)
-            statements = body(RowBlock(scope, back.scale(self.plan.rows)))
-            if self.builder.always(back):
-                return statements
-            return [When((back,), tuple(statements))]
-
-        return loop(self.builder, self.plan.turns, turn)
+    @cached_property
+    def row_blocks(self) -> RowBlocks:
+        form, plan = self.form, self.plan
+        return RowBlocks(self.builder, form.batch, form.row, plan.rows, plan.turns)
 
     def each_other(
         self, place: RowBlock, axis: int, body: list[Statement]
@@ -250,11 +221,11 @@ class RoleAttention:
 
     # --- the role that multiplies ----------------------------------------------------
 
-    def attend(self, scope: Scope, index: int, first_row: Affine) -> list[Statement]:
+    def attend(self, first_row: Affine) -> list[Statement]:
         """A member's rows of all blocks."""
         tiles = self.tiles()
-        blocks = self.each_turn(
-            scope, index, lambda place: self.attend_block(tiles, place, first_row)
+        blocks = self.row_blocks.each(
+            lambda place: self.attend_block(tiles, place, first_row)
         )
         return [*(Alloc(tile) for tile in tiles.all()), *blocks]
 

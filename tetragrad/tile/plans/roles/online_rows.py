@@ -177,8 +177,8 @@ def _is_made_of(form: OnlineContraction, logits: Expression, exact: Expression) 
     ):
         return False
     return all(
-        _vanishes(replace(carry.body, {logits: _LOWEST})) for carry in others
-    ) and _vanishes(replace(exact, {logits: _LOWEST}))
+        vanishes(replace(carry.body, {logits: _LOWEST})) for carry in others
+    ) and vanishes(replace(exact, {logits: _LOWEST}))
 
 
 def is_positive(number: Expression) -> Guard:
@@ -193,22 +193,34 @@ def is_positive(number: Expression) -> Guard:
 # --- keys that do not count ----------------------------------------------------------
 
 
-def _vanishes(expression: Expression) -> bool:
+def vanishes(expression: Expression) -> bool:
     """Whether a value is 0 because a logit in it is -inf."""
     if isinstance(expression, Literal):
         return is_identity(expression, Sum)
     if isinstance(expression, Select):
-        return _vanishes(expression.inside) and _vanishes(expression.outside)
+        return vanishes(expression.inside) and vanishes(expression.outside)
     if not isinstance(expression, Compute):
         return False
     inputs = expression.inputs
     if expression.op is ops.Mul:
-        return _vanishes(inputs[0]) or _vanishes(inputs[1])
+        return vanishes(inputs[0]) or vanishes(inputs[1])
     if expression.op in (ops.Exp, ops.Exp2):
         return _sinks(inputs[0])
     if expression.op in (ops.Cast, ops.Div):
-        return _vanishes(inputs[0])
+        return vanishes(inputs[0])
     return False
+
+
+def masks_of(expression: Expression) -> Guard | None:
+    """All masks of an expression that is 0 outside of them; None if it is not so."""
+    found: dict[Affine, None] = {}
+    for entry in walk(expression):
+        if not isinstance(entry, Select) or not all(map(is_plain, entry.guard)):
+            continue
+        if not vanishes(replace(expression, {entry: entry.outside})):
+            return None
+        found |= dict.fromkeys(entry.guard)
+    return tuple(found)
 
 
 def _sinks(expression: Expression) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
+from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.expression import Expression, Load, Reduction, walk
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.online_contraction import (
@@ -41,13 +42,15 @@ class InnerOperands:
 class Weighted:
     """A total: its values, its weights before they are rounded, and where they lie.
 
-    ``held`` is the number of the inner product whose scores they take the place of.
+    ``held`` is the number of the inner product whose scores they take the place of;
+    ``shared`` that of one whose keys are the values, if there is one.
     """
 
     total: Total
     values: BulkOperand
     exact: Expression
     held: int
+    shared: int | None
 
 
 @frozen
@@ -99,8 +102,35 @@ def pass_form(kernel: Kernel) -> PassForm | None:
     found |= {entry.dtype for entry in brought}
     if len(found) != 1 or not found <= {*HALVES}:
         return None
-    totals = _placed(form, brought)
+    shared = [
+        next(
+            (
+                number
+                for number, entry in enumerate(operands)
+                if _is_same(kernel, entry, values, form.column)
+            ),
+            None,
+        )
+        for values in brought
+    ]
+    totals = _placed(form, brought, shared)
     return None if totals is None else PassForm(form, tuple(operands), totals)
+
+
+def _is_same(
+    kernel: Kernel, inner: InnerOperands, values: BulkOperand, column: int
+) -> bool:
+    """Whether keys and values are the same memory, features for columns."""
+    if kernel.axes[inner.depth] != kernel.axes[column]:
+        return False
+    moved = {inner.depth: axis_form(column)}
+    load, other = inner.keys.load, values.load
+    assert isinstance(load, Load) and isinstance(other, Load), "bulk operands"
+    return (
+        (load.slot, load.dtype) == (other.slot, other.dtype)
+        and load.address.substitute(moved) == other.address
+        and {form.substitute(moved) for form in load.guard} == {*other.guard}
+    )
 
 
 def _inner_operands(
@@ -118,7 +148,7 @@ def _inner_operands(
 
 
 def _placed(
-    form: OnlineContraction, values: list[BulkOperand]
+    form: OnlineContraction, values: list[BulkOperand], shared: list[int | None]
 ) -> tuple[Weighted, ...] | None:
     """The totals in an order in which each one's weights find scores to replace.
 
@@ -145,7 +175,9 @@ def _placed(
         if not free:
             return None
         total = form.totals[number]
-        placed.append(Weighted(total, values[number], exact[number], free[0]))
+        placed.append(
+            Weighted(total, values[number], exact[number], free[0], shared[number])
+        )
     return tuple(placed)
 
 

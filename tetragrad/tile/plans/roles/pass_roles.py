@@ -23,9 +23,9 @@ from functools import cached_property
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Expression, Guard, Select, literal
+from tetragrad.kernel.expression import Expression, Guard, literal
 from tetragrad.kernel.ir import Kernel, Output
-from tetragrad.kernel.online import Carried, replace
+from tetragrad.kernel.online import Carried
 from tetragrad.kernel.online_contraction import OnlineContraction
 from tetragrad.tile.ir import (
     Alloc,
@@ -36,15 +36,18 @@ from tetragrad.tile.ir import (
     Layout,
     Map,
     Mma,
+    PassTurn,
+    Pin,
     Release,
     Role,
     Space,
     Statement,
     Store,
+    TakeTurn,
     Tile,
     TileLoad,
+    View,
     Wait,
-    When,
 )
 from tetragrad.tile.plans.online.online import needed_blocks
 from tetragrad.tile.plans.products.contraction import Block
@@ -54,18 +57,20 @@ from tetragrad.tile.plans.roles.boxes import (
     DEPTH_STEP,
     Boxes,
     rounded,
+    turned,
 )
-from tetragrad.tile.plans.roles.online_rows import quick, whole_blocks
+from tetragrad.tile.plans.roles.online_rows import quick
 from tetragrad.tile.plans.roles.pass_form import PassForm, pass_form
+from tetragrad.tile.plans.roles.pass_role_step import PassStep, PassTiles
 from tetragrad.tile.plans.roles.role_plan import (
     MEMBER_ROWS,
     STAGED_PADDING_BYTES,
     WARPS,
 )
+from tetragrad.tile.plans.roles.row_blocks import RowBlock, RowBlocks
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,
-    cast,
     indices_of,
     iterations,
 )
@@ -80,13 +85,15 @@ class PassRolePlan:
 
     A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
     and ``stages`` of such blocks lie in shared memory. Results are staged ``piece``
-    columns at a time, or stored as they lie if 0.
+    columns at a time, or stored as they lie if 0. A grid iteration computes so many
+    blocks in ``turns`` (``row_blocks.py``).
     """
 
     members: int
     keys: int
     stages: int
     piece: int = 0
+    turns: int = 1
 
     @property
     def rows(self) -> int:
@@ -98,22 +105,6 @@ def build_pass_roles(builder: Builder, plan: PassRolePlan) -> list[Statement]:
     form = pass_form(builder.kernel)
     assert form is not None
     return RolePass(builder, plan, form).grid()
-
-
-@frozen
-class PassTiles:
-    """What a member keeps in registers, and its room for results."""
-
-    scores: tuple[Tile, ...]
-    weights: tuple[Tile, ...]
-    totals: tuple[Tile, ...]
-    rows: dict[Expression, Tile]
-    staged: Tile | None
-
-    def all(self) -> tuple[Tile, ...]:
-        staged = () if self.staged is None else (self.staged,)
-        given = self.rows.values()
-        return (*self.scores, *self.weights, *self.totals, *given, *staged)
 
 
 @frozen
@@ -141,6 +132,11 @@ class RolePass:
     def columns(self) -> int:
         return rounded(self.kernel.axes[self.passing.column], COLUMN_STEP)
 
+    @cached_property
+    def members(self) -> Extent:
+        """The members of the role that multiplies, which take turns at it."""
+        return self.builder.axis(self.plan.members), self.plan.members
+
     # --- channels ----------------------------------------------------------------
 
     @cached_property
@@ -161,38 +157,48 @@ class RolePass:
 
     @cached_property
     def values(self) -> list[Channel]:
-        found, stages = self.passing.totals, self.plan.stages
-        return [self.boxes.channel("values", entry.values, stages) for entry in found]
+        """The channel of each total's values: that of some keys, if they are those."""
+        stages = self.plan.stages
+        return [
+            self.boxes.channel("values", entry.values, stages)
+            if entry.shared is None
+            else self.keys[entry.shared]
+            for entry in self.passing.totals
+        ]
+
+    @cached_property
+    def value_tiles(self) -> list[Tile]:
+        """The values of each total; keys are turned around in place."""
+        return [
+            channel.tiles[0]
+            if entry.shared is None
+            else turned(self.builder, channel.tiles[0])
+            for entry, channel in zip(self.passing.totals, self.values, strict=True)
+        ]
 
     # --- the grid ------------------------------------------------------------------
 
     def grid(self) -> list[Statement]:
         """Every batch and block of rows; those that take in most keys first."""
-        scope = Scope(self.builder)
-        extents: list[Extent] = []
-        for axis in self.form.batch:
-            position = self.builder.axis(self.kernel.axes[axis])
-            extents.append((position, self.kernel.axes[axis]))
-            scope = scope.bind(axis, axis_form(position))
-        chunks = -(-self.kernel.axes[self.form.row] // self.plan.rows)
-        index = self.builder.axis(chunks)
-        extents.append((index, chunks))
-        number = axis_form(index)
-        if not self.is_backwards:
-            number = number.scale(-1).shift(chunks - 1)
-        rows = number.scale(self.plan.rows)
-        member = self.builder.axis(self.plan.members)
-        first = rows + axis_form(member).scale(MEMBER_ROWS)
+        in_block = axis_form(self.members[0]).scale(MEMBER_ROWS)
+        load, multiply = self.row_blocks.each(self.load), self.multiply(in_block)
         roles = (
-            Role("load", WARPS, tuple(self.load(scope, rows))),
-            Role(
-                "multiply",
-                WARPS,
-                tuple(self.multiply(scope, rows, first)),
-                (member, self.plan.members),
-            ),
+            Role("load", WARPS, tuple(load)),
+            Role("multiply", WARPS, tuple(multiply), self.members),
         )
-        return [Grid(tuple(extents), roles)]
+        return [Grid((self.row_blocks.index,), roles)]
+
+    @cached_property
+    def row_blocks(self) -> RowBlocks:
+        form, plan = self.form, self.plan
+        return RowBlocks(
+            self.builder,
+            form.batch,
+            form.row,
+            plan.rows,
+            plan.turns,
+            ascending=self.is_backwards,
+        )
 
     @cached_property
     def is_backwards(self) -> bool:
@@ -231,8 +237,9 @@ class RolePass:
 
     # --- the role that copies ------------------------------------------------------
 
-    def load(self, scope: Scope, rows: Affine) -> list[Statement]:
+    def load(self, block: RowBlock) -> list[Statement]:
         """Bring the queries, then keys and values as they are needed."""
+        scope, rows = block.scope, block.rows
         statements: list[Statement] = []
         starts = {**scope.forms, self.form.row: rows}
         for channel, entry in zip(self.queries, self.passing.inner, strict=True):
@@ -244,36 +251,55 @@ class RolePass:
             for channel, inner in zip(self.keys, self.passing.inner, strict=True):
                 found += self.boxes.copy(channel, inner.keys, starts)
             for channel, total in zip(self.values, self.passing.totals, strict=True):
-                found += self.boxes.copy(channel, total.values, starts)
+                if total.shared is None:
+                    found += self.boxes.copy(channel, total.values, starts)
             return found
 
         return statements + self.each_block(scope, rows, bring)
 
     # --- the role that multiplies ----------------------------------------------------
 
-    def multiply(self, scope: Scope, rows: Affine, first: Affine) -> list[Statement]:
-        """A member's rows, over all blocks of keys."""
+    def multiply(self, in_block: Affine) -> list[Statement]:
+        """A member's rows of all blocks."""
         tiles = self.tiles()
-        statements: list[Statement] = [Alloc(tile) for tile in tiles.all()]
-        statements += [*self.clear(tiles), *self.given(scope, first, tiles)]
-        statements += [Wait(channel) for channel in self.queries]
-        in_block = first - rows
+        blocks = self.row_blocks.each(
+            lambda block: self.multiply_block(tiles, block, in_block)
+        )
+        return [*(Alloc(tile) for tile in tiles.all()), *blocks]
+
+    def multiply_block(
+        self, tiles: PassTiles, block: RowBlock, in_block: Affine
+    ) -> list[Statement]:
+        """A member's rows of one block, over all blocks of keys."""
+        scope, first = block.scope, block.rows + in_block
 
         def take_in(place: Scope, keys: Affine) -> list[Statement]:
             step = PassStep(self, place, first, keys, tiles)
             return [
                 *self.make_scores(tiles, in_block),
+                *self.in_turns(PassTurn(self.members)),
                 *step.weigh(),
+                # Packed before the products begin, or registers do not suffice.
+                Pin(tiles.scores[0]),
+                *self.in_turns(TakeTurn(self.members)),
                 *self.add_values(tiles),
             ]
 
-        statements += self.each_block(scope, rows, take_in)
-        statements += [Release(channel) for channel in self.queries]
+        found = [*self.clear(tiles), *self.given(scope, first, tiles)]
+        found += [Wait(channel) for channel in self.queries]
+        found += self.in_turns(TakeTurn(self.members))
+        found += self.each_block(scope, block.rows, take_in)
+        found += self.in_turns(PassTurn(self.members))
+        found += [Release(channel) for channel in self.queries]
         for output, result in zip(
             self.kernel.outputs, self.form.online.results, strict=True
         ):
-            statements += self.finish(scope, first, tiles, output, result)
-        return statements
+            found += self.finish(scope, first, tiles, output, result)
+        return found
+
+    def in_turns(self, statement: Statement) -> list[Statement]:
+        """Members take turns where a second stage arrives before all have the first."""
+        return [statement] if self.plan.stages > 1 else []
 
     def tiles(self) -> PassTiles:
         rows, keys, builder = MEMBER_ROWS, self.plan.keys, self.builder
@@ -349,7 +375,9 @@ class RolePass:
                 (ZERO, ZERO),
                 starts=True,
             )
-            found += [Wait(keys), product, Release(keys)]
+            found += [Wait(keys), product]
+            if keys not in self.values:
+                found.append(Release(keys))
         return found
 
     def add_values(self, tiles: PassTiles) -> list[Statement]:
@@ -357,13 +385,17 @@ class RolePass:
         found: list[Statement] = []
         for number, channel in enumerate(self.values):
             total, weights = tiles.totals[number], tiles.weights[number]
-            (values,) = channel.tiles
+            values, nowhere = self.value_tiles[number], (ZERO, ZERO)
             rows, columns = total.shape
-            nowhere = (ZERO, ZERO)
             product = Mma(
                 total, weights, values, rows, columns, self.plan.keys, nowhere, nowhere
             )
-            found += [Wait(channel), product, Release(channel)]
+            begin = Wait(channel)
+            if channel in self.keys:
+                begin = View(values, channel.tiles[0], ZERO)
+            found += [begin, product]
+            if channel not in self.values[number + 1 :]:
+                found.append(Release(channel))
         return found
 
     # --- results -------------------------------------------------------------------
@@ -425,63 +457,3 @@ class RolePass:
             Map(extents, tiles.staged, (rows, columns), value),
             Store(extents, output.slot, address, held, guard),
         ]
-
-
-@frozen
-class PassStep:
-    """What a member makes of the scores of one block of keys."""
-
-    whole: RolePass
-    scope: Scope
-    rows: Affine
-    keys: Affine
-    tiles: PassTiles
-
-    def weigh(self) -> list[Statement]:
-        """The weights of every total, as operands; in most blocks no key is masked."""
-        whole, form = self.whole, self.whole.form
-        axes = whole.axes_of(self.tiles.scores[0].shape)
-        place = self.place(axes)
-        beyond = tuple(entry for entry in place.guard if entry.axes() & {axes[1][0]})
-        rows = Placed(Block((form.row,), 0, MEMBER_ROWS), self.rows)
-        keys = Placed(Block((form.passed,), 0, whole.plan.keys), self.keys)
-        known: dict[Expression, Expression] = {}
-        conditions: dict[Affine, None] = {}
-        plain, masked, rounded = [], [], []
-        for number, weighted in enumerate(whole.passing.totals):
-            # Weights that are made already are no longer what is masked.
-            exact = replace(weighted.exact, known)
-            guard, simpler = whole_blocks(form, exact, self.scope, rows, keys)
-            conditions |= dict.fromkeys(guard)
-            value = place.value(exact)
-            if beyond:
-                value = Select(beyond, value, literal(0.0, value.dtype))
-            tile, indices = self.tiles.scores[weighted.held], indices_of(axes)
-            plain.append(Map(axes, tile, indices, quick(place.value(simpler))))
-            masked.append(Map(axes, tile, indices, quick(value)))
-            held, weights = TileLoad(tile, indices), self.tiles.weights[number]
-            narrow = cast(held, weights.dtype)
-            rounded.append(Map(axes, weights, indices[::-1], narrow))
-            made = Carried(-1 - number, True, exact.dtype)
-            known[weighted.exact] = made
-            place = place.with_values({made: held})
-        if not conditions:
-            return [*masked, *rounded]
-        return [When(tuple(conditions), tuple(plain), tuple(masked)), *rounded]
-
-    def place(self, axes: tuple[Extent, ...]) -> Scope:
-        """The kernel's axes at each score of the block, and what is known there."""
-        whole, form = self.whole, self.whole.form
-        rows, keys = indices_of(axes)
-        scope = whole.at_row(self.scope.with_collective(*axes), self.rows + rows)
-        key = self.keys + keys
-        size = whole.kernel.axes[form.passed]
-        scope = scope.bind(form.passed, key)
-        scope = scope.with_guard(key.scale(-1).shift(size - 1))
-        values: dict[Expression, Expression] = {}
-        for product, tile in zip(form.inner, self.tiles.scores, strict=True):
-            held = TileLoad(tile, (rows, keys))
-            values[product.scores] = cast(held, product.scores.dtype)
-        for value, tile in self.tiles.rows.items():
-            values[value] = TileLoad(tile, (rows,))
-        return scope.with_values(values)
