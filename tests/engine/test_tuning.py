@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,4 +126,5 @@ def test_the_package_has_defaults_which_the_user_overrides(
 def test_shipped_defaults_name_plans_that_there_are() -> None:
     for path in tuning_database.DEFAULTS.glob("*.json"):
         plans = json.loads(path.read_text("utf-8")).values()
-        assert set(plans) <= set(CHANGES)
+        # Products by roles are named by their blocks.
+        assert all(name in CHANGES or re.match(r"\d+ x \d+", name) for name in plans)

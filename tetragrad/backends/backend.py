@@ -120,6 +120,17 @@ class Device(ABC):
         array: np.ndarray = memory.view(shape, dtype)
         return array
 
+    def timed(
+        self,
+        executable: Executable,
+        addresses: Sequence[int],
+        clock: Callable[[], float],
+    ) -> float:
+        """Launch, and give the seconds that it took."""
+        started = clock()
+        executable.launch(addresses)
+        return clock() - started
+
     def synchronize(self) -> None:
         """Wait until everything that was launched has finished."""
         # On the host, a launch returns when it has.

@@ -7,13 +7,15 @@ Without it nothing is measured, but what was measured before is used.
 The budget is kept by looking at the clock before anything is begun, and by beginning
 only what should take less than what is left. A plan for a CPU is a nest of counted
 loops that waits for nothing, so every launch ends. Plans for GPUs, whose roles wait for
-one another, are not measured.
+one another, are measured by another process, which can be ended
+(``watched_tuning.py``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,11 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import OutOfMemoryError
 from tetragrad.core.settings import Settings
 from tetragrad.engine.tuning_database import Entry, TuningDatabase
+from tetragrad.engine.watched_tuning import watched
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.build import Plan, build
 from tetragrad.tile.plans.candidates import MODEL, candidates
 
-#: A plan replaces the model's if its time is below this share of the model's.
-WORTH_CHANGING = 0.95
 #: The best of this many runs counts.
 RUNS = 5
 #: A launch this short is not worth a choice, nor could it be measured.
@@ -46,7 +47,10 @@ def tuned_plan(kernel: Kernel, device: Device, settings: Settings) -> str:
         return database.plan_of(kernel)
     entry = database.read(kernel)
     if entry is None:
-        entry = measure(kernel, device, settings)
+        if device.target.has_free_iterations:
+            entry = watched(kernel, device, settings)
+        else:
+            entry = measure(kernel, device, settings)
         if entry is None:
             return MODEL
         database.write(kernel, entry)
@@ -61,14 +65,11 @@ def measure(
 ) -> Entry | None:
     """The fastest of the kernel's plans, as far as the budget goes.
 
-    None if nothing was measured: the kernel's buffers do not fit into memory, or its
-    device is one whose launches need not end.
+    None if nothing was measured: the kernel's buffers do not fit into memory.
     """
-    if device.target.has_free_iterations:
-        return None
     deadline = clock() + settings.tune_milliseconds / 1e3
     try:
-        arguments = _Arguments(kernel, device)
+        arguments = Arguments(kernel, device)
     except OutOfMemoryError:
         return None
     seconds: dict[str, float] = {}
@@ -77,43 +78,35 @@ def measure(
         started = clock()
         if seconds and started + MARGIN * longest > deadline:
             break
-        executable = _compiled(kernel, plan, device, settings)
-        seconds[name] = _best_of_runs(executable, arguments.addresses, deadline, clock)
+        executable = compiled(kernel, plan, device, settings)
+        run = partial(device.timed, executable, arguments.addresses, clock)
+        seconds[name] = _best_of_runs(run, deadline, clock)
         longest = max(longest, clock() - started)
         if seconds[MODEL] < SHORTEST_SECONDS:
             break
-    return Entry(_fastest(seconds), seconds)
+    return Entry.of(seconds)
 
 
-def _fastest(seconds: dict[str, float]) -> str:
-    best = min(seconds, key=seconds.__getitem__)
-    pays = seconds[best] < WORTH_CHANGING * seconds[MODEL]
-    return best if pays else MODEL
-
-
-def _compiled(
+def compiled(
     kernel: Kernel, plan: Plan, device: Device, settings: Settings
 ) -> Executable:
+    """The kernel as a plan computes it, ready to be launched."""
     program = build(kernel, plan, device.target)
     text = device.emit(program, settings)
     return device.load(device.assemble(text, program))
 
 
-def _best_of_runs(
-    executable: Executable, addresses: Sequence[int], deadline: float, clock: Clock
-) -> float:
+def _best_of_runs(run: Callable[[], float], deadline: float, clock: Clock) -> float:
     """Seconds of the fastest run; there is one even if time is up."""
     best = float("inf")
     for _ in range(RUNS):
-        started = clock()
-        if best < float("inf") and started + best > deadline:
+        if best < float("inf") and clock() + best > deadline:
             break
-        executable.launch(addresses)
-        best = min(best, clock() - started)
+        best = min(best, run())
     return best
 
 
-class _Arguments:
+class Arguments:
     """Buffers of random numbers for a kernel's slots, and numbers for its scalars.
 
     Integers are zeros and ones: an index from data is then in range, mostly.

@@ -24,6 +24,8 @@ from tetragrad.kernel.ir import Kernel
 
 #: The plan of a kernel that nothing is known about: the model's own choice.
 UNKNOWN = "model"
+#: A plan replaces the model's if its time is below this share of the model's.
+WORTH_CHANGING = 0.95
 #: The folder of user's entries in the cache folder, and of the package's defaults.
 FOLDER = "tuning"
 DEFAULTS = Path(__file__).with_name("tuned")
@@ -35,6 +37,13 @@ class Entry:
 
     plan: str
     seconds: Mapping[str, float]
+
+    @classmethod
+    def of(cls, seconds: Mapping[str, float]) -> Entry:
+        """The fastest plan, unless the model's is hardly slower."""
+        best = min(seconds, key=lambda name: seconds[name])
+        pays = seconds[best] < WORTH_CHANGING * seconds[UNKNOWN]
+        return cls(best if pays else UNKNOWN, seconds)
 
     def to_bytes(self) -> bytes:
         """As it is kept."""

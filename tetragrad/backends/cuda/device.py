@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import median
 
 import numpy as np
 
@@ -31,6 +32,10 @@ from tetragrad.tile.plans.pieces import PIECE
 
 #: Threads that assemble programs, at most.
 MOST_ASSEMBLERS = 16
+#: How a kernel is timed: launches in one replay, at most and in about so many seconds,
+#: and how many replays.
+MOST_REPEATED, SECONDS_REPEATED = 16, 3e-4
+REPLAYS = 5
 
 
 class CudaDevice(Device):
@@ -137,6 +142,37 @@ class CudaDevice(Device):
         """Record a kernel instead, and where its arguments can be changed."""
         self.start(call)
         return driver.last_recorded(self.context.stream)
+
+    def timed(
+        self,
+        executable: Executable,
+        addresses: Sequence[int],
+        clock: Callable[[], float],
+    ) -> float:
+        """The median of several replays of a few launches, by the GPU's own clock."""
+        assert isinstance(executable, CudaExecutable)
+        scratch = [self.allocate(size) for size in executable.scratch_sizes]
+        places = [*addresses, *(entry.address for entry in scratch)]
+        start, stop = driver.Event(self.context), driver.Event(self.context)
+
+        def seconds(action: Callable[[], None]) -> float:
+            start.record()
+            action()
+            stop.record()
+            return stop.seconds_since(start)
+
+        with self._blaming():
+            # The first launch loads the code.
+            executable.launch_all(places)
+            once = seconds(lambda: executable.launch_all(places))
+            count = max(1, min(MOST_REPEATED, int(SECONDS_REPEATED / max(once, 1e-9))))
+
+            def repeat() -> None:
+                for _ in range(count):
+                    executable.launch_all(places)
+
+            graph = driver.Graph(self.context, repeat)
+            return median(seconds(graph.launch) for _ in range(REPLAYS)) / count
 
     def over_pieces(
         self,

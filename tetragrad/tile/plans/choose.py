@@ -77,8 +77,7 @@ SHORTEST_SQUARE = 8
 
 def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     """The plan that the model prefers for a kernel on a target."""
-    if settings.tf32:
-        target = replace(target, features=target.features | {"tf32"})
+    target = as_set(target, settings)
     rest = simplify_axes(kernel)
     online = (
         choose_online_roles(rest, target)
@@ -87,8 +86,24 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     )
     if online is not None:
         return Plan((), ((online,),))
-    cuts: list[Cut | Repack | Widening] = []
-    stages: list[tuple[GridPlan, ...]] = []
+    return plan_from([], [], rest, target)
+
+
+def as_set(target: Target, settings: Settings) -> Target:
+    """The target with what the settings allow."""
+    if not settings.tf32:
+        return target
+    return replace(target, features=target.features | {"tf32"})
+
+
+def plan_from(
+    begun: Sequence[Cut | Repack | Widening],
+    planned: Sequence[tuple[GridPlan, ...]],
+    rest: Kernel,
+    target: Target,
+) -> Plan:
+    """The plan for the rest of a kernel, behind what was already cut off."""
+    cuts, stages = list(begun), list(planned)
     while True:
         cut = (
             (choose_widening(rest) if target.has_free_iterations else None)

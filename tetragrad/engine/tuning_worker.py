@@ -1,0 +1,76 @@
+"""The process that measures plans for ``watched_tuning.py``, one kernel after another.
+
+    python -m tetragrad.engine.tuning_worker <number of a pipe>
+
+It is told a kernel, a device and the settings, and answers a name and seconds for each
+plan, as soon as it knows them, and None at the end.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from tetragrad.backends.backend import Device, Executable
+from tetragrad.core.errors import CompileError, OutOfMemoryError
+from tetragrad.core.settings import Settings
+from tetragrad.engine.realize import device
+from tetragrad.engine.tuning import Arguments
+from tetragrad.engine.watched_tuning import connection_of
+from tetragrad.kernel.ir import Kernel
+from tetragrad.tile.ir import Program
+from tetragrad.tile.plans.build import build
+from tetragrad.tile.plans.candidates import candidates
+
+
+def main() -> None:
+    """Answer until nobody asks any more."""
+    connection = connection_of(int(sys.argv[1]))
+    while True:
+        try:
+            kernel, name, settings = connection.recv()
+        except EOFError:
+            return
+        for answer in measured(kernel, device(name), settings):
+            connection.send(answer)
+        connection.send(None)
+
+
+def measured(
+    kernel: Kernel, on: Device, settings: Settings
+) -> Iterator[tuple[str, float]]:
+    """Seconds of each of a kernel's plans, as far as the time goes.
+
+    Assembling takes longest, so all plans are assembled side by side.
+    """
+    deadline = time.perf_counter() + settings.tune_milliseconds / 1e3
+    try:
+        arguments = Arguments(kernel, on)
+    except OutOfMemoryError:
+        return
+    with ThreadPoolExecutor(on.assemblers) as executor:
+        pending = {}
+        for name, plan in candidates(kernel, on.target, settings).items():
+            program = build(kernel, plan, on.target)
+            text = on.emit(program, settings)
+            pending[name] = executor.submit(_loaded, on, text, program)
+        for number, (name, finished) in enumerate(pending.items()):
+            if number and time.perf_counter() > deadline:
+                break
+            try:
+                executable: Executable = finished.result()
+                took = on.timed(executable, arguments.addresses, time.perf_counter)
+            except (CompileError, OutOfMemoryError):
+                # Another plan may do with less.
+                continue
+            yield name, took
+
+
+def _loaded(on: Device, text: str, program: Program) -> Executable:
+    return on.load(on.assemble(text, program))
+
+
+if __name__ == "__main__":
+    main()
