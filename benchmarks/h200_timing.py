@@ -211,6 +211,7 @@ def in_turns(
 
 def relative_error(found: Any, exact: Any) -> float:
     """The distance from what is exact, as a part of its length."""
+    exact = exact.double()
     difference = (found.double() - exact).norm() / exact.norm().clamp_min(1e-30)
     return float(difference)
 

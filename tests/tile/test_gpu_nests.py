@@ -28,6 +28,16 @@ def leaf(*shape: int) -> Tensor:
     return Tensor(np.ones(shape, np.float32)).realize()
 
 
+def places(count: int) -> Tensor:
+    return Tensor(np.arange(count) % 3).realize()
+
+
+def counts(rows: int, length: int) -> Tensor:
+    """How often each digit stands in each row."""
+    digits = Tensor(np.ones((rows, length), np.int32)).realize() % 16
+    return digits.unsqueeze(1).eq(Tensor.arange(16).reshape(16, 1)).int().sum(2)
+
+
 CASES: dict[str, Callable[[], Tensor]] = {
     "short rows": lambda: leaf(300, 7).softmax(1),
     "short rows, three axes": lambda: leaf(9, 40, 3).mean(2),
@@ -47,6 +57,9 @@ CASES: dict[str, Callable[[], Tensor]] = {
     "odd columns": lambda: leaf(700, 129).sum(0),
     "columns of several parts": lambda: leaf(50_021, 5).mean(0),
     "parts of an odd row": lambda: leaf(70_001).sum(),
+    "counts of digits": lambda: counts(150, 200),
+    "random numbers in pairs": lambda: tetragrad.rand(2, 5000),
+    "rows from places": lambda: leaf(9, 700)[places(30)],
 }
 
 
@@ -127,6 +140,23 @@ def test_sums_down_few_columns_read_memory_in_order() -> None:
     emitted = emit_program(program, SM_90A, settings())
     assert len(emitted.launches) == 1
     assert "ld.global.v4.f32" in emitted.text
+
+
+def test_kinds_of_sums_read_memory_once() -> None:
+    ((_, program),) = planned([counts(150, 200).node], SM_90A)
+    assert blocks(program) == 150
+
+
+def test_random_numbers_share_their_counters() -> None:
+    """A thread has both words of a counter: twenty rounds of two additions, or so."""
+    ((_, program),) = planned([tetragrad.rand(1 << 20).node], SM_90A)
+    (launch,) = emit_program(program, SM_90A, settings()).launches
+    assert launch.blocks * launch.threads * 8 == 1 << 20
+
+
+def test_rows_from_places_share_iterations() -> None:
+    ((_, program),) = planned([leaf(9, 700)[places(30)].node], SM_90A)
+    assert blocks(program) == 15
 
 
 def test_narrow_floats_are_added_up_in_float32() -> None:
