@@ -69,7 +69,7 @@ def kernels_of(
     kernels = lower_groups(groups, extents)
     layouts = choose_layouts(kernels, {*outputs, *seen}, target)
     if layouts:
-        kernels = lower_groups(groups, extents, layouts)
+        kernels = lower_groups(groups, extents, layouts, kernels)
     if settings.verify:
         from tetragrad.kernel.verify import verify_kernel
 

@@ -22,7 +22,7 @@ from tetragrad.kernel.expression import (
     walk,
 )
 from tetragrad.kernel.ir import Kernel
-from tetragrad.kernel.orders import Order, strides
+from tetragrad.kernel.orders import strides
 
 
 @frozen
@@ -44,10 +44,15 @@ class Access:
 
 @frozen
 class Walk:
-    """An access to a node of known shape: the axes that move along each dimension."""
+    """An access to a node of known shape: the axes that move along each dimension.
+
+    ``inner`` is the one that would go from neighbour to neighbour if the dimension were
+    innermost in memory, or None.
+    """
 
     access: Access
     movers: tuple[tuple[int, ...], ...]
+    inner: tuple[int | None, ...]
 
 
 @frozen
@@ -157,16 +162,8 @@ def walk_through(kernel: Kernel, access: Access, shape: Sequence[int]) -> Walk:
         for dim in dims:
             if dim == own or step < distance[dim] < reach:
                 movers[dim].append(axis)
-    return Walk(access, tuple(tuple(axes) for axes in movers))
-
-
-def inner_axis(
-    kernel: Kernel, walked: Walk, shape: Sequence[int], order: Order
-) -> int | None:
-    """The axis along which neighbours are next to one another, if there is one."""
-    dim = max((d for d in order if shape[d] > 1), key=order.index)
-    distance = strides(shape, tuple(range(len(shape))))[dim]
-    if len(walked.movers[dim]) != 1:
-        return None
-    (axis,) = walked.movers[dim]
-    return axis if walked.access.steps[axis] == distance else None
+    inner = [
+        axes[0] if len(axes) == 1 and access.steps[axes[0]] == distance[dim] else None
+        for dim, axes in enumerate(movers)
+    ]
+    return Walk(access, tuple(map(tuple, movers)), tuple(inner))

@@ -22,16 +22,10 @@ from typing import Any
 from tetragrad.core.frozen import frozen
 from tetragrad.core.target import Target
 from tetragrad.graph.node import Node
-from tetragrad.kernel.access import (
-    Accesses,
-    Walk,
-    accesses_of,
-    inner_axis,
-    walk_through,
-)
+from tetragrad.kernel.access import Accesses, Walk, accesses_of, walk_through
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.lowering import Lowered
-from tetragrad.kernel.orders import Layouts, Order, with_innermost
+from tetragrad.kernel.orders import Layouts, with_innermost
 
 #: Smaller values lie as they come.
 SMALLEST_ELEMENTS = 1 << 12
@@ -60,18 +54,23 @@ def choose_layouts(
 
 @frozen
 class _Use:
-    """What one kernel does with one large buffer."""
+    """What one kernel does with one large buffer of so many bytes.
+
+    A dimension is one of its ``rows`` if boxes could have neighbours along it.
+    """
 
     node: Node
     walk: Walk
+    rows: frozenset[int]
+    last_dim: int
+    nbytes: float
 
 
 @frozen
 class _Work:
     """One kernel with the large buffers that it reads and writes."""
 
-    kernel: Kernel
-    accesses: Accesses
+    has_product: bool
     uses: tuple[_Use, ...]
 
 
@@ -81,7 +80,6 @@ class _Choice:
     def __init__(
         self, kernels: Sequence[Lowered], seen: Set[Node], target: Target
     ) -> None:
-        self.target = target
         self.temporaries = {
             node
             for lowered in kernels
@@ -92,11 +90,11 @@ class _Choice:
         self.touching: dict[Node, list[_Work]] = {}
         known: dict[Kernel, Accesses] = {}
         for lowered in kernels:
-            if self.temporaries.isdisjoint((*lowered.inputs, *lowered.outputs)):
+            if self.temporaries.isdisjoint(lowered.nodes):
                 continue
             if lowered.kernel not in known:
                 known[lowered.kernel] = accesses_of(lowered.kernel)
-            work = _work(lowered, known[lowered.kernel])
+            work = _work(lowered, known[lowered.kernel], target.chunk_bytes)
             self.works.append(work)
             for use in work.uses:
                 self.touching.setdefault(use.node, []).append(work)
@@ -138,28 +136,9 @@ class _Choice:
                 if use.node not in self.temporaries or not _has_wish(work, use):
                     continue
                 votes = found.setdefault(use.node, {})
-                for dim in self._rows(work, use):
-                    votes[dim] = votes.get(dim, 0.0) + _nbytes(use.node)
+                for dim in use.rows:
+                    votes[dim] = votes.get(dim, 0.0) + use.nbytes
         return found
-
-    def _rows(self, work: _Work, use: _Use) -> list[int]:
-        """The dimensions that are rows for a product."""
-        dims = range(use.node.ndim)
-        return [dim for dim in dims if self._is_row(work, use, dim)]
-
-    def _is_row(self, work: _Work, use: _Use, dim: int) -> bool:
-        """Whether boxes could have neighbours along a dimension.
-
-        What is outermost for every buffer of a kernel stays so.
-        """
-        node = use.node
-        axis = inner_axis(
-            work.kernel, use.walk, node.shape, with_innermost(node.ndim, dim)
-        )
-        if node.shape[dim] == 1 or axis is None or axis in use.walk.access.guarded:
-            return False
-        chunk = max(1, self.target.chunk_bytes // node.dtype.itemsize)
-        return axis not in work.accesses.outermost and node.shape[dim] % chunk == 0
 
     # --- spreading ----------------------------------------------------------------
 
@@ -183,7 +162,7 @@ class _Choice:
         A product's operands say nothing of what it writes.
         """
         axes = {
-            inner_axis(work.kernel, use.walk, node.shape, self._order(node))
+            use.walk.inner[self._inner_of(use)]
             for use in work.uses
             if use.node is node and not use.walk.access.is_operand
         } - {None}
@@ -195,8 +174,9 @@ class _Choice:
             if len(movers) == 1 and movers[0] in axes
         ]
 
-    def _order(self, node: Node) -> Order:
-        return with_innermost(node.ndim, self.inner.get(node, _last_dim(node)))
+    def _inner_of(self, use: _Use) -> int:
+        """The dimension of a use's buffer that is innermost so far."""
+        return self.inner.get(use.node, use.last_dim)
 
     # --- weighing -------------------------------------------------------------------
 
@@ -249,18 +229,15 @@ class _Choice:
         cost = 0.0
         along: dict[Any, float] = {}
         for use in work.uses:
-            access = use.walk.access
-            dim = self.inner.get(use.node, _last_dim(use.node))
-            if access.is_operand:
-                if not self._is_row(work, use, dim) and self._rows(work, use):
-                    cost += STORED_AGAIN * _nbytes(use.node)
+            dim = self._inner_of(use)
+            if use.walk.access.is_operand:
+                if use.rows and dim not in use.rows:
+                    cost += STORED_AGAIN * use.nbytes
                 continue
-            axis = inner_axis(
-                work.kernel, use.walk, use.node.shape, self._order(use.node)
-            )
-            along[axis] = along.get(axis, 0.0) + _nbytes(use.node)
-            if work.accesses.has_product and not self._is_row(work, use, dim):
-                cost += _nbytes(use.node)
+            axis = use.walk.inner[dim]
+            along[axis] = along.get(axis, 0.0) + use.nbytes
+            if work.has_product and dim not in use.rows:
+                cost += use.nbytes
         # Windows and taps, which no one axis moves along, are no order to share.
         shared = max(
             (size for axis, size in along.items() if axis is not None), default=0.0
@@ -268,17 +245,34 @@ class _Choice:
         return cost + sum(along.values()) - shared
 
 
-def _work(lowered: Lowered, accesses: Accesses) -> _Work:
+def _work(lowered: Lowered, accesses: Accesses, chunk_bytes: int) -> _Work:
     kernel = lowered.kernel
-    nodes = (*lowered.inputs, *lowered.outputs)
-    largest = max(map(_nbytes, nodes))
-    uses = tuple(
-        _Use(nodes[slot], walk_through(kernel, access, nodes[slot].shape))
-        for slot, access in accesses.by_slot.items()
-        if _is_of_interest(nodes[slot])
-        and (access.is_operand or _nbytes(nodes[slot]) * SMALL_PART >= largest)
+    largest = max(map(_nbytes, lowered.nodes))
+    uses = []
+    for slot, access in accesses.by_slot.items():
+        node = lowered.nodes[slot]
+        is_large = access.is_operand or _nbytes(node) * SMALL_PART >= largest
+        if is_large and _is_of_interest(node):
+            walk = walk_through(kernel, access, node.shape)
+            rows = _rows(node, walk, accesses.outermost, chunk_bytes)
+            uses.append(_Use(node, walk, rows, _last_dim(node), _nbytes(node)))
+    return _Work(accesses.has_product, tuple(uses))
+
+
+def _rows(
+    node: Node, walk: Walk, outermost: Set[int], chunk_bytes: int
+) -> frozenset[int]:
+    """The dimensions along which boxes could have neighbours, in whole chunks.
+
+    What is outermost for every buffer of a kernel stays so.
+    """
+    chunk = max(1, chunk_bytes // node.dtype.itemsize)
+    never = outermost | walk.access.guarded
+    return frozenset(
+        dim
+        for dim, axis in enumerate(walk.inner)
+        if axis is not None and axis not in never and node.shape[dim] % chunk == 0
     )
-    return _Work(kernel, accesses, uses)
 
 
 def _is_tie(votes: dict[int, float]) -> bool:
@@ -289,7 +283,7 @@ def _is_tie(votes: dict[int, float]) -> bool:
 def _has_wish(work: _Work, use: _Use) -> bool:
     """Whether a product reads or writes it, or a window slides over it."""
     access = use.walk.access
-    if work.accesses.has_product:
+    if work.has_product:
         return access.is_operand or access.is_stored
     return any(len(movers) > 1 for movers in use.walk.movers)
 

@@ -71,6 +71,11 @@ class Lowered:
     scalars: tuple[LaunchValue, ...]
     offsets: tuple[int, ...]
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """What fills the kernel's slots."""
+        return (*self.inputs, *self.outputs)
+
 
 def lower(
     roots: Sequence[Node],

@@ -29,11 +29,18 @@ def lower_groups(
     groups: Sequence[Group],
     extents: Extents = NO_EXTENTS,
     layouts: Layouts = ROW_MAJOR,
+    plain: Sequence[Lowered] = (),
 ) -> list[Lowered]:
-    """The kernel of each group, with the nodes that are its arguments."""
+    """The kernel of each group, with the nodes that are its arguments.
+
+    With the ``plain`` kernels of all groups, those that no layout concerns stay.
+    """
     in_memory = {root for group in groups for root in group.roots}
     lowered = []
-    for group in groups:
+    for place, group in enumerate(groups):
+        if plain and layouts.keys().isdisjoint(plain[place].nodes):
+            lowered.append(plain[place])
+            continue
         pattern = pattern_of(group, in_memory, extents, layouts)
         template = _templates.get(pattern.key)
         if template is None:
