@@ -143,7 +143,7 @@ class InPlace:
         references = list(map(sys.getrefcount, self.inputs))
         if has_changed or references != self._all_free:
             self._avoid_held(references)
-        self.is_everywhere = all(map(is_, self.inputs, self.outputs))
+            self.is_everywhere = all(map(is_, self.inputs, self.outputs))
 
     def bind_new(self, frame: Frame) -> None:
         """Give a frame that was added the arguments that all others have."""

@@ -55,6 +55,8 @@ MAXIMUM_INLINE_NODES = 600
 MAXIMUM_RECOMPUTED_WORK = 100.0
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
+#: The operations on whole vectors that a processor begins until one of them is done.
+LATENCY = 8
 #: Steps from a value to the product that reads it, at most.
 LONGEST_WAY = 8
 #: The longest reduction that is done at each step of a running value.
@@ -413,7 +415,8 @@ class _Fusion(Decisions):
         if self.work[node] > MAXIMUM_RECOMPUTED_WORK:
             return True
         target = self.target
-        compute = self.work[node] * node.numel / target.arithmetic_rate
+        elements = max(node.numel, self._elements_at_once())
+        compute = self.work[node] * elements / target.arithmetic_rate
         read = sum(
             min(size, node.numel * 8.0) for size in self.reads[node].values()
         ) / self._bandwidth(node)
@@ -424,6 +427,13 @@ class _Fusion(Decisions):
             inline += 2.0 * own * self._products_of(node)
         stored = max(compute, read) + own + kernels * own + target.launch_seconds
         return stored < inline
+
+    def _elements_at_once(self) -> int:
+        """How many elements take no longer than one, which others wait for."""
+        target = self.target
+        if target.has_free_iterations:
+            return 1
+        return LATENCY * target.units * target.vector_lanes(4)
 
     def _products_of(self, node: Node) -> int:
         """How many products have an operand that is made from the node inline."""
