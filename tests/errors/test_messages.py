@@ -127,6 +127,98 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
         r"\(3, 2\).*\(2, 2\)",
         "strict=False",
     ),
+    "an array for a layer": (
+        lambda: nn.Linear(3, 4)(np.ones((2, 3), np.float32)),
+        TypeError,
+        r"Linear is given a NumPy array of shape \(2, 3\)",
+        "tetragrad.from_numpy(x)",
+    ),
+    "a size in quotes": (
+        lambda: nn.Linear("3", 4),  # type: ignore[arg-type]
+        TypeError,
+        "a size of '3'",
+        "int()",
+    ),
+    "channels last": (
+        lambda: nn.Conv2d(3, 4, 3)(ones(1, 8, 8, 3)),
+        ValueError,
+        r"of shape \(1, 8, 8, 3\), so of 8 channels.*takes 3 channels",
+        "x.movedim()",
+    ),
+    "statistics of other channels": (
+        lambda: nn.BatchNorm2d(3)(ones(2, 4, 5, 5)),
+        ValueError,
+        r"\(2, 4, 5, 5\) with weights or statistics of shape \(3,\)",
+        "(batch, channels, *size)",
+    ),
+    "classes as floats": (
+        lambda: nn.functional.cross_entropy(ones(2, 3), ones(2)),
+        ValueError,
+        r"shape \(2, 3\) with a target of shape \(2,\)",
+        "target.long()",
+    ),
+    "one tensor to join": (
+        lambda: tetragrad.cat(ones(2)),
+        ValueError,
+        r"one tensor of shape \(2,\)",
+        "in a list",
+    ),
+    "numbers to join": (
+        lambda: tetragrad.cat([Tensor(1.0), Tensor(2.0)]),
+        ValueError,
+        r"cat\(\) of numbers",
+        "stack()",
+    ),
+    "batches of other lengths": (
+        lambda: tetragrad.bmm(ones(2, 3, 4), ones(3, 4, 5)),
+        ValueError,
+        r"\(2, 3, 4\) and \(3, 4, 5\)",
+        "matmul()",
+    ),
+    "keys of other features": (
+        lambda: nn.functional.scaled_dot_product_attention(
+            ones(2, 3, 4), ones(2, 3, 5), ones(2, 3, 4)
+        ),
+        ValueError,
+        r"\(2, 3, 4\), \(2, 3, 5\), \(2, 3, 4\)",
+        "as many features",
+    ),
+    "a number that does not fit": (
+        lambda: tetragrad.tensor([1, 300], dtype=tetragrad.uint8),
+        TypeError,
+        "300 as uint8, which holds 0 to 255",
+        "a wider dtype",
+    ),
+    "a rate in quotes": (
+        lambda: optim.Adam(nn.Linear(1, 1).parameters(), lr="0.1"),  # type: ignore
+        TypeError,
+        "lr is a number, not the str '0.1'",
+        "",
+    ),
+    "an optimiser of a module": (
+        lambda: optim.SGD(nn.Linear(1, 1)),  # type: ignore[arg-type]
+        TypeError,
+        "not a Linear",
+        "model.parameters()",
+    ),
+    "a schedule without an optimiser": (
+        lambda: optim.lr_scheduler.StepLR(3, 1),  # type: ignore[arg-type]
+        TypeError,
+        "not for: int",
+        "pass the optimiser first",
+    ),
+    "a number in a sequence": (
+        lambda: nn.Sequential(nn.ReLU(), 3),  # type: ignore[arg-type]
+        TypeError,
+        r"3 \(int\) as module '1'",
+        "not a Module",
+    ),
+    "no bins": (
+        lambda: ones(2).histc(bins=0),
+        ValueError,
+        "into 0 bins",
+        "1 or more",
+    ),
     "no parameters": (
         lambda: optim.SGD([], lr=1),
         ValueError,

@@ -74,7 +74,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: ones(1, 3, 8, 8).conv2d(ones(4, 2, 3, 3)),
         ValueError,
-        "an input with 3 channels",
+        "so of 3 channels",
     ),
     (lambda: ones(8, 8).conv2d(ones(4, 2, 3, 3)), ValueError, "batch, channels, sizes"),
     (

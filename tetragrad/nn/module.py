@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from tetragrad.core.changes import CountedDict, changes
 from tetragrad.nn.conversion import ModuleConversions
 from tetragrad.nn.hooks import KINDS, ModuleHooks, no_hooks
@@ -61,12 +63,25 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
             args = passage.enter(args)
         try:
             output = self.forward(*args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             self._call_hooks_of_failures(args, kwargs)
+            if isinstance(error, AttributeError):
+                self._refuse_arrays(args, error)
             raise
         for hook in self._forward_hooks:
             output = hook.after(self, args, kwargs, output)
         return output if passage is None else passage.leave(output)
+
+    def _refuse_arrays(self, args: tuple[Any, ...], error: AttributeError) -> None:
+        """Say that arrays were given where a tensor's method was asked for."""
+        if isinstance(error.obj, np.ndarray) and any(
+            entry is error.obj for entry in args
+        ):
+            raise TypeError(
+                f"{type(self).__name__} is given a NumPy array of shape "
+                f"{error.obj.shape} instead of a tensor\n"
+                "hint: pass tetragrad.from_numpy(x)"
+            ) from error
 
     # --- attributes ------------------------------------------------------------
 
@@ -192,7 +207,10 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
     def register_module(self, name: str, module: Module | None) -> None:
         """Add a module under a name; the same as ``add_module``."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(module).__name__} {name!r} is not a Module")
+            raise TypeError(
+                f"cannot register {module!r} ({type(module).__name__}) as module "
+                f"{name!r}: it is not a Module"
+            )
         self._register("_modules", name, module)
 
     add_module = register_module

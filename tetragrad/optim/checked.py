@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -51,6 +52,8 @@ def nonnegative(*names: str) -> dict[str, Bounds]:
 def check_bounds(name: str, value: Any, bounds: Bounds) -> None:
     """Refuse an option that is out of bounds; a tensor's value is not looked at."""
     low, high = bounds
+    if not isinstance(value, Tensor | numbers.Real):
+        raise TypeError(f"{name} is a number, not the {type(value).__name__} {value!r}")
     if isinstance(value, Tensor) or low <= value < high:
         return
     limit = "" if high == math.inf else f" and below {high}"

@@ -64,6 +64,11 @@ class Optimizer(OptimizerHooks):
                 "an optimiser takes several parameters, not one tensor\n"
                 "hint: pass a list, [parameter]"
             )
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"an optimiser takes several parameters, not a {type(params).__name__}"
+                "\nhint: pass model.parameters()"
+            )
         super().__init__()
         self.defaults = defaults
         self._updates = 0

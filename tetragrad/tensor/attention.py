@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tetragrad.core.dtypes import accumulation
-from tetragrad.core.errors import TetragradError
+from tetragrad.core.errors import ShapeError, TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.markers import Detached
 from tetragrad.graph.movement import broadcast_to
@@ -65,6 +65,7 @@ class AttentionMethods(RandomMethods):
             raise TetragradError(
                 "attention with attn_mask and is_causal", hint="use one of them"
             )
+        _check_sizes(self, key, value)
         query, key, value = _alike(self, key, value, attn_mask)
         wide = accumulation(query.dtype)
         scores = query.to(wide).matmul(key.to(wide).mT) * scale
@@ -133,6 +134,21 @@ def _not_later(scores: Node) -> Node:
     key = positions(scores.shape[-1], scores.ndim - 1, scores.ndim)
     later = ops.Lt(broadcast_to(query, scores.shape), broadcast_to(key, scores.shape))
     return ops.Not(later)
+
+
+def _check_sizes(query: AttentionMethods, key: Tensor, value: Tensor) -> None:
+    """Refuse queries, keys and values that do not belong together."""
+    given = query, key, value
+    is_fitting = all(entry.ndim > 1 for entry in given) and (
+        query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2]
+    )
+    if not is_fitting:
+        shapes = ", ".join(str(entry.shape) for entry in given)
+        raise ShapeError(
+            f"attention of query, key and value of shapes {shapes}",
+            hint="they are (…, sequence, features): queries and keys have as many "
+            "features, keys and values as many positions",
+        )
 
 
 def _alike(

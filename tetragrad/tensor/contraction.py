@@ -136,8 +136,9 @@ class ContractionMethods(ConversionMethods):
         _need_ndim("bmm()", mat2, 3)
         if self.shape[0] != mat2.shape[0]:
             raise ShapeError(
-                f"bmm() of {self.shape[0]} and {mat2.shape[0]} matrices",
-                hint="use matmul(), which broadcasts",
+                f"bmm() of shapes {self.shape} and {mat2.shape}: as many matrices of "
+                "the one as of the other",
+                hint="use matmul(), which broadcasts a batch of one",
             )
         return self.matmul(mat2)
 

@@ -212,9 +212,11 @@ def _check(
     channels = source.shape[1]
     if groups < 1 or channels % groups or inputs != channels:
         raise ShapeError(
-            f"{name} of an input with {channels} channels, a weight of shape "
-            f"{weight.shape} and {groups} groups: the weight takes {inputs} channels",
-            hint="see the shapes in the docstring",
+            f"{name} of an input of shape {source.shape}, so of {channels} channels, "
+            f"a weight of shape {weight.shape} and groups={groups}: the weight takes "
+            f"{inputs} channels",
+            hint="the input is (batch, channels, *size), see x.movedim(); or make the "
+            f"layer with in_channels={channels}",
         )
 
 

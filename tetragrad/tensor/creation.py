@@ -77,7 +77,22 @@ def array_of(data: Any, dtype: DType | None) -> np.ndarray:
         return array.astype(dtype.numpy)
     if own.is_complex and not dtype.is_bool:
         array = array.real
+    if own.is_integer and dtype.is_integer and not _holds_arrays(data):
+        _check_range(array, dtype)
     return ops.cast_array(array, dtype)
+
+
+def _check_range(array: np.ndarray, dtype: DType) -> None:
+    """Refuse written numbers that an integer dtype does not hold."""
+    limits = np.iinfo(dtype.numpy)
+    # As in PyTorch, -1 may be written for the largest unsigned number.
+    lowest = limits.min if dtype.is_signed else -limits.max
+    outside = array[(array > limits.max) | (array < lowest)]
+    if outside.size:
+        raise DTypeError(
+            f"{outside.flat[0]} as {dtype}, which holds {limits.min} to {limits.max}",
+            hint="take a wider dtype; Tensor(x).to(dtype) wraps around on purpose",
+        )
 
 
 def as_pairs(array: np.ndarray) -> np.ndarray:

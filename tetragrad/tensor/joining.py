@@ -77,13 +77,18 @@ def cat(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
     # PyTorch lets an empty vector stand for "nothing" of any shape.
     shaped = [entry for entry in pieces if entry.shape != (0,)] or pieces[:1]
     first = shaped[0].shape
+    if not first:
+        raise ShapeError(
+            f"cat() of numbers: number 0 has shape {first}, no dimension to grow",
+            hint="use stack()",
+        )
     dim = normal_dim(dim, len(first))
     for position, entry in enumerate(shaped):
         same = len(entry.shape) == len(first) and all(
             have == want or axis == dim
             for axis, (have, want) in enumerate(zip(entry.shape, first, strict=True))
         )
-        if not same or not first:
+        if not same:
             raise ShapeError(
                 f"cat() of shapes {first} and {entry.shape} (number {position}) "
                 f"along dimension {dim}",
@@ -95,6 +100,11 @@ def cat(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
 
 
 def _checked(name: str, tensors: Sequence[TensorBase]) -> list[TensorBase]:
+    if isinstance(tensors, TensorBase) and not tensors.ndim > 1:
+        raise ShapeError(
+            f"{name} of one tensor of shape {tensors.shape}",
+            hint="pass several tensors in a list",
+        )
     pieces = list(tensors)
     if not pieces:
         raise ShapeError(f"{name} of no tensors", hint="give at least one")

@@ -310,9 +310,12 @@ class LossMethods(NormalisationMethods):
 
 def _check_alike(name: str, source: LossMethods, target: Tensor) -> None:
     if source.shape != target.shape:
+        hint = "both shapes must be equal"
+        if name == "cross_entropy()":
+            hint += f" for probabilities ({target.dtype}); for classes, target.long()"
         raise ShapeError(
             f"{name} of shape {source.shape} with a target of shape {target.shape}",
-            hint="both shapes must be equal",
+            hint=hint,
         )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.dtypes import DType
-from tetragrad.core.errors import IndexingError, ShapeError
+from tetragrad.core.errors import DTypeError, IndexingError, ShapeError
 from tetragrad.graph import movement as graph
 from tetragrad.graph.elementwise import Bitcast
 from tetragrad.graph.node import Shape
@@ -36,7 +36,16 @@ def sizes_of(sizes: Sequence[Any]) -> tuple[int, ...]:
         and hasattr(sizes[0], "__iter__")
     ):
         sizes = tuple(sizes[0])
-    return tuple(size if type(size) is Size else int(size) for size in sizes)
+    return tuple(size if type(size) is Size else _whole(size) for size in sizes)
+
+
+def _whole(size: Any) -> int:
+    if isinstance(size, str):
+        raise DTypeError(
+            f"a size of {size!r}",
+            hint="sizes are whole numbers; convert text with int()",
+        )
+    return int(size)
 
 
 class MovementMethods(TensorBase):

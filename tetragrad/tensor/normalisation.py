@@ -143,6 +143,7 @@ class NormalisationMethods(ActivationMethods):
         tensor([[-1.0000],
                 [ 1.0000]])
         """
+        _check_channels(self, running_mean, running_var, weight, bias)
         dims = tuple(dim for dim in range(self.ndim) if dim != 1)
         if not training:
             if running_mean is None or running_var is None:
@@ -254,6 +255,18 @@ class NormalisationMethods(ActivationMethods):
         tensor([[5.]])
         """
         return (self.unsqueeze(-2) - other.unsqueeze(-3)).norm(p, -1)
+
+
+def _check_channels(source: Tensor, *given: Tensor | None) -> None:
+    """Refuse weights and statistics of another number of channels."""
+    channels = source.shape[1] if source.ndim > 1 else None
+    for entry in given:
+        if entry is not None and entry.shape != (channels,):
+            raise ShapeError(
+                f"batch_norm() of shape {source.shape} with weights or statistics of "
+                f"shape {entry.shape}",
+                hint="the input is (batch, channels, *size), the others (channels,)",
+            )
 
 
 def _by_channel(statistic: Tensor, ndim: int) -> Tensor:

@@ -380,6 +380,8 @@ class SortingMethods(CumulativeMethods):
         >>> Tensor([1.0, 2.0, 2.5]).histc(bins=2, min=1, max=3)
         tensor([1., 2.])
         """
+        if bins < 1:
+            raise ShapeError(f"histc() into {bins} bins", hint="use 1 or more")
         low, high = min, max
         if low == high and self.numel():
             low, high = self.amin().item(), self.amax().item()

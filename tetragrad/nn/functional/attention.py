@@ -101,7 +101,8 @@ def multi_head_attention_forward(
 def _check_features(query: Tensor, features: int, num_heads: int) -> None:
     if query.shape[-1] != features:
         raise ShapeError(
-            f"attention over {features} features of a query of shape {query.shape}"
+            f"attention over {features} features of a query of shape {query.shape}",
+            hint="the last size is the layer's embed_dim",
         )
     if features % num_heads:
         raise ShapeError(f"{features} features cannot be split into {num_heads} heads")

@@ -21,6 +21,11 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        if not hasattr(optimizer, "param_groups"):
+            raise TypeError(
+                f"a schedule is for an optimiser, not for: {type(optimizer).__name__}"
+                "\nhint: pass the optimiser first, and then the schedule's numbers"
+            )
         self.optimizer = optimizer
         for group in optimizer.param_groups:
             if last_epoch == -1:
