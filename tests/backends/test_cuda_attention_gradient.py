@@ -24,11 +24,12 @@ from tetragrad.graph.node import Node
 from tetragrad.kernel.fusion import fuse
 from tetragrad.kernel.lowering import Lowered
 from tetragrad.kernel.repeats import lower_groups
-from tetragrad.tile.plans.build import build
+from tetragrad.tile.plans.build import Plan, build
 from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
 from tetragrad.tile.plans.roles.pass_roles import PassRolePlan
 from tetragrad.tile.simulator import run_program
+from tetragrad.tile.text import program_text
 from tetragrad.tile.verify import verify_program
 
 
@@ -54,11 +55,16 @@ def kernels_of(nodes: list[Node], target: Target = SM_90A) -> list[Lowered]:
     return lower_groups(fuse(nodes, target))
 
 
-def simulated(nodes: list[Node]) -> list[np.ndarray]:
-    """The values of nodes, by running the tile program of every kernel."""
+def simulated(nodes: list[Node], sizes: PassRolePlan | None = None) -> list[np.ndarray]:
+    """The values of nodes, by running the tile program of every kernel.
+
+    Passes with given statistics have these ``sizes`` instead of the chosen ones.
+    """
     memory: dict[Node, np.ndarray] = {}
     for entry in kernels_of(nodes):
         plan = choose_plan(entry.kernel, SM_90A, settings())
+        if sizes is not None and isinstance(plan.stages[-1][-1], PassRolePlan):
+            plan = Plan((), ((sizes,),))
         program = build(entry.kernel, plan, SM_90A)
         verify_program(program)
         buffers = []
@@ -98,6 +104,34 @@ def test_values(
         difference = found - good.detach().numpy()
         limit = 1e-3 if dtype == "float16" else 5e-3
         assert np.linalg.norm(difference) < limit * float(good.detach().norm())
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        PassRolePlan(2, 32, 2, piece=16, turns=3),
+        PassRolePlan(1, 48, 1, turns=2),
+        PassRolePlan(2, 64, 3),
+    ],
+)
+def test_sizes_of_passes(sizes: PassRolePlan) -> None:
+    shape = (1, 2, 200, 16)
+    _, nodes = training(shape, shape, "bfloat16", is_causal=True)
+    for found, good in zip(simulated(nodes, sizes), simulated(nodes), strict=True):
+        assert np.linalg.norm(found - good) < 1e-2 * np.linalg.norm(good)
+
+
+def test_keys_that_are_values_arrive_once() -> None:
+    shape = (1, 2, 256, 64)
+    _, nodes = training(shape, shape, "bfloat16")
+    copies = []
+    for entry in kernels_of(nodes):
+        plan = choose_plan(entry.kernel, SM_90A, settings())
+        if isinstance(plan.stages[-1][-1], PassRolePlan):
+            text = program_text(build(entry.kernel, plan, SM_90A))
+            copies.append(text.count("Copy("))
+    # Two of queries, two of keys; the values of each total are some keys.
+    assert copies == [4, 4]
 
 
 @pytest.mark.parametrize("is_causal", [False, True])

@@ -69,8 +69,12 @@ class PassStep:
             held, weights = TileLoad(tile, indices), self.tiles.weights[number]
             guard, simpler = self.whole_block(exact)
             conditions |= dict.fromkeys(guard)
-            plain.append(Map(axes, tile, indices, quick(place.value(simpler))))
-            value = self.counted(place, axes, exact)
+            value = place.value(simpler)
+            if made:
+                # What is loaded for keys that there are not is no number.
+                value = self.counted(place, axes, value)
+            plain.append(Map(axes, tile, indices, quick(value)))
+            value = self.counted(place, axes, place.value(exact))
             masked.append(Map(axes, tile, indices, quick(value)))
             zeros += self.zero(place, axes, held, exact, made)
             narrow = cast(held, weights.dtype)
@@ -98,10 +102,10 @@ class PassStep:
         return whole_blocks(form, exact, self.scope, rows, keys)
 
     def counted(
-        self, place: Scope, axes: tuple[Extent, ...], exact: Expression
+        self, place: Scope, axes: tuple[Extent, ...], value: Expression
     ) -> Expression:
-        """The weights, or zero beyond the last key."""
-        beyond, value = self.beyond(place, axes), place.value(exact)
+        """A value, or zero beyond the last key."""
+        beyond = self.beyond(place, axes)
         if not beyond:
             return value
         return Select(beyond, value, literal(0.0, value.dtype))
