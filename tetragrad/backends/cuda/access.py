@@ -19,8 +19,8 @@ from tetragrad.core.frozen import frozen
 from tetragrad.kernel.ir import Mode
 
 if TYPE_CHECKING:
+    from tetragrad.backends.cuda.forms import Linear
     from tetragrad.backends.cuda.operations import Operations
-    from tetragrad.backends.cuda.values import Linear
 
 #: What one instruction of one thread moves at most.
 WIDEST_BYTES = 16

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tetragrad.backends.cuda.access import Storage
+from tetragrad.backends.cuda.forms import Lanes, Linear
 from tetragrad.backends.cuda.ptx import Builder
 from tetragrad.backends.cuda.spread import Threads
 from tetragrad.backends.cuda.tiles import statements_in
-from tetragrad.backends.cuda.values import Lanes, Linear, Point, Values
+from tetragrad.backends.cuda.values import Point, Values
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard, Load, Select

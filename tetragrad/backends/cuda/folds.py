@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tetragrad.backends.cuda.carriers import Key
+from tetragrad.backends.cuda.forms import tile_form
 from tetragrad.backends.cuda.moves import Moves
 from tetragrad.backends.cuda.ptx import Value, constant
 from tetragrad.backends.cuda.running import before_each
 from tetragrad.backends.cuda.tiles import Spread, tiles_read
-from tetragrad.backends.cuda.values import Point, tile_form
+from tetragrad.backends.cuda.values import Point
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Mul

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from tetragrad.backends.cuda import formats
 from tetragrad.backends.cuda.access import Storage
+from tetragrad.backends.cuda.forms import Lanes, Linear
 from tetragrad.backends.cuda.ptx import Value
 from tetragrad.backends.cuda.spread import Threads
-from tetragrad.backends.cuda.values import Lanes, Linear, Point, Values
+from tetragrad.backends.cuda.values import Point, Values
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.tile.ir import Map, TileLoad
 from tetragrad.tile.layout import CHUNK_BYTES, PANEL_BYTES

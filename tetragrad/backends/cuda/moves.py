@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from tetragrad.backends.cuda.access import WIDEST_BYTES, Storage
 from tetragrad.backends.cuda.carriers import Key
+from tetragrad.backends.cuda.forms import tile_form
 from tetragrad.backends.cuda.loads import Loads
 from tetragrad.backends.cuda.ptx import Value, constant
 from tetragrad.backends.cuda.spread import MOST_RUNS, Run
 from tetragrad.backends.cuda.tiles import Spread
-from tetragrad.backends.cuda.values import Point, tile_form
+from tetragrad.backends.cuda.values import Point
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard, Load, Select, literal
 from tetragrad.kernel.ir import Mode

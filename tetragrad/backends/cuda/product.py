@@ -7,9 +7,10 @@ read the same rows, which shared memory gives to a whole warp at once.
 
 from __future__ import annotations
 
+from tetragrad.backends.cuda.forms import tile_form
 from tetragrad.backends.cuda.ptx import Value, register_class
 from tetragrad.backends.cuda.spread import Coordinate, Run, Threads
-from tetragrad.backends.cuda.values import Values, tile_form
+from tetragrad.backends.cuda.values import Values
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.tile.ir import Mma
 
