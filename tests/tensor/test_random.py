@@ -8,7 +8,7 @@ import pytest
 import tetragrad
 from tetragrad import Tensor
 from tetragrad.graph.leaves import constant
-from tetragrad.tensor.randomness import threefry
+from tetragrad.tensor.threefry import threefry
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
 """Random numbers: a function of a key and a counter, the same on every backend.
 
-J. Salmon and others, "Parallel Random Numbers: As Easy as 1, 2, 3" (2011), threefry
-with two 32-bit words and 20 rounds. A generator's state is a tensor (key, key, calls):
-the n-th counter of a call gives two words, threefry(key, (n, calls)), and each call
-adds one in place, so that a captured step draws new numbers whenever it is replayed.
+A generator's state is a tensor (key, key, calls): the n-th counter of a call gives two
+words, threefry(key, (n, calls)), and each call adds one in place, so that a captured
+step draws new numbers whenever it is replayed.
 """
 
 from __future__ import annotations
@@ -33,37 +32,14 @@ from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.pending import effects
 from tetragrad.tensor.promotion import default_float
 from tetragrad.tensor.sorting import SortingMethods
+from tetragrad.tensor.threefry import threefry
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = 0x1BD11BDA
 _WORD = 0xFFFFFFFF
 #: So many numbers use one word of their counters, and as many after them the other.
 PAIRED = 1024
-
-
-def threefry(key: tuple[Node, Node], counter: tuple[Node, Node]) -> tuple[Node, Node]:
-    """Two random words for each counter; all nodes are uint32 of one shape."""
-    parity = full_like(key[0], _PARITY)
-    keys = (*key, ops.Xor(ops.Xor(key[0], key[1]), parity))
-    first: Node = ops.Add(counter[0], keys[0])
-    second: Node = ops.Add(counter[1], keys[1])
-    for group in range(5):
-        for distance in _ROTATIONS[group % 2]:
-            first = ops.Add(first, second)
-            second = ops.Xor(_rotated(second, distance), first)
-        first = ops.Add(first, keys[(group + 1) % 3])
-        injected = ops.Add(keys[(group + 2) % 3], full_like(second, group + 1))
-        second = ops.Add(second, injected)
-    return first, second
-
-
-def _rotated(word: Node, distance: int) -> Node:
-    left = ops.Shl(word, full_like(word, distance))
-    right = ops.Shr(word, full_like(word, 32 - distance))
-    return ops.Or(left, right)
 
 
 #: How a function that is mapped over a batch draws, while one is.
