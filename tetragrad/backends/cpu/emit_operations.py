@@ -27,6 +27,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import elementwise as op
 from tetragrad.graph import reduce
+from tetragrad.tile.arithmetic import ByInstruction
 
 FLOAT_INSTRUCTIONS = {op.Add: "fadd", op.Sub: "fsub", op.Mul: "fmul", op.Div: "fdiv"}
 INTEGER_INSTRUCTIONS = {
@@ -52,7 +53,7 @@ REDUCTIONS = {
 }
 
 
-class Operations:
+class Operations(ByInstruction[Value]):
     """The ops on values, written with a builder."""
 
     def __init__(self, builder: Builder, features: frozenset[str]) -> None:
@@ -91,9 +92,9 @@ class Operations:
             return elementary(self, kind, dtype, operands)
         if kind in self._methods:
             return self._methods[kind](*operands)
-        return self._instruction(kind, *operands)
+        return self.instruction(kind, *operands)
 
-    def _instruction(self, kind: type[op.Elementwise], *operands: Value) -> Value:
+    def instruction(self, kind: type[op.Elementwise], *operands: Value) -> Value:
         dtype = operands[0].dtype
         if dtype.is_floating_point:
             if kind in FLOAT_INTRINSICS:
@@ -140,36 +141,6 @@ class Operations:
         return constant(value, dtype)
 
     # --- arithmetic --------------------------------------------------------------
-
-    def add(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Add, lhs, rhs)
-
-    def sub(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Sub, lhs, rhs)
-
-    def mul(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Mul, lhs, rhs)
-
-    def div(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Div, lhs, rhs)
-
-    def and_(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.And, lhs, rhs)
-
-    def or_(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Or, lhs, rhs)
-
-    def xor(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Xor, lhs, rhs)
-
-    def floor(self, value: Value) -> Value:
-        return self._instruction(op.Floor, value)
-
-    def trunc(self, value: Value) -> Value:
-        return self._instruction(op.Trunc, value)
-
-    def sqrt(self, value: Value) -> Value:
-        return self._instruction(op.Sqrt, value)
 
     def fma(self, lhs: Value, rhs: Value, addend: Value) -> Value:
         return self.builder.call("fma", lhs, rhs, addend)

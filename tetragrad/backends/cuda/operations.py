@@ -25,6 +25,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import elementwise as op
 from tetragrad.graph import reduce
+from tetragrad.tile.arithmetic import ByInstruction
 
 FLOAT_INSTRUCTIONS = {
     op.Add: "add.rn",
@@ -57,7 +58,7 @@ _RELATIONS: dict[str, Callable[..., bool]] = {
 }
 
 
-class Operations:
+class Operations(ByInstruction[Value]):
     """The ops on values, written with a builder."""
 
     def __init__(self, builder: Builder, features: frozenset[str]) -> None:
@@ -96,9 +97,9 @@ class Operations:
             return elementary(self, kind, dtype, operands)
         if kind in self._methods:
             return self._methods[kind](*operands)
-        return self._instruction(kind, *operands)
+        return self.instruction(kind, *operands)
 
-    def _instruction(self, kind: type[op.Elementwise], *operands: Value) -> Value:
+    def instruction(self, kind: type[op.Elementwise], *operands: Value) -> Value:
         dtype = operands[0].dtype
         found = self._instructions.get((kind, dtype))
         if found is None:
@@ -150,36 +151,6 @@ class Operations:
         return constant(value, dtype)
 
     # --- arithmetic --------------------------------------------------------------
-
-    def add(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Add, lhs, rhs)
-
-    def sub(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Sub, lhs, rhs)
-
-    def mul(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Mul, lhs, rhs)
-
-    def div(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Div, lhs, rhs)
-
-    def and_(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.And, lhs, rhs)
-
-    def or_(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Or, lhs, rhs)
-
-    def xor(self, lhs: Value, rhs: Value) -> Value:
-        return self._instruction(op.Xor, lhs, rhs)
-
-    def floor(self, value: Value) -> Value:
-        return self._instruction(op.Floor, value)
-
-    def trunc(self, value: Value) -> Value:
-        return self._instruction(op.Trunc, value)
-
-    def sqrt(self, value: Value) -> Value:
-        return self._instruction(op.Sqrt, value)
 
     def fma(self, lhs: Value, rhs: Value, addend: Value) -> Value:
         """lhs * rhs + addend, with one rounding."""
@@ -262,7 +233,7 @@ class Operations:
     ) -> Value:
         dtype = lhs.dtype
         if dtype.is_bool:
-            return self._instruction(of_bools, lhs, rhs)
+            return self.instruction(of_bools, lhs, rhs)
         if register_class(dtype) == "f32":
             return self.builder.compute(f"{name}.NaN.f32", dtype, lhs, rhs)
         if not dtype.is_floating_point:
