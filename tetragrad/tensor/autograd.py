@@ -73,9 +73,10 @@ def backward(
         collector = _collector_of(variable)
         if collector is not None and variable in found:
             _accumulate(collector, found[variable], create_graph)
-            given.append(ref(cast(TensorBase, collector.grad).storage))
+            given.append(cast(TensorBase, collector.grad).storage)
             call_after_accumulation(collector)
-    reverse_passes.given[self.storage] = given
+    reverse_passes.given[self.storage] = [ref(storage) for storage in given]
+    reverse_passes.add([self.storage], given)
     if retain_graph or (retain_graph is None and create_graph):
         kept_graphs.add(self.storage)
     outstanding.add(self.storage)
@@ -161,9 +162,11 @@ def grad(
             ``allow_unused`` (its gradient is then None).
     """
     results, targets = _as_list(outputs), _as_list(inputs)
-    given = [None] * len(results) if grad_outputs is None else _as_list(grad_outputs)
+    upstreams = [None] * len(results)
+    if grad_outputs is not None:
+        upstreams = _as_list(grad_outputs)
     starts: dict[Node, Node] = {}
-    for output, upstream in zip(results, given, strict=True):
+    for output, upstream in zip(results, upstreams, strict=True):
         start = _upstream(output, upstream)
         known = starts.get(output.real_node)
         starts[output.real_node] = start if known is None else Add(known, start)
@@ -180,6 +183,9 @@ def grad(
             )
         made = None if node is None else gradient_tensor(node, create_graph, target)
         parts.append(made)
+    if not create_graph:
+        given = [part.storage for part in parts if part is not None]
+        reverse_passes.add([output.storage for output in results], given)
     return tuple(parts)
 
 

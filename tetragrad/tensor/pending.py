@@ -41,13 +41,24 @@ outstanding = StorageSet()
 
 
 class _ReversePasses(threading.local):
-    """For each storage that ``backward`` was called on, in this thread: the gradients.
+    """What the reverse passes of this thread have to compute.
 
-    Reading the loss computes them too, or the forward pass would run again for them.
+    ``given`` has the gradients for each storage that ``backward`` was called on,
+    ``members`` all that belong to one pass for each of them, until that has run.
     """
 
     def __init__(self) -> None:
         self.given: WeakKeyDictionary[Storage, list[ref[Storage]]] = WeakKeyDictionary()
+        self.members: WeakKeyDictionary[Storage, list[ref[Storage]]] = (
+            WeakKeyDictionary()
+        )
+
+    def add(self, outputs: Iterable[Storage], gradients: Iterable[Storage]) -> None:
+        """Note what one pass is from, and what it gives."""
+        storages = [*outputs, *gradients]
+        members = [ref(storage) for storage in storages]
+        for storage in storages:
+            self.members[storage] = members
 
 
 reverse_passes = _ReversePasses()
@@ -92,7 +103,7 @@ def realize_step(tensors: Iterable[TensorBase]) -> None:
 
 
 def _realize(storages: list[Storage]) -> list[Buffer]:
-    gradients = [entry for storage in storages for entry in _gradients_of(storage)]
+    gradients = _of_passes(storages)
     written = _written_before(storages)
     pending = list(dict.fromkeys([*storages, *gradients, *written, *effects]))
     others = _others(pending)
@@ -100,6 +111,7 @@ def _realize(storages: list[Storage]) -> list[Buffer]:
     buffers = engine.realize([storage.value for storage in pending], held)
     for storage, buffer in zip(pending, buffers, strict=True):
         outstanding.discard(storage)
+        reverse_passes.members.pop(storage, None)
         _settle(storage, buffer)
     for storage in others:
         _settle(storage, engine.known_values().get(storage.value))
@@ -164,11 +176,22 @@ def _written_before(storages: list[Storage]) -> list[Storage]:
     return [entry for entry in outstanding if entry.value in needed]
 
 
-def _gradients_of(storage: Storage) -> list[Storage]:
-    """The gradients that came from a pending loss, where they are still wanted."""
-    if storage not in outstanding:
+def _of_passes(storages: list[Storage]) -> list[Storage]:
+    """All that reverse passes compute with what these values need of them.
+
+    The gradients of a pass share their work, and the loss's. Whoever reads one after
+    the other would otherwise run the whole pass for each.
+    """
+    members = reverse_passes.members
+    if not members:
         return []
-    found = (entry() for entry in reverse_passes.given.get(storage, ()))
+    needed = set(walk(storage.value for storage in storages))
+    passes = {
+        id(one_pass): one_pass
+        for storage, one_pass in list(members.items())
+        if storage.value in needed
+    }
+    found = (entry() for one_pass in passes.values() for entry in one_pass)
     return [entry for entry in found if entry is not None]
 
 
