@@ -168,3 +168,15 @@ def test_not_a_number_is_searched_for_and_in(right: bool) -> None:
 def test_logsumexp_of_nothing(shape: Any, dim: int, keepdim: bool) -> None:
     mine, theirs = both(np.zeros(shape, np.float32))
     assert_same(mine.logsumexp(dim, keepdim), theirs.logsumexp(dim, keepdim))
+
+
+def test_gradient_of_an_angle_at_the_origin() -> None:
+    sine, their_sine = both(np.array([0.0, 0.0, 1.0]))
+    cosine, their_cosine = both(np.array([0.0, 1.0, 0.0]))
+    mine, theirs = [sine, cosine], [their_sine, their_cosine]
+    for entry in mine + theirs:
+        entry.requires_grad_()
+    sine.atan2(cosine).sum().backward()
+    their_sine.atan2(their_cosine).sum().backward()
+    for entry, wanted in zip(mine, theirs, strict=True):
+        assert_same(entry.grad, wanted.grad)
