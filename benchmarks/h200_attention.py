@@ -89,23 +89,22 @@ class Case:
 def cases() -> Iterator[Case]:
     """What the targets name; other head sizes, grouped heads, ragged sizes, masks."""
     plans = (
-        (2, 128, 2, 1, 0),
-        (2, 128, 2, 1, 64),
-        (2, 128, 2, 2, 64),
-        (2, 128, 2, 4, 64),
-        (2, 160, 2, 2, 64),
-        (2, 176, 2, 1, 0),
-        (2, 176, 2, 2, 32),
+        (2, 128, 2, 0, 0),
+        (2, 128, 2, 0, 64),
+        (2, 128, 2, 132, 64),
+        (2, 160, 2, 132, 64),
+        (2, 176, 2, 0, 0),
+        (2, 176, 2, 132, 32),
     )
     yield Case(4, 32, 4096, 4096, 128, plans=plans)
     yield Case(4, 32, 4096, 4096, 128, "causal", plans=plans)
     yield Case(4, 32, 4096, 4096, 128, dtype="float16")
     small = (
-        (2, 192, 2, 2, 64),
-        (2, 208, 2, 2, 64),
-        (3, 112, 2, 1, 64),
-        (3, 112, 2, 2, 64),
-        (3, 96, 2, 2, 64),
+        (2, 192, 2, 132, 64),
+        (2, 208, 2, 132, 64),
+        (3, 112, 2, 0, 64),
+        (3, 112, 2, 132, 64),
+        (3, 96, 2, 132, 64),
     )
     yield Case(4, 32, 4096, 4096, 64, plans=small)
     yield Case(4, 32, 4096, 4096, 64, "causal", plans=small)
@@ -118,7 +117,7 @@ def cases() -> Iterator[Case]:
         4096,
         4096,
         256,
-        plans=((2, 80, 2, 1, 0), (2, 80, 2, 2, 0), (2, 64, 2, 2, 64)),
+        plans=((2, 80, 2, 0, 0), (2, 80, 2, 132, 0), (2, 64, 2, 132, 64)),
     )
     yield Case(2, 16, 4096, 4096, 80)
     yield Case(3, 5, 1000, 1555, 96)
@@ -181,8 +180,8 @@ def shown(plan: Any) -> str:
     if not hasattr(grid, "members"):
         return type(grid).__name__
     return (
-        f"{grid.members}x64 by {grid.keys}, {grid.stages} stages, {grid.turns} turns, "
-        f"by {grid.piece}"
+        f"{grid.members}x64 by {grid.keys}, {grid.stages} stages, "
+        f"{grid.workers} workers, by {grid.piece}"
     )
 
 

@@ -124,8 +124,8 @@ def test_sizes(
 @pytest.mark.parametrize(
     "grid",
     [
-        OnlineRolePlan(2, 64, 2, turns=2, piece=32),
-        OnlineRolePlan(1, 48, 3, turns=3, piece=64),
+        OnlineRolePlan(2, 64, 2, workers=2, piece=32),
+        OnlineRolePlan(1, 48, 3, workers=2, piece=64),
         OnlineRolePlan(3, 32, 2),
     ],
 )

@@ -109,13 +109,13 @@ def test_values(
 @pytest.mark.parametrize(
     "sizes",
     [
-        PassRolePlan(2, 32, 2, piece=16, turns=3),
-        PassRolePlan(1, 48, 1, turns=2),
+        PassRolePlan(2, 32, 2, piece=16, workers=1),
+        PassRolePlan(1, 48, 1, workers=3),
         PassRolePlan(2, 64, 3),
     ],
 )
 def test_sizes_of_passes(sizes: PassRolePlan) -> None:
-    shape = (1, 2, 200, 16)
+    shape = (1, 2, 140, 16)
     _, nodes = training(shape, shape, "bfloat16", is_causal=True)
     for found, good in zip(simulated(nodes, sizes), simulated(nodes), strict=True):
         assert np.linalg.norm(found - good) < 1e-2 * np.linalg.norm(good)

@@ -60,8 +60,7 @@ def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None
         staged = replace(plan, piece=piece)
         if _shared_bytes(kernel, rows, staged) <= target.shared_bytes:
             break
-    blocks = _blocks(kernel, rows, plan)
-    return replace(staged, turns=-(-blocks // target.units))
+    return replace(staged, workers=target.units)
 
 
 def _plans(kernel: Kernel, rows: RowForm, target: Target) -> Iterator[OnlineRolePlan]:

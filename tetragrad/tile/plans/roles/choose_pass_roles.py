@@ -24,7 +24,8 @@ MEMBERS = (2, 1)
 #: With two totals, what is loaded for each key takes registers too.
 MOST_KEYS = {1: 128, 2: 96}
 STAGES = (2, 1)
-#: A grid iteration computes several blocks of rows where none takes more turns.
+#: One iteration a multiprocessor computes all blocks of rows where none takes more
+#: turns.
 SHORT_TURNS = 8
 #: Registers of a thread for what the matrix unit sums; where the last block of keys is
 #: not whole, and every key is compared with their number.
@@ -55,8 +56,7 @@ def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
     if plan is None:
         return None
     if keys <= SHORT_TURNS * plan.keys:
-        blocks = _blocks(kernel, form, plan)
-        plan = replace(plan, turns=-(-blocks // target.units))
+        plan = replace(plan, workers=target.units)
     for piece in PIECES:
         staged = replace(plan, piece=piece)
         if _shared_bytes(kernel, form, staged) <= target.shared_bytes:

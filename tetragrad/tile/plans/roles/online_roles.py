@@ -74,15 +74,15 @@ class OnlineRolePlan:
     """Sizes of attention by roles.
 
     A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
-    and ``stages`` of such blocks lie in shared memory. A grid iteration computes so
-    many blocks in ``turns`` (``row_blocks.py``). Results are staged ``piece`` columns
-    at a time, or stored as they lie if 0.
+    and ``stages`` of such blocks lie in shared memory. So many ``workers`` share the
+    blocks (``row_blocks.py``). Results are staged ``piece`` columns at a time, or
+    stored as they lie if 0.
     """
 
     members: int
     keys: int
     stages: int
-    turns: int = 1
+    workers: int = 0
     piece: int = 0
 
     @property
@@ -170,7 +170,7 @@ class RoleAttention:
     @cached_property
     def row_blocks(self) -> RowBlocks:
         form, plan = self.form, self.plan
-        return RowBlocks(self.builder, form.batch, form.row, plan.rows, plan.turns)
+        return RowBlocks(self.builder, form.batch, form.row, plan.rows, plan.workers)
 
     def each_other(
         self, place: RowBlock, axis: int, body: list[Statement]

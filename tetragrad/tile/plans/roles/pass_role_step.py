@@ -13,7 +13,7 @@ from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard, Select, literal
 from tetragrad.kernel.online import Carried, replace
-from tetragrad.tile.ir import Extent, Map, Pin, Statement, Tile, TileLoad, When
+from tetragrad.tile.ir import Extent, Map, Statement, Tile, TileLoad, When
 from tetragrad.tile.plans.products.contraction import Block
 from tetragrad.tile.plans.products.packing import Placed
 from tetragrad.tile.plans.roles.online_rows import (
@@ -82,11 +82,8 @@ class PassStep:
             known = Carried(-1 - number, True, exact.dtype)
             made[weighted.exact] = known
             place = place.with_values({known: held})
-        # Nothing of the other weights is made before, or registers do not suffice.
-        pins = [Pin(self.tiles.scores[self.whole.passing.totals[0].held])]
-        pins = pins if len(plain) > 1 else []
         if not conditions:
-            return [plain[0], *pins, *plain[1:], *rounded]
+            return [*plain, *rounded]
         if len(zeros) == len(plain):
             # The first weights that do not count are made too, and then are zero; so
             # are the scores of the others, and what becomes of them.

@@ -85,15 +85,15 @@ class PassRolePlan:
 
     A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
     and ``stages`` of such blocks lie in shared memory. Results are staged ``piece``
-    columns at a time, or stored as they lie if 0. A grid iteration computes so many
-    blocks in ``turns`` (``row_blocks.py``).
+    columns at a time, or stored as they lie if 0. So many ``workers`` share the blocks
+    (``row_blocks.py``).
     """
 
     members: int
     keys: int
     stages: int
     piece: int = 0
-    turns: int = 1
+    workers: int = 0
 
     @property
     def rows(self) -> int:
@@ -196,7 +196,7 @@ class RolePass:
             form.batch,
             form.row,
             plan.rows,
-            plan.turns,
+            plan.workers,
             ascending=self.is_backwards,
         )
 

@@ -38,8 +38,9 @@ class RowBlock:
 
 @frozen
 class RowBlocks:
-    """All blocks of ``height`` rows along an axis, of all batches, in ``turns``.
+    """All blocks of ``height`` rows along an axis, of all batches.
 
+    So many ``workers`` are iterations of the grid, or one for each block if 0.
     A batch's blocks follow one another, and share what they read in the cache.
     """
 
@@ -47,14 +48,19 @@ class RowBlocks:
     batch: tuple[int, ...]
     row: int
     height: int
-    turns: int = 1
+    workers: int = 0
     ascending: bool = False
 
     @cached_property
     def index(self) -> Extent:
         """The axis of the grid."""
-        workers = -(-self.count // self.turns)
+        workers = min(self.workers or self.count, self.count)
         return self.builder.axis(workers), workers
+
+    @property
+    def turns(self) -> int:
+        """Blocks of an iteration; the last turn may leave some without one."""
+        return -(-self.count // self.index[1])
 
     @property
     def chunks(self) -> int:
