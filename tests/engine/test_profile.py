@@ -123,6 +123,14 @@ def test_an_interpreter_has_no_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ceilings(device("reference")) is None
 
 
+def test_memory_of_another_device_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on = device("cpu")
+    monkeypatch.setattr(type(on), "has_host_memory", False)
+    assert ceilings_module.measure(on) is None
+
+
 # --- the picture ------------------------------------------------------------------
 
 

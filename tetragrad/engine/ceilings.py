@@ -3,7 +3,8 @@
 Two figures bound every kernel: how many operations a second a device performs when
 everything is in its registers and nearest cache, and how many bytes a second it moves
 when nothing is. They are measured once, in a fraction of a second, and kept on disk
-under the machine's name.
+under the machine's name. Devices with memory of their own have none yet: what their
+matrix units can do takes more than a loop of small products.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Ceilings:
 
 
 def ceilings(device: Device) -> Ceilings | None:
-    """The device's ceilings; None for an interpreter, which has none to speak of."""
+    """The device's ceilings; None for an interpreter and for a GPU."""
     key = (device.name, settings().threads)
     if key not in _known:
         _known[key] = _read_or_measure(device)
@@ -99,9 +100,9 @@ def _name(device: Device) -> str:
 
 
 def measure(device: Device) -> Ceilings | None:
-    """Run both kernels now."""
+    """Run both kernels now, on the host's memory."""
     copy = copy_kernel()
-    if device.interpret(copy) is not None:
+    if device.interpret(copy) is not None or not device.has_host_memory:
         return None
     active = settings()
     program = product_program(device.target)
