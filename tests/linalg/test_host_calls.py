@@ -70,7 +70,12 @@ def test_constants_can_be_factorised() -> None:
     assert tetragrad.linalg.cholesky(Tensor.eye(2) * 4).tolist() == [[2, 0], [0, 2]]
 
 
-def test_captured_functions_refuse_it_at_the_line() -> None:
+def test_captured_functions_refuse_it_for_other_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    away = property(lambda device: False)
+    monkeypatch.setattr(type(engine.device("cpu")), "has_host_memory", away)
+
     @tetragrad.jit
     def invert(matrix: Tensor) -> Tensor:
         return tetragrad.linalg.inv(matrix)
