@@ -39,7 +39,7 @@ FOUR_WARPS = 128
 #: arithmetic; multiplications in a cycle, of which a part is reached, and scores that
 #: become weights in a cycle, by members.
 BLOCK_CYCLES = 3000
-TURN_CYCLES = 250
+TURN_CYCLES = 400
 MULTIPLICATIONS_PER_CYCLE = 2048
 REACHED = 0.8
 SCORES_PER_CYCLE = {1: 4.0, 2: 7.3, 3: 8.0}
