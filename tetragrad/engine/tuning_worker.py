@@ -1,9 +1,7 @@
 """The process that measures plans for ``watched_tuning.py``, one kernel after another.
 
-    python -m tetragrad.engine.tuning_worker <number of a pipe>
-
-It is told a kernel, a device and the settings, and answers a name and seconds for each
-plan, as soon as it knows them, and None at the end.
+It is begun with the number of a pipe. It is told a kernel, a device and the settings,
+and answers a name and seconds for each plan as soon as it knows them, and None at last.
 """
 
 from __future__ import annotations
@@ -70,7 +68,3 @@ def measured(
 
 def _loaded(on: Device, text: str, program: Program) -> Executable:
     return on.load(on.assemble(text, program))
-
-
-if __name__ == "__main__":
-    main()

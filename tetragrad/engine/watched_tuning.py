@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 
 from tetragrad.backends.backend import Device
 from tetragrad.core.settings import Settings
@@ -33,12 +32,12 @@ class Worker:
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
-        package = Path(__file__).resolve().parent.parent.parent
-        paths = [str(package), os.environ.get("PYTHONPATH", "")]
         number = theirs.fileno()
+        # It finds this package and whatever else this process does.
+        begin = f"import sys; sys.path[:] = {sys.path!r}; "
+        begin += "from tetragrad.engine.tuning_worker import main; main()"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tetragrad.engine.tuning_worker", str(number)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            [sys.executable, "-c", begin, str(number)],
             pass_fds=(number,),
             stdin=subprocess.DEVNULL,
         )
