@@ -13,10 +13,19 @@ from typing import Any
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.distributions.categorical import Categorical, OneHotCategorical
 from tetragrad.distributions.combined import Independent
-from tetragrad.distributions.continuous import EULER, Gumbel, Laplace, Normal, Uniform
-from tetragrad.distributions.discrete import Bernoulli, Geometric, Poisson
+from tetragrad.distributions.continuous import (
+    EULER,
+    Cauchy,
+    Gumbel,
+    Laplace,
+    Normal,
+    Uniform,
+)
+from tetragrad.distributions.discrete import Bernoulli, Binomial, Geometric, Poisson
 from tetragrad.distributions.distribution import Distribution, sum_last
+from tetragrad.distributions.divergence_by_moments import by_moments
 from tetragrad.distributions.gamma_family import Beta, Dirichlet, Gamma
+from tetragrad.distributions.matrices import LowRankMultivariateNormal
 from tetragrad.distributions.multivariate import MultivariateNormal, mahalanobis
 from tetragrad.distributions.positive import Exponential, HalfNormal, LogNormal, Pareto
 from tetragrad.tensor import Tensor
@@ -59,6 +68,9 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
             found = _known.get((first, second))
             if found is not None:
                 return found(p, q)
+    result = by_moments(p, q)
+    if result is not None:
+        return result
     raise UnsupportedError(
         f"the divergence of {type(p).__name__} from {type(q).__name__} has no closed "
         "form that is known here",
@@ -101,6 +113,14 @@ def _laplace(p: Laplace, q: Laplace) -> Tensor:
     distance = (p.loc - q.loc).abs()
     near = distance / q.scale - 1 - (p.scale / q.scale).log()
     return near + p.scale / q.scale * (-distance / p.scale).exp()
+
+
+@register_kl(Cauchy, Cauchy)
+def _cauchy(p: Cauchy, q: Cauchy) -> Tensor:
+    # Source: Chyzak and Nielsen, "A closed-form formula for the Kullback-Leibler
+    # divergence between Cauchy distributions", 2019.
+    square = (p.scale + q.scale).square() + (p.loc - q.loc).square()
+    return (square / (4 * p.scale * q.scale)).log()
 
 
 @register_kl(Gumbel, Gumbel)
@@ -172,6 +192,31 @@ def _poisson(p: Poisson, q: Poisson) -> Tensor:
     return p.rate.xlogy(p.rate / q.rate) - (p.rate - q.rate)
 
 
+@register_kl(Bernoulli, Poisson)
+def _bernoulli_poisson(p: Bernoulli, q: Poisson) -> Tensor:
+    return -p.entropy() - (p.probs * q.rate.log() - q.rate)
+
+
+@register_kl(Poisson, Bernoulli)
+@register_kl(Poisson, Binomial)
+def _poisson_bounded(p: Poisson, q: Any) -> Tensor:
+    return p.rate * 0 + q.probs * 0 + math.inf
+
+
+@register_kl(Binomial, Binomial)
+def _binomial(p: Binomial, q: Binomial) -> Tensor:
+    each = p.probs * (p.logits - q.logits)
+    each = each + (-p.probs).log1p() - (-q.probs).log1p()
+    # With fewer trials of q there are outcomes that it cannot have.
+    found = (p.total_count * each).masked_fill(p.total_count > q.total_count, math.inf)
+    if bool((p.total_count < q.total_count).any()):
+        raise UnsupportedError(
+            "the divergence of a Binomial from one with more trials",
+            hint="no closed form is known; sum over p.enumerate_support()",
+        )
+    return found
+
+
 @register_kl(Categorical, Categorical)
 def _categorical(p: Categorical, q: Categorical) -> Tensor:
     each = p.probs * (p.logits - q.logits)
@@ -184,8 +229,11 @@ def _one_hot(p: OneHotCategorical, q: OneHotCategorical) -> Tensor:
     return _categorical(p.choice, q.choice)
 
 
+@register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)
+@register_kl(LowRankMultivariateNormal, MultivariateNormal)
+@register_kl(MultivariateNormal, LowRankMultivariateNormal)
 @register_kl(MultivariateNormal, MultivariateNormal)
-def _multivariate(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
+def _multivariate(p: Any, q: Any) -> Tensor:
     logarithms = [
         entry.scale_tril.diagonal(0, -2, -1).log().sum(-1) for entry in (p, q)
     ]

@@ -544,7 +544,7 @@ def _atan2(sine: Node, cosine: Node) -> Node:
         length = ops.Add(nodes.square(sine), nodes.square(cosine))
         # The angle at the origin is no function's limit; PyTorch's gradient is 0 too.
         is_origin = ops.Eq(length, full_like(length, 0))
-        share = ops.Div(upstream, length)
+        share: Node = ops.Div(upstream, length)
         share = ops.Where(is_origin, full_like(share, 0), share)
         return ops.Mul(share, cosine), ops.Neg(ops.Mul(share, sine))
 

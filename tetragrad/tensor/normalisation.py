@@ -257,7 +257,7 @@ class NormalisationMethods(ActivationMethods):
         return (self.unsqueeze(-2) - other.unsqueeze(-3)).norm(p, -1)
 
 
-def _check_channels(source: Tensor, *given: Tensor | None) -> None:
+def _check_channels(source: NormalisationMethods, *given: Tensor | None) -> None:
     """Refuse weights and statistics of another number of channels."""
     channels = source.shape[1] if source.ndim > 1 else None
     for entry in given:
