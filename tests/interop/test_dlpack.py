@@ -167,6 +167,7 @@ def test_memory_lives_as_long_as_its_consumer(version: Any) -> None:
 
 
 def test_a_capsule_that_nobody_takes_lets_go() -> None:
+    gc.collect()
     before = lent_count()
     for version in (None, (1, 0)):
         capsule = Tensor([1.0]).__dlpack__(max_version=version)
@@ -183,6 +184,7 @@ def test_a_capsule_is_taken_once() -> None:
 
 
 def test_the_exporter_is_told_when_we_are_done() -> None:
+    gc.collect()
     before = lent_count()
     taken = tetragrad.from_dlpack(Tensor([1.0, 2.0]))
     computed = taken * 2
@@ -302,6 +304,7 @@ def test_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         def __dlpack_device__(self) -> tuple[int, int]:
             return (2, 0)
 
+    gc.collect()
     before = lent_count()
     mine = tetragrad.from_dlpack(Producer())
     assert (mine.shape, mine.device) == ((2, 3), "cuda")
