@@ -7,6 +7,7 @@ import pytest
 
 import tetragrad
 from tetragrad import Tensor, nn, no_grad, optim
+from tetragrad.tensor.base import redirect
 
 
 class Scaled(nn.Module):
@@ -57,7 +58,7 @@ def _convert(layer: Scaled) -> None:
 
 def _show_something_else(layer: Scaled) -> None:
     other = Tensor([7.0])
-    layer.shift.show(other.storage, other.steps)
+    redirect(layer.shift, other.storage, other.steps)
 
 
 @pytest.mark.parametrize(

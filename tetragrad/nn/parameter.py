@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from tetragrad.core.errors import ShapeError
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.base import redirect
 from tetragrad.tensor.storage import Collected, Moved, Read, Stopped
 
 
@@ -129,6 +130,6 @@ def replace_value(tensor: Tensor, value: Tensor) -> None:
     if tensor.requires_grad:
         keys = [step for step in tensor.steps if isinstance(step, Collected)]
         steps += [Stopped(), keys[-1]]
-    tensor.show(value.storage, tuple(steps))
+    redirect(tensor, value.storage, tuple(steps))
     if tensor.grad is not None:
         tensor.grad = tensor.grad.to(value.dtype).to(value.device)

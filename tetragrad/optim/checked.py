@@ -54,7 +54,7 @@ def check_bounds(name: str, value: Any, bounds: Bounds) -> None:
     low, high = bounds
     if not isinstance(value, Tensor | numbers.Real):
         raise TypeError(f"{name} is a number, not the {type(value).__name__} {value!r}")
-    if isinstance(value, Tensor) or low <= value < high:
+    if isinstance(value, Tensor) or low <= float(value) < high:
         return
     limit = "" if high == math.inf else f" and below {high}"
     raise ValueError(f"{name} must be at least {low}{limit}, got {value}")

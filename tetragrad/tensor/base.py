@@ -273,19 +273,6 @@ class TensorBase:
             isinstance(step, Collected) and step.is_leaf for step in self.steps
         )
 
-    def show(self, storage: Storage, steps: View) -> None:
-        """Let this handle itself show something else from now on.
-
-        >>> x, y = Tensor([1.0]), Tensor([2.0])
-        >>> x.show(y.storage, y.steps)
-        >>> x
-        tensor([2.])
-        """
-        self.storage = storage
-        self.steps = steps
-        # A replay does not look at each handle, only at whether any has changed.
-        changes.note()
-
     # --- running ----------------------------------------------------------------------
 
     def realize(self) -> Self:
@@ -379,7 +366,7 @@ class TensorBase:
         True
         """
         key = new_key()
-        self.show(self.storage, (*self.steps, *steps, Collected(key, is_leaf)))
+        redirect(self, self.storage, (*self.steps, *steps, Collected(key, is_leaf)))
         collectors[key] = self
 
     def detach(self) -> Tensor:
@@ -398,8 +385,16 @@ class TensorBase:
         False
         """
         if self.requires_grad:
-            self.show(self.storage, (*self.steps, Stopped()))
+            redirect(self, self.storage, (*self.steps, Stopped()))
         return self
+
+
+def redirect(handle: TensorBase, storage: Storage, steps: View) -> None:
+    """Let a handle that is in use show something else from now on."""
+    handle.storage = storage
+    handle.steps = steps
+    # A replay does not look at each handle, only at whether any has changed.
+    changes.note()
 
 
 def wrap(node: Node, *inputs: TensorBase) -> Tensor:

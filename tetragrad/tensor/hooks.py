@@ -15,7 +15,7 @@ from tetragrad.core.errors import GradientError, ShapeError
 from tetragrad.graph.gradients import Rule, node_rules, variable_rules
 from tetragrad.graph.markers import Detached
 from tetragrad.graph.node import Node, has_users
-from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.base import TensorBase, redirect
 from tetragrad.tensor.modes import enable_grad
 from tetragrad.tensor.pairs import to_pairs
 from tetragrad.tensor.storage import AS_COMPLEX, Collected, Hooked
@@ -73,7 +73,7 @@ def register_hook(self: TensorBase, hook: Callable[[Any], Any]) -> HookHandle:
         steps = (*self.steps[:-1], Hooked((*known.rules, rule)))
     else:
         steps = (*self.steps, Hooked((rule,)))
-    self.show(self.storage, steps)
+    redirect(self, self.storage, steps)
     return HookHandle(lambda: _unhook(self, rule))
 
 
@@ -85,7 +85,7 @@ def _unhook(tensor: TensorBase, rule: Rule) -> None:
         else step
         for step in tensor.steps
     )
-    tensor.show(tensor.storage, steps)
+    redirect(tensor, tensor.storage, steps)
 
 
 def register_post_accumulate_grad_hook(

@@ -171,7 +171,7 @@ def _sorted_by_digit(packed: Node, blocks: int) -> Node:
     rows, length = packed.shape
     within = length // blocks
     shape = (rows, DIGIT_VALUES, blocks, within)
-    each = graph.Reshape(packed, (rows, 1, blocks, within))
+    each: Node = graph.Reshape(packed, (rows, 1, blocks, within))
     each = broadcast_to(each, shape)
     digit: Node = ops.And(each, full_like(each, DIGIT_VALUES - 1))
     values = positions(DIGIT_VALUES, 1, 4, dtypes.int32)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.tensor.attention import AttentionMethods
+from tetragrad.tensor.base import redirect
 from tetragrad.tensor.derived import derived_docstring
 from tetragrad.tensor.movement import MovementMethods, Sizes, sizes_of
 
@@ -37,7 +38,7 @@ def _moving(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def moved(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self.show(self.storage, method(self, *args, **kwargs).steps)
+        redirect(self, self.storage, method(self, *args, **kwargs).steps)
         return self
 
     return _renamed(moved, f"{method.__name__}_", "of this handle itself")

@@ -20,7 +20,7 @@ from tetragrad.engine import realize as engine
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.movement import Movement, Permute
 from tetragrad.graph.node import Node, size_of
-from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.base import TensorBase, redirect
 from tetragrad.tensor.creation import as_pairs
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.dlpack_structures import (
@@ -250,7 +250,7 @@ def _share(tensor: TensorBase) -> None:
     if not isinstance(buffer, Buffer) or sys.getrefcount(storage.value) > _ALONE:
         computed = realize_tensors([tensor])[0]
         buffer = engine.from_array(engine.read_buffer(computed), tensor.device)
-    tensor.show(SharedStorage(_whole(buffer), tensor.device), tensor.steps)
+    redirect(tensor, SharedStorage(_whole(buffer), tensor.device), tensor.steps)
 
 
 class _Holder:

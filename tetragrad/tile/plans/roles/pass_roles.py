@@ -390,7 +390,7 @@ class RolePass:
             product = Mma(
                 total, weights, values, rows, columns, self.plan.keys, nowhere, nowhere
             )
-            begin = Wait(channel)
+            begin: Statement = Wait(channel)
             if channel in self.keys:
                 begin = View(values, channel.tiles[0], ZERO)
             found += [begin, product]
