@@ -12,6 +12,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
 from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import in_place, where
+from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.gradient_rules import with_gradient
 from tetragrad.tensor.pooling import PoolingMethods
 from tetragrad.tensor.promotion import float_dtype, normal_dim
@@ -238,6 +239,7 @@ class ActivationMethods(PoolingMethods):
 
     # --- softmax ----------------------------------------------------------------------
 
+    @also_axis
     def softmax(self, dim: int | None = None, *, dtype: Any = None) -> Tensor:
         """exp(x) / Σ exp(x) along a dimension, without overflow.
 
@@ -258,6 +260,7 @@ class ActivationMethods(PoolingMethods):
         wanted = float_dtype(self) if dtype is None else to_dtype(dtype)
         return self.to(accumulation(wanted)), wanted
 
+    @also_axis
     def log_softmax(self, dim: int | None = None, *, dtype: Any = None) -> Tensor:
         """log(softmax(x)) along a dimension, without underflow.
 
@@ -272,6 +275,7 @@ class ActivationMethods(PoolingMethods):
         result = shifted - shifted.exp().sum(dim, keepdim=True).log()
         return result.to(result_dtype)
 
+    @also_axis
     def softmin(self, dim: int | None = None) -> Tensor:
         """softmax(-x).
 

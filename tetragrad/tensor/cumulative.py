@@ -17,6 +17,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
+from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.gradient_rules import with_gradient
 from tetragrad.tensor.joining import cat
 from tetragrad.tensor.losses import LossMethods
@@ -80,6 +81,7 @@ class CumulativeMethods(LossMethods):
 
     __slots__ = ()
 
+    @also_axis
     def cumsum(self, dim: int, *, dtype: Any = None) -> Tensor:
         """The sum of each element and all before it; integers in int64.
 
@@ -88,6 +90,7 @@ class CumulativeMethods(LossMethods):
         """
         return self._running(reduce.Sum, dim, dtype)
 
+    @also_axis
     def cumprod(self, dim: int, *, dtype: Any = None) -> Tensor:
         """The product of each element and all before it; integers in int64.
 
@@ -106,6 +109,7 @@ class CumulativeMethods(LossMethods):
             running(op, node, dim) if self.ndim else node, self, dtype=wanted
         )
 
+    @also_axis
     def cummax(self, dim: int) -> ValuesAndIndices:
         """The largest element so far, and the last place at which it stood.
 
@@ -114,6 +118,7 @@ class CumulativeMethods(LossMethods):
         """
         return self._running_extreme(reduce.Max, dim)
 
+    @also_axis
     def cummin(self, dim: int) -> ValuesAndIndices:
         """The smallest element so far, and the last place at which it stood.
 
@@ -144,6 +149,7 @@ class CumulativeMethods(LossMethods):
         values = with_gradient(value, (source,), rule)
         return ValuesAndIndices(self.result(values), self.result(index))
 
+    @also_axis
     def logcumsumexp(self, dim: int) -> Tensor:
         """log(Σ exp(x)) of each element and all before it, without overflow.
 
@@ -179,6 +185,7 @@ class CumulativeMethods(LossMethods):
         joined = cat([inside[..., :1, :], rest], -2).flatten(-2)
         return joined[..., :size].movedim(-1, dim)
 
+    @also_axis
     def diff(
         self,
         n: int = 1,

@@ -32,6 +32,7 @@ from tetragrad.graph.leaves import Buffer, constant
 from tetragrad.graph.markers import InRange, out_of_range
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape
+from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import by_parts
 from tetragrad.tensor.joining import JoiningMethods
@@ -195,6 +196,7 @@ class GatheringMethods(JoiningMethods):
         places = wrap_negative(index.node, self.shape[dim], dim)
         return self.result(take_along(self.node, places, dim))
 
+    @also_axis
     def take_along_dim(self, indices: Tensor, dim: int | None = None) -> Tensor:
         """Like ``gather``; the other dimensions broadcast.
 
@@ -215,6 +217,7 @@ class GatheringMethods(JoiningMethods):
 
     @by_parts
     @of_vectors
+    @also_axis
     def index_select(self, dim: int, index: TensorBase) -> Tensor:
         """The slices of a dimension that a vector of indices names.
 

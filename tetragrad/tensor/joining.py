@@ -18,6 +18,7 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.arithmetic import in_place
+from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import by_parts
 from tetragrad.tensor.contraction import ContractionMethods
@@ -64,6 +65,7 @@ def concatenate_nodes(pieces: Sequence[Node], dim: int) -> Node:
     )
 
 
+@also_axis
 def cat(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
     """Tensors one after another along a dimension; the other sizes must agree.
 
@@ -114,6 +116,7 @@ def _checked(name: str, tensors: Sequence[TensorBase]) -> list[TensorBase]:
     return pieces
 
 
+@also_axis
 def stack(tensors: Sequence[TensorBase], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new dimension.
 
@@ -241,6 +244,7 @@ class JoiningMethods(ContractionMethods):
         return self.repeat((1,) * (self.ndim - len(counts)) + counts)
 
     @by_parts
+    @also_axis
     def repeat_interleave(
         self, repeats: Any, dim: int | None = None, *, output_size: int | None = None
     ) -> Tensor:

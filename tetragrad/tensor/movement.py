@@ -19,6 +19,7 @@ from tetragrad.graph.elementwise import Bitcast
 from tetragrad.graph.node import Shape
 from tetragrad.graph.sizes import Size
 from tetragrad.tensor import layout
+from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.base import TensorBase, wrap
 from tetragrad.tensor.promotion import broadcast_shapes, normal_dim, normal_dims
 
@@ -266,6 +267,7 @@ class MovementMethods(TensorBase):
             sizes = tuple(rest if size == -1 else size for size in sizes)
         return self.reshape(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
 
+    @also_axis
     def squeeze(self, dim: Sizes | None = None) -> Tensor:
         """Drop dimensions of size 1: all of them, or the named ones.
 
@@ -281,6 +283,7 @@ class MovementMethods(TensorBase):
         )
         return self.moved(graph.Reshape, kept)
 
+    @also_axis
     def unsqueeze(self, dim: int) -> Tensor:
         """A new dimension of size 1 before dimension ``dim``.
 
@@ -455,6 +458,7 @@ class MovementMethods(TensorBase):
         )
         return self.moved(graph.Shrink, bounds)
 
+    @also_axis
     def split(self, split_size: Sizes, dim: int = 0) -> tuple[Tensor, ...]:
         """Views of ``split_size`` elements each, or of the listed sizes.
 
@@ -485,6 +489,7 @@ class MovementMethods(TensorBase):
             start += size
         return tuple(parts)
 
+    @also_axis
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most ``chunks`` views of equal size, the last one smaller.
 
@@ -496,6 +501,7 @@ class MovementMethods(TensorBase):
         length = self.shape[normal_dim(dim, self.ndim)]
         return self.split(max(1, -(-length // chunks)), dim)
 
+    @also_axis
     def tensor_split(self, indices_or_sections: Sizes, dim: int = 0) -> Any:
         """Views between the given positions, or of nearly equal size.
 
@@ -516,6 +522,7 @@ class MovementMethods(TensorBase):
         pairs = itertools.pairwise(edges)
         return tuple(self.cut(dim, start, max(start, stop)) for start, stop in pairs)
 
+    @also_axis
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """A view for each index of a dimension, without that dimension.
 

@@ -13,6 +13,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import float_info
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.tensor.activations import ActivationMethods
+from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.promotion import broadcast_shapes
 from tetragrad.tensor.standardised import standardised
 
@@ -192,6 +193,7 @@ class NormalisationMethods(ActivationMethods):
         mean = total / size if is_float else total.div(size, rounding_mode="trunc")
         return self / (mean * alpha + k).pow(beta)
 
+    @also_axis
     def normalize(self, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
         """Divided by the p-norm along a dimension, so that it becomes 1.
 

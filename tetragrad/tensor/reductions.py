@@ -15,6 +15,7 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import Iota, constant
 from tetragrad.graph.movement import Reshape, broadcast_to
 from tetragrad.graph.node import Node
+from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.limits import LimitMethods
@@ -64,6 +65,7 @@ class ReductionMethods(LimitMethods):
         kept = reduced if keepdim else drop_dims(reduced, dims)
         return combine(kept, self, dtype=dtype)
 
+    @also_axis
     def sum(
         self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
     ) -> Tensor:
@@ -81,6 +83,7 @@ class ReductionMethods(LimitMethods):
         is_whole = self.dtype.is_integer or self.dtype.is_bool
         return dtypes.int64 if is_whole else self.dtype
 
+    @also_axis
     def prod(
         self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
     ) -> Tensor:
@@ -116,6 +119,7 @@ class ReductionMethods(LimitMethods):
         ones = [1 if entry in dims else size for entry, size in enumerate(self.shape)]
         return product.reshape(ones)
 
+    @also_axis
     def mean(
         self, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
     ) -> Tensor:
@@ -148,6 +152,7 @@ class ReductionMethods(LimitMethods):
 
     # --- extremes ---------------------------------------------------------------------
 
+    @also_axis
     def amax(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """The largest element; equal ones share the gradient.
 
@@ -156,6 +161,7 @@ class ReductionMethods(LimitMethods):
         """
         return self._reduced(graph.Max, self.node, dim, keepdim)
 
+    @also_axis
     def amin(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """The smallest element; equal ones share the gradient.
 
@@ -164,6 +170,7 @@ class ReductionMethods(LimitMethods):
         """
         return self._reduced(graph.Min, self.node, dim, keepdim)
 
+    @also_axis
     def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> Any:
         """The smallest and the largest element.
 
@@ -173,6 +180,7 @@ class ReductionMethods(LimitMethods):
         """
         return self.amin(dim, keepdim), self.amax(dim, keepdim)
 
+    @also_axis
     def max(self, dim: Any = None, keepdim: bool = False) -> Any:
         """The largest element; with ``dim``, (values, indices); or elementwise.
 
@@ -187,6 +195,7 @@ class ReductionMethods(LimitMethods):
             return self.maximum(dim)
         return self._extreme(graph.Max, dim, keepdim)
 
+    @also_axis
     def min(self, dim: Any = None, keepdim: bool = False) -> Any:
         """The smallest element; with ``dim``, (values, indices); or elementwise.
 
@@ -242,6 +251,7 @@ class ReductionMethods(LimitMethods):
         index = ops.Where(is_extreme, where, full_like(where, size))
         return graph.Min(index, (dim,))
 
+    @also_axis
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """The index of the largest element: the first, where several are equal.
 
@@ -250,6 +260,7 @@ class ReductionMethods(LimitMethods):
         """
         return self._argument(graph.Max, dim, keepdim)
 
+    @also_axis
     def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """The index of the smallest element: the first, where several are equal.
 
@@ -271,6 +282,7 @@ class ReductionMethods(LimitMethods):
 
     # --- truth ------------------------------------------------------------------------
 
+    @also_axis
     def all(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """Whether all elements are nonzero.
 
@@ -280,6 +292,7 @@ class ReductionMethods(LimitMethods):
         node = to_node(self, dtypes.bool_)
         return self._truth(graph.Min, node, dim, keepdim, empty=True)
 
+    @also_axis
     def any(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """Whether any element is nonzero.
 
@@ -310,6 +323,7 @@ class ReductionMethods(LimitMethods):
         # As in PyTorch, where uint8 once stood for bool.
         return truth.to(dtypes.uint8) if self.dtype is dtypes.uint8 else truth
 
+    @also_axis
     def count_nonzero(self, dim: Dims = None) -> Tensor:
         """How many elements are not zero.
 
@@ -320,6 +334,7 @@ class ReductionMethods(LimitMethods):
 
     # --- statistics -------------------------------------------------------------------
 
+    @also_axis
     def var(
         self,
         dim: Any = None,
@@ -343,6 +358,7 @@ class ReductionMethods(LimitMethods):
         squares = (distance * distance).sum(dim, keepdim)
         return squares / count
 
+    @also_axis
     def std(
         self,
         dim: Any = None,
@@ -364,6 +380,7 @@ class ReductionMethods(LimitMethods):
         differs = variance != 0
         return variance.where(differs, 1.0).sqrt().where(differs, 0.0)
 
+    @also_axis
     def var_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
         """The variance and the mean.
 
@@ -376,6 +393,7 @@ class ReductionMethods(LimitMethods):
         dims = None if isinstance(dim, bool) else dim
         return self.var(dim, **options), self.mean(dims, keepdim)
 
+    @also_axis
     def std_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
         """The standard deviation and the mean.
 
@@ -388,6 +406,7 @@ class ReductionMethods(LimitMethods):
         dims = None if isinstance(dim, bool) else dim
         return self.std(dim, **options), self.mean(dims, keepdim)
 
+    @also_axis
     def norm(
         self, p: float | str = 2, dim: Dims = None, keepdim: bool = False
     ) -> Tensor:
@@ -420,6 +439,7 @@ class ReductionMethods(LimitMethods):
         norm = size.result(_power_norm(size.node, float(p), dims))
         return norm if keepdim else norm.result(drop_dims(norm.node, dims))
 
+    @also_axis
     def logsumexp(self, dim: Dims, keepdim: bool = False) -> Tensor:
         """log(Σ exp(x)), without overflow.
 
@@ -437,6 +457,7 @@ class ReductionMethods(LimitMethods):
         result = total.log() + finite
         return result if keepdim else result.squeeze(normal_dims(dim, self.ndim))
 
+    @also_axis
     def nansum(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """The sum of all elements that are not NaN.
 
@@ -445,6 +466,7 @@ class ReductionMethods(LimitMethods):
         """
         return self.masked_fill(self != self, 0).sum(dim, keepdim)
 
+    @also_axis
     def nanmean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """The mean of all elements that are not NaN.
 

@@ -26,6 +26,7 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.arithmetic_nodes import not_above_nodes
+from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.cumulative import CumulativeMethods
 from tetragrad.tensor.gathering import take_along, take_rows
@@ -55,6 +56,7 @@ class SortingMethods(CumulativeMethods):
     def _from_last(self, tensor: Tensor, dim: int) -> Tensor:
         return tensor.movedim(-1, dim) if self.ndim else tensor.reshape(())
 
+    @also_axis
     def sort(
         self, dim: int = -1, descending: bool = False, stable: bool = True
     ) -> ValuesAndIndices:
@@ -72,6 +74,7 @@ class SortingMethods(CumulativeMethods):
             self._from_last(values, dim), self._from_last(indices, dim)
         )
 
+    @also_axis
     def argsort(
         self, dim: int = -1, descending: bool = False, stable: bool = True
     ) -> Tensor:
@@ -90,6 +93,7 @@ class SortingMethods(CumulativeMethods):
         """
         return self.sort(0).values
 
+    @also_axis
     def topk(
         self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
     ) -> ValuesAndIndices:
@@ -121,6 +125,7 @@ class SortingMethods(CumulativeMethods):
             self._from_last(values, dim), self._from_last(moved.result(places), dim)
         )
 
+    @also_axis
     def kthvalue(
         self, k: int, dim: int = -1, keepdim: bool = False
     ) -> ValuesAndIndices:
@@ -149,6 +154,7 @@ class SortingMethods(CumulativeMethods):
             return ValuesAndIndices(*pair)
         return ValuesAndIndices(*(entry.squeeze(dim) for entry in pair))
 
+    @also_axis
     def median(self, dim: int | None = None, keepdim: bool = False) -> Any:
         """The middle element: the lower of two. With ``dim``, (values, indices).
 
@@ -171,6 +177,7 @@ class SortingMethods(CumulativeMethods):
             self.isnan().long().argmax(dim, keepdim).where(has_nan, middle.indices),
         )
 
+    @also_axis
     def quantile(
         self,
         q: Any,
@@ -189,6 +196,7 @@ class SortingMethods(CumulativeMethods):
         """
         return self._quantile(q, dim, keepdim, interpolation, skip_nan=False)
 
+    @also_axis
     def nanquantile(
         self,
         q: Any,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.tensor.arithmetic import where
+from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.joining import cat
 from tetragrad.tensor.products import ProductMethods
@@ -87,6 +88,7 @@ class StatisticsMethods(ProductMethods):
         scaled = covariance / deviation.unsqueeze(1) / deviation.unsqueeze(0)
         return scaled if scaled.dtype.is_complex else scaled.clamp(-1, 1)
 
+    @also_axis
     def mode(self, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
         """The most frequent value (of several, the smallest), and its last place.
 
@@ -112,6 +114,7 @@ class StatisticsMethods(ProductMethods):
             return ValuesAndIndices(*(entry.squeeze(-1) for entry in pair))
         return ValuesAndIndices(*(entry.movedim(-1, dim) for entry in pair))
 
+    @also_axis
     def nanmedian(self, dim: int | None = None, keepdim: bool = False) -> Any:
         """The middle one of the elements that are not NaN; as ``median`` otherwise.
 
