@@ -15,10 +15,8 @@ more, ``h200_sweeps.py``. The rows are those of ``h200_rows.py``.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +31,6 @@ from benchmarks.h200_timing import (
     Recorded,
     Watchdog,
     as_tuple,
-    driver_version,
     graph_timer,
     in_turns,
     relative_error,
@@ -43,6 +40,7 @@ from benchmarks.h200_timing import (
     shared,
     tensor_at,
     torch_timer,
+    write_rows,
 )
 from tetragrad.core.settings import override
 
@@ -269,25 +267,10 @@ def measure(chosen: list[Row], output: str, compiled: bool) -> None:
             print(f"{row.name}: {type(error).__name__}: {text[:3]}", flush=True)
         dog.progress()
         torch.cuda.empty_cache()
-        if output:
-            write(output, copy, results)
+        measured = [asdict(entry) for entry in results]
+        write_rows(output, measured, copy_gigabytes=copy / 1e9)
     for text in summary(results):
         print(text)
-
-
-def write(output: str, copy: float, results: list[Result]) -> None:
-    """Keep the rows with what they were measured on."""
-    import torch
-
-    record = {
-        "date": time.strftime("%Y-%m-%d"),
-        "gpu": torch.cuda.get_device_name(),
-        "driver": driver_version(),
-        "torch": torch.__version__,
-        "copy_gigabytes": copy / 1e9,
-        "rows": [asdict(entry) for entry in results],
-    }
-    Path(output).write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -279,11 +279,11 @@ def measure_case(case: Case, device: Any, *, plans: bool) -> Iterator[dict[str, 
     """Every plan of a case, timed in turns with PyTorch's fastest way."""
     import torch
 
-    from benchmarks.h200_products import repeated, repeated_by_torch
+    from benchmarks.h200_timing import graph_timer, torch_timer
 
     data = Data(case)
     ways = peers(data)
-    theirs = {name: repeated_by_torch(run) for name, run in ways.items()}
+    theirs = {name: torch_timer(run) for name, run in ways.items()}
     quick = {name: min(timer() for _ in range(3)) for name, timer in theirs.items()}
     peer = min(quick, key=lambda name: quick[name])
     reference = ways[peer]()
@@ -301,7 +301,7 @@ def measure_case(case: Case, device: Any, *, plans: bool) -> Iterator[dict[str, 
         def record(ready: Prepared = ready) -> None:
             ready.launch(data.operands, data.result)
 
-        times = in_turns(repeated(record, device), theirs[peer])
+        times = in_turns(graph_timer(record, device), theirs[peer])
         ours, best = (statistics.median(entry) for entry in times)
         ratios = sorted(b / a for a, b in zip(*times, strict=True))
         yield {
@@ -409,6 +409,8 @@ def watched(numbers: list[int], *, plans: bool) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
+    from benchmarks.h200_timing import write_rows
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", default="")
     parser.add_argument("--only", default="")
@@ -426,24 +428,7 @@ def main() -> None:
             print(line(message["row"]), flush=True)
         elif "problem" in message:
             print(message["problem"], flush=True)
-        if arguments.output:
-            write(arguments.output, results)
-
-
-def write(output: str, results: list[dict[str, Any]]) -> None:
-    """All rows so far, with what they were measured on."""
-    import torch
-
-    from benchmarks.h200_products import driver_version
-
-    record = {
-        "date": time.strftime("%Y-%m-%d"),
-        "gpu": torch.cuda.get_device_name(),
-        "driver": driver_version(),
-        "torch": torch.__version__,
-        "rows": results,
-    }
-    Path(output).write_text(json.dumps(record, indent=1) + "\n")
+        write_rows(arguments.output, results)
 
 
 if __name__ == "__main__":

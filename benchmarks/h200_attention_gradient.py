@@ -188,7 +188,7 @@ def measure_case(case: Case, device: Any) -> dict[str, Any]:
     from torch.nn.attention import SDPBackend
 
     from benchmarks.h200_attention import in_turns
-    from benchmarks.h200_products import repeated, repeated_by_torch
+    from benchmarks.h200_timing import graph_timer, torch_timer
 
     dtype = getattr(torch, case.dtype)
     operands = [torch.randn(s, device="cuda").to(dtype) for s in case.shapes]
@@ -205,13 +205,13 @@ def measure_case(case: Case, device: Any) -> dict[str, Any]:
         run = their_step(case, operands, [backend])
         try:
             their_errors = error(case, operands, [r.detach() for r in run()])
-            theirs[backend.name] = repeated_by_torch(run)
+            theirs[backend.name] = torch_timer(run)
         except RuntimeError as problem:
             print(f"{backend.name}: {str(problem)[:200]}", flush=True)
             torch.cuda.synchronize()
     quick = {name: min(timer() for _ in range(3)) for name, timer in theirs.items()}
     peer = min(quick, key=lambda name: quick[name])
-    times = in_turns(repeated(step.run, device), theirs[peer])
+    times = in_turns(graph_timer(step.run, device), theirs[peer])
     ours, best = (statistics.median(entry) for entry in times)
     single = []
     for executable, addresses, _ in step.launches:
@@ -219,7 +219,7 @@ def measure_case(case: Case, device: Any) -> dict[str, Any]:
         def record(executable: Any = executable, at: Any = addresses) -> None:
             executable.launch(at)
 
-        timer = repeated(record, device)
+        timer = graph_timer(record, device)
         single.append(min(timer() for _ in range(5)) * 1e6)
     return {
         "case": case.name,
@@ -253,7 +253,7 @@ def child(number: int) -> None:
 
 
 def main() -> None:
-    from benchmarks.h200_attention import write
+    from benchmarks.h200_timing import write_rows
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", default="")
@@ -290,8 +290,7 @@ def main() -> None:
             f"{row['ratio']:5.3f}  {errors}  {row['plans']}",
             flush=True,
         )
-        if arguments.output:
-            write(arguments.output, results)
+        write_rows(arguments.output, results)
 
 
 if __name__ == "__main__":

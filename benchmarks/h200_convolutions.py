@@ -27,17 +27,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tetragrad
-from benchmarks.h200_products import (
-    ROTATED_BYTES,
+from benchmarks.h200_products import ROTATED_BYTES, line, poison, shown, times_in_turns
+from benchmarks.h200_timing import (
     Watchdog,
-    line,
-    poison,
+    graph_timer,
     relative_error,
-    repeated,
-    repeated_by_torch,
-    shown,
-    times_in_turns,
-    write,
+    torch_timer,
+    write_rows,
 )
 from tetragrad.backends.cuda.device import CudaDevice
 from tetragrad.core.settings import override, settings
@@ -363,14 +359,14 @@ def measure_case(
         error = our_error(found, ready, data, exact, device)
         names = " + ".join(shown(step.plan) for step in ready.steps)
         rows.append({"case": case.name, "plan": names, "error": error})
-        timers.append(repeated(our_record(found, ready, data), device))
+        timers.append(graph_timer(our_record(found, ready, data), device))
         dog.progress()
 
     def record() -> None:
         for operands in data.operands:
             case.their_result(*operands)
 
-    timers.append(repeated_by_torch(record))
+    timers.append(torch_timer(record))
     rows = times_in_turns(rows, timers, len(data.operands), dog)
     for row in rows:
         row["teraflops"] = case.operations / row["microseconds"] / 1e6
@@ -401,7 +397,7 @@ def main() -> None:
                 print(f"{case.name}: {type(problem).__name__}: {problem}"[:600])
                 if "cu" in str(problem) and "gave" in str(problem):
                     break
-            write(arguments.output, results)
+            write_rows(arguments.output, results)
             torch.cuda.empty_cache()
 
 

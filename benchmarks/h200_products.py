@@ -16,15 +16,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
-import os
 import random
 import statistics
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,8 +31,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tetragrad
 import tetragrad.nn.functional as ours
+from benchmarks.h200_timing import (
+    Watchdog,
+    graph_timer,
+    relative_error,
+    torch_timer,
+    write_rows,
+)
 from tetragrad.backends.cuda.device import CudaDevice
-from tetragrad.backends.cuda.driver import Event, Graph
 from tetragrad.core.settings import override, settings
 from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import scalar_cells, without_markers
@@ -56,7 +57,6 @@ ROUNDS = 7
 SECONDS = 0.02
 #: Operands are rotated through so many bytes: several times the second-level cache.
 ROTATED_BYTES = 256 << 20
-PATIENCE_SECONDS = 60
 FINISHES: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
     "": (0, lambda p: p, lambda p: p),
     "bias": (1, lambda p, b: p + b, lambda p, b: p + b),
@@ -321,58 +321,6 @@ def shown(plan: Plan) -> str:
 # --- measuring -----------------------------------------------------------------------
 
 
-class Watchdog:
-    """Ends the process when nothing has happened for a while."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def progress(self) -> None:
-        self.last = time.monotonic()
-
-    def _watch(self) -> None:
-        while time.monotonic() - self.last < PATIENCE_SECONDS:
-            time.sleep(1)
-        print("nothing has happened for a minute", flush=True)
-        os._exit(3)
-
-
-def repeated(record: Callable[[], None], device: CudaDevice) -> Callable[[], float]:
-    """Our launches as one graph; a call gives the seconds of a replay."""
-    graph = Graph(device.context, record)
-    start, stop = Event(device.context), Event(device.context)
-
-    def measure() -> float:
-        start.record()
-        graph.launch()
-        stop.record()
-        return stop.seconds_since(start)
-
-    return measure
-
-
-def repeated_by_torch(record: Callable[[], None]) -> Callable[[], float]:
-    """The same for PyTorch."""
-    side = torch.cuda.Stream()
-    with torch.cuda.stream(side):
-        record()
-    side.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        record()
-    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-
-    def measure() -> float:
-        start.record()
-        graph.replay()
-        stop.record()
-        stop.synchronize()
-        return start.elapsed_time(stop) / 1e3
-
-    return measure
-
-
 @dataclass
 class Data:
     """Sets of operands and results, the same for both libraries."""
@@ -404,10 +352,6 @@ def drawn(shape: tuple[int, ...], dtype: Any) -> Any:
 def poison(result: Any) -> None:
     """Fill a result with what no product gives."""
     result.fill_(float("nan") if result.is_floating_point() else -1)
-
-
-def relative_error(found: Any, exact: Any) -> float:
-    return float((found.double() - exact).norm() / exact.norm())
 
 
 def check(case: Case, data: Data, ready: Ready, device: CudaDevice) -> float:
@@ -455,8 +399,8 @@ def measure_case(
             continue
         dog.progress()
         rows.append({"case": case.name, "plan": shown(ready.plan), "error": error})
-        timers.append(repeated(our_record(data, ready), device))
-    peer = repeated_by_torch(their_record(case, data))
+        timers.append(graph_timer(our_record(data, ready), device))
+    peer = torch_timer(their_record(case, data))
     exact = case.their_result(*(operand.double() for operand in data.operands[0]))
     their_error = relative_error(case.their_result(*data.operands[0]), exact)
     rows = times_in_turns(rows, [*timers, peer], len(data.operands), dog)
@@ -561,7 +505,7 @@ def main() -> None:
                 print(f"{case.name}: {type(problem).__name__}: {problem}"[:600])
                 if "cu" in str(problem) and "gave" in str(problem):
                     break
-            write(arguments.output, results)
+            write_rows(arguments.output, results)
             torch.cuda.empty_cache()
     ratios = sorted(row["ratio"] for row in results)
     if ratios:
@@ -569,25 +513,6 @@ def main() -> None:
         worst = max(row["error"] / (row["torch_error"] or 1) for row in results)
         print("ratios from {:.2f}, median {:.2f}, to {:.2f};".format(*shown), end=" ")
         print(f"largest error {worst:.2f} times PyTorch's")
-
-
-def driver_version() -> str:
-    """The version of the GPU's driver."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.split("\n")[0]
-
-
-def write(output: str, results: list[dict[str, Any]]) -> None:
-    if output:
-        record = {
-            "date": time.strftime("%Y-%m-%d"),
-            "gpu": torch.cuda.get_device_name(),
-            "driver": driver_version(),
-            "torch": torch.__version__,
-            "rows": results,
-        }
-        Path(output).write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import math
 import random
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,6 @@ from benchmarks.h200_timing import (
     Assembler,
     Recorded,
     Watchdog,
-    driver_version,
     graph_timer,
     in_turns,
     relative_error,
@@ -44,6 +42,7 @@ from benchmarks.h200_timing import (
     shared,
     tensor_at,
     torch_timer,
+    write_rows,
 )
 from tetragrad.core.settings import override
 
@@ -323,29 +322,13 @@ def measure(cases: list[Case], output: str) -> None:
         dog.progress()
         if number % 20 == 0:
             torch.cuda.empty_cache()
-            write(output, results)
-    write(output, results)
+            write_rows(output, results)
+    write_rows(output, results)
     for entry in results:
         if not entry["right"]:
             print(f"wrong: {entry['case']}: {entry['error']:.1e}")
     for text in summary(results):
         print(text)
-
-
-def write(output: str, results: list[dict[str, Any]]) -> None:
-    """Keep the cases with what they were measured on."""
-    if not output:
-        return
-    import torch
-
-    record = {
-        "date": time.strftime("%Y-%m-%d"),
-        "gpu": torch.cuda.get_device_name(),
-        "driver": driver_version(),
-        "torch": torch.__version__,
-        "rows": results,
-    }
-    Path(output).write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ assembled by ``ptxas`` and kept on disk, so that the GPU's time is for measuring
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -221,6 +222,23 @@ def driver_version() -> str:
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.split("\n")[0]
+
+
+def write_rows(output: str, rows: Sequence[Any], **facts: Any) -> None:
+    """Keep rows with what they were measured on; nowhere, if ``output`` is empty."""
+    if not output:
+        return
+    import torch
+
+    record = {
+        "date": time.strftime("%Y-%m-%d"),
+        "gpu": torch.cuda.get_device_name(),
+        "driver": driver_version(),
+        "torch": torch.__version__,
+        **facts,
+        "rows": list(rows),
+    }
+    Path(output).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 # --- without a GPU -------------------------------------------------------------------

@@ -14,25 +14,31 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from h200_products import (
-    ROTATED_BYTES,
-    Ready,
-    Watchdog,
-    poison,
-    relative_error,
-    repeated,
-    repeated_by_torch,
-    shown,
-    times_in_turns,
-    write,
-)
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tetragrad
+from benchmarks.h200_products import (
+    ROTATED_BYTES,
+    Ready,
+    poison,
+    shown,
+    times_in_turns,
+)
+from benchmarks.h200_timing import (
+    Watchdog,
+    graph_timer,
+    relative_error,
+    torch_timer,
+    write_rows,
+)
 from tetragrad.backends.cuda.device import CudaDevice
 from tetragrad.core.settings import override, settings
 from tetragrad.engine.pipeline import kernels_of
@@ -161,11 +167,11 @@ def measure(
         for operands, result in zip(sets, results, strict=True):
             ready.launch(operands, result)
 
-    mine = repeated(ours, device)
+    mine = graph_timer(ours, device)
     rows = []
     for peer in peers(case, sets, results):
         try:
-            their = repeated_by_torch(peer)
+            their = torch_timer(peer)
         except (RuntimeError, NotImplementedError) as problem:
             print(f"{case.name}: {peer.__name__}: {str(problem)[:80]}")
             continue
@@ -205,7 +211,7 @@ def main() -> None:
                 print(f"{case.name}: {type(problem).__name__}: {problem}"[:400])
                 if "cu" in str(problem) and "gave" in str(problem):
                     break
-            write(arguments.output, found)
+            write_rows(arguments.output, found)
 
 
 if __name__ == "__main__":
