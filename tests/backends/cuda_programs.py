@@ -10,7 +10,7 @@ from pathlib import Path
 import nvidia
 
 from tetragrad import Tensor
-from tetragrad.backends.cuda.emit import Emitted, emit_program
+from tetragrad.backends.cuda.emit.program import Emitted, emit_program
 from tetragrad.core.settings import settings
 from tetragrad.core.target import Target
 from tetragrad.engine.pipeline import kernels_of

@@ -15,7 +15,7 @@ import pytest
 from tetragrad.backends.cpu import compiler
 from tetragrad.backends.cpu.compiler import Processor
 from tetragrad.backends.cpu.device import CpuProgram, facts_of
-from tetragrad.backends.cpu.emit import emit
+from tetragrad.backends.cpu.emit.program import emit
 from tetragrad.backends.cpu.target import host_target, make_target
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType

@@ -12,7 +12,7 @@ import pytest
 from tetragrad import Tensor, dtype
 from tetragrad.backends.cpu import compiler
 from tetragrad.backends.cpu.compiler import Processor
-from tetragrad.backends.cpu.emit import emit
+from tetragrad.backends.cpu.emit.program import emit
 from tetragrad.backends.cpu.target import make_target
 from tetragrad.core import dtypes
 from tetragrad.core.settings import settings

@@ -17,7 +17,7 @@ from tests.backends.test_cpu_products import TRANSPOSITIONS
 from tests.tile.test_dot_steps import narrow_product
 from tetragrad.backends.cpu import compiler, host
 from tetragrad.backends.cpu.device import facts_of
-from tetragrad.backends.cpu.emit import emit
+from tetragrad.backends.cpu.emit.program import emit
 from tetragrad.backends.cpu.target import make_target
 from tetragrad.core import dtypes
 from tetragrad.core.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tetragrad import Tensor
-from tetragrad.backends.cpu.emit_work import may_run_in_parallel, stores_below
+from tetragrad.backends.cpu.emit.work import may_run_in_parallel, stores_below
 from tetragrad.core.settings import settings
 from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import device

@@ -14,11 +14,11 @@ import tetragrad
 from tests.backends.cuda_programs import assembly_report, spilled_bytes
 from tests.backends.test_cuda_emit import leaf
 from tetragrad import Tensor
-from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.target import SM_80, SM_90A
 from tetragrad.core.settings import settings
 from tetragrad.engine.realize import read_buffer, without_markers
-from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.fusion.fuse import fuse
 from tetragrad.kernel.lowering import Lowered, lower
 from tetragrad.tile.ir import Program
 from tetragrad.tile.plans.build import Plan, build

@@ -14,16 +14,16 @@ import torch
 import tetragrad
 from tests.backends.cuda_programs import assembly_report, spilled_bytes
 from tetragrad import Tensor
-from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.target import SM_80, SM_90A
 from tetragrad.core.settings import settings
 from tetragrad.core.target import Target
 from tetragrad.engine.realize import read_buffer, without_markers
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Node
-from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.fusion.fuse import fuse
+from tetragrad.kernel.fusion.repeats import lower_groups
 from tetragrad.kernel.lowering import Lowered
-from tetragrad.kernel.repeats import lower_groups
 from tetragrad.tile.plans.build import Plan, build
 from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan

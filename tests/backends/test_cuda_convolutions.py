@@ -23,7 +23,7 @@ from tests.backends.cuda_programs import (
 )
 from tests.backends.test_cuda_emit import check_meaning, leaf
 from tetragrad import Tensor
-from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core import dtypes
 from tetragrad.core.settings import settings

@@ -22,7 +22,7 @@ from tests.backends.cuda_programs import (
 from tests.engine.random_graphs import GraphBuilder
 from tetragrad import Tensor
 from tetragrad.backends.cuda import driver
-from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.memory import DeviceMemory
 from tetragrad.backends.cuda.target import SM_80, SM_90A, target_for
 from tetragrad.backends.reference.kernel import run_kernel

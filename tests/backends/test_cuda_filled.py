@@ -23,8 +23,8 @@ from tests.backends.cuda_programs import (
 from tests.backends.test_cuda_convolutions import convolution, half, large
 from tests.backends.test_cuda_emit import check_meaning, leaf
 from tetragrad import Tensor
-from tetragrad.backends.cuda.division import quotient, remainder
-from tetragrad.backends.cuda.ptx import Builder
+from tetragrad.backends.cuda.emit.division import quotient, remainder
+from tetragrad.backends.cuda.emit.ptx import Builder
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core import dtypes
 from tetragrad.graph.leaves import Buffer

@@ -13,8 +13,7 @@ import pytest
 from tests.backends.cuda_programs import assembly_report, planned, spilled_bytes
 from tests.backends.test_cuda_emit import check_meaning, leaf
 from tetragrad import Tensor
-from tetragrad.backends.cuda.emit import emit_program
-from tetragrad.backends.cuda.patches import (
+from tetragrad.backends.cuda.emit.patches import (
     EACH,
     LANES_ACROSS,
     LANES_DOWN,
@@ -24,6 +23,7 @@ from tetragrad.backends.cuda.patches import (
     WARPS_DOWN,
     positions,
 )
+from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core.settings import settings
 

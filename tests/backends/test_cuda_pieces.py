@@ -12,9 +12,9 @@ import pytest
 from tests.backends.cuda_programs import assembly_report, planned, spilled_bytes
 from tetragrad import Tensor
 from tetragrad.backends.cuda import driver
-from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.emit.pieces import emit_pieces, member_table, piece_table
+from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.launches import LaunchSequence
-from tetragrad.backends.cuda.pieces import emit_pieces, member_table, piece_table
 from tetragrad.backends.cuda.programs import facts_from, facts_text, target_text
 from tetragrad.backends.cuda.target import SM_80, SM_90A
 from tetragrad.core.settings import settings

@@ -22,18 +22,18 @@ from tests.backends.cuda_programs import (
 )
 from tests.backends.test_cuda_emit import check_meaning, leaf
 from tetragrad import Tensor
-from tetragrad.backends.cuda.bulk import panels_of
-from tetragrad.backends.cuda.emit import emit_program
-from tetragrad.backends.cuda.ptx import Builder
-from tetragrad.backends.cuda.role_registers import (
+from tetragrad.backends.cuda.emit.matrix_unit.bulk import panels_of
+from tetragrad.backends.cuda.emit.matrix_unit.role_registers import (
     COPYING_REGISTERS,
     MOST_REGISTERS,
     REGISTERS,
     divide_registers,
     role_threads,
 )
+from tetragrad.backends.cuda.emit.matrix_unit.warpgroup import Operand, accumulator_keys
+from tetragrad.backends.cuda.emit.program import emit_program
+from tetragrad.backends.cuda.emit.ptx import Builder
 from tetragrad.backends.cuda.target import SM_90A
-from tetragrad.backends.cuda.warpgroup import Operand, accumulator_keys
 from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import override, settings

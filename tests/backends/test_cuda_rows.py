@@ -10,7 +10,7 @@ from benchmarks.h200_rows import Row, adamw_of_all, long_rows, target_rows
 from benchmarks.h200_timing import as_tuple, tensor_at
 from tests.backends.cuda_programs import assembly_report, planned, spilled_bytes
 from tetragrad import Tensor
-from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.target import SM_80, SM_90A
 from tetragrad.core.settings import settings
 from tetragrad.core.target import Target

@@ -19,26 +19,20 @@ from typing import Any
 
 import numpy as np
 
-from tetragrad.backends.cpu import emit
 from tetragrad.backends.cpu.compiler import Processor
-from tetragrad.backends.cpu.emit_statements import Statements
+from tetragrad.backends.cpu.emit import program as emit
+from tetragrad.backends.cpu.emit.statements import Statements
+from tetragrad.backends.cpu.emit.vector import Builder
 from tetragrad.backends.cpu.target import make_target
-from tetragrad.backends.cpu.vector import Builder
 from tetragrad.core.settings import override, settings
 from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import without_markers
 from tetragrad.engine.structure import structure_of
 from tetragrad.graph.node import Node
-from tetragrad.kernel import (
-    epilogues,
-    fusion,
-    lowering,
-    recognise,
-    repeats,
-    row_join,
-    simplify,
-)
+from tetragrad.kernel import lowering, recognise, simplify
 from tetragrad.kernel.expression import Expression
+from tetragrad.kernel.fusion import epilogues, repeats, row_join
+from tetragrad.kernel.fusion import fuse as fusion
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tensor import Tensor
 from tetragrad.tile.plans.build import build

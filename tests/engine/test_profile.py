@@ -22,7 +22,7 @@ from tetragrad.engine.realize import device, from_array, realize
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.node import Node
 from tetragrad.kernel.cost import Work
-from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.fusion.fuse import fuse
 from tetragrad.kernel.lowering import lower
 from tetragrad.tensor import Tensor
 

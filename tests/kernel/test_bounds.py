@@ -19,7 +19,7 @@ from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine, combine, of_atom
 from tetragrad.kernel.bounds import Domain
 from tetragrad.kernel.expression import Indexed, Load, anything
-from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.fusion.fuse import fuse
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.verify import verify_kernel
 

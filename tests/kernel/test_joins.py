@@ -12,7 +12,7 @@ from tetragrad.core.settings import override
 from tetragrad.core.target import Target
 from tetragrad.engine.realize import without_markers
 from tetragrad.graph.node import Node
-from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.fusion.fuse import fuse
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.naming import kernel_name
 from tetragrad.tensor import Tensor

@@ -20,10 +20,10 @@ from tetragrad.core.target import Target
 from tetragrad.engine import pipeline, realize
 from tetragrad.engine.realize import read_buffer, without_markers
 from tetragrad.graph.node import Node
-from tetragrad.kernel import layouts
-from tetragrad.kernel.layouts import choose_layouts
+from tetragrad.kernel.layouts import choose as layouts
+from tetragrad.kernel.layouts.choose import choose_layouts
+from tetragrad.kernel.layouts.orders import Layouts, strides, with_innermost
 from tetragrad.kernel.lowering import Lowered
-from tetragrad.kernel.orders import Layouts, strides, with_innermost
 
 TARGET = Target("test", "none", cache_bytes=1 << 15, chunk_bytes=16)
 CHANNELS_LAST = (0, 2, 3, 1)

@@ -10,7 +10,7 @@ from tetragrad.core.settings import override, settings
 from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import device, without_markers
 from tetragrad.kernel.expression import Load
-from tetragrad.kernel.fusion import MAXIMUM_INLINE_NODES
+from tetragrad.kernel.fusion.fuse import MAXIMUM_INLINE_NODES
 from tetragrad.kernel.ir import Mode
 from tetragrad.kernel.lowering import Lowered
 

@@ -9,10 +9,10 @@ from tests.engine.random_graphs import GraphBuilder
 from tetragrad.core.target import Target
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.node import Node
-from tetragrad.kernel.fusion import fuse
-from tetragrad.kernel.groups import Group
+from tetragrad.kernel.fusion.fuse import fuse
+from tetragrad.kernel.fusion.groups import Group
+from tetragrad.kernel.fusion.repeats import lower_groups
 from tetragrad.kernel.lowering import Lowered, lower
-from tetragrad.kernel.repeats import lower_groups
 
 TARGET = Target("test", "none", cache_bytes=1 << 15)
 

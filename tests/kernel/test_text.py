@@ -13,7 +13,7 @@ from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Compute, Literal, Load, literal
-from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.fusion.fuse import fuse
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.text import expression_text, kernel_text
 

@@ -13,8 +13,8 @@ from tetragrad import Tensor
 from tetragrad.backends.cpu.compiler import Processor
 from tetragrad.backends.cpu.target import make_target
 from tetragrad.engine.realize import without_markers
-from tetragrad.kernel.fusion import fuse
-from tetragrad.kernel.groups import Group
+from tetragrad.kernel.fusion.fuse import fuse
+from tetragrad.kernel.fusion.groups import Group
 from tetragrad.tensor.pending import realize_tensors
 
 WIDE = make_target(Processor("x86_64-unknown-linux-gnu", "", ("+avx512f",)))

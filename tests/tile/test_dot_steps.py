@@ -8,7 +8,7 @@ import pytest
 
 from tests.tile.kernels import TARGETS, check, compute, form, kernel_of, load
 from tests.tile.test_contraction import contraction_of
-from tetragrad.backends.cpu.dot_steps import INSTRUCTIONS, dot_steps
+from tetragrad.backends.cpu.emit.dot_steps import INSTRUCTIONS, dot_steps
 from tetragrad.core import dtypes
 from tetragrad.core.settings import settings
 from tetragrad.core.target import DotStep

@@ -11,7 +11,7 @@ from tetragrad.backends.cpu.compiler import Processor
 from tetragrad.backends.cpu.target import make_target
 from tetragrad.core.settings import override, settings
 from tetragrad.engine.realize import read_buffer, without_markers
-from tetragrad.kernel.fusion import fuse
+from tetragrad.kernel.fusion.fuse import fuse
 from tetragrad.kernel.lowering import lower
 from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan

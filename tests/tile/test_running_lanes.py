@@ -10,7 +10,7 @@ import pytest
 import tetragrad
 from tests.backends.cuda_programs import planned
 from tetragrad import Tensor
-from tetragrad.backends.cuda.emit import emit_program
+from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.backends.reference.kernel import run_kernel
 from tetragrad.core.settings import settings

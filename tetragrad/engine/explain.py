@@ -30,7 +30,7 @@ from tetragrad.graph.node import Node, walk
 from tetragrad.graph.symbolic import general_form
 from tetragrad.graph.text import graph_text
 from tetragrad.graph.transfer import Transfer
-from tetragrad.kernel.groups import Group
+from tetragrad.kernel.fusion.groups import Group
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.lowering import Lowered
 from tetragrad.kernel.naming import kernel_name

@@ -16,7 +16,7 @@ from tetragrad.core.settings import Settings
 from tetragrad.engine.assembly import executables
 from tetragrad.graph.leaves import LaunchValue
 from tetragrad.graph.node import Node
-from tetragrad.kernel.groups import Group
+from tetragrad.kernel.fusion.groups import Group
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.joined import join_equal
 from tetragrad.kernel.lowering import Lowered

@@ -20,7 +20,7 @@ from tetragrad.graph.movement import Movement, constant_of
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.reduce import Reduce
 from tetragrad.graph.text import type_text
-from tetragrad.kernel.groups import Group
+from tetragrad.kernel.fusion.groups import Group
 from tetragrad.kernel.lowering import Lowered
 from tetragrad.kernel.naming import kernel_name
 

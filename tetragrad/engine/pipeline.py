@@ -18,11 +18,11 @@ from tetragrad.engine.structure import Structure
 from tetragrad.graph.extents import NO_EXTENTS, Extents
 from tetragrad.graph.node import Node
 from tetragrad.graph.samples import refuse_samples
-from tetragrad.kernel.fusion import fuse
-from tetragrad.kernel.groups import Group
-from tetragrad.kernel.layouts import choose_layouts
+from tetragrad.kernel.fusion.fuse import fuse
+from tetragrad.kernel.fusion.groups import Group
+from tetragrad.kernel.fusion.repeats import lower_groups
+from tetragrad.kernel.layouts.choose import choose_layouts
 from tetragrad.kernel.lowering import Lowered
-from tetragrad.kernel.repeats import lower_groups
 
 #: Called with what is about to be compiled: ``tetragrad explain`` listens here.
 watchers: list[Callable[[Sequence[Node], Device, Settings], None]] = []

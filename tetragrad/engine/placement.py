@@ -14,7 +14,7 @@ from tetragrad.engine.joining import Joined
 from tetragrad.engine.schedule import Argument, Launch, Result, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of
 from tetragrad.graph.node import Node
-from tetragrad.kernel.groups import Group
+from tetragrad.kernel.fusion.groups import Group
 from tetragrad.kernel.lowering import Lowered
 from tetragrad.kernel.memory import Lifetime, plan_arena
 from tetragrad.kernel.naming import kernel_name

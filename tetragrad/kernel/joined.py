@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from tetragrad.graph.node import Node
-from tetragrad.kernel.groups import Group
+from tetragrad.kernel.fusion.groups import Group
 from tetragrad.kernel.lowering import Lowered
 
 #: What equal pieces have in common; None for a kernel that has no pieces.

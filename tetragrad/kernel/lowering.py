@@ -49,8 +49,8 @@ from tetragrad.kernel.expression import (
     walk,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
+from tetragrad.kernel.layouts.orders import ROW_MAJOR, Layouts, permuted
 from tetragrad.kernel.memory import ALIGNMENT
-from tetragrad.kernel.orders import ROW_MAJOR, Layouts, permuted
 from tetragrad.kernel.shared_axes import share_axes
 from tetragrad.kernel.simplify import as_form
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.node import Node, Shape
-from tetragrad.kernel.analysis import is_leaf
-from tetragrad.kernel.decisions import Decisions
+from tetragrad.kernel.fusion.analysis import is_leaf
+from tetragrad.kernel.fusion.decisions import Decisions
 
 
 def narrow_cuts(decisions: Decisions, limit: int) -> list[list[Node]]:

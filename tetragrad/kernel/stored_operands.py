@@ -13,8 +13,8 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Reduce
-from tetragrad.kernel.analysis import Kind
-from tetragrad.kernel.decisions import Decisions
+from tetragrad.kernel.fusion.analysis import Kind
+from tetragrad.kernel.fusion.decisions import Decisions
 
 #: Operations that an element may take inside of the scatter's loop.
 LITTLE_WORK = 4.0

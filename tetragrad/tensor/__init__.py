@@ -3,7 +3,7 @@
 What a tensor is: ``base.py`` (the handle), ``storage.py`` (the value that views
 share) and ``pending.py`` (when values run). What it can do is a class of methods for
 each family, ``ArithmeticMethods`` in ``arithmetic.py`` for one; ``tensor.py`` puts
-them together. Each builds nodes; a file called ``*_nodes.py`` holds only that part.
+them together. Each builds nodes; those of one number's functions are in ``formulas``.
 
 ``promotion.py`` says how operands meet, ``autograd.py`` how gradients are asked for,
 and ``operations.py`` which methods are functions too. Complex numbers are

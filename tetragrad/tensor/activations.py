@@ -10,9 +10,9 @@ from tetragrad.core.errors import TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import in_place, where
 from tetragrad.tensor.axis_names import also_axis
+from tetragrad.tensor.formulas import functions as nodes
 from tetragrad.tensor.gradient_rules import with_gradient
 from tetragrad.tensor.pooling import PoolingMethods
 from tetragrad.tensor.promotion import float_dtype, normal_dim

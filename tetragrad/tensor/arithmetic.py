@@ -12,7 +12,9 @@ from tetragrad.core.errors import DTypeError, TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.movement import Reshape
 from tetragrad.graph.node import Node
-from tetragrad.tensor.arithmetic_nodes import (
+from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.derived import derived_docstring
+from tetragrad.tensor.formulas.arithmetic import (
     add_nodes,
     differ_nodes,
     floor_divide_nodes,
@@ -25,8 +27,6 @@ from tetragrad.tensor.arithmetic_nodes import (
     truncated_divide_nodes,
     whole_step,
 )
-from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.derived import derived_docstring
 from tetragrad.tensor.movement import MovementMethods
 from tetragrad.tensor.pairs import form_of, is_joined, split
 from tetragrad.tensor.promotion import (

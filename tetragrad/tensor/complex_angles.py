@@ -12,8 +12,6 @@ from tetragrad.core import dtypes
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import angle_nodes
-from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.complex_functions import (
     add,
     choose,
@@ -27,6 +25,8 @@ from tetragrad.tensor.complex_functions import (
     times_i,
     with_derivatives,
 )
+from tetragrad.tensor.formulas import angles as angle_nodes
+from tetragrad.tensor.formulas import functions as nodes
 from tetragrad.tensor.pairs import FORMS, Pair
 
 

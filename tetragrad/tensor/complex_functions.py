@@ -16,8 +16,9 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import angle_nodes, arithmetic_nodes
-from tetragrad.tensor import function_nodes as nodes
+from tetragrad.tensor.formulas import angles as angle_nodes
+from tetragrad.tensor.formulas import arithmetic as arithmetic_nodes
+from tetragrad.tensor.formulas import functions as nodes
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.pairs import FORMS, Pair
 

@@ -15,9 +15,9 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import angle_nodes
-from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.base import TensorBase, wrap_pairs
+from tetragrad.tensor.formulas import angles as angle_nodes
+from tetragrad.tensor.formulas import functions as nodes
 from tetragrad.tensor.functions import FunctionMethods
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.pairs import Pair, conjugate_pairs, join, split

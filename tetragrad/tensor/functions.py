@@ -12,15 +12,16 @@ from tetragrad.core.dtypes import DType
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import angle_nodes, error_nodes
-from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import (
     ArithmeticMethods,
     binary,
     in_place,
 )
-from tetragrad.tensor.arithmetic_nodes import multiply_nodes, power_nodes
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.formulas import angles as angle_nodes
+from tetragrad.tensor.formulas import errors as error_nodes
+from tetragrad.tensor.formulas import functions as nodes
+from tetragrad.tensor.formulas.arithmetic import multiply_nodes, power_nodes
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.pairs import form_of, split
 from tetragrad.tensor.promotion import (

@@ -26,9 +26,9 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape, size_of
 from tetragrad.graph.sizes import Size, forms_in
-from tetragrad.tensor.arithmetic_nodes import add_nodes
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import complex as join_parts
+from tetragrad.tensor.formulas.arithmetic import add_nodes
 from tetragrad.tensor.gathering import (
     check_known_indices,
     take_rows,

@@ -13,9 +13,9 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.movement import Reshape, broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Sum
-from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import binary, in_place
-from tetragrad.tensor.arithmetic_nodes import absolute_node
+from tetragrad.tensor.formulas import functions as nodes
+from tetragrad.tensor.formulas.arithmetic import absolute_node
 from tetragrad.tensor.gradient_rules import with_gradient, with_slope
 from tetragrad.tensor.parts import PartMethods
 from tetragrad.tensor.promotion import Operand, float_dtype, normal_dims

@@ -12,10 +12,10 @@ from tetragrad.core.errors import TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import in_place, where
-from tetragrad.tensor.arithmetic_nodes import minimum_nodes
 from tetragrad.tensor.complex_numbers import ComplexMethods, complex
+from tetragrad.tensor.formulas import functions as nodes
+from tetragrad.tensor.formulas.arithmetic import minimum_nodes
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.promotion import (
     Operand,

@@ -13,8 +13,8 @@ from tetragrad.core.errors import (
     ShapeError,
     TetragradError,
 )
-from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import where
+from tetragrad.tensor.formulas import functions as nodes
 from tetragrad.tensor.gathering import known_elements
 from tetragrad.tensor.normalisation import NormalisationMethods
 

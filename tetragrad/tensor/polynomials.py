@@ -14,9 +14,9 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.function_nodes import add, scale
+from tetragrad.tensor.formulas import functions as nodes
+from tetragrad.tensor.formulas.functions import add, scale
 from tetragrad.tensor.promotion import align, combine, float_dtype, to_operand
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import Permute, Reshape, broadcast_to
 from tetragrad.graph.node import Node, size_of
-from tetragrad.tensor.arithmetic_nodes import truncated_divide_nodes
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.convolution import (
     ConvolutionMethods,
@@ -21,6 +20,7 @@ from tetragrad.tensor.convolution import (
     spread_sizes,
     windows,
 )
+from tetragrad.tensor.formulas.arithmetic import truncated_divide_nodes
 from tetragrad.tensor.reductions import drop_dims, positions
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.arithmetic import in_place
-from tetragrad.tensor.arithmetic_nodes import minimum_nodes
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import by_parts
+from tetragrad.tensor.formulas.arithmetic import minimum_nodes
 from tetragrad.tensor.gathering import (
     GatheringMethods,
     check_index,

@@ -25,10 +25,10 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
-from tetragrad.tensor.arithmetic_nodes import not_above_nodes
 from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.cumulative import CumulativeMethods
+from tetragrad.tensor.formulas.arithmetic import not_above_nodes
 from tetragrad.tensor.gathering import take_along, take_rows
 from tetragrad.tensor.ordering import (
     kth_largest_key,

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import bessel_nodes as bessel
-from tetragrad.tensor import function_nodes as nodes
-from tetragrad.tensor import gamma_nodes as gamma
-from tetragrad.tensor import normal_nodes as normal
+from tetragrad.tensor.formulas import bessel, gamma, normal
+from tetragrad.tensor.formulas import functions as nodes
 from tetragrad.tensor.special_methods import float_binary
 
 if TYPE_CHECKING:

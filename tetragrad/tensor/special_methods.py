@@ -14,8 +14,8 @@ from tetragrad.core.errors import TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.node import Node
-from tetragrad.tensor import function_nodes as nodes
 from tetragrad.tensor.arithmetic import binary, in_place
+from tetragrad.tensor.formulas import functions as nodes
 from tetragrad.tensor.promotion import Operand, float_dtype, to_operand
 from tetragrad.tensor.statistics import StatisticsMethods
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def _gamma() -> ModuleType:
-    from tetragrad.tensor import gamma_nodes
+    from tetragrad.tensor.formulas import gamma as gamma_nodes
 
     return gamma_nodes
 
 
 def _bessel() -> ModuleType:
-    from tetragrad.tensor import bessel_nodes
+    from tetragrad.tensor.formulas import bessel as bessel_nodes
 
     return bessel_nodes
 

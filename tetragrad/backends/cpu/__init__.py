@@ -1,9 +1,8 @@
 """The CPU backend: LLVM IR text, assembled in process and run on native threads.
 
-``device.py`` is what the engine sees. ``emit.py`` writes the text, with an
-``emit_*.py`` for each part of it, ``emit_statements.py`` first; ``vector.py`` spells
-instructions. ``compiler.py`` makes machine code of text, ``pool.py`` and
-``sequence.py`` run it, and ``host.py`` says which processor this is.
+``device.py`` is what the engine sees. ``emit`` writes the text, ``compiler.py`` makes
+machine code of it, ``pool.py`` and ``sequence.py`` run that, and ``host.py`` says which
+processor this is.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ class Facts:
 def facts_of(program: Program, target: Target) -> Facts:
     """The facts that are kept beside a program's object code."""
     # Emitters are imported when something is emitted: kept code needs none of them.
-    from tetragrad.backends.cpu.emit import uses_threads
-    from tetragrad.backends.cpu.emit_statements import elements_of
-    from tetragrad.backends.cpu.vector import memory_dtype
+    from tetragrad.backends.cpu.emit.program import uses_threads
+    from tetragrad.backends.cpu.emit.statements import elements_of
+    from tetragrad.backends.cpu.emit.vector import memory_dtype
     from tetragrad.tile.in_place import in_place_pairs
 
     sizes = [
@@ -150,7 +150,7 @@ class CpuDevice(Device):
         return CpuPieces(whole, rest, steps, counts, piece)
 
     def emit(self, program: Program, settings: Settings) -> str:
-        from tetragrad.backends.cpu.emit import emit
+        from tetragrad.backends.cpu.emit.program import emit
 
         return emit(program, self.target, settings)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tetragrad.backends.cpu.compiler import Processor
-from tetragrad.backends.cpu.dot_steps import dot_steps
+from tetragrad.backends.cpu.emit.dot_steps import dot_steps
 from tetragrad.backends.cpu.host import Host, host, vector_bytes_of
 from tetragrad.core.target import Target
 

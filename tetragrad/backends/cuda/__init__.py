@@ -4,10 +4,8 @@ Nothing is loaded when this module is imported; the driver's library is opened w
 the first device.
 
 ``device.py`` is what the engine sees, ``driver.py`` the few calls that it makes.
-``emit.py`` writes the text: ``statements.py`` for what a block does, ``values.py``
-for expressions, ``matrix.py`` and ``warpgroup.py`` for the matrix units, ``roles.py``
-and ``channels.py`` for groups of warps that go their own way; ``ptx.py`` spells
-instructions.
+``emit`` writes the text, ``programs.py`` loads it with what a launch needs to know,
+``launches.py`` records launches as one, and ``faults.py`` says whose fault it was.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from tetragrad.core.errors import CompileError, DeviceError, OutOfMemoryError
 from tetragrad.core.frozen import frozen
 
 if TYPE_CHECKING:
-    from tetragrad.backends.cuda.bulk import TensorMap
-    from tetragrad.backends.cuda.emit import GridLaunch
+    from tetragrad.backends.cuda.emit.matrix_unit.bulk import TensorMap
+    from tetragrad.backends.cuda.emit.program import GridLaunch
 
 _LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _OUT_OF_MEMORY = 2

@@ -12,10 +12,10 @@ import numpy as np
 
 from tetragrad.backends.backend import Executable
 from tetragrad.backends.cuda import driver
-from tetragrad.backends.cuda.bulk import TensorMap
-from tetragrad.backends.cuda.emit import GridLaunch, emit_program
+from tetragrad.backends.cuda.emit.matrix_unit.bulk import TensorMap
+from tetragrad.backends.cuda.emit.pieces import emit_pieces, member_table, piece_table
+from tetragrad.backends.cuda.emit.program import GridLaunch, emit_program
 from tetragrad.backends.cuda.memory import DeviceMemory
-from tetragrad.backends.cuda.pieces import emit_pieces, member_table, piece_table
 from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target

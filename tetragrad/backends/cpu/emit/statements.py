@@ -1,0 +1,402 @@
+"""The statements of a tile program as instructions: one method for each.
+
+A statement with ``axes`` is unrolled over all but the last; the last becomes vector
+registers of the processor's width, then halves of it for what is left over.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from tetragrad.backends.cpu.emit.addresses import Mask
+from tetragrad.backends.cpu.emit.expressions import Expressions, Recipe, tile_form
+from tetragrad.backends.cpu.emit.folds import Contribution, Folds, may_contract
+from tetragrad.backends.cpu.emit.interleaved import groups_of_stores
+from tetragrad.backends.cpu.emit.memory import Storage
+from tetragrad.backends.cpu.emit.merges import merged
+from tetragrad.backends.cpu.emit.moves import Moves
+from tetragrad.backends.cpu.emit.operands import emit_fetch
+from tetragrad.backends.cpu.emit.product import emit_product
+from tetragrad.backends.cpu.emit.scopes import VectorAxis, chunks
+from tetragrad.backends.cpu.emit.turns import Turns
+from tetragrad.backends.cpu.emit.vector import Value, scalar_type
+from tetragrad.backends.cpu.emit.widths import vector_lanes
+from tetragrad.core.errors import UnsupportedError
+from tetragrad.graph import reduce
+from tetragrad.graph.elementwise import Transcendental
+from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.kernel.expression import Compute, Expression, Guard, Load, walk
+from tetragrad.kernel.ir import Mode
+from tetragrad.tile.ir import (
+    Alloc,
+    Copy,
+    Extent,
+    Fetch,
+    Fold,
+    For,
+    Map,
+    Mma,
+    Pin,
+    Space,
+    Statement,
+    Store,
+    Sync,
+    Tile,
+    TileLoad,
+    View,
+    When,
+)
+
+#: Vectors in one statement beyond which its outer axes are loops after all: of what
+#: moves between memory and memory, of elementary functions, which are long, and of
+#: what reads values kept in registers, which cannot be indexed.
+LARGEST_UNROLLING = 8
+LARGEST_HEAVY_UNROLLING = 2
+LARGEST_REGISTER_UNROLLING = 64
+
+#: Bytes of a tile that every thread's stack has room for, several times over.
+LARGEST_ON_STACK = 1 << 14
+
+MODE_REDUCTIONS = {Mode.ADD: reduce.Sum, Mode.MAX: reduce.Max}
+
+
+class Statements:
+    """Writes statements at the current place of a function."""
+
+    def __init__(self, expressions: Expressions, contract: bool) -> None:
+        self.expressions = expressions
+        self.builder = expressions.builder
+        self.scopes = expressions.scopes
+        self.memory = expressions.memory
+        self.ops = expressions.ops
+        self.contract = contract
+        self.folds = Folds(expressions)
+        self.moves = Moves(expressions)
+        self.turns = Turns(expressions)
+        self._methods: dict[type[Statement], Callable[..., None]] = {
+            For: self._for,
+            When: self._when,
+            Alloc: self._alloc,
+            View: self._view,
+            Map: self._map,
+            Fold: self._fold,
+            Store: self._store,
+            Mma: self._mma,
+            Fetch: self._fetch,
+            Copy: self._copy,
+            Sync: self._nothing,
+            Pin: self._nothing,
+        }
+
+    def emit(self, body: Iterable[Statement]) -> None:
+        """Write statements in order."""
+        for group in groups_of_stores(tuple(body)):
+            statement = group[0]
+            if len(group) > 1:
+                self._store_together(group)
+                continue
+            method = self._methods.get(type(statement))
+            if method is None:
+                raise UnsupportedError(
+                    f"{type(statement).__name__} statements on the CPU",
+                    hint="roles and channels are for GPUs; plan with plain loops",
+                )
+            method(statement)
+
+    # --- control -----------------------------------------------------------------
+
+    def _for(self, statement: For) -> None:
+        if statement.unroll or statement.extent <= 1:
+            for place in range(statement.extent):
+                with self.scopes.unrolled([statement.axis], [place]):
+                    self.emit(statement.body)
+            return
+        with self.scopes.loop(statement.axis, statement.extent):
+            self.emit(statement.body)
+
+    def _when(self, statement: When) -> None:
+        self.expressions.evaluate(self.expressions.prepare([], statement.guard))
+        mask = self.memory.mask(statement.guard)
+        if mask.always:
+            self.emit(statement.body)
+        elif mask.never:
+            self.emit(statement.otherwise)
+        else:
+            self._branches(self.memory.condition(mask), statement)
+
+    def _branches(self, condition: Value, statement: When) -> None:
+        if statement.body:
+            with self.scopes.branch(condition):
+                self.emit(statement.body)
+        if statement.otherwise:
+            with self.scopes.branch(self.ops.invert(condition)):
+                self.emit(statement.otherwise)
+
+    def _nothing(self, statement: Statement) -> None:
+        """One thread is always in step with itself."""
+
+    def _alloc(self, statement: Alloc) -> None:
+        tile = statement.tile
+        in_registers = tile.space is Space.REGISTER
+        element, count = (
+            Storage("", tile.dtype, in_registers).element,
+            elements_of(tile),
+        )
+        nbytes = count * element.itemsize
+        if nbytes > LARGEST_ON_STACK:
+            slot = self.builder.heap_slot(nbytes)
+        else:
+            slot = self.builder.stack_slot(scalar_type(element), count)
+        self.expressions.tiles[tile.name] = Storage(slot, tile.dtype, in_registers)
+
+    def _view(self, statement: View) -> None:
+        """Nothing but an address, which is known from here on."""
+        source = statement.source
+        tiles = self.expressions.tiles
+        storage = (
+            self.expressions.slots[source]
+            if isinstance(source, int)
+            else tiles[source.name]
+        )
+        self.expressions.evaluate(self.expressions.prepare([], [statement.address]))
+        first = self.memory.pointer(storage, statement.address)
+        tiles[statement.tile.name] = replace(
+            storage, base=first, level=self.scopes.depth
+        )
+
+    # --- collective statements ---------------------------------------------------
+
+    def _map(self, statement: Map) -> None:
+        if self.moves.write(statement):
+            return
+        statement = merged(statement)
+        if self.turns.write(statement):
+            return
+        tile = statement.tile
+        storage = self.expressions.tiles[tile.name]
+        form = tile_form(tile, statement.indices)
+
+        def write(values: dict[Expression, Value], mask: Mask) -> None:
+            value = self.ops.cast(values[statement.value], tile.dtype)
+            self.memory.store(storage, form, value, mask)
+
+        reads_itself = any(
+            isinstance(entry, TileLoad) and entry.tile is tile
+            for entry in walk(statement.value)
+        )
+        axes, guard = statement.axes, statement.guard
+        may_loop = tile.space is not Space.REGISTER
+        with self._collective(axes, guard, (statement.value,), (form,)) as place:
+            place.write_long_vectors()
+            place.visit(write, first_read=reads_itself, may_loop=may_loop)
+
+    def _copy(self, statement: Copy) -> None:
+        """A map of loads; outside the guard they are 0."""
+        if statement.channel is not None:
+            raise UnsupportedError("channels on the CPU", hint="copy without one")
+        slot = self.expressions.slots[statement.slot]
+        load = Load(statement.slot, statement.address, statement.guard, slot.dtype)
+        indices = tuple(axis_form(axis) for axis, _ in statement.axes)
+        self._map(Map(statement.axes, statement.tile, indices, load))
+
+    def _store(self, statement: Store) -> None:
+        statement = merged(statement)
+        storage = self.expressions.slots[statement.slot]
+        address, op = statement.address, MODE_REDUCTIONS.get(statement.mode)
+
+        def write(values: dict[Expression, Value], mask: Mask) -> None:
+            value = self.ops.cast(values[statement.value], storage.dtype)
+            if op is None:
+                self.memory.store(storage, address, value, mask)
+            else:
+                self.folds.into_memory(storage, address, op, value, mask)
+
+        reads_itself = any(
+            isinstance(entry, Load) and entry.slot == statement.slot
+            for entry in walk(statement.value)
+        )
+        values, guard = (statement.value,), statement.guard
+        with self._collective(statement.axes, guard, values, (address,)) as place:
+            place.write_long_vectors()
+            place.visit(write, first_read=reads_itself, may_loop=True)
+
+    def _store_together(self, group: Sequence[Statement]) -> None:
+        """Stores to neighbouring elements, of vectors whose lanes are as far apart."""
+        stores = [entry for entry in group if isinstance(entry, Store)]
+        first = stores[0]
+        storage = self.expressions.slots[first.slot]
+
+        def write(values: dict[Expression, Value], mask: Mask) -> None:
+            parts = [
+                self.ops.cast(values[entry.value], storage.dtype) for entry in stores
+            ]
+            if self.memory.store_interleaved(storage, first.address, parts, mask):
+                return
+            for entry, part in zip(stores, parts, strict=True):
+                self.memory.store(storage, entry.address, part, mask)
+
+        wanted = tuple(entry.value for entry in stores)
+        forms = tuple(entry.address for entry in stores)
+        with self._collective(first.axes, first.guard, wanted, forms) as place:
+            place.visit(write, may_loop=True)
+
+    def _fold(self, statement: Fold) -> None:
+        tile, value = statement.tile, statement.value
+        form = tile_form(tile, statement.indices)
+        contract = self.contract and may_contract(statement)
+        operands = value.inputs if contract else (value,)
+        contributions: list[Contribution] = []
+
+        def collect(values: dict[Expression, Value], mask: Mask) -> None:
+            found = tuple(
+                self.ops.cast(values[operand], tile.dtype) for operand in operands
+            )
+            contribution = self.folds.contribution(statement.op, form, found, mask)
+            contributions.append(contribution)
+
+        with self._collective(
+            statement.axes, statement.guard, operands, (form,)
+        ) as place:
+            place.visit(collect)
+            self.folds.into_tile(
+                self.expressions.tiles[tile.name], statement.op, contributions
+            )
+
+    def _fetch(self, statement: Fetch) -> None:
+        emit_fetch(self.expressions, statement)
+
+    def _mma(self, statement: Mma) -> None:
+        emit_product(self.expressions, statement)
+
+    @contextmanager
+    def _collective(
+        self,
+        axes: Sequence[Extent],
+        guard: Guard,
+        values: Sequence[Expression],
+        forms: Sequence[Affine],
+    ) -> Iterator[Points]:
+        """The points of a statement, inside a branch if its guard holds for none."""
+        own = {axis for axis, _ in axes}
+        uniform = tuple(form for form in guard if not form.axes() & own)
+        rest = tuple(form for form in guard if form.axes() & own)
+        with ExitStack() as stack:
+            if uniform:
+                self.expressions.evaluate(self.expressions.prepare([], uniform))
+                condition = self.memory.condition(self.memory.mask(uniform))
+                if condition.constant is not True:
+                    stack.enter_context(self.scopes.branch(condition))
+            stack.enter_context(self.scopes.statement())
+            outer = self.expressions.guard
+            # Loads of what a data-dependent guard is made of come before it.
+            self.expressions.guard = tuple(form for form in rest if form.is_pure())
+            yield Points(self, axes, rest, values, forms)
+            self.expressions.guard = outer
+
+
+class Points:
+    """The points of one collective statement."""
+
+    def __init__(
+        self,
+        statements: Statements,
+        axes: Sequence[Extent],
+        guard: Guard,
+        values: Sequence[Expression],
+        forms: Sequence[Affine],
+    ) -> None:
+        self.expressions = statements.expressions
+        self.scopes = statements.scopes
+        self.axes = axes
+        self.guard = guard
+        self.values = values
+        self.forms = forms
+        #: Of a register, and of the vectors that are written.
+        self.lanes = self.vector_lanes = self.expressions.lanes_for(values)
+
+    def write_long_vectors(self) -> None:
+        """Let one vector stand for several registers, where they do the same."""
+        if self.axes:
+            axis, _ = self.axes[-1]
+            self.vector_lanes = vector_lanes(
+                self.expressions, axis, self.values, self.forms, self.guard
+            )
+
+    def visit(
+        self,
+        write: Callable[[dict[Expression, Value], Mask], None],
+        *,
+        first_read: bool = False,
+        may_loop: bool = False,
+    ) -> None:
+        """Evaluate at every point and pass on the values, and where they count.
+
+        With ``first_read`` all points are evaluated before the first is written.
+        """
+        outer, inner = self.axes[:-1], self.axes[-1:]
+        with ExitStack() as loops:
+            if (
+                may_loop
+                and not first_read
+                and self._num_vectors() > self._most_unrolled()
+            ):
+                for axis, extent in outer:
+                    loops.enter_context(self.scopes.loop(axis, extent))
+                outer = ()
+            forms = [*self.forms, *self.guard]
+            recipe = self.expressions.prepare(self.values, forms)
+            if first_read:
+                self._visit(recipe, outer, inner, lambda values, mask: None)
+            self._visit(recipe, outer, inner, write)
+
+    def _most_unrolled(self) -> int:
+        entries = list(walk(*self.values))
+        if any(
+            isinstance(entry, TileLoad) and entry.tile.space is Space.REGISTER
+            for entry in entries
+        ):
+            return LARGEST_REGISTER_UNROLLING
+        is_heavy = any(
+            isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
+            for entry in entries
+        )
+        return LARGEST_HEAVY_UNROLLING if is_heavy else LARGEST_UNROLLING
+
+    def _num_vectors(self) -> int:
+        count = 1
+        for _, extent in self.axes[:-1]:
+            count *= extent
+        return count * -(-self.axes[-1][1] // self.lanes) if self.axes else 1
+
+    def _visit(
+        self,
+        recipe: Recipe,
+        outer: Sequence[Extent],
+        inner: Sequence[Extent],
+        write: Callable[[dict[Expression, Value], Mask], None],
+    ) -> None:
+        memory, scopes = self.expressions.memory, self.scopes
+        axes = [axis for axis, _ in outer]
+        vectors = list(self._vectors(inner))
+        for point in itertools.product(*(range(extent) for _, extent in outer)):
+            with scopes.unrolled(axes, point):
+                for vector in vectors:
+                    with scopes.lanes_along(vector):
+                        values = self.expressions.evaluate(recipe)
+                        write(values, memory.mask(self.guard))
+
+    def _vectors(self, inner: Sequence[Extent]) -> Iterator[VectorAxis | None]:
+        if not inner:
+            yield None
+        for axis, extent in inner:
+            for start, lanes in chunks(0, extent, self.vector_lanes):
+                yield VectorAxis(axis, start, lanes)
+
+
+def elements_of(tile: Tile) -> int:
+    """Elements from the first to the last of a tile's layout."""
+    pairs = zip(tile.shape, tile.layout.strides, strict=True)
+    return 1 + sum((size - 1) * stride for size, stride in pairs)

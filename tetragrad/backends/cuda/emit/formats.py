@@ -1,0 +1,280 @@
+"""Conversions between element types, and the bits of a value.
+
+float16 and bfloat16 are held as float32 and rounded after every operation; PTX
+converts both natively.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tetragrad.backends.cuda.emit.ptx import (
+    Builder,
+    Value,
+    arithmetic_type,
+    constant,
+    register_class,
+)
+from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
+from tetragrad.core.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from tetragrad.backends.cuda.emit.operations import Operations
+
+#: The first float32 whose neighbours are integers.
+_TWO_TO_23 = 8388608.0
+HALVES = {dtypes.float16: "f16", dtypes.bfloat16: "bf16"}
+_UNSIGNED = {
+    8: dtypes.uint8,
+    16: dtypes.uint16,
+    32: dtypes.uint32,
+    64: dtypes.uint64,
+}
+
+
+def unsigned_of(dtype: DType) -> DType:
+    """The unsigned integer of a dtype's width: its bits."""
+    return _UNSIGNED[dtype.itemsize * 8]
+
+
+def rounded(ops: Operations, value: Value) -> Value:
+    """A float32 register rounded to nearest even in the format it stands for."""
+    if value.dtype.bits >= 32 or not value.dtype.is_floating_point:
+        return value
+    result = widened(ops, halved(ops, value), value.dtype)
+    ops.builder.remember(("rounded from", *result.name), (value.text,))
+    return result
+
+
+def halved(ops: Operations, value: Value) -> str:
+    """The 16-bit register with a half-width float."""
+    check_half(value.dtype)
+    known = ops.builder.known(("half of", *value.name))
+    if known is not None:
+        return known[0]
+    instruction = f"cvt.rn.{HALVES[value.dtype]}.f32"
+    return ops.builder.assign("b16", instruction, value.text)
+
+
+def packed(ops: Operations, low: Value, high: Value) -> str:
+    """The 32-bit register with two half-width floats.
+
+    They may already lie in one; two that were only just rounded are rounded again
+    together, by one instruction.
+    """
+    builder = ops.builder
+    known = builder.known(("packed", *low.name, *high.name))
+    if known is not None:
+        return known[0]
+    if low.constant is not None and high.constant is not None:
+        first, second = (
+            _bits_of(value, low.dtype) for value in (high.constant, low.constant)
+        )
+        return builder.assign("b32", "mov.b32", f"0x{first:04X}{second:04X}")
+    sources = [builder.known(("rounded from", *entry.name)) for entry in (high, low)]
+    if None not in sources:
+        operands = ", ".join(source[0] for source in sources if source)
+        return builder.assign("b32", f"cvt.rn.{HALVES[low.dtype]}x2.f32", operands)
+    halves = f"{{{halved(ops, low)}, {halved(ops, high)}}}"
+    return builder.assign("b32", "mov.b32", halves)
+
+
+def _bits_of(number: float, dtype: DType) -> int:
+    """The bits of a number in a half-width format."""
+    return int(np.asarray(number).astype(dtype.numpy).view(np.uint16))
+
+
+def unpacked(ops: Operations, word: str, dtype: DType) -> tuple[Value, Value]:
+    """The two half-width floats of a 32-bit register."""
+    low, high = (widened(ops, half, dtype) for half in split(ops.builder, word))
+    ops.builder.remember(("packed", *low.name, *high.name), (word,))
+    return low, high
+
+
+def split(builder: Builder, word: str) -> tuple[str, str]:
+    """The two halves of a 32-bit register."""
+    known = builder.known(("halves", word))
+    if known is None:
+        known = (builder.register("b16"), builder.register("b16"))
+        builder.line(f"mov.b32 {{{known[0]}, {known[1]}}}, {word}")
+        builder.remember(("halves", word), known)
+    return known[0], known[1]
+
+
+def widened(ops: Operations, half: str, dtype: DType) -> Value:
+    """The float32 register of a half-width float's 16 bits."""
+    check_half(dtype)
+    if dtype is dtypes.float16:
+        result = ops.builder.assign("f32", "cvt.f32.f16", half)
+    else:
+        bits = ops.builder.assign("b32", "mov.b32", f"{{0, {half}}}")
+        result = ops.builder.assign("f32", "mov.b32", bits)
+    value = Value(result, dtype)
+    ops.builder.remember(("half of", result, dtype), (half,))
+    return value
+
+
+def check_half(dtype: DType) -> None:
+    """Raise for floats that the backend cannot convert yet."""
+    if dtype not in HALVES:
+        raise UnsupportedError(
+            f"{dtype} on CUDA is not built yet", hint="store it as float16"
+        )
+
+
+def convert_float(ops: Operations, value: Value, dtype: DType) -> Value:
+    """From one float dtype to another, rounding to nearest even."""
+    source = value.dtype
+    if dtype is dtypes.float64:
+        return ops.builder.compute("cvt.f64.f32", dtype, value)
+    if source is not dtypes.float64:
+        narrow = Value(value.text, dtype)
+        is_exact = dtype is dtypes.float32
+        return narrow if is_exact else rounded(ops, narrow)
+    if dtype is dtypes.float16:
+        half = ops.builder.assign("b16", "cvt.rn.f16.f64", value.text)
+        return widened(ops, half, dtype)
+    # As ml_dtypes does, by way of float32.
+    single = ops.builder.assign("f32", "cvt.rn.f32.f64", value.text)
+    return rounded(ops, Value(single, dtype))
+
+
+def small_integer(ops: Operations, value: Value, dtype: DType) -> Value:
+    """An integer of 8 or 16 bits as a float, exactly or rounded once.
+
+    Added to 2**23 (with more than its sign, to 1.5 * 2**23) it is in the last bits of
+    that float. Subtracting it again takes an eighth of what a conversion does; a byte
+    is put there by one instruction if the word is known that it came from.
+    """
+    builder, source = ops.builder, value.dtype
+    known = builder.known(("byte of", value.text))
+    if known is not None:
+        word, place = known
+        first = _TWO_TO_23
+        if source.is_signed:
+            word = builder.assign("b32", "xor.b32", f"{word}, 0x80808080")
+            first += 128.0
+        bits = builder.assign("b32", "prmt.b32", f"{word}, 0x4B000000, 0x754{place}")
+    else:
+        first = 1.5 * _TWO_TO_23
+        bits = builder.assign("b32", "add.s32", f"{value.text}, 0x4B400000")
+    large = Value(builder.assign("f32", "mov.b32", bits), dtypes.float32)
+    shift = constant(-first, dtypes.float32)
+    found = builder.compute("add.rn.f32", dtypes.float32, large, shift)
+    result = Value(found.text, dtype)
+    if source.bits > 8:
+        return rounded(ops, result)
+    if dtype in HALVES:
+        # Exact, so that neighbours can be rounded together.
+        builder.remember(("rounded from", result), (result.text,))
+    return result
+
+
+def saturating_integer(ops: Operations, value: Value, dtype: DType) -> Value:
+    """The whole part, at most the integer's limits; 0 for NaN."""
+    source = register_class(value.dtype)
+    whole = dtype if dtype.bits >= 32 else dtypes.int32
+    name = f"cvt.rzi.{arithmetic_type(whole)}.{source}"
+    number = ops.builder.compute(name, whole, value)
+    number = ops.where(ops.is_nan(value), constant(0, whole), number)
+    if whole is dtype:
+        return number
+    lowest = -(1 << (dtype.bits - 1)) if dtype.is_signed else 0
+    highest = lowest + (1 << dtype.bits) - 1
+    number = ops.max(number, constant(lowest, whole))
+    number = ops.min(number, constant(highest, whole))
+    return Value(number.text, dtype)
+
+
+# --- bits ----------------------------------------------------------------------------
+
+
+def to_bits(ops: Operations, value: Value) -> Value:
+    """The bits of a value as an unsigned integer of its width."""
+    dtype = value.dtype
+    bits = unsigned_of(dtype)
+    if dtype.is_bool:
+        return ops.cast(value, bits)
+    if dtype.is_integer:
+        return ops.cast(value, bits)
+    if dtype.bits >= 32:
+        name = f"mov.b{dtype.bits}"
+        return Value(ops.builder.assign(register_class(bits), name, value.text), bits)
+    half = halved(ops, value)
+    return Value(ops.builder.assign("b32", "cvt.u32.u16", half), bits)
+
+
+def from_bits(ops: Operations, bits: Value, dtype: DType) -> Value:
+    """The value that an unsigned integer's bits are in another dtype."""
+    if dtype.is_bool:
+        return ops.cast(bits, dtype)
+    if dtype.is_integer:
+        return ops.cast(bits, dtype)
+    if dtype.bits >= 32:
+        name = f"mov.b{dtype.bits}"
+        return Value(ops.builder.assign(register_class(dtype), name, bits.text), dtype)
+    half = ops.builder.assign("b16", "cvt.u16.u32", bits.text)
+    return widened(ops, half, dtype)
+
+
+# --- remainders ----------------------------------------------------------------------
+
+
+def remainder_of_sizes(ops: Operations, lhs: Value, rhs: Value) -> Value:
+    """C's fmod: the exact remainder of the sizes, with the sign of ``lhs``.
+
+    The divisor is doubled up to the size of ``lhs``, then halved back; wherever it
+    fits it is subtracted, which is exact because it is more than half of the rest.
+    """
+    builder = ops.builder
+    dtype, kind = lhs.dtype, register_class(lhs.dtype)
+    wide = dtypes.float64 if kind == "f64" else dtypes.float32
+    size = builder.compute(f"abs.{kind}", wide, lhs)
+    divisor = builder.compute(f"abs.{kind}", wide, rhs)
+    infinity = constant(float("inf"), wide)
+    divides = ops.lt(constant(0.0, wide), divisor)
+    finite = ops.lt(size, infinity)
+    rest, step = builder.register(kind), builder.register(kind)
+    not_a_number = constant(float("nan"), wide)
+    builder.move(rest, kind, ops.where(ops.and_(divides, finite), size, not_a_number))
+    builder.move(step, kind, divisor)
+    bounded = ops.and_(finite, ops.and_(divides, ops.lt(divisor, infinity)))
+    with builder.only_if(builder.text(bounded)):
+        _double_up(ops, rest, step, kind)
+        _halve_down(ops, rest, step, divisor, kind)
+    sign = builder.compute(f"copysign.{kind}", wide, lhs, Value(rest, wide))
+    return Value(sign.text, dtype)
+
+
+def _double_up(ops: Operations, rest: str, step: str, kind: str) -> None:
+    """Double ``step`` while it is at most half of ``rest``."""
+    builder = ops.builder
+    again, after = builder.label(), builder.label()
+    half, fits = builder.register(kind), builder.register("pred")
+    one_half = constant(0.5, dtypes.float64 if kind == "f64" else dtypes.float32)
+    builder.line(f"mul.rn.{kind} {half}, {rest}, {one_half.text}")
+    builder.place(again)
+    builder.line(f"setp.le.{kind} {fits}, {step}, {half}")
+    builder.line(f"@!{fits} bra {after}")
+    builder.line(f"add.rn.{kind} {step}, {step}, {step}")
+    builder.line(f"bra {again}")
+    builder.place(after)
+
+
+def _halve_down(
+    ops: Operations, rest: str, step: str, divisor: Value, kind: str
+) -> None:
+    """Subtract ``step`` wherever it fits, and halve it until it was the divisor."""
+    builder = ops.builder
+    again = builder.label()
+    fits = builder.register("pred")
+    one_half = constant(0.5, dtypes.float64 if kind == "f64" else dtypes.float32)
+    builder.place(again)
+    builder.line(f"setp.ge.{kind} {fits}, {rest}, {step}")
+    builder.line(f"@{fits} sub.rn.{kind} {rest}, {rest}, {step}")
+    builder.line(f"mul.rn.{kind} {step}, {step}, {one_half.text}")
+    builder.line(f"setp.ge.{kind} {fits}, {step}, {divisor.text}")
+    builder.line(f"@{fits} bra {again}")

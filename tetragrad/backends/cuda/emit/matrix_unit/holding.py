@@ -1,0 +1,86 @@
+"""Operands that the matrix unit reads from registers, made of narrow ones in a slot.
+
+A thread holds pairs of neighbours along the depth. It reads them down a column of rows
+that are swizzled for this, so that the threads of a warp find them in different banks.
+"""
+
+from __future__ import annotations
+
+from tetragrad.backends.cuda.emit import formats
+from tetragrad.backends.cuda.emit.access import Storage
+from tetragrad.backends.cuda.emit.forms import Lanes, Linear
+from tetragrad.backends.cuda.emit.ptx import Value
+from tetragrad.backends.cuda.emit.spread import Threads
+from tetragrad.backends.cuda.emit.values import Point, Values
+from tetragrad.core.errors import UnsupportedError
+from tetragrad.tile.ir import Map, TileLoad
+from tetragrad.tile.layout import CHUNK_BYTES, PANEL_BYTES
+from tetragrad.tile.plans.rewrite import walk_until
+
+Key = tuple[int, ...]
+
+
+def held_words(values: Values, threads: Threads, statement: Map) -> dict[Key, str]:
+    """The registers with the pairs of an operand that this thread holds."""
+    assert not statement.guard, "every element of an operand counts"
+    for axis, extent in statement.axes:
+        values.extents[axis] = extent
+    narrow = [
+        entry
+        for entry in walk_until({}, statement.value)
+        if isinstance(entry, TileLoad) and entry.tile.layout.swizzle
+    ]
+    words = {}
+    for run in threads.on_fragments(statement.axes):
+        point = values.at(run)
+        for entry in narrow:
+            point.give(entry, _pair(point, entry))
+        pair = (point.value(statement.value, element) for element in (0, 1))
+        key = point.key(statement.indices, 0)
+        words[key] = formats.packed(values.ops, *pair)
+    return words
+
+
+def _pair(point: Point, load: TileLoad) -> Lanes:
+    """Two neighbours of a swizzled tile."""
+    tile, builder = load.tile, point.builder
+    storage = point.values.storages[tile.name]
+    place, offset = _swizzled(point, load, storage.base)
+    if tile.dtype.itemsize == 2:
+        pair = Storage(place, tile.dtype, "shared")
+        return point.values.memory.load(pair, Linear(None, offset // 2), 2, None, True)
+    if tile.dtype.itemsize != 1 or tile.dtype.is_floating_point:
+        raise UnsupportedError(f"{tile.dtype} operands that are held on CUDA")
+    word = builder.register("b32")
+    builder.line(f"ld.shared.u16 {word}, [{place}+{offset}]")
+    letter = "s" if tile.dtype.is_signed else "u"
+    name = f"bfe.{letter}32"
+    numbers = [builder.assign("b32", name, f"{word}, {first}, 8") for first in (0, 8)]
+    for position, number in enumerate(numbers):
+        builder.remember(("byte of", number), (word, str(position)))
+    return tuple(Value(number, tile.dtype) for number in numbers)
+
+
+def _swizzled(point: Point, load: TileLoad, base: str) -> tuple[str, int]:
+    """The address of a pair: a register, and bytes beyond it.
+
+    Of the rows that a thread has results of, each is eight after the one before, so
+    that chunks are moved alike in all of them.
+    """
+    tile, builder = load.tile, point.builder
+    nbytes, itemsize = tile.layout.swizzle, tile.dtype.itemsize
+    step, row = (point.linear(form) for form in load.indices)
+    assert row.base is not None and step.base is not None, "a thread's own places"
+    column = step.offset * itemsize
+    inside = column % CHUNK_BYTES
+    first = builder.assign("b32", "mul.lo.s32", f"{row.base.text}, {nbytes}")
+    turned = builder.assign("b32", "shr.u32", f"{first}, 3")
+    turned = builder.assign("b32", "and.b32", f"{turned}, {nbytes - CHUNK_BYTES}")
+    moved = builder.assign("b32", "xor.b32", f"{turned}, {column - inside}")
+    along = builder.assign("b32", "mul.lo.s32", f"{step.base.text}, {itemsize}")
+    near = builder.assign("b32", "add.s32", f"{first}, {along}")
+    near = builder.assign("b32", "add.s32", f"{near}, {moved}")
+    assert row.offset * nbytes % (8 * PANEL_BYTES) in (0, 8 * nbytes), "rows of eight"
+    return builder.assign("b32", "add.s32", f"{base}, {near}"), (
+        row.offset * nbytes + inside
+    )

@@ -1,0 +1,52 @@
+"""What fusion has decided about one graph, in the form that all joins share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tetragrad.core.target import Target
+from tetragrad.graph.node import Node
+from tetragrad.graph.reduce import Reduce
+from tetragrad.kernel.fusion.analysis import Analysis
+
+
+class Decisions:
+    """Which nodes go to memory, who reads the others, and why.
+
+    Fusion fills this in from the inputs to the outputs and back; then each join takes
+    values out of ``in_memory`` that its kernels need not store.
+    """
+
+    def __init__(
+        self, order: Sequence[Node], wanted: Sequence[Node], target: Target
+    ) -> None:
+        self.target = target
+        self.facts = Analysis(order)
+        self.order = order
+        self.wanted = frozenset(wanted)
+        self.in_memory: set[Node] = set(wanted)
+        self.reasons: dict[Node, list[str]] = {}
+        #: For each node: operations per element if inline, and the bytes it reads.
+        self.work: dict[Node, float] = {}
+        self.reads: dict[Node, dict[Node, float]] = {}
+        #: For an inline node: how often each kernel that reads it computes an element.
+        self.readers: dict[Node, dict[Node, float]] = {}
+        #: Inline nodes whose elements their one kernel visits one to one.
+        self.aligned: set[Node] = set()
+        #: The contraction at the start of each epilogue, by the epilogue's end.
+        self.epilogues: dict[Node, Node] = {}
+        #: Selections made in the kernel that reduces the rows they select from.
+        self.row_gathers: set[Node] = set()
+        #: The reduction that an Expand repeats, if it is one of its row.
+        self.repeated: dict[Node, Reduce | None] = {}
+        #: Stored nodes that one kernel computes.
+        self.together: list[list[Node]] = []
+
+    @property
+    def users(self) -> dict[Node, list[Node]]:
+        """The readers of each node."""
+        return self.facts.users
+
+    def note(self, node: Node, reason: str) -> None:
+        """Remember why a kernel is as it is."""
+        self.reasons.setdefault(node, []).append(reason)

@@ -1,0 +1,500 @@
+"""Fusion: which nodes share a kernel, and why.
+
+Every output and every reduction starts as a kernel of its own; elementwise ops and
+movement have none and are computed where they are read. From there kernels are
+joined, in six ways:
+
+- *inline*: an elementwise value is recomputed by each reader, unless storing it once
+  costs less than that;
+- *epilogue*: what follows a contraction element by element is done on its way out;
+- *row*: a reduced row goes back over the same row (softmax, normalisation) while the
+  row is still in the cache (see ``row_join.py``);
+- *online*: a row statistic is carried through a contraction over that row (see
+  ``online.py``);
+- *recomputed*: scores that several kernels read are made again by each of them (see
+  ``recompute_join.py``);
+- *sibling*: kernels over the same domain that read the same values become one kernel
+  with several outputs (an optimiser's moments and weights).
+
+Must run after ``simplify`` (no markers) and before ``order``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from tetragrad.core.target import Target
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import movement as moves
+from tetragrad.graph.leaves import Buffer
+from tetragrad.graph.node import Node, size_of, walk
+from tetragrad.graph.reduce import Reduce
+from tetragrad.kernel.fusion.analysis import Kind, is_leaf, work_per_element
+from tetragrad.kernel.fusion.decisions import Decisions
+from tetragrad.kernel.fusion.epilogues import epilogue_end
+from tetragrad.kernel.fusion.groups import Group
+from tetragrad.kernel.fusion.online_join import join_online
+from tetragrad.kernel.fusion.recompute_join import join_recomputing
+from tetragrad.kernel.fusion.row_join import (
+    ends_a_row,
+    gathers_from_row,
+    joins_row,
+    without_ones,
+)
+from tetragrad.kernel.fusion.siblings import join_siblings
+from tetragrad.kernel.fusion.uneven import is_cut_unevenly, last_before_cut
+from tetragrad.kernel.narrow_cuts import narrow_cuts
+from tetragrad.kernel.stored_operands import is_stored_first
+
+#: More values than this in one kernel would not stay in registers.
+MAXIMUM_INLINE_NODES = 600
+#: A value of more operations an element than this is not computed twice. Along a
+#: recurrence each step's kernel would hold the steps before it, and none of them
+#: would be equal.
+MAXIMUM_RECOMPUTED_WORK = 100.0
+#: An epilogue that reads more buffers than this is better a kernel of its own.
+MAXIMUM_EPILOGUE_READS = 4
+#: The operations on whole vectors that a processor begins until one of them is done.
+LATENCY = 8
+#: Steps from a value to the product that reads it, at most.
+LONGEST_WAY = 8
+#: The longest reduction that is done at each step of a running value.
+LONGEST_STEP = 64
+#: Reductions that compute each element of what they run over once.
+READING_ONCE = frozenset([Kind.CONTRACTION, Kind.SCAN, Kind.SCATTER])
+
+#: Movement whose result has more or fewer elements, each read once.
+_RESIZING = (moves.Window, moves.Skew, moves.Shrink, moves.Stride)
+#: What visits the elements of its source one to one.
+_ONE_TO_ONE = (ops.Elementwise, moves.Reshape, moves.Permute)
+
+
+def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[Group]:
+    """Groups in an order in which they can run; together they compute the outputs.
+
+    With ``join=False`` every elementwise op and reduction is a kernel of its own:
+    slow, and the yardstick that fused results are compared with.
+    """
+    order = list(walk(outputs))
+    wanted = [node for node in dict.fromkeys(outputs) if not _is_in_memory(node)]
+    if not join:
+        return _one_each(order, wanted)
+    fusion = _decided(order, wanted, target)
+    join_online(fusion)
+    join_recomputing(fusion)
+    contractions = fusion.facts.contractions
+    return join_siblings(fusion.groups(), fusion.in_memory, contractions, target)
+
+
+def _decided(order: Sequence[Node], wanted: Sequence[Node], target: Target) -> _Fusion:
+    """All decisions; kernels that would be too long are cut where few values live."""
+    fusion = _Fusion(order, wanted, target)
+    fusion.decide()
+    longest = max(fusion.inline_count.values(), default=0)
+    if longest <= MAXIMUM_INLINE_NODES:
+        return fusion
+    unlimited = _Fusion(order, wanted, target, limit=sys.maxsize)
+    unlimited.decide()
+    cuts = narrow_cuts(unlimited, MAXIMUM_INLINE_NODES)
+    fusion = _Fusion(order, wanted, target, cuts=cuts)
+    fusion.decide()
+    return fusion
+
+
+def _is_in_memory(node: Node) -> bool:
+    return isinstance(node, Buffer)
+
+
+def _one_each(order: Sequence[Node], wanted: Sequence[Node]) -> list[Group]:
+    return [
+        Group([node])
+        for node in order
+        if node in wanted or isinstance(node, ops.Elementwise | Reduce)
+    ]
+
+
+class _Fusion(Decisions):
+    """The decisions for one graph in the making."""
+
+    def __init__(
+        self,
+        order: Sequence[Node],
+        wanted: Sequence[Node],
+        target: Target,
+        *,
+        cuts: Sequence[list[Node]] = (),
+        limit: int = MAXIMUM_INLINE_NODES,
+    ) -> None:
+        super().__init__(order, wanted, target)
+        self.limit = limit
+        #: Values at which a long kernel is cut, by the first that their kernel makes.
+        self.cuts = {node: group[0] for group in cuts for node in group}
+        self.in_memory.update(self.cuts)
+        self.together += [group for group in cuts if len(group) > 1]
+        # How often a kernel's text has each inline node, and all of them together.
+        self.copies: dict[Node, dict[Node, int]] = {}
+        self.inline_count: dict[Node, int] = {}
+
+    def decide(self) -> None:
+        """Fill in all tables."""
+        self.look_forwards()
+        self.decide_backwards()
+
+    # --- facts and epilogues, forwards ----------------------------------------
+
+    def look_forwards(self) -> None:
+        """Work and reads of each inline value; where each contraction's kernel ends.
+
+        Contractions are met in order, so a later one sees what earlier ones store.
+        """
+        index = {node: place for place, node in enumerate(self.order)}
+        for node in self.order:
+            if node not in self.reads:
+                self._describe(node)
+            if node not in self.facts.contractions or node in self.facts.absorbed:
+                continue
+            end = epilogue_end(
+                node,
+                self.facts.users,
+                index,
+                self.wanted,
+                self.epilogues.keys(),
+                self._is_light,
+                spreads="wgmma" in self.target.features,
+            )
+            if is_cut_unevenly(node, end):
+                end = last_before_cut(node, end)
+                self.note(end, "stored whole, as cutting it would split its loops")
+            self.in_memory.add(end)
+            self.epilogues[end] = node
+            if end is not node:
+                shape = node.sources[0].shape
+                self.note(end, f"epilogue of a contraction over {shape}")
+
+    def _describe(self, node: Node) -> None:
+        """Fill in work and reads of a node and of what it is made from."""
+        stack = [node]
+        while stack:
+            current = stack[-1]
+            if current in self.reads:
+                stack.pop()
+            elif self._is_stored_or_leaf(current):
+                self._read_from_memory(current)
+            else:
+                missing = [
+                    entry for entry in current.sources if entry not in self.reads
+                ]
+                stack.extend(missing)
+                if not missing:
+                    self._read_inline(current)
+
+    def _is_stored_or_leaf(self, node: Node) -> bool:
+        if node in self.cuts or node in self.epilogues:
+            return True
+        return is_leaf(node) or self._is_boundary(node)
+
+    def _is_light(self, node: Node) -> bool:
+        """Whether an epilogue may read this value from outside."""
+        self._describe(node)
+        return len(self.reads[node]) <= MAXIMUM_EPILOGUE_READS
+
+    def _read_from_memory(self, node: Node) -> None:
+        self.work[node] = 0.0
+        self.reads[node] = {} if _is_free(node) else {node: _nbytes(node)}
+
+    def _read_inline(self, node: Node) -> None:
+        """Work per element, and the bytes of what it is computed from."""
+        work = work_per_element(node)
+        first, *others = node.sources
+        # What is read is never changed, so nodes share it where they can.
+        reads = self.reads[first]
+        work += self.work[first]
+        for source in others:
+            work += self.work[source]
+            more = self.reads[source]
+            if not reads.keys() >= more.keys():
+                reads = reads | more
+        self.work[node] = min(work, 1e6)
+        many = len(reads) > 16
+        self.reads[node] = {node: sum(reads.values())} if many else reads
+
+    def _is_boundary(self, node: Node) -> bool:
+        if not isinstance(node, Reduce) or node in self.facts.absorbed:
+            return False
+        return self.facts.kinds[node] is not Kind.GATHER
+
+    # --- decisions, backwards ----------------------------------------
+
+    def decide_backwards(self) -> None:
+        """From the outputs to the inputs: does each node go to memory?"""
+        for node in reversed(self.order):
+            if is_leaf(node):
+                continue
+            if node in self.in_memory:
+                self._make_root(node)
+                continue
+            self._collect_readers(node)
+            if self._must_be_stored(node):
+                self.in_memory.add(node)
+                self._make_root(node)
+            elif isinstance(node, Reduce):
+                # Computed once a row, however often the row reads it.
+                self.readers[node] = dict.fromkeys(self.readers[node], 1.0)
+                self.aligned.add(node)
+
+    def _make_root(self, node: Node) -> None:
+        root = self.cuts.get(node, node)
+        self.readers[node] = {root: 1.0}
+        self.copies[node] = {root: 1}
+        self.aligned.add(node)
+        self.inline_count.setdefault(root, 0)
+
+    def _collect_readers(self, node: Node) -> None:
+        """Which kernels compute this node inline, and how often per element.
+
+        Users that read it where it is share one computation; each that moves it
+        reads it somewhere else, and needs one more.
+        """
+        users = self.facts.users[node]
+        if len(users) == 1 and self._repetition(node, users[0]) == 1.0:
+            self._read_like(node, users[0])
+            return
+        in_place: dict[Node, float] = {}
+        moved: dict[Node, float] = {}
+        copies: dict[Node, int] = {}
+        aligned = True
+        for user in users:
+            factor = self._repetition(node, user)
+            for root, times in self.readers[user].items():
+                if isinstance(user, moves.Movement):
+                    moved[root] = moved.get(root, 0.0) + times * factor
+                else:
+                    in_place[root] = max(in_place.get(root, 0.0), times)
+            for root, places in self.copies[user].items():
+                if isinstance(user, moves.Movement):
+                    copies[root] = copies.get(root, 0) + places
+                else:
+                    copies[root] = max(copies.get(root, 0), places)
+            aligned = aligned and user in self.aligned and self._keeps_aligned(user)
+        roots = dict.fromkeys([*in_place, *moved])
+        readers = {
+            root: in_place.get(root, 0.0) + moved.get(root, 0.0) for root in roots
+        }
+        self._set_readers(node, readers, copies, aligned)
+
+    def _read_like(self, node: Node, user: Node) -> None:
+        """The node is computed where, and as often as, its one user is."""
+        aligned = user in self.aligned and self._keeps_aligned(user)
+        self._set_readers(node, self.readers[user], self.copies[user], aligned)
+
+    def _set_readers(
+        self,
+        node: Node,
+        readers: dict[Node, float],
+        copies: dict[Node, int],
+        aligned: bool,
+    ) -> None:
+        """Remember what was found; the tables are shared, and so never changed."""
+        self.readers[node] = readers
+        if aligned and len(readers) == 1:
+            self.aligned.add(node)
+        self.copies[node] = copies
+        for root, places in copies.items():
+            self.inline_count[root] = self.inline_count.get(root, 0) + places
+
+    def _repetition(self, node: Node, user: Node) -> float:
+        """How often the user computes one element of the node."""
+        if isinstance(user, _RESIZING):
+            return user.numel / max(node.numel, 1)
+        if not isinstance(user, moves.Expand) or self._is_read_once(user):
+            return 1.0
+        return _outer_repetition(user, any_order=self.target.chunk_bytes > 0)
+
+    def _is_read_once(self, node: Node) -> bool:
+        """Whether the node is (close to) what a contraction, scan or scatter reads.
+
+        A contraction's operands are packed once; a running value takes in one element
+        at each step and a scatter goes over its elements once, although their sums
+        are written over all pairs.
+        """
+        for _ in range(4):
+            users = self.facts.users[node]
+            if len(users) != 1:
+                return False
+            node = users[0]
+            if self.facts.kinds.get(node) in READING_ONCE:
+                return True
+        return False
+
+    def _keeps_aligned(self, user: Node) -> bool:
+        if isinstance(user, _ONE_TO_ONE):
+            return True
+        if isinstance(user, Reduce):
+            kind = self.facts.kinds[user]
+            if kind is Kind.GATHER:
+                return user in self.row_gathers
+            # A root reads its row once; a joined one once a pass.
+            return kind is Kind.ROW and user not in self.in_memory
+        return False
+
+    def _must_be_stored(self, node: Node) -> bool:
+        readers = self.readers[node]
+        if not readers:
+            return False
+        if isinstance(node, Reduce):
+            kind = self.facts.kinds[node]
+            if kind is Kind.GATHER:
+                return gathers_from_row(self, node) or self._storing_pays(node)
+            if kind in (Kind.SCAN, Kind.SCATTER):
+                return not self._leaves_in_place(node, kind)
+            if node in self.facts.absorbed or self._is_in_epilogue(node):
+                return False
+            return not joins_row(self, node)
+        if any(self.inline_count[root] > self.limit for root in readers):
+            return isinstance(node, ops.Elementwise) and not self._is_trivial(node)
+        if not isinstance(node, ops.Elementwise) or _is_widening(node):
+            return False
+        if ends_a_row(self, node) or is_stored_first(self, node):
+            return True
+        return self._storing_pays(node)
+
+    def _is_trivial(self, node: Node) -> bool:
+        """Whether a value reads nothing and takes an operation or two, as a choice."""
+        return not self.reads[node] and self.work[node] <= 2.0
+
+    def _is_in_epilogue(self, node: Reduce) -> bool:
+        """Whether the node's one reader is the end of its own epilogue."""
+        readers = list(self.readers[node])
+        return len(readers) == 1 and self.epilogues.get(readers[0]) is node
+
+    def _leaves_in_place(self, node: Reduce, kind: Kind) -> bool:
+        """Whether the one kernel that reads a running or scattered value may make it.
+
+        It must read each element where it stands. At each step of a running value
+        there may be elementwise work, and one short reduction over other dimensions.
+        """
+        if len(self.readers[node]) != 1:
+            return False
+        (root,) = self.readers[node]
+        reductions: set[Node] = set()
+        seen: set[Node] = set()
+        stack: list[Node] = [node]
+        while stack:
+            current = stack.pop()
+            if current in seen or current is root:
+                continue
+            seen.add(current)
+            for user in self.facts.users[current]:
+                if isinstance(user, moves.Reshape):
+                    old, new = current.shape, user.shape
+                    if without_ones(old) != without_ones(new):
+                        return False
+                elif kind is Kind.SCATTER:
+                    return False
+                elif isinstance(user, Reduce) and self._is_short(user):
+                    reductions.add(user)
+                elif not isinstance(user, ops.Elementwise):
+                    return False
+                stack.append(user)
+        return len(reductions) <= 1
+
+    def _is_short(self, node: Reduce) -> bool:
+        """Whether a plain reduction is over so few values that each step can do it."""
+        length = node.source.numel // max(node.numel, 1)
+        return self.facts.kinds[node] is Kind.ROW and length <= LONGEST_STEP
+
+    # --- the inline join ----------------------------------------
+
+    def _storing_pays(self, node: Node) -> bool:
+        """Compare computing the node in each reader with storing it once."""
+        times = sum(self.readers[node].values())
+        if times <= 1.0:
+            return False
+        kernels = len(self.readers[node])
+        if self.work[node] > MAXIMUM_RECOMPUTED_WORK:
+            return True
+        target = self.target
+        elements = max(node.numel, self._elements_at_once())
+        compute = self.work[node] * elements / target.arithmetic_rate
+        read = sum(
+            min(size, node.numel * 8.0) for size in self.reads[node].values()
+        ) / self._bandwidth(node)
+        own = _nbytes(node) / self._bandwidth(node)
+        inline = times * max(compute, read)
+        if target.chunk_bytes:
+            # The copy engine brings what is in memory: each product would store it.
+            inline += 2.0 * own * self._products_of(node)
+        stored = max(compute, read) + own + kernels * own + target.launch_seconds
+        return stored < inline
+
+    def _elements_at_once(self) -> int:
+        """How many elements take no longer than one, which others wait for."""
+        target = self.target
+        if target.has_free_iterations:
+            return 1
+        return LATENCY * target.units * target.vector_lanes(4)
+
+    def _products_of(self, node: Node) -> int:
+        """How many products have an operand that is made from the node inline."""
+        products: set[Node] = set()
+        nodes = {node}
+        for _ in range(LONGEST_WAY):
+            users = {user for entry in nodes for user in self.facts.users[entry]}
+            products |= users & self.facts.contractions
+            nodes = {
+                user
+                for user in users - self.in_memory
+                if isinstance(user, ops.Elementwise | moves.Movement)
+            }
+        return len(products)
+
+    def _bandwidth(self, node: Node) -> float:
+        """Small values stay in the cache between kernels."""
+        fits = _nbytes(node) <= self.target.cache_bytes // 2
+        return self.target.memory_bandwidth * (4.0 if fits else 1.0)
+
+    # --- results ----------------------------------------
+
+    def groups(self) -> list[Group]:
+        """One group for each stored node, or several, in topological order."""
+        followers = {node for roots in self.together for node in roots[1:]}
+        groups = {roots[0]: roots for roots in self.together}
+        return [
+            Group(groups.get(node, [node]), self.reasons.get(node, []))
+            for node in self.order
+            if node in self.in_memory and not is_leaf(node) and node not in followers
+        ] + [
+            Group([node])
+            for node in self.order
+            if node in self.in_memory and is_leaf(node)
+        ]
+
+
+def _outer_repetition(expand: Node, any_order: bool) -> float:
+    """Repetition along inner dimensions is free: the value stays in a register.
+
+    Unless it is repeated along outer ones too and memory may be in any order: channels,
+    say, may become the innermost dimension.
+    """
+    old = expand.source.shape
+    last = max((dim for dim, size in enumerate(old) if size > 1), default=-1)
+    dims = expand.expanded_dims
+    outer = [dim for dim in dims if dim < last]
+    counted = dims if outer and any_order else outer
+    return float(size_of(expand.shape[dim] for dim in counted))
+
+
+def _is_widening(node: Node) -> bool:
+    """Whether a value is another one in a wider dtype: that one is stored instead."""
+    if not isinstance(node, ops.Cast):
+        return False
+    return node.operand.dtype.itemsize < node.dtype.itemsize
+
+
+def _is_free(node: Node) -> bool:
+    return is_leaf(node) and not _is_in_memory(node)
+
+
+def _nbytes(node: Node) -> float:
+    return float(node.numel * node.dtype.itemsize)

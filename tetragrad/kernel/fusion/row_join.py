@@ -1,0 +1,198 @@
+"""The row join: what goes over a reduced row again while it is in the cache.
+
+    weights = exp(x - x.max(-1));  weights / weights.sum(-1)
+
+are two reductions of one row and elementwise work over the same row: one kernel that
+goes over each row three times and stores the last values only. A reduction may join
+the kernel that reads it if every way from it to that kernel's end stays on its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tetragrad.core.target import Target
+from tetragrad.graph import elementwise as ops
+from tetragrad.graph import movement as moves
+from tetragrad.graph.node import Node
+from tetragrad.graph.reduce import Reduce
+from tetragrad.kernel.fusion.analysis import Kind
+from tetragrad.kernel.fusion.decisions import Decisions
+
+#: The elementwise work before a selection from rows that is looked at.
+MAXIMUM_ROW_NODES = 64
+#: Steps from a repeated value back to the reduction that it is made of, at most.
+LONGEST_WAY_BACK = 8
+
+
+def joins_row(decisions: Decisions, node: Reduce) -> bool:
+    """Whether a reduction can be a pass of the one kernel that reads it."""
+    readers = decisions.readers[node]
+    if decisions.facts.kinds[node] is not Kind.ROW or len(readers) != 1:
+        return False
+    (root,) = readers
+    is_other = isinstance(root, Reduce) and decisions.facts.kinds[root] is not Kind.ROW
+    if is_other and root not in decisions.row_gathers:
+        return False
+    revisits = _revisits_row(decisions, node, root)
+    if revisits is None or (
+        revisits and not _row_is_worth_keeping(decisions.target, node)
+    ):
+        return False
+    form = "row" if revisits else "epilogue"
+    name = type(node).__name__.lower()
+    decisions.note(root, f"{form}: {name} over {node.source.shape}")
+    return True
+
+
+def _row_is_worth_keeping(target: Target, node: Reduce) -> bool:
+    """Whether the row is still in the cache, and there are rows for all units."""
+    length = node.source.numel // max(node.numel, 1)
+    return _row_fits(target, node) and (
+        node.numel >= 2 * target.units
+        or node.source.numel <= 1 << 16
+        or length <= target.longest_kept_row
+    )
+
+
+def _revisits_row(decisions: Decisions, node: Reduce, root: Node) -> bool | None:
+    """Whether the root reads the reduced row again; None if a path leaves it."""
+    row_shape = without_ones(node.source.shape)
+    revisits = False
+    seen: set[Node] = set()
+    stack = list(decisions.facts.users[node])
+    while stack:
+        user = stack.pop()
+        if user in seen:
+            continue
+        seen.add(user)
+        if not _stays_on_row(decisions, user, node, row_shape):
+            return None
+        revisits = revisits or isinstance(user, moves.Expand)
+        if user is root or _is_same_row_reduce(decisions, user, node):
+            continue
+        if user in decisions.in_memory or not decisions.facts.users[user]:
+            return None
+        stack.extend(decisions.facts.users[user])
+    return revisits
+
+
+def _stays_on_row(
+    decisions: Decisions, user: Node, node: Reduce, row_shape: tuple[int, ...]
+) -> bool:
+    if isinstance(user, ops.Elementwise):
+        return True
+    if isinstance(user, moves.Reshape):
+        return without_ones(user.shape) == without_ones(user.source.shape)
+    if isinstance(user, moves.Expand):
+        return without_ones(user.shape) == row_shape
+    return _is_same_row_reduce(decisions, user, node) or _is_gather(
+        decisions, user, node
+    )
+
+
+def _is_same_row_reduce(decisions: Decisions, user: Node, node: Reduce) -> bool:
+    return (
+        isinstance(user, Reduce)
+        and user.source.shape == node.source.shape
+        and user.dims == node.dims
+        and decisions.facts.kinds[user] is Kind.ROW
+    )
+
+
+def _is_gather(decisions: Decisions, user: Node, node: Reduce) -> bool:
+    """Whether a selection takes one element of each row that is reduced."""
+    return (
+        decisions.facts.kinds.get(user) is Kind.GATHER
+        and without_ones(user.sources[0].shape) == without_ones(node.source.shape)
+        and without_ones(user.shape) == without_ones(node.shape)
+    )
+
+
+def gathers_from_row(decisions: Decisions, node: Reduce) -> bool:
+    """Whether a selection from rows is made with the rows' own statistics.
+
+    Stored here, as the loss of a class is, the rows are read once: neither they
+    nor their statistics go to memory.
+    """
+    statistics = _row_statistics(decisions, node)
+    if not statistics or not all(
+        _is_gather(decisions, node, entry)
+        and _revisits_row(decisions, entry, node)
+        and _row_is_worth_keeping(decisions.target, entry)
+        for entry in statistics
+    ):
+        return False
+    decisions.row_gathers.add(node)
+    decisions.note(node, f"row: one element of each in {node.source.shape}")
+    return True
+
+
+def _row_statistics(decisions: Decisions, node: Reduce) -> set[Reduce]:
+    """The reductions of rows that a value, element by element, is made with."""
+    found: set[Reduce] = set()
+    seen: set[Node] = set()
+    stack = [node.source]
+    while stack and len(seen) < MAXIMUM_ROW_NODES:
+        current = stack.pop()
+        if current in seen or current in decisions.in_memory:
+            continue
+        seen.add(current)
+        if isinstance(current, moves.Expand):
+            reduction = _repeated_reduction(decisions, current)
+            if reduction is not None:
+                found.add(reduction)
+        elif isinstance(current, ops.Elementwise | moves.Reshape):
+            stack += current.sources
+    return found
+
+
+def ends_a_row(decisions: Decisions, node: Node) -> bool:
+    """Whether a value made with its row's statistics is about to leave that row.
+
+    Stored here, the row is read once; inlined further, its statistics would be
+    a kernel of their own, and the row would be read again.
+    """
+    if node in decisions.aligned:
+        return False
+    return any(
+        _is_row_statistic(decisions, expand, node)
+        for expand in decisions.facts.expands.get(node, ())
+    )
+
+
+def _is_row_statistic(decisions: Decisions, expand: Node, node: Node) -> bool:
+    """Whether an Expand repeats a reduction of this very row."""
+    if expand not in decisions.repeated:
+        decisions.repeated[expand] = _repeated_reduction(decisions, expand)
+    found = decisions.repeated[expand]
+    return (
+        found is not None
+        and without_ones(found.source.shape) == without_ones(node.shape)
+        and _revisits_row(decisions, found, node) is not None
+    )
+
+
+def _repeated_reduction(decisions: Decisions, expand: Node) -> Reduce | None:
+    """The reduction of a row that fits the cache, from which an Expand is made."""
+    current = expand.source
+    for _ in range(LONGEST_WAY_BACK):
+        if isinstance(current, Reduce):
+            is_row = decisions.facts.kinds[current] is Kind.ROW
+            return current if is_row and _row_fits(decisions.target, current) else None
+        if not isinstance(current, ops.Elementwise | moves.Reshape):
+            return None
+        reads = decisions.reads
+        current = max(current.sources, key=lambda source: len(reads[source]))
+    return None
+
+
+def _row_fits(target: Target, node: Reduce) -> bool:
+    source = node.source
+    row_bytes = source.numel // max(node.numel, 1) * source.dtype.itemsize
+    return row_bytes <= target.cache_bytes // 2
+
+
+def without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    """The sizes that say how many elements there are."""
+    return tuple(size for size in shape if size != 1)

@@ -1,0 +1,1 @@
+"""Functions of numbers as compositions of the graph's ops, by family."""
