@@ -18,7 +18,7 @@ _LAUNCH = (
 )
 _HOST = (
     "NumPy calls LAPACK for each matrix, which is two thirds of the time; the rest is "
-    "Python: a host function is no part of a captured one"
+    "Python around that call, in every replay"
 )
 _TRIANGULAR = (
     "0.45 ms in NumPy, which has no routine for triangular matrices: blocks of 32 are "
