@@ -10,6 +10,9 @@
           totals[m, n] += part[m, n]
       Store(what the outputs make of the totals)
 
+Where there are many blocks, some of them are added up by themselves first: one chain of
+thousands of additions would round as often.
+
 Memory is read in runs as long as a block of columns, some rows of the matrix side by
 side, which is what processors can fetch ahead. A nest that finished one vector of
 columns before the next would read a line here and a line there.
@@ -49,6 +52,10 @@ from tetragrad.tile.plans.scope import (
     shape_of,
     strips,
 )
+
+#: Blocks of the depth that are added up by themselves, where there are at least two
+#: times as many.
+BLOCKS_TOGETHER = 64
 
 
 @frozen
@@ -136,24 +143,27 @@ class _Chunk:
 
     def statements(self) -> list[Statement]:
         """Clear the totals, take in the depth, store the results."""
-        totals = self.totals()
-        statements: list[Statement] = [Alloc(totals)]
-        statements += self.over_columns(
-            self.scope, lambda scope: [self.cleared(totals, self.places(scope))]
-        )
+        totals = self.totals("totals")
+        statements = [Alloc(totals), *self.all_cleared(totals)]
         statements += self.take_in(totals)
         return statements + self.over_columns(
             self.scope, lambda scope: self.results(scope, totals)
         )
 
-    def totals(self) -> Tile:
+    def totals(self, name: str) -> Tile:
         """A tile for the results of the chunk, in whole vectors."""
         width = self.plan.lanes * self.plan.vectors
         columns = -(-self.length // width) * width
         sizes = [self.scope.size(axis) for axis in self.plan.beside]
         dtype = self.reduction.accumulator
         shape = (*sizes, columns)
-        return self.stream.builder.tile("totals", shape, dtype, Space.SHARED)
+        return self.stream.builder.tile(name, shape, dtype, Space.SHARED)
+
+    def all_cleared(self, tile: Tile) -> list[Statement]:
+        """Set a whole tile to what the reduction starts from."""
+        return self.over_columns(
+            self.scope, lambda scope: [self.cleared(tile, self.places(scope))]
+        )
 
     def over_columns(self, scope: Scope, body: Body) -> list[Statement]:
         """The body for all rows beside each other, some vectors at a time."""
@@ -179,23 +189,55 @@ class _Chunk:
         return Map(extents, tile, indices, literal(identity, tile.dtype))
 
     def take_in(self, totals: Tile) -> list[Statement]:
-        """The whole depth, a block of rows of the matrix at a time."""
+        """The whole depth: many blocks by themselves first, then what is left."""
         (axis,) = self.reduction.axes
-        blocks, rest = divmod(self.scope.size(axis), self.plan.depth)
-
-        def block(first: Affine, rows: int) -> list[Statement]:
-            return self.over_columns(
-                self.scope, lambda scope: self.part(scope, totals, first, rows)
-            )
-
-        statements = loop(
+        depth = self.plan.depth
+        blocks, rest = divmod(self.scope.size(axis), depth)
+        together, left = divmod(blocks, BLOCKS_TOGETHER)
+        statements: list[Statement] = []
+        if together < 2:
+            left = blocks
+        else:
+            statements += self.together(totals, together)
+        start = Affine((blocks - left) * depth)
+        statements += loop(
             self.stream.builder,
-            blocks,
-            lambda number: block(number.scale(self.plan.depth), self.plan.depth),
+            left,
+            lambda number: self.block(totals, start + number.scale(depth), depth),
         )
         if rest:
-            statements += block(Affine(blocks * self.plan.depth), rest)
+            statements += self.block(totals, Affine(blocks * depth), rest)
         return statements
+
+    def together(self, totals: Tile, count: int) -> list[Statement]:
+        """Some times many blocks, each time added up in a tile of their own."""
+        group, depth = self.totals("group"), self.plan.depth
+
+        def one(number: Affine) -> list[Statement]:
+            first = number.scale(BLOCKS_TOGETHER * depth)
+            blocks = loop(
+                self.stream.builder,
+                BLOCKS_TOGETHER,
+                lambda inner: self.block(group, first + inner.scale(depth), depth),
+            )
+            added = self.over_columns(
+                self.scope, lambda scope: [self.added(scope, totals, group)]
+            )
+            return [*self.all_cleared(group), *blocks, *added]
+
+        return [Alloc(group), *loop(self.stream.builder, count, one)]
+
+    def added(self, scope: Scope, totals: Tile, group: Tile) -> Statement:
+        """Take some totals of a group into those of the whole depth."""
+        extents, indices = self.places(scope)
+        value = TileLoad(group, indices)
+        return Fold(extents, totals, indices, self.reduction.op, value)
+
+    def block(self, totals: Tile, first: Affine, rows: int) -> list[Statement]:
+        """A block of rows of the matrix."""
+        return self.over_columns(
+            self.scope, lambda scope: self.part(scope, totals, first, rows)
+        )
 
     def part(
         self, scope: Scope, totals: Tile, first: Affine, rows: int
