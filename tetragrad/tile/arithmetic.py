@@ -7,13 +7,11 @@ of two, which gives twice the precision (Dekker 1971).
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError
-from tetragrad.graph import elementwise as op
 from tetragrad.tile.coefficients import FORMATS, Format, Split
 
 Value = TypeVar("Value")
@@ -52,44 +50,6 @@ class Arithmetic(Protocol[Value]):
 
     def cast(self, value: Value, dtype: DType) -> Value: ...
     def bitcast(self, value: Value, dtype: DType) -> Value: ...
-
-
-class ByInstruction(Generic[Value]):
-    """The part of ``Arithmetic`` for which a device has an instruction for each op."""
-
-    @abstractmethod
-    def instruction(self, kind: type[op.Elementwise], *operands: Value) -> Value:
-        """One op on operands of its dtype, as a table of the device spells it."""
-
-    def add(self, lhs: Value, rhs: Value) -> Value:
-        return self.instruction(op.Add, lhs, rhs)
-
-    def sub(self, lhs: Value, rhs: Value) -> Value:
-        return self.instruction(op.Sub, lhs, rhs)
-
-    def mul(self, lhs: Value, rhs: Value) -> Value:
-        return self.instruction(op.Mul, lhs, rhs)
-
-    def div(self, lhs: Value, rhs: Value) -> Value:
-        return self.instruction(op.Div, lhs, rhs)
-
-    def and_(self, lhs: Value, rhs: Value) -> Value:
-        return self.instruction(op.And, lhs, rhs)
-
-    def or_(self, lhs: Value, rhs: Value) -> Value:
-        return self.instruction(op.Or, lhs, rhs)
-
-    def xor(self, lhs: Value, rhs: Value) -> Value:
-        return self.instruction(op.Xor, lhs, rhs)
-
-    def floor(self, value: Value) -> Value:
-        return self.instruction(op.Floor, value)
-
-    def trunc(self, value: Value) -> Value:
-        return self.instruction(op.Trunc, value)
-
-    def sqrt(self, value: Value) -> Value:
-        return self.instruction(op.Sqrt, value)
 
 
 Pair = tuple[Value, Value]

@@ -18,7 +18,10 @@ only on an implementation that keeps subnormal numbers and rounds to nearest.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+from tetragrad.graph import elementwise as op
 from tetragrad.tile.angles import reduce_angle
 from tetragrad.tile.arithmetic import (
     Arithmetic,
@@ -327,3 +330,17 @@ def _with_power_limits(
     is_endless = ops.eq(absolute(ops, y), infinity)
     is_one = ops.or_(ops.eq(x, one), ops.eq(y, zero))
     return ops.where(ops.or_(is_one, ops.and_(is_unit, is_endless)), one, result)
+
+
+#: The functions of the graph, by their ops.
+BY_OP: dict[type[op.Elementwise], Callable[..., Any]] = {
+    op.Exp: exp,
+    op.Exp2: exp2,
+    op.Log: log,
+    op.Log2: log2,
+    op.Sin: sin,
+    op.Cos: cos,
+    op.Tanh: tanh,
+    op.Erf: erf,
+    op.Pow: pow,
+}

@@ -43,9 +43,9 @@ from tetragrad.kernel.fusion.row_join import (
     without_ones,
 )
 from tetragrad.kernel.fusion.siblings import join_siblings
+from tetragrad.kernel.fusion.stored_operands import is_stored_first
 from tetragrad.kernel.fusion.uneven import is_cut_unevenly, last_before_cut
 from tetragrad.kernel.narrow_cuts import narrow_cuts
-from tetragrad.kernel.stored_operands import is_stored_first
 
 #: More values than this in one kernel would not stay in registers.
 MAXIMUM_INLINE_NODES = 600

@@ -7,7 +7,6 @@ function of its own, called when some lane needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tetragrad.backends.cpu.emit.vector import (
@@ -27,18 +26,6 @@ from tetragrad.tile.arithmetic import absolute, format_of
 
 if TYPE_CHECKING:
     from tetragrad.backends.cpu.emit.operations import Operations
-
-FUNCTIONS: dict[type[op.Elementwise], Callable[..., Value]] = {
-    op.Exp: functions.exp,
-    op.Exp2: functions.exp2,
-    op.Log: functions.log,
-    op.Log2: functions.log2,
-    op.Sin: functions.sin,
-    op.Cos: functions.cos,
-    op.Tanh: functions.tanh,
-    op.Erf: functions.erf,
-    op.Pow: functions.pow,
-}
 
 
 @frozen
@@ -88,7 +75,7 @@ def _write(
         inner_ops = ops.with_builder(inner)
         if kind in (op.Sin, op.Cos):
             return _of_angle(inner_ops, kind, parameters[0])
-        return FUNCTIONS[kind](inner_ops, *parameters)
+        return functions.BY_OP[kind](inner_ops, *parameters)
 
     builder = Builder()
     types = ", ".join(f"{type_of(entry)} {entry.text}" for entry in parameters)
@@ -100,7 +87,7 @@ def _of_angle(ops: Operations, kind: type[op.Elementwise], angle: Value) -> Valu
     """Sine or cosine: the short way, unless some lane's angle is too large for it."""
     builder, whole = ops.builder, type_of(angle)
     slot = builder.stack_slot(whole, 1)
-    near = FUNCTIONS[kind](ops, angle, moderate=True)
+    near = functions.BY_OP[kind](ops, angle, moderate=True)
     builder.line(f"store {whole} {near.text}, ptr {slot}")
     limit = constant(format_of(ops, angle).moderate_angle, angle.dtype)
     is_moderate = ops.lt(absolute(ops, angle), limit)
@@ -121,7 +108,7 @@ def _any_angle_function(
     if name not in ops.builder.functions:
         inner = Builder()
         angle = Value("%angle", dtype, lanes)
-        result = FUNCTIONS[kind](ops.with_builder(inner), angle)
+        result = functions.BY_OP[kind](ops.with_builder(inner), angle)
         whole = type_of(angle)
         inner.line(f"ret {whole} {result.text}")
         lines = [f"define internal {whole} {name}({whole} %angle) #0 {{", "entry:"]

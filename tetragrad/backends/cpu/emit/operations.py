@@ -8,12 +8,11 @@ undefined, so those are written out here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from tetragrad.backends.cpu.emit import formats
 from tetragrad.backends.cpu.emit.division import floor_divide, modulo
-from tetragrad.backends.cpu.emit.elementary import FUNCTIONS, elementary
+from tetragrad.backends.cpu.emit.elementary import elementary
 from tetragrad.backends.cpu.emit.vector import (
     Builder,
     Number,
@@ -27,7 +26,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import elementwise as op
 from tetragrad.graph import reduce
-from tetragrad.tile.arithmetic import ByInstruction
+from tetragrad.tile.operations import DeviceOperations
 
 FLOAT_INSTRUCTIONS = {op.Add: "fadd", op.Sub: "fsub", op.Mul: "fmul", op.Div: "fdiv"}
 INTEGER_INSTRUCTIONS = {
@@ -46,21 +45,15 @@ BOOL_INSTRUCTIONS = {
 }
 FLOAT_INTRINSICS = {op.Sqrt: "sqrt", op.Floor: "floor", op.Trunc: "trunc"}
 
-REDUCTIONS = {
-    reduce.Sum: op.Add,
-    reduce.Prod: op.Mul,
-    reduce.Max: op.Maximum,
-}
 
-
-class Operations(ByInstruction[Value]):
+class Operations(DeviceOperations[Value]):
     """The ops on values, written with a builder."""
 
     def __init__(self, builder: Builder, features: frozenset[str]) -> None:
         self.builder = builder
         self.features = features
         # Ops that are more than a table entry; by class, like the tables.
-        self._methods: dict[type[op.Elementwise], Callable[..., Value]] = {
+        self.methods = {
             op.Neg: self.neg,
             op.Not: self.invert,
             op.Reciprocal: self._reciprocal,
@@ -80,19 +73,10 @@ class Operations(ByInstruction[Value]):
 
     # --- ops by class ------------------------------------------------------------
 
-    def apply(
+    def elementary(
         self, kind: type[op.Elementwise], dtype: DType, operands: tuple[Value, ...]
     ) -> Value:
-        """One node of an expression, rounded to its dtype."""
-        if kind is op.Cast:
-            return self.cast(operands[0], dtype)
-        if kind is op.Bitcast:
-            return self.bitcast(operands[0], dtype)
-        if kind in FUNCTIONS:
-            return elementary(self, kind, dtype, operands)
-        if kind in self._methods:
-            return self._methods[kind](*operands)
-        return self.instruction(kind, *operands)
+        return elementary(self, kind, dtype, operands)
 
     def instruction(self, kind: type[op.Elementwise], *operands: Value) -> Value:
         dtype = operands[0].dtype
@@ -106,12 +90,6 @@ class Operations(ByInstruction[Value]):
         if kind not in table:
             raise UnsupportedError(f"{kind.__name__.lower()} of {dtype} on the CPU")
         return self.rounded(self.builder.binary(table[kind], *operands))
-
-    def combine(self, kind: type[reduce.Reduce], lhs: Value, rhs: Value) -> Value:
-        """One step of a reduction."""
-        if kind is reduce.Min:
-            return self.min(lhs, rhs)
-        return self.apply(REDUCTIONS[kind], lhs.dtype, (lhs, rhs))
 
     def combine_lanes(self, kind: type[reduce.Reduce], value: Value) -> Value:
         """Reduce the lanes of one vector to a scalar, pairing halves."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tetragrad.backends.cuda.emit import formats
@@ -22,18 +21,6 @@ from tetragrad.tile.arithmetic import absolute, format_of
 
 if TYPE_CHECKING:
     from tetragrad.backends.cuda.emit.operations import Operations
-
-FUNCTIONS: dict[type[op.Elementwise], Callable[..., Value]] = {
-    op.Exp: functions.exp,
-    op.Exp2: functions.exp2,
-    op.Log: functions.log,
-    op.Log2: functions.log2,
-    op.Sin: functions.sin,
-    op.Cos: functions.cos,
-    op.Tanh: functions.tanh,
-    op.Erf: functions.erf,
-    op.Pow: functions.pow,
-}
 
 #: The two factors of a short erf: see short_sigmoid().
 SHORT_ERF = (1.1287762129994219, 0.10070969744669114)
@@ -68,7 +55,7 @@ def elementary(
     elif kind in (op.Erf, op.Tanh) and dtype is dtypes.bfloat16:
         result = short_sigmoid(ops, kind, wide[0])
     else:
-        result = FUNCTIONS[kind](ops, *wide)
+        result = functions.BY_OP[kind](ops, *wide)
     return formats.rounded(ops, Value(result.text, dtype, result.constant))
 
 
@@ -122,11 +109,11 @@ def short_sigmoid(ops: Operations, kind: type[op.Elementwise], x: Value) -> Valu
 def of_angle(ops: Operations, kind: type[op.Elementwise], angle: Value) -> Value:
     """Sine or cosine: the short way, unless the angle is too large for it."""
     builder, register = ops.builder, register_class(angle.dtype)
-    near = FUNCTIONS[kind](ops, angle, moderate=True)
+    near = functions.BY_OP[kind](ops, angle, moderate=True)
     result = builder.register(register)
     builder.move(result, register, near)
     limit = constant(format_of(ops, angle).moderate_angle, angle.dtype)
     is_moderate = ops.lt(absolute(ops, angle), limit)
     with builder.only_if(builder.text(is_moderate), negated=True):
-        builder.move(result, register, FUNCTIONS[kind](ops, angle))
+        builder.move(result, register, functions.BY_OP[kind](ops, angle))
     return Value(result, angle.dtype)

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable
 
 from tetragrad.backends.cuda.emit import formats
-from tetragrad.backends.cuda.emit.elementary import FUNCTIONS, elementary
+from tetragrad.backends.cuda.emit.elementary import elementary
 from tetragrad.backends.cuda.emit.ptx import (
     Builder,
     Number,
@@ -24,8 +24,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import elementwise as op
-from tetragrad.graph import reduce
-from tetragrad.tile.arithmetic import ByInstruction
+from tetragrad.tile.operations import DeviceOperations
 
 FLOAT_INSTRUCTIONS = {
     op.Add: "add.rn",
@@ -42,13 +41,6 @@ PAIR_INSTRUCTIONS = {op.Add: "add.rn", op.Sub: "sub.rn", op.Mul: "mul.rn"}
 INTEGER_INSTRUCTIONS = {op.Add: "add", op.Sub: "sub", op.Mul: "mul.lo"}
 BIT_INSTRUCTIONS = {op.And: "and", op.Or: "or", op.Xor: "xor"}
 
-REDUCTIONS = {
-    reduce.Sum: op.Add,
-    reduce.Prod: op.Mul,
-    reduce.Max: op.Maximum,
-}
-
-
 _RELATIONS: dict[str, Callable[..., bool]] = {
     "lt": operator.lt,
     "eq": operator.eq,
@@ -58,13 +50,13 @@ _RELATIONS: dict[str, Callable[..., bool]] = {
 }
 
 
-class Operations(ByInstruction[Value]):
+class Operations(DeviceOperations[Value]):
     """The ops on values, written with a builder."""
 
     def __init__(self, builder: Builder, features: frozenset[str]) -> None:
         self.builder = builder
         self.features = features
-        self._methods: dict[type[op.Elementwise], Callable[..., Value]] = {
+        self.methods = {
             op.Neg: self.neg,
             op.Not: self.invert,
             op.Reciprocal: self._reciprocal,
@@ -85,19 +77,10 @@ class Operations(ByInstruction[Value]):
 
     # --- ops by class ------------------------------------------------------------
 
-    def apply(
+    def elementary(
         self, kind: type[op.Elementwise], dtype: DType, operands: tuple[Value, ...]
     ) -> Value:
-        """One node of an expression, rounded to its dtype."""
-        if kind is op.Cast:
-            return self.cast(operands[0], dtype)
-        if kind is op.Bitcast:
-            return self.bitcast(operands[0], dtype)
-        if kind in FUNCTIONS:
-            return elementary(self, kind, dtype, operands)
-        if kind in self._methods:
-            return self._methods[kind](*operands)
-        return self.instruction(kind, *operands)
+        return elementary(self, kind, dtype, operands)
 
     def instruction(self, kind: type[op.Elementwise], *operands: Value) -> Value:
         dtype = operands[0].dtype
@@ -135,12 +118,6 @@ class Operations(ByInstruction[Value]):
         narrow = f"{'s' if value.dtype.is_signed else 'u'}{value.dtype.bits}"
         wide = arithmetic_type(value.dtype)
         return self.builder.compute(f"cvt.{wide}.{narrow}", value.dtype, value)
-
-    def combine(self, kind: type[reduce.Reduce], lhs: Value, rhs: Value) -> Value:
-        """One step of a reduction."""
-        if kind is reduce.Min:
-            return self.min(lhs, rhs)
-        return self.apply(REDUCTIONS[kind], lhs.dtype, (lhs, rhs))
 
     # --- constants and dtypes ----------------------------------------------------
 
