@@ -25,8 +25,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import tetragrad
 from benchmarks import h200_attention, h200_convolutions, h200_products, h200_rows
-from benchmarks.h200_timing import as_tuple, tensor_at
+from benchmarks.h200_timing import Assembler, as_tuple, tensor_at
 from tetragrad.backends.cuda.programs import target_text
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core.collector import collector_paused
@@ -65,7 +66,10 @@ def graphs() -> Iterator[tuple[str, Callable[[], Any]]]:
         dtypes = [row.dtype] * len(shapes)
         if row.indices:
             shapes, dtypes = [*shapes, (row.indices,)], [*dtypes, "int64"]
-        yield row.name, _applied(row.ours, shapes, dtypes)
+        ours = row.ours
+        if row.backward:
+            ours = h200_rows.gradients_by(tetragrad, ours)
+        yield row.name, _applied(ours, shapes, dtypes)
     for product in h200_products.cases():
         shapes = product.shapes()
         graph = _applied(product.our_result, shapes, [product.dtype] * len(shapes))
@@ -134,6 +138,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--profile", type=int, default=0, help="so many functions")
     options = parser.parse_args()
+    # Random numbers have a state on the device.
+    Assembler.install("ptxas")
     with override(device="cuda", verify=False):
         found = kernels(options.only)
         profile = cProfile.Profile()
