@@ -21,8 +21,9 @@ from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.formulas import angles as angle_nodes
 from tetragrad.tensor.formulas import errors as error_nodes
 from tetragrad.tensor.formulas import functions as nodes
+from tetragrad.tensor.formulas import pairwise
 from tetragrad.tensor.formulas.arithmetic import multiply_nodes, power_nodes
-from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
+from tetragrad.tensor.gradient_rules import with_zero_gradient
 from tetragrad.tensor.pairs import form_of, split
 from tetragrad.tensor.promotion import (
     Operand,
@@ -112,7 +113,7 @@ class FunctionMethods(ArithmeticMethods):
         tensor([-1., -2.])
         """
         dtype = float_dtype(self, to_operand(other))
-        return binary(_copy_sign, self, other, dtype)
+        return binary(pairwise.copy_sign, self, other, dtype)
 
     def square(self) -> Tensor:
         """self * self.
@@ -242,7 +243,7 @@ class FunctionMethods(ArithmeticMethods):
         >>> Tensor([0.0]).logaddexp(Tensor([0.0]))
         tensor([0.6931])
         """
-        return binary(partial(nodes.rounded_once, _log_add_exp), self, other)
+        return binary(partial(nodes.rounded_once, pairwise.log_add_exp), self, other)
 
     def logaddexp2(self, other: Operand) -> Tensor:
         """log2(2**self + 2**other) without overflow.
@@ -261,7 +262,7 @@ class FunctionMethods(ArithmeticMethods):
         tensor([0.])
         """
         dtype = float_dtype(self, to_operand(other))
-        return binary(_x_log_y, self, other, dtype)
+        return binary(pairwise.x_log_y, self, other, dtype)
 
     def sigmoid(self) -> Tensor:
         """1 / (1 + exp(-x)).
@@ -328,7 +329,7 @@ class FunctionMethods(ArithmeticMethods):
         tensor([2.3562])
         """
         dtype = float_dtype(self, to_operand(other))
-        return binary(partial(nodes.rounded_once, _atan2), self, other, dtype)
+        return binary(partial(nodes.rounded_once, pairwise.atan2), self, other, dtype)
 
     def sinh(self) -> Tensor:
         """The hyperbolic sine.
@@ -503,50 +504,3 @@ def _complex_power(base: Any, exponent: Any, dtype: DType) -> Tensor:
 
 def _times(operand: Any, factor: float) -> Any:
     return operand * factor
-
-
-def _copy_sign(magnitude: Node, source: Node) -> Node:
-    value = nodes.copy_sign(magnitude, source)
-
-    def rule(upstream: Node) -> tuple[Node, Node]:
-        slope = ops.Mul(nodes.sign(magnitude), nodes.sign(value))
-        return ops.Mul(upstream, slope), full_like(upstream, 0)
-
-    return with_gradient(value, (magnitude, source), rule)
-
-
-def _log_add_exp(lhs: Node, rhs: Node) -> Node:
-    difference: Node = ops.Neg(nodes.absolute(ops.Sub(lhs, rhs)))
-    # Equal infinities have no difference, and their sum is themselves.
-    difference = ops.Where(ops.Eq(lhs, rhs), full_like(lhs, 0), difference)
-    high = ops.Where(ops.Lt(lhs, rhs), rhs, lhs)
-    return ops.Add(high, nodes.log1p(ops.Exp(difference)))
-
-
-def _x_log_y(lhs: Node, rhs: Node) -> Node:
-    product = ops.Mul(lhs, ops.Log(rhs))
-    is_zero = ops.And(nodes.equals(lhs, 0), ops.Eq(rhs, rhs))
-    value = ops.Where(is_zero, full_like(lhs, 0), product)
-
-    def rule(upstream: Node) -> tuple[Node, Node]:
-        # At x = 0 the slope is log(y) all the same, unless that is infinite.
-        is_corner: Node = ops.And(is_zero, nodes.less(rhs, 0))
-        is_corner = ops.Or(is_corner, ops.And(is_zero, nodes.equals(rhs, 0)))
-        slope = ops.Where(is_corner, full_like(lhs, 0), ops.Log(rhs))
-        return ops.Mul(upstream, slope), ops.Div(ops.Mul(upstream, lhs), rhs)
-
-    return with_gradient(value, (lhs, rhs), rule)
-
-
-def _atan2(sine: Node, cosine: Node) -> Node:
-    value = angle_nodes.atan2(sine, cosine)
-
-    def rule(upstream: Node) -> tuple[Node, Node]:
-        length = ops.Add(nodes.square(sine), nodes.square(cosine))
-        # The angle at the origin is no function's limit; PyTorch's gradient is 0 too.
-        is_origin = ops.Eq(length, full_like(length, 0))
-        share: Node = ops.Div(upstream, length)
-        share = ops.Where(is_origin, full_like(share, 0), share)
-        return ops.Mul(share, cosine), ops.Neg(ops.Mul(share, sine))
-
-    return with_gradient(value, (sine, cosine), rule)
