@@ -10,8 +10,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tetragrad.core.frozen import frozen
-from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Expression, Guard, Select, literal
+from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.kernel.expression import (
+    Expression,
+    Guard,
+    Load,
+    Select,
+    literal,
+    walk,
+)
 from tetragrad.kernel.online import Carried, replace
 from tetragrad.tile.ir import Extent, Map, Statement, Tile, TileLoad, When
 from tetragrad.tile.plans.products.contraction import Block
@@ -69,10 +76,7 @@ class PassStep:
             held, weights = TileLoad(tile, indices), self.tiles.weights[number]
             guard, simpler = self.whole_block(exact)
             conditions |= dict.fromkeys(guard)
-            value = place.value(simpler)
-            if made:
-                # What is loaded for keys that there are not is no number.
-                value = self.counted(place, axes, value)
+            value = place.value(self.loaded(place, axes, simpler))
             plain.append(Map(axes, tile, indices, quick(value)))
             value = self.counted(place, axes, place.value(exact))
             masked.append(Map(axes, tile, indices, quick(value)))
@@ -97,6 +101,27 @@ class PassStep:
         rows = Placed(Block((form.row,), 0, MEMBER_ROWS), self.rows)
         keys = Placed(Block((form.passed,), 0, self.whole.plan.keys), self.keys)
         return whole_blocks(form, exact, self.scope, rows, keys)
+
+    def loaded(
+        self, place: Scope, axes: tuple[Extent, ...], value: Expression
+    ) -> Expression:
+        """A value in which what is loaded for keys that there are not is zero.
+
+        Zero weights times what is no number would be none either.
+        """
+        if not self.beyond(place, axes):
+            return value
+        passed = self.whole.form.passed
+        size = self.whole.kernel.axes[passed]
+        exists = (axis_form(passed).scale(-1).shift(size - 1),)
+        multiplied = {*walk(*(entry.scores for entry in self.whole.form.inner))}
+        loads = {
+            entry: Select(exists, entry, literal(0, entry.dtype))
+            for entry in walk(value)
+            if isinstance(entry, Load) and passed in entry.free_axes
+            if entry not in multiplied
+        }
+        return replace(value, loads)
 
     def counted(
         self, place: Scope, axes: tuple[Extent, ...], value: Expression
