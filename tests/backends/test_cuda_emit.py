@@ -197,12 +197,6 @@ def check_meaning(programs: list[tuple], seed: int) -> None:
             )
 
 
-def test_float8_says_that_it_is_not_built() -> None:
-    narrow = leaf(64).to(tetragrad.float8_e5m2)
-    with pytest.raises(UnsupportedError, match="float8_e5m2 on CUDA"):
-        emitted(narrow, SM_90A)
-
-
 def test_unknown_architectures_are_refused() -> None:
     ((_, program),) = planned([(leaf(8) + 1).node], SM_90A)
     with pytest.raises(UnsupportedError, match="PTX for sm_12"):

@@ -44,7 +44,9 @@ SM_90A = replace(
     arithmetic_rate=60e12,
     neighbours=8,
     chunk_bytes=16,
-    features=frozenset({"mma", "wgmma", "bfloat16 pairs", "early launch"}),
+    features=frozenset(
+        {"mma", "wgmma", "bfloat16 pairs", "early launch", "float8 conversions"}
+    ),
 )
 
 TARGETS = {"sm_80": SM_80, "sm_90a": SM_90A}

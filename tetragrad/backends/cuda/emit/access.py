@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tetragrad.backends.cuda.emit import formats
+from tetragrad.backends.cuda.emit import float8, formats
 from tetragrad.backends.cuda.emit.ptx import (
     WIDE_INDEX,
     Value,
@@ -167,7 +167,12 @@ class Memory:
         self, words: Sequence[str], dtype: DType, width: int
     ) -> tuple[Value, ...]:
         if dtype.is_floating_point:
-            formats.check_half(dtype)
+            numbers = [
+                number
+                for word in words
+                for number in float8.decoded_word(self.ops, word, dtype)
+            ]
+            return tuple(numbers[:width])
         numbers = list(words)
         if width > 1:
             letter = "s" if dtype.is_signed else "u"
@@ -248,7 +253,9 @@ class Memory:
 
     def _pack_bytes(self, values: Sequence[Value], dtype: DType) -> list[str]:
         if dtype.is_floating_point:
-            formats.check_half(dtype)
+            if len(values) == 1:
+                return [float8.encoded(self.ops, values[0])]
+            return float8.encoded_words(self.ops, values)
         numbers = [self._plain(self.ops.cast(value, dtypes.uint8)) for value in values]
         if len(numbers) == 1:
             return numbers

@@ -1,7 +1,7 @@
 """Conversions between element types, and the bits of a value.
 
-float16 and bfloat16 are held as float32 and rounded after every operation; PTX
-converts both natively.
+Narrow floats are held as float32 and rounded after every operation; PTX converts
+float16 and bfloat16 natively, ``float8.py`` the others.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tetragrad.backends.cuda.emit import float8
 from tetragrad.backends.cuda.emit.ptx import (
     Builder,
     Value,
@@ -19,7 +20,6 @@ from tetragrad.backends.cuda.emit.ptx import (
 )
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
-from tetragrad.core.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from tetragrad.backends.cuda.emit.operations import Operations
@@ -44,6 +44,8 @@ def rounded(ops: Operations, value: Value) -> Value:
     """A float32 register rounded to nearest even in the format it stands for."""
     if value.dtype.bits >= 32 or not value.dtype.is_floating_point:
         return value
+    if value.dtype.bits == 8:
+        return float8.rounded(ops, value)
     result = widened(ops, halved(ops, value), value.dtype)
     ops.builder.remember(("rounded from", *result.name), (value.text,))
     return result
@@ -51,7 +53,6 @@ def rounded(ops: Operations, value: Value) -> Value:
 
 def halved(ops: Operations, value: Value) -> str:
     """The 16-bit register with a half-width float."""
-    check_half(value.dtype)
     known = ops.builder.known(("half of", *value.name))
     if known is not None:
         return known[0]
@@ -106,7 +107,6 @@ def split(builder: Builder, word: str) -> tuple[str, str]:
 
 def widened(ops: Operations, half: str, dtype: DType) -> Value:
     """The float32 register of a half-width float's 16 bits."""
-    check_half(dtype)
     if dtype is dtypes.float16:
         result = ops.builder.assign("f32", "cvt.f32.f16", half)
     else:
@@ -115,14 +115,6 @@ def widened(ops: Operations, half: str, dtype: DType) -> Value:
     value = Value(result, dtype)
     ops.builder.remember(("half of", result, dtype), (half,))
     return value
-
-
-def check_half(dtype: DType) -> None:
-    """Raise for floats that the backend cannot convert yet."""
-    if dtype not in HALVES:
-        raise UnsupportedError(
-            f"{dtype} on CUDA is not built yet", hint="store it as float16"
-        )
 
 
 def convert_float(ops: Operations, value: Value, dtype: DType) -> Value:
@@ -165,7 +157,7 @@ def small_integer(ops: Operations, value: Value, dtype: DType) -> Value:
     shift = constant(-first, dtypes.float32)
     found = builder.compute("add.rn.f32", dtypes.float32, large, shift)
     result = Value(found.text, dtype)
-    if source.bits > 8:
+    if source.bits > 8 or dtype.bits == 8:
         return rounded(ops, result)
     if dtype in HALVES:
         # Exact, so that neighbours can be rounded together.
@@ -203,6 +195,9 @@ def to_bits(ops: Operations, value: Value) -> Value:
     if dtype.bits >= 32:
         name = f"mov.b{dtype.bits}"
         return Value(ops.builder.assign(register_class(bits), name, value.text), bits)
+    if dtype.bits == 8:
+        code = float8.encoded(ops, value)
+        return Value(ops.builder.assign("b32", "and.b32", f"{code}, 0xFF"), bits)
     half = halved(ops, value)
     return Value(ops.builder.assign("b32", "cvt.u32.u16", half), bits)
 
@@ -216,6 +211,8 @@ def from_bits(ops: Operations, bits: Value, dtype: DType) -> Value:
     if dtype.bits >= 32:
         name = f"mov.b{dtype.bits}"
         return Value(ops.builder.assign(register_class(dtype), name, bits.text), dtype)
+    if dtype.bits == 8:
+        return float8.decoded(ops, bits.text, dtype)
     half = ops.builder.assign("b16", "cvt.u16.u32", bits.text)
     return widened(ops, half, dtype)
 
