@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from tetragrad.core.dtypes import float32, float64
 from tetragrad.graph.elementwise import Add
+from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Compute, Load
 from tetragrad.kernel.ir import Mode, Slot
 from tetragrad.tile.in_place import in_place_pairs
-from tetragrad.tile.ir import For, Grid, Program, Statement, Store
+from tetragrad.tile.ir import (
+    Alloc,
+    Fold,
+    For,
+    Grid,
+    Layout,
+    Program,
+    Space,
+    Statement,
+    Store,
+    Tile,
+)
 
 ROW, COLUMN = axis_form(0), axis_form(1)
 POINT = ROW.scale(8) + COLUMN
@@ -64,3 +76,15 @@ def test_not_what_is_added_to() -> None:
 def test_not_where_points_overlap() -> None:
     address = ROW.scale(4) + COLUMN
     assert in_place_pairs(program(store(3, load(0, address), address))) == ()
+
+
+def test_what_is_folded_may_have_been_written_by_another_thread() -> None:
+    """A row's sum, and the row made larger: threads fold other elements than theirs."""
+    total = Tile("total", (), float32, Space.REGISTER, Layout(()))
+    fold = Fold(((1, 8),), total, (), Sum, load(0))
+    larger = Store(((1, 8),), 3, POINT, load(0))
+    slots = (Slot(float32, 64),) * 4
+    grid = Grid(((0, 8),), (Alloc(total), fold, larger))
+    summed = Program("p", slots, (), (), (grid,), frozenset({3}))
+    assert in_place_pairs(summed) == ((3, 0),)
+    assert in_place_pairs(summed, by_threads=True) == ()

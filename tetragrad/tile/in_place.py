@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Load
+from tetragrad.kernel.expression import Guard, Load
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
     Copy,
@@ -38,8 +38,14 @@ from tetragrad.tile.plans.rewrite import atoms_of, walk_until
 Pair = tuple[int, int]
 
 
-def in_place_pairs(program: Program) -> tuple[Pair, ...]:
-    """Outputs, each with an input whose memory it may have."""
+def in_place_pairs(program: Program, *, by_threads: bool = False) -> tuple[Pair, ...]:
+    """Outputs, each with an input whose memory it may have.
+
+    Args:
+        by_threads: the points of a statement are divided among the threads of a GPU,
+            and those of a fold otherwise than those of a store, so a thread may still
+            fold what another has already written.
+    """
     uses = list(_uses(program.body, (), ()))
     loads = [use for use in uses if use.store is None]
     inputs = {use.slot for use in loads} - program.outputs
@@ -50,6 +56,8 @@ def in_place_pairs(program: Program) -> tuple[Pair, ...]:
             continue
         for entry in sorted(inputs):
             reads = [use for use in loads if use.slot == entry]
+            if by_threads and any(use.is_folded for use in reads):
+                continue
             is_alike = program.slots[entry] == program.slots[output]
             if is_alike and all(_is_overtaken(use, stores) for use in reads):
                 pairs.append((output, entry))
@@ -66,6 +74,7 @@ class _Use:
     position: int
     loops: tuple[Extent, ...]
     store: Store | None = None
+    is_folded: bool = False
 
 
 def _is_overtaken(load: _Use, stores: Sequence[_Use]) -> bool:
@@ -112,20 +121,40 @@ def _uses(
                 around = (*loops, (statement.axis, statement.extent))
                 yield from _uses(statement.body, inner, around)
             case When():
-                yield from _uses(statement.body, (*inner, 0), loops)
-                yield from _uses(statement.otherwise, (*inner, 1), loops)
+                for number, branch in enumerate((statement.body, statement.otherwise)):
+                    held = _held_loops(loops, statement.guard, fails=bool(number))
+                    yield from _uses(branch, (*inner, number), held)
             case Copy() if statement.source is None:
                 # It may be on its way while later statements run.
                 yield _Use(statement.slot, None, body, position, loops)
             case View() if isinstance(statement.source, int):
                 # Later statements read it.
                 yield _Use(statement.source, None, body, position, loops)
+        is_folded = isinstance(statement, Fold | Running)
         for load in _loads(statement):
-            yield _Use(load.slot, load.address, body, position, loops)
+            place = (load.slot, load.address, body, position, loops)
+            yield _Use(*place, is_folded=is_folded)
         if isinstance(statement, Store):
             around = loops + statement.axes
             address = statement.address
             yield _Use(statement.slot, address, body, position, around, statement)
+
+
+def _held_loops(
+    loops: tuple[Extent, ...], guard: Guard, *, fails: bool
+) -> tuple[Extent, ...]:
+    """Loops in a branch: a condition on one axis leaves fewer of its positions."""
+    match guard:
+        case (Affine(constant=last, terms=((int(limited), -1),)),):
+            counts = {axis: min(extent, last + 1) for axis, extent in loops}
+            return tuple(
+                (axis, extent - counts[axis] if fails else counts[axis])
+                if axis == limited
+                else (axis, extent)
+                for axis, extent in loops
+            )
+        case _:
+            return loops
 
 
 def _loads(statement: Statement) -> list[Load]:

@@ -22,6 +22,9 @@ class DeviceMemory:
 
     __slots__ = ("__weakref__", "address", "nbytes", "pool")
 
+    #: Allocated for this block, and nothing else shows it.
+    is_own = True
+
     def __init__(self, pool: Pool, nbytes: int, address: int) -> None:
         self.pool = pool
         self.nbytes = nbytes
@@ -38,6 +41,8 @@ class DeviceMemory:
 @frozen(eq=False)
 class MemoryAlias:
     """A block of a GPU's memory that somebody else gives back."""
+
+    is_own = False
 
     nbytes: int
     address: int

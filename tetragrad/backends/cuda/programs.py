@@ -19,6 +19,7 @@ from tetragrad.backends.cuda.memory import DeviceMemory
 from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
+from tetragrad.tile.in_place import in_place_pairs
 from tetragrad.tile.ir import Program
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Facts:
     """What loading machine code needs to know of the program it was made from.
 
     ``pieces`` launches the program over one of many pieces, where it computes one.
+    ``in_place`` are outputs, each with an input whose memory it may have.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Facts:
     scalars: int
     launches: tuple[GridLaunch, ...]
     scratch_bytes: tuple[int, ...]
+    in_place: tuple[tuple[int, int], ...]
     pieces: GridLaunch | None = None
 
 
@@ -66,6 +69,7 @@ def facts_text(text: str, program: Program) -> str:
     facts["scratch_bytes"] = [
         max(1, tile.shape[0] * tile.dtype.itemsize) for tile in program.scratch
     ]
+    facts["in_place"] = in_place_pairs(program, by_threads=True)
     return json.dumps(facts)
 
 
@@ -75,9 +79,11 @@ def facts_from(text: str) -> Facts:
     pieces = read.pop("pieces", None)
     launches = tuple(map(_launch_from, read.pop("launches")))
     scratch = tuple(read.pop("scratch_bytes"))
+    pairs = tuple((output, entry) for output, entry in read.pop("in_place"))
     return Facts(
         launches=launches,
         scratch_bytes=scratch,
+        in_place=pairs,
         pieces=None if pieces is None else _launch_from(pieces),
         **read,
     )
@@ -129,6 +135,10 @@ class CudaProgram(CudaExecutable):
     @property
     def scratch_sizes(self) -> tuple[int, ...]:
         return self.facts.scratch_bytes
+
+    @property
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        return self.facts.in_place
 
     def launch(self, addresses: Sequence[int]) -> None:
         """Launch with device addresses of the slots and host ones of the scalars."""
@@ -192,6 +202,13 @@ class CudaPieces(CudaExecutable):
         self._grid = replace(one, blocks=one.blocks * len(table))
         self._pieces = device.upload(table)
         self._members: dict[bytes, DeviceMemory] = {}
+
+    @property
+    def in_place(self) -> tuple[tuple[int, int], ...]:
+        slots = len(self._steps)
+        starts = range(0, slots * len(self._counts), slots)
+        pairs = self._program.in_place
+        return tuple((start + o, start + i) for start in starts for o, i in pairs)
 
     def launch(self, addresses: Sequence[int]) -> None:
         self.launch_all(addresses)
