@@ -1,12 +1,14 @@
 """Check and time attention on the CUDA backend against PyTorch, case by case.
 
     python benchmarks/h200_attention.py --output results.json [--only causal] [--plans]
+    python benchmarks/h200_attention.py --output results.json --random 40 [--seed 7]
 
-Each case is the plain graph, one kernel, on the very memory that PyTorch reads. Its
+Each case is the plain graph, one program, on the very memory that PyTorch reads. Its
 results are poisoned first and compared with attention in float64, of a few heads. Then
 both are timed in turns, as CUDA graphs; the medians count. PyTorch's time is that of
 its fastest way: cuDNN, flash attention, or what it chooses by itself. ``--plans`` also
-times other block sizes than the ones chosen.
+times other block sizes than the ones chosen; ``--random`` measures shapes that nobody
+chose instead of those that are named here.
 
 The cases run in a process of their own, which is ended when one of them takes too
 long; the others then go on in a new one.
@@ -16,8 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import queue
+import random
 import statistics
 import subprocess
 import sys
@@ -68,10 +72,14 @@ class Case:
 
     @property
     def operations(self) -> float:
-        """Of all scores, or of the half that a causal mask leaves."""
-        scores = self.batch * self.heads * self.queries * self.keys
-        share = 0.5 if self.way == "causal" else 1.0
-        return 2.0 * PRODUCTS * scores * self.features * share
+        """Of all scores, or of those that a causal mask leaves."""
+        scores = self.queries * self.keys
+        if self.way == "causal":
+            # Half of the diagonal, as is usual.
+            square = min(self.queries, self.keys)
+            scores -= square**2 // 2 + square * (self.keys - square)
+        heads = self.batch * self.heads
+        return 2.0 * PRODUCTS * heads * scores * self.features
 
     def our_result(self, query: Any, key: Any, value: Any, *mask: Any) -> Any:
         if self.way == "plain":
@@ -124,6 +132,54 @@ def cases() -> Iterator[Case]:
     yield Case(3, 7, 777, 777, 128, "causal")
     yield Case(4, 16, 1024, 1024, 64, "mask")
     yield Case(4, 32, 4096, 4096, 128, "plain")
+    # A token at a time, or a few, beside what was said before.
+    yield Case(1, 32, 1, 4096, 128)
+    yield Case(1, 32, 1, 4096, 128, key_heads=8)
+    yield Case(1, 32, 1, 32768, 128, key_heads=8)
+    yield Case(8, 32, 1, 8191, 128, key_heads=8)
+    yield Case(64, 32, 1, 4096, 128, key_heads=8)
+    yield Case(1, 32, 1, 16384, 64, key_heads=1)
+    yield Case(2, 32, 5, 10001, 128, key_heads=8)
+    yield Case(1, 12, 1, 1024, 64)
+    yield Case(1, 8, 512, 16384, 128)
+
+
+#: Head sizes of random cases, and how many bytes and operations those have at most.
+RANDOM_FEATURES = (32, 40, 64, 72, 80, 96, 112, 128, 160, 192, 256)
+RANDOM_BYTES = 1 << 30
+RANDOM_OPERATIONS = 1e12
+
+
+def random_cases(count: int, seed: int) -> Iterator[Case]:
+    """Shapes that nobody chose: few queries or as many as keys, heads that share keys.
+
+    Sizes are drawn evenly by their logarithm.
+    """
+    drawn = random.Random(seed)
+
+    def size(low: int, high: int) -> int:
+        return round(math.exp(drawn.uniform(math.log(low), math.log(high))))
+
+    found = 0
+    while found < count:
+        keys, key_heads = size(16, 40000), drawn.choice((1, 2, 3, 4, 8, 12, 16))
+        shared = drawn.choice((1, 1, 1, 2, 4, 8))
+        few, same = size(1, 64), drawn.random() < 0.5
+        queries = drawn.choice((few, keys if same else size(16, 16000)))
+        case = Case(
+            size(1, 64),
+            key_heads * shared,
+            queries,
+            keys,
+            drawn.choice(RANDOM_FEATURES),
+            drawn.choice(("full", "full", "causal", "mask")),
+            drawn.choice(("bfloat16", "float16")),
+            key_heads if shared > 1 else 0,
+        )
+        elements = sum(math.prod(shape) for shape in case.shapes)
+        if 2 * elements < RANDOM_BYTES and case.operations < RANDOM_OPERATIONS:
+            found += 1
+            yield case
 
 
 # --- one process that measures -------------------------------------------------------
@@ -176,12 +232,14 @@ def prepare(case: Case, device: Any, sizes: tuple[int, ...] | None) -> Prepared:
 
 
 def shown(plan: Any) -> str:
-    (grid,) = plan.stages[-1]
-    if not hasattr(grid, "members"):
+    """The sizes of the pass that does most; in which parts, if it is divided."""
+    grid = plan.stages[0][0]
+    if not hasattr(grid, "keys"):
         return type(grid).__name__
+    parts = "".join(f", parts of {cut.length}" for cut in plan.cuts)
     return (
         f"{grid.members}x64 by {grid.keys}, {grid.stages} stages, "
-        f"{grid.workers} workers, by {grid.piece}"
+        f"{grid.workers} workers, by {grid.piece}{parts}"
     )
 
 
@@ -334,7 +392,7 @@ def in_turns(
     return found
 
 
-def child(numbers: list[int], *, plans: bool) -> None:
+def child(everything: list[Case], numbers: list[int], *, plans: bool) -> None:
     """Measure some cases; a line of JSON for each row, and one when it is done."""
     import torch
 
@@ -342,7 +400,7 @@ def child(numbers: list[int], *, plans: bool) -> None:
     from tetragrad.core.settings import override
 
     torch.manual_seed(time.time_ns())
-    device, everything = CudaDevice("cuda"), list(cases())
+    device = CudaDevice("cuda")
     with override(device="cuda"):
         for number in numbers:
             case = everything[number]
@@ -373,13 +431,16 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
-def watched(numbers: list[int], *, plans: bool) -> Iterator[dict[str, Any]]:
-    """The messages of children; a case that says nothing for long is left out."""
+def watched(command: list[str], numbers: list[int]) -> Iterator[dict[str, Any]]:
+    """The messages of children that are told which cases are theirs.
+
+    One that says nothing for long is ended, and its case left out.
+    """
     waiting = list(numbers)
     while waiting:
-        command = [sys.executable, __file__, "--child", ",".join(map(str, waiting))]
+        theirs = ["--child", ",".join(map(str, waiting))]
         process = subprocess.Popen(
-            command + ["--plans"] * plans, stdout=subprocess.PIPE, text=True
+            [sys.executable, *command, *theirs], stdout=subprocess.PIPE, text=True
         )
         lines: queue.Queue[str] = queue.Queue()
 
@@ -415,14 +476,20 @@ def main() -> None:
     parser.add_argument("--output", default="")
     parser.add_argument("--only", default="")
     parser.add_argument("--plans", action="store_true")
+    parser.add_argument("--random", type=int, default=0, metavar="COUNT")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--child", default="")
     arguments = parser.parse_args()
+    drawn, seed = arguments.random, arguments.seed
+    everything = list(random_cases(drawn, seed) if drawn else cases())
     if arguments.child:
-        child([int(n) for n in arguments.child.split(",")], plans=arguments.plans)
+        numbers = [int(number) for number in arguments.child.split(",")]
+        child(everything, numbers, plans=arguments.plans)
         os._exit(0)
-    chosen = [n for n, case in enumerate(cases()) if arguments.only in case.name]
+    chosen = [n for n, case in enumerate(everything) if arguments.only in case.name]
+    command = [__file__, "--random", str(drawn), "--seed", str(seed)]
     results = []
-    for message in watched(chosen, plans=arguments.plans):
+    for message in watched(command + ["--plans"] * arguments.plans, chosen):
         if "row" in message:
             results.append(message["row"])
             print(line(message["row"]), flush=True)

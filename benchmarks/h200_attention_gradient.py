@@ -7,16 +7,14 @@ its kernels run on the memory that PyTorch reads. A head is compared with float6
 PyTorch's time is that of its fastest way for forward and backward, captured as a CUDA
 graph as ours is. Memory is what the kernels hand to one another.
 
-Every case runs in a process of its own, which is ended when it takes too long.
+The cases run in a process of their own, as in ``h200_attention.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-PATIENCE_SECONDS = 45
 
 
 @dataclass(frozen=True)
@@ -236,61 +232,61 @@ def measure_case(case: Case, device: Any) -> dict[str, Any]:
     }
 
 
-def child(number: int) -> None:
-    """Measure one case; a line of JSON."""
+def child(numbers: list[int]) -> None:
+    """Measure some cases; a line of JSON for each row, and one when it is done."""
     import torch
 
+    from benchmarks.h200_attention import say
     from tetragrad.backends.cuda.device import CudaDevice
     from tetragrad.core.settings import override
 
     torch.manual_seed(time.time_ns())
+    device, everything = CudaDevice("cuda"), list(cases())
     with override(device="cuda"):
-        row = measure_case(list(cases())[number], CudaDevice("cuda"))
-    print(json.dumps(row), flush=True)
+        for number in numbers:
+            try:
+                say({"number": number, "row": measure_case(everything[number], device)})
+            except Exception as problem:
+                text = f"{everything[number].name}: {type(problem).__name__}: {problem}"
+                say({"number": number, "problem": text[:600]})
+            say({"number": number, "done": True})
+            torch.cuda.empty_cache()
 
 
 # --- the process that watches --------------------------------------------------------
 
 
 def main() -> None:
+    from benchmarks.h200_attention import watched
     from benchmarks.h200_timing import write_rows
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", default="")
     parser.add_argument("--only", default="")
-    parser.add_argument("--child", type=int, default=-1)
+    parser.add_argument("--child", default="")
     arguments = parser.parse_args()
-    if arguments.child >= 0:
-        child(arguments.child)
+    if arguments.child:
+        child([int(number) for number in arguments.child.split(",")])
         os._exit(0)
+    chosen = [n for n, case in enumerate(cases()) if arguments.only in case.name]
     results = []
-    for number, case in enumerate(cases()):
-        if arguments.only not in case.name:
-            continue
-        command = [sys.executable, __file__, "--child", str(number)]
-        try:
-            ended = subprocess.run(
-                command, capture_output=True, text=True, timeout=PATIENCE_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            print(f"{case.name}: more than {PATIENCE_SECONDS} s", flush=True)
-            continue
-        *said, last = ended.stdout.splitlines() or [""]
-        print("\n".join(said), flush=True)
-        if not last.startswith("{"):
-            print(f"{case.name}: {last} {ended.stderr[-1500:]}", flush=True)
-            continue
-        row = json.loads(last)
-        results.append(row)
-        errors = " ".join(f"{value:.1e}" for value in row["errors"])
-        parts = " + ".join(f"{value:.0f}" for value in row["kernels"])
-        print(
-            f"{row['case']:<36} {row['microseconds']:9.1f} us ({parts}) "
-            f"{row['teraflops']:6.1f} TFLOP/s {row['torch']:9.1f} {row['peer']} "
-            f"{row['ratio']:5.3f}  {errors}  {row['plans']}",
-            flush=True,
-        )
+    for message in watched([__file__], chosen):
+        if "row" in message:
+            results.append(message["row"])
+            print(line(message["row"]), flush=True)
+        elif "problem" in message:
+            print(message["problem"], flush=True)
         write_rows(arguments.output, results)
+
+
+def line(row: dict[str, Any]) -> str:
+    errors = " ".join(f"{value:.1e}" for value in row["errors"])
+    parts = " + ".join(f"{value:.0f}" for value in row["kernels"])
+    return (
+        f"{row['case']:<36} {row['microseconds']:9.1f} us ({parts}) "
+        f"{row['teraflops']:6.1f} TFLOP/s {row['torch']:9.1f} {row['peer']} "
+        f"{row['ratio']:5.3f}  {errors}  {row['plans']}"
+    )
 
 
 if __name__ == "__main__":

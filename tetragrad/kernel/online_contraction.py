@@ -68,8 +68,8 @@ def online_contraction(kernel: Kernel) -> OnlineContraction | None:
     if online is None or any(entry.mode is not Mode.STORE for entry in kernel.outputs):
         return None
     *repeated, passed = online.axes
-    inner = _inner_products(online, passed)
-    row = _row(inner, online.axes)
+    inner = inner_products(online, passed)
+    row = row_of(inner, online.axes)
     divided = _divided(online)
     if row is None or divided is None:
         return None
@@ -87,7 +87,7 @@ def online_contraction(kernel: Kernel) -> OnlineContraction | None:
     )
 
 
-def _inner_products(online: Online, passed: int) -> tuple[InnerProduct, ...]:
+def inner_products(online: Online, passed: int) -> tuple[InnerProduct, ...]:
     """The reductions inside the carried bodies, if all are sums of products."""
     reductions = {
         entry: None
@@ -119,7 +119,7 @@ def _inner_product(scores: Reduction, passed: int) -> InnerProduct | None:
     return InnerProduct(scores, queries, keys)
 
 
-def _row(inner: Sequence[InnerProduct], axes: tuple[int, ...]) -> int | None:
+def row_of(inner: Sequence[InnerProduct], axes: tuple[int, ...]) -> int | None:
     """The innermost axis along which all first operands move, and no second one."""
     if not inner:
         return None

@@ -8,8 +8,11 @@ one pass (``online.py``), it is one kernel that stores nothing but the result.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from tetragrad.core.target import Target
-from tetragrad.graph.elementwise import Cast
+from tetragrad.graph.elementwise import Cast, Mul
+from tetragrad.graph.movement import Reshape
 from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.expression import Compute, Expression, Load
@@ -20,6 +23,7 @@ from tetragrad.kernel.fusion.repeats import pattern_of
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
+from tetragrad.kernel.single_row import with_row
 
 #: What rows are multiples of apart for a copy engine, and the most columns of a product
 #: on a GPU's matrix unit.
@@ -39,18 +43,31 @@ class _Join:
         self.answers: dict[tuple[object, ...], bool] = {}
 
     def run(self) -> None:
-        ends = self.decisions.epilogues
-        reads = {end: self.reads_of(end) for end in ends}
-        for end in ends:
+        reads = {end: self.reads_of(end) for end in self.products}
+        for end in self.products:
             for row in reads[end]:
                 if self.is_row(row) and self.only_feeds(row, end):
                     self.try_join(end, row)
+
+    @cached_property
+    def products(self) -> dict[Node, None]:
+        """Stored values that end a product.
+
+        Those with a single row are no contractions to fusion, but a pass in parts is
+        quicker than storing their scores.
+        """
+        decisions = self.decisions
+        found = dict.fromkeys(decisions.epilogues)
+        if "wgmma" in decisions.target.features:
+            stored = (node for node in decisions.order if node in decisions.in_memory)
+            found |= dict.fromkeys(filter(_is_sum_of_products, stored))
+        return found
 
     def try_join(self, end: Node, row: Node) -> None:
         """Join if the kernel that results has an online form."""
         decisions = self.decisions
         for scores in self.reads_of(row):
-            if scores not in decisions.epilogues or not self.only_feeds(scores, row):
+            if scores not in self.products or not self.only_feeds(scores, row):
                 continue
             between = {row, scores} & decisions.in_memory
             decisions.in_memory -= between
@@ -64,7 +81,7 @@ class _Join:
         stored = self.decisions.in_memory
         key = pattern_of(Group([end]), stored).key
         if key not in self.answers:
-            kernel = lower([end], stored).kernel
+            kernel = with_row(lower([end], stored).kernel)
             form = online_contraction(kernel)
             target = self.decisions.target
             self.answers[key] = form is not None and pays(kernel, form, target)
@@ -105,6 +122,13 @@ class _Join:
             else:
                 stack.extend(node.sources)
         return list(found)
+
+
+def _is_sum_of_products(node: Node) -> bool:
+    """Whether a value is a sum of products, rounded or not, of whatever shape."""
+    while isinstance(node, Cast | Reshape):
+        (node,) = node.sources
+    return isinstance(node, Sum) and isinstance(node.source, Mul)
 
 
 def pays(kernel: Kernel, form: OnlineContraction, target: Target) -> bool:

@@ -11,6 +11,7 @@ from tetragrad.core.target import Target
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel, Mode, Slot
+from tetragrad.kernel.single_row import with_row
 from tetragrad.tile.ir import (
     Copy,
     Fetch,
@@ -41,6 +42,7 @@ from tetragrad.tile.plans.nests.transpose import TransposePlan, build_transpose
 from tetragrad.tile.plans.online.online import OnlinePlan, build_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut
+from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.prepare.quick_powers import with_quick_powers
 from tetragrad.tile.plans.prepare.widening import Widening
 from tetragrad.tile.plans.products.contraction import ContractionPlan
@@ -80,7 +82,7 @@ class Plan:
     grids for each kernel that was cut off, and last for the rest.
     """
 
-    cuts: tuple[Cut | Repack | Widening, ...]
+    cuts: tuple[Cut | Repack | Widening | PassParts, ...]
     stages: tuple[tuple[GridPlan, ...], ...]
 
     @property
@@ -97,10 +99,15 @@ class Plan:
 
 
 def cut_kernel(
-    kernel: Kernel, cuts: tuple[Cut | Repack | Widening, ...]
+    kernel: Kernel,
+    cuts: tuple[Cut | Repack | Widening | PassParts, ...],
+    *,
+    is_pass: bool = False,
 ) -> list[Kernel]:
-    """The kernels that run one after the other."""
+    """The kernels that run one after the other; a pass over keys is told by its rows."""
     rest = simplify_axes(kernel)
+    if is_pass:
+        rest = with_row(rest)
     kernels = []
     for cut in cuts:
         first, rest = divide(rest, cut)
@@ -112,7 +119,7 @@ def build(kernel: Kernel, plan: Plan, target: Target) -> Program:
     """The tile program that computes a kernel as the plan says."""
     if target.has_free_iterations and plan.kind in ("map", "reduce"):
         kernel = with_quick_powers(kernel)
-    kernels = cut_kernel(kernel, plan.cuts)
+    kernels = cut_kernel(kernel, plan.cuts, is_pass=plan.kind == "online")
     slots = kernels[-1].slots
     builder = Builder(kernels[0])
     body: list[Statement] = []

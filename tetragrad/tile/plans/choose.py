@@ -9,6 +9,7 @@ from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression, Load, Reduction, Scan
 from tetragrad.kernel.ir import Kernel, Mode
+from tetragrad.kernel.single_row import with_row
 from tetragrad.tile.plans.build import GridPlan, Plan
 from tetragrad.tile.plans.nests.choose_nest import (
     CHUNK_ELEMENTS,
@@ -32,6 +33,7 @@ from tetragrad.tile.plans.nests.transpose import TransposePlan, crossing_loads
 from tetragrad.tile.plans.online.online import choose_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut, cuttable
+from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.prepare.widening import Widening, choose_widening
 from tetragrad.tile.plans.products.choose_contraction import (
     choose_contraction,
@@ -43,7 +45,10 @@ from tetragrad.tile.plans.products.contraction import (
     hosted_contraction,
 )
 from tetragrad.tile.plans.rewrite import walk_until
-from tetragrad.tile.plans.roles.choose_online_roles import choose_online_roles
+from tetragrad.tile.plans.roles.choose_online_roles import (
+    choose_online_roles,
+    choose_pass_parts,
+)
 from tetragrad.tile.plans.roles.choose_pass_roles import choose_pass_roles
 from tetragrad.tile.plans.roles.choose_roles import (
     choose_roles,
@@ -79,14 +84,33 @@ def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     """The plan that the model prefers for a kernel on a target."""
     target = as_set(target, settings)
     rest = simplify_axes(kernel)
-    online = (
-        choose_online_roles(rest, target)
-        or choose_pass_roles(rest, target)
-        or choose_online(rest, target)
+    return (
+        _choose_pass_by_roles(rest, target)
+        or _alone(choose_online(rest, target))
+        or plan_from([], [], rest, target)
     )
-    if online is not None:
-        return Plan((), ((online,),))
-    return plan_from([], [], rest, target)
+
+
+def _choose_pass_by_roles(kernel: Kernel, target: Target) -> Plan | None:
+    """A pass over keys on a matrix unit, in parts if there are few rows."""
+    if not _has_roles(target):
+        return None
+    kernel = with_row(kernel)
+    grid = choose_online_roles(kernel, target)
+    if grid is None:
+        return _alone(choose_pass_roles(kernel, target))
+    parts = choose_pass_parts(kernel, grid, target)
+    if parts is None:
+        return _alone(grid)
+    first, rest = divide(kernel, parts)
+    grid = choose_online_roles(first, target)
+    assert grid is not None, "parts are passes as the whole is"
+    return plan_from([parts], [(grid,)], rest, target)
+
+
+def _alone(grid: GridPlan | None) -> Plan | None:
+    """The plan of one grid."""
+    return None if grid is None else Plan((), ((grid,),))
 
 
 def as_set(target: Target, settings: Settings) -> Target:
@@ -97,7 +121,7 @@ def as_set(target: Target, settings: Settings) -> Target:
 
 
 def plan_from(
-    begun: Sequence[Cut | Repack | Widening],
+    begun: Sequence[Cut | Repack | Widening | PassParts],
     planned: Sequence[tuple[GridPlan, ...]],
     rest: Kernel,
     target: Target,

@@ -14,6 +14,7 @@ from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.online.online import needed_blocks
+from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.products.contraction import Block
 from tetragrad.tile.plans.products.packing import Placed
 from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
@@ -43,6 +44,12 @@ TURN_CYCLES = 400
 MULTIPLICATIONS_PER_CYCLE = 2048
 REACHED = 0.8
 SCORES_PER_CYCLE = {1: 4.0, 2: 7.3, 3: 8.0}
+#: What another kernel takes that combines parts of the keys, each part of it, and what
+#: parts write and it reads; and keys that the length of a part is a multiple of.
+COMBINING_CYCLES = 4000
+PART_CYCLES = 40
+ELEMENTS_PER_CYCLE = 256
+PART_STEP = 64
 
 
 def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None:
@@ -61,6 +68,41 @@ def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None
         if _shared_bytes(kernel, rows, staged) <= target.shared_bytes:
             break
     return replace(staged, workers=target.units)
+
+
+def choose_pass_parts(
+    kernel: Kernel, plan: OnlineRolePlan, target: Target
+) -> PassParts | None:
+    """In how long parts keys are carried by themselves, if that pays.
+
+    Where blocks of rows are fewer than multiprocessors, parts of the keys occupy the
+    others, and another kernel combines them.
+    """
+    rows = row_form(kernel)
+    assert rows is not None, "a plan by roles"
+    blocks, turns = _blocks(kernel, rows, plan), _mean_turns(kernel, rows, plan)
+    if blocks >= target.units:
+        return None
+    turn, size = _turn_cycles(kernel, rows, plan), kernel.axes[rows.form.passed]
+
+    def cycles(parts: int) -> float:
+        waves = -(-blocks * parts // target.units)
+        alone = waves * (BLOCK_CYCLES + turn * -(-turns // parts))
+        return alone + _combining_cycles(kernel, rows, parts)
+
+    best = min(range(1, -(-size // plan.keys) + 1), key=cycles)
+    if best == 1:
+        return None
+    return PassParts(rounded(-(-size // best), PART_STEP))
+
+
+def _combining_cycles(kernel: Kernel, rows: RowForm, parts: int) -> float:
+    """What combining so many parts takes: a launch, and their way through memory."""
+    if parts == 1:
+        return 0.0
+    axes = (*rows.form.batch, rows.form.row, rows.column)
+    elements = parts * math.prod(kernel.axes[axis] for axis in axes)
+    return COMBINING_CYCLES + PART_CYCLES * parts + elements / ELEMENTS_PER_CYCLE
 
 
 def _plans(kernel: Kernel, rows: RowForm, target: Target) -> Iterator[OnlineRolePlan]:
@@ -115,13 +157,17 @@ def _cycles(
     kernel: Kernel, rows: RowForm, plan: OnlineRolePlan, target: Target
 ) -> float:
     """How long a multiprocessor takes for its share of all blocks."""
+    turns, turn = _mean_turns(kernel, rows, plan), _turn_cycles(kernel, rows, plan)
+    shares = max(1.0, _blocks(kernel, rows, plan) / target.units)
+    return shares * (BLOCK_CYCLES + turns * turn)
+
+
+def _turn_cycles(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> float:
+    """How long a multiprocessor takes for a block of rows and one of keys."""
     depth, columns = _features(kernel, rows, COLUMN_STEP)
     scores = plan.rows * plan.keys
     multiplying = scores * (depth + columns) / (MULTIPLICATIONS_PER_CYCLE * REACHED)
-    turn = max(multiplying, scores / SCORES_PER_CYCLE[plan.members]) + TURN_CYCLES
-    turns = _mean_turns(kernel, rows, plan)
-    shares = max(1.0, _blocks(kernel, rows, plan) / target.units)
-    return shares * (BLOCK_CYCLES + turns * turn)
+    return max(multiplying, scores / SCORES_PER_CYCLE[plan.members]) + TURN_CYCLES
 
 
 def _mean_turns(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> float:

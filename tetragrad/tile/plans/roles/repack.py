@@ -34,6 +34,7 @@ from tetragrad.kernel.ir import Kernel, Output, Slot
 from tetragrad.tile.ir import Dimension
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut, apply_cut
+from tetragrad.tile.plans.prepare.pass_parts import PassParts, apply_parts
 from tetragrad.tile.plans.prepare.widening import Widening, apply_widening
 from tetragrad.tile.plans.products.choose_contraction import is_for_patches
 from tetragrad.tile.plans.products.contraction import Contraction, hosted_contraction
@@ -76,8 +77,12 @@ class Repack:
     turned: bool = False
 
 
-def divide(kernel: Kernel, cut: Cut | Repack | Widening) -> tuple[Kernel, Kernel]:
+def divide(
+    kernel: Kernel, cut: Cut | Repack | Widening | PassParts
+) -> tuple[Kernel, Kernel]:
     """The kernel that runs first, and the rest."""
+    if isinstance(cut, PassParts):
+        return apply_parts(kernel, cut)
     if isinstance(cut, Cut):
         return apply_cut(kernel, cut)
     if isinstance(cut, Widening):
