@@ -7,6 +7,12 @@ axis fastest, positions inside a block by ``radices``, cells last.
 
     axes (x, y) of 56 x 56 in chunks of (8, 4):  7 x 14 cells
     cell 9 begins at x = 16, y = 4;  position 11 in it is x = 16 + 3, y = 4 + 1
+
+The copy engine takes four times as long for a row beyond an edge as for one inside. The
+last cell along an only axis may begin early instead, so that it ends with the axis:
+what lies in two cells is computed twice, and stored twice with the same value.
+
+    an axis of 300 in chunks of 128:  cells begin at 0, 128 and 172
 """
 
 from __future__ import annotations
@@ -16,9 +22,17 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, of_atom
-from tetragrad.kernel.expression import Quotient, Remainder
+from tetragrad.kernel.expression import (
+    Indexed,
+    Position,
+    Quotient,
+    Remainder,
+    Select,
+    literal,
+)
 
 #: Boxes are whole pieces of eight rows of the swizzle pattern.
 SMALLEST_BOX = 8
@@ -26,12 +40,16 @@ SMALLEST_BOX = 8
 
 @frozen
 class Cells:
-    """Axes with their sizes, the fastest one first; a cell's chunks; cells a block."""
+    """Axes with their sizes, the fastest one first; a cell's chunks; cells a block.
+
+    If cells may overlap, the last one of an only axis does so instead of overhanging.
+    """
 
     axes: tuple[int, ...]
     sizes: tuple[int, ...]
     chunks: tuple[int, ...]
     count: int = 1
+    may_overlap: bool = False
 
     @property
     def extent(self) -> int:
@@ -62,12 +80,33 @@ class Cells:
 
     def starts(self, block: Affine, cell: Affine, blocks: int) -> dict[int, Affine]:
         """Where each axis stands at the first position of a cell of a block."""
+        if self.overlaps:
+            (axis,) = self.axes
+            return {axis: self._last_inside(block)}
         number = block.scale(self.count) + cell
         places = digits_of(number, self.steps, blocks * self.count)
         return {
             axis: place.scale(chunk)
             for axis, place, chunk in zip(self.axes, places, self.chunks, strict=True)
         }
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether the last cell begins before the one in front of it ends."""
+        (size, *others), chunk = self.sizes, self.chunks[0]
+        is_only = not others and self.count == 1
+        return self.may_overlap and is_only and size > chunk and size % chunk > 0
+
+    def _last_inside(self, block: Affine) -> Affine:
+        """Where a block begins, none so late that it ends beyond the only axis."""
+        (size,), (chunk,) = self.sizes, self.chunks
+        unit = math.gcd(size, chunk)
+        latest = (size - chunk) // unit
+        start = block.scale(chunk // unit)
+        early = start.scale(-1).shift(latest)
+        place = Position(start, dtypes.int64)
+        value = Select((early,), place, literal(latest, dtypes.int64))
+        return of_atom(Indexed(value, 0, latest)).scale(unit)
 
     def positions(
         self, block: Affine, digits: Sequence[Affine], blocks: int

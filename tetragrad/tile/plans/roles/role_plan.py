@@ -13,7 +13,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine
 from tetragrad.kernel.expression import Expression, walk
-from tetragrad.kernel.ir import Kernel, Output
+from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.ir import Dimension, ends_of
 from tetragrad.tile.plans.products.contraction import Contraction
 from tetragrad.tile.plans.roles.bulk import BulkOperand, bulk_operand
@@ -152,18 +152,29 @@ def role_operand(
 
 
 def sides_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> Sides:
-    """The cells that a plan means."""
+    """The cells that a plan means.
 
-    def cells(axes: tuple[int, ...], extent: int, chunks: tuple[int, ...]) -> Cells:
+    What is stored twice must not be added twice; nor is the depth.
+    """
+    may_overlap = all(output.mode is Mode.STORE for output in kernel.outputs)
+
+    def cells(
+        axes: tuple[int, ...],
+        extent: int,
+        chunks: tuple[int, ...],
+        *,
+        may_overlap: bool = False,
+    ) -> Cells:
         chunks = chunks or (extent,)
         sizes = tuple(kernel.axes[axis] for axis in axes)
-        return Cells(axes, sizes, chunks, extent // math.prod(chunks))
+        return Cells(axes, sizes, chunks, extent // math.prod(chunks), may_overlap)
 
-    return Sides(
-        cells(product.lhs.side, plan.rows, plan.row_chunks),
-        cells(product.rhs.side, plan.columns, plan.column_chunks),
-        cells(product.depth, plan.depth, plan.depth_chunks),
+    rows = cells(product.lhs.side, plan.rows, plan.row_chunks, may_overlap=may_overlap)
+    columns = cells(
+        product.rhs.side, plan.columns, plan.column_chunks, may_overlap=may_overlap
     )
+    depth = cells(product.depth, plan.depth, plan.depth_chunks)
+    return Sides(rows, columns, depth)
 
 
 def skipped_dimensions(
