@@ -24,7 +24,7 @@ def scatters_of(result: Tensor) -> list[Grid]:
         plan = choose_plan(lowered.kernel, cpu.target, settings())
         for grid in build(lowered.kernel, plan, cpu.target).body:
             assert isinstance(grid, Grid)
-            modes = {store.mode for store in stores_below(grid.body)}
+            modes = {store.mode for store, _ in stores_below(grid.body)}
             if modes - {Mode.STORE}:
                 found.append(grid)
     return found
@@ -36,6 +36,10 @@ def test_scatters_into_rows_of_their_own_are_shared() -> None:
     source = Tensor(random.standard_normal((8, 300))).realize()
     rows = Tensor.zeros(8, 50, dtype=source.dtype).scatter_add(1, index, source)
     (grid,) = scatters_of(rows)
+    assert may_run_in_parallel(grid)
+    wide = Tensor(random.standard_normal((1024, 1024))).realize()
+    places = Tensor(random.integers(0, 1024, (1024, 1024))).realize()
+    (grid,) = scatters_of(wide.zeros_like().scatter_add(1, places, wide))
     assert may_run_in_parallel(grid)
     one = Tensor.zeros(50, dtype=source.dtype).scatter_add(0, index[0], source[0])
     (grid,) = scatters_of(one)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tetragrad.kernel.expression import Expression, walk
 from tetragrad.kernel.ir import Mode
@@ -55,33 +55,31 @@ def _work_of_value(value: Expression) -> float:
 def may_run_in_parallel(grid: Grid) -> bool:
     """Whether no two iterations add to one element, as a scatter's may."""
     return all(
-        store.mode is Mode.STORE or _keeps_apart(grid, store)
-        for store in stores_below(grid.body)
+        store.mode is Mode.STORE or _keeps_apart(grid, store, dict(axes))
+        for store, axes in stores_below(grid.body)
     )
 
 
-def _keeps_apart(grid: Grid, store: Store) -> bool:
+def _keeps_apart(grid: Grid, store: Store, inner: Mapping[int, int]) -> bool:
     """Whether each axis moves the address beyond all that smaller steps reach.
 
-    An index from data may be anything that its limits allow.
+    What loops inside of an iteration move, and an index from data, which may be
+    anything that its limits allow, stays below the smallest step.
     """
     reach = 0
     moving = dict(grid.axes)
-    # Axes of loops inside one iteration may reach anywhere up to the smallest step.
+    for atom, part in store.address.terms:
+        if not isinstance(atom, int):
+            low, high = atom.range
+            reach += abs(part) * (high - low)
+        elif atom not in moving:
+            # An axis of a loop around the grid moves all iterations alike.
+            reach += abs(part) * (inner.get(atom, 1) - 1)
     steps = sorted(
         (abs(store.address.coefficient(axis)), extent)
         for axis, extent in moving.items()
         if extent > 1
     )
-    inner = dict(store.axes)
-    for axis, part in store.address.terms:
-        if not isinstance(axis, int):
-            low, high = axis.range
-            reach += abs(part) * (high - low)
-        elif axis not in moving:
-            if axis not in inner:
-                return False
-            reach += abs(part) * (inner[axis] - 1)
     for step, extent in steps:
         if step <= reach:
             return False
@@ -89,13 +87,22 @@ def _keeps_apart(grid: Grid, store: Store) -> bool:
     return True
 
 
-def stores_below(body: Sequence[Statement]) -> Iterator[Store]:
-    """All stores among some statements."""
+def stores_below(
+    body: Sequence[Statement], axes: tuple[Extent, ...] = ()
+) -> Iterator[tuple[Store, tuple[Extent, ...]]]:
+    """All stores among some statements, and the axes that move them from there on."""
     for statement in body:
         match statement:
             case Store():
-                yield statement
-            case For() | Grid() | Role():
-                yield from stores_below(statement.body)
+                yield statement, (*axes, *statement.axes)
+            case For():
+                loop = (statement.axis, statement.extent)
+                yield from stores_below(statement.body, (*axes, loop))
+            case Grid():
+                yield from stores_below(statement.body, (*axes, *statement.axes))
+            case Role():
+                members = () if statement.members is None else (statement.members,)
+                yield from stores_below(statement.body, (*axes, *members))
             case When():
-                yield from stores_below((*statement.body, *statement.otherwise))
+                both = (*statement.body, *statement.otherwise)
+                yield from stores_below(both, axes)

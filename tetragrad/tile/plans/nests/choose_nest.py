@@ -51,6 +51,8 @@ SIDE_BY_SIDE = 4
 # memory long enough to be fetched ahead; and rows that share what such a sum reads.
 COLUMN_VECTORS = 16
 MOST_BESIDE = 3
+# Vectors of a row that is added to another one at once.
+SCATTERED_VECTORS = 16
 # Rows side by side along which running values are carried through memory.
 ROWS_CARRIED = 4
 
@@ -97,6 +99,8 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         lanes, vectors = enough_blocks(kernel, outputs, grid, lanes, vectors, target)
         if not target.has_free_iterations and runs_along_memory(outputs, best):
             lanes, vectors = ROWS_CARRIED, 1
+        elif not target.has_free_iterations and combines(outputs):
+            lanes, vectors = scattered_vectors(kernel, outputs, best, lanes, target)
         width = lanes * vectors
         chunk = choose_chunk(kernel, outputs, grid, width, target)
         return NestPlan(group, grid, (best,), lanes, vectors, chunk, beside=beside)
@@ -172,6 +176,28 @@ def runs_along_memory(outputs: Sequence[Output], beside: int) -> bool:
     return any(
         output.address.coefficient(axis) == 1 for output in outputs for axis in scanned
     ) and all(abs(output.address.coefficient(beside)) > 1 for output in outputs)
+
+
+def combines(outputs: Sequence[Output]) -> bool:
+    """Whether points are added to what is in memory, as a scatter's are."""
+    return any(output.mode is not Mode.STORE for output in outputs)
+
+
+def scattered_vectors(
+    kernel: Kernel, outputs: Sequence[Output], beside: int, lanes: int, target: Target
+) -> tuple[int, int]:
+    """Lanes and vectors of rows that are added to rows, or of scattered elements.
+
+    Nothing is held in registers, so a row goes as far along memory as leaves each
+    thread a part. Elements to places of their own go one by one: lanes would save
+    nothing, and rows at the same place push one another out of the cache.
+    """
+    values = [output.value for output in outputs]
+    loads = [entry for entry in walk_until({}, *values) if isinstance(entry, Load)]
+    if loads and all(abs(entry.address.coefficient(beside)) != 1 for entry in loads):
+        return 1, 1
+    pieces = max(1, kernel.axes[beside] // lanes // target.units)
+    return lanes, min(SCATTERED_VECTORS, 1 << pieces.bit_length() - 1)
 
 
 def axes_beside(
