@@ -221,6 +221,15 @@ def test_selects_with_one_fill_join() -> None:
     check_rule(before, after, text, SIZES)
 
 
+def test_a_condition_is_asked_once() -> None:
+    first, second = load(5, 1), load(1, 4)
+    guard, opposite = (form(-1, 1),), (form(0, -1),)
+    inside, outside = Select(guard, first, ZERO), Select(opposite, second, ZERO)
+    after = simplify.select(guard, inside, outside, SIZES)
+    text = "select(a0 - 1 >= 0, s0[5*a0 + a1], s0[a0 + 4*a1])"
+    check_rule(Select(guard, inside, outside), after, text, SIZES)
+
+
 # --- division of forms ----------------------------------------------------------------
 
 

@@ -37,10 +37,26 @@ def select(
         return outside
     if not simpler:
         return inside
+    inside = _given(inside, simpler)
+    if len(simpler) == 1:
+        outside = _given(outside, (_opposite(simpler[0]),))
     if isinstance(inside, Select) and inside.outside is outside:
         joined = (*simpler, *(form for form in inside.guard if form not in simpler))
         return Select(joined, inside.inside, outside)
     return Select(simpler, inside, outside)
+
+
+def _given(value: Expression, known: Guard) -> Expression:
+    """A value where conditions are known to hold, without asking for them again."""
+    if not isinstance(value, Select):
+        return value
+    asked = tuple(form for form in value.guard if form not in known)
+    return Select(asked, value.inside, value.outside) if asked else value.inside
+
+
+def _opposite(form: Affine) -> Affine:
+    """What is >= 0 just where the form is not."""
+    return form.scale(-1).shift(-1)
 
 
 def compute(
@@ -199,10 +215,9 @@ def negate(condition: Expression) -> Expression:
                 # not (a < b)  ->  b < a + 1
                 return _compare_forms(rhs, lhs.shift(1), condition)
         case Select(guard=(form,)):
-            opposite = form.scale(-1).shift(-1)
             outside, inside = condition.outside, condition.inside
             if isinstance(inside, Literal) and isinstance(outside, Literal):
-                return Select((opposite,), negate(outside), negate(inside))
+                return Select((_opposite(form),), negate(outside), negate(inside))
     return Compute(ops.Not, condition.dtype, (condition,))
 
 
