@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tetragrad.backends import holdings
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import OutOfMemoryError
 from tetragrad.graph.node import Shape, size_of
@@ -142,9 +143,12 @@ def check_available(nbytes: int, purpose: str) -> None:
     available = available_bytes()
     if available is not None and nbytes > available + _pool.idle_bytes:
         empty_cache()
+        held = holdings.text(
+            lambda memory: isinstance(memory, Memory), _pool.used_bytes
+        )
         raise OutOfMemoryError(
             f"{nbytes:,} bytes asked for, for {purpose}; {available:,} are available, "
-            f"{_pool.used_bytes:,} are held by tensors",
+            f"{_pool.used_bytes:,} are held:{held}",
             hint="use smaller sizes or a narrower dtype, or drop tensors with del",
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 from tetragrad.core.dtypes import from_numpy, to_dtype
 from tetragrad.engine import realize as engine
 from tetragrad.graph.node import Node
+from tetragrad.tensor import holders
 from tetragrad.tensor.autograd import backward
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import array_of, as_pairs
@@ -75,3 +76,4 @@ class Tensor(PropertyMethods, LinearAlgebraMethods, FrameMethods):
 
 
 TensorBase.tensor_class = Tensor
+holders.register()

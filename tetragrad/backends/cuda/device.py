@@ -88,7 +88,7 @@ class CudaDevice(Device):
         return self.pool.allocate(nbytes)
 
     def check_fits(self, nbytes: int, purpose: str) -> None:
-        """The pool says so itself, once what it keeps has been given back."""
+        self.pool.check_fits(nbytes, purpose)
 
     def copy_in(self, memory: DeviceMemory, array: np.ndarray) -> None:
         if array.nbytes:

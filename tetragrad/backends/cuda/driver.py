@@ -180,12 +180,12 @@ class Context:
         self.use()
         call("cuStreamSynchronize", self.stream, doing="waiting for the GPU")
 
-    def free_bytes(self) -> int:
-        """Memory of the GPU that nobody has allocated."""
+    def free_bytes(self) -> tuple[int, int]:
+        """Memory of the GPU that nobody has allocated, and all that it has."""
         self.use()
         free, total = c_size_t(), c_size_t()
         call("cuMemGetInfo_v2", byref(free), byref(total), doing="asking for memory")
-        return free.value
+        return free.value, total.value
 
 
 # --- code ----------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import threading
 from ctypes import byref, c_size_t, c_uint64, c_void_p
 
 import numpy as np
 
+from tetragrad.backends import holdings
 from tetragrad.backends.cuda import driver
 from tetragrad.core.errors import OutOfMemoryError
 from tetragrad.core.frozen import frozen
@@ -15,6 +17,8 @@ from tetragrad.core.frozen import frozen
 ALIGNMENT = 256
 #: Host memory that copies go through, locked so that the GPU reads it itself.
 STAGING_BYTES = 32 << 20
+#: Results up to this size are asked for without asking the driver what is free.
+CHECKED_FROM = 64 << 20
 
 
 class DeviceMemory:
@@ -65,20 +69,25 @@ class Pool:
         # Reentrant: the collector may run __del__ while the lock is held.
         self._lock = threading.RLock()
         self._free: dict[int, list[int]] = {}
-        self.used_bytes = 0
+        self.used_bytes = self.idle_bytes = 0
 
     def allocate(self, nbytes: int) -> DeviceMemory:
         """An uninitialised block; freed ones go back to the GPU if it is short."""
         nbytes = _size_class(nbytes)
         with self._lock:
             blocks = self._free.get(nbytes)
-            address = blocks.pop() if blocks else self._fresh(nbytes)
+            if blocks:
+                address = blocks.pop()
+                self.idle_bytes -= nbytes
+            else:
+                address = self._fresh(nbytes)
             self.used_bytes += nbytes
         return DeviceMemory(self, nbytes, address)
 
     def give_back(self, nbytes: int, address: int) -> None:
         with self._lock:
             self.used_bytes -= nbytes
+            self.idle_bytes += nbytes
             self._free.setdefault(nbytes, []).append(address)
 
     def clear(self) -> None:
@@ -89,21 +98,46 @@ class Pool:
                 for address in addresses:
                     driver.call("cuMemFree_v2", c_uint64(address), doing="freeing")
             self._free.clear()
+            self.idle_bytes = 0
+
+    def check_fits(self, nbytes: int, purpose: str) -> None:
+        """Raise OutOfMemoryError, before anything is allocated, if it cannot fit."""
+        with self._lock:
+            # The driver is asked only where the pool alone might not do.
+            if nbytes <= max(self.idle_bytes, CHECKED_FROM):
+                return
+            if nbytes > self._context.free_bytes()[0] + self.idle_bytes:
+                # What only cycles hold goes back to the pool.
+                gc.collect()
+            if nbytes > self._context.free_bytes()[0] + self.idle_bytes:
+                self.clear()
+                raise self._too_much(nbytes, f", for {purpose}")
 
     def _fresh(self, nbytes: int) -> int:
         try:
             return self._from_driver(nbytes)
         except OutOfMemoryError:
+            # What only cycles hold goes back to the pool, and all of that to the GPU.
+            gc.collect()
             self.clear()
         try:
             return self._from_driver(nbytes)
         except OutOfMemoryError as error:
-            raise OutOfMemoryError(
-                f"{nbytes:,} bytes asked for on the GPU; "
-                f"{self._context.free_bytes():,} are free, "
-                f"{self.used_bytes:,} are held by tensors",
-                hint="use smaller sizes or a narrower dtype, or drop tensors with del",
-            ) from error
+            raise self._too_much(nbytes, "") from error
+
+    def _too_much(self, nbytes: int, purpose: str) -> OutOfMemoryError:
+        """The error that says what holds the memory."""
+        free, total = self._context.free_bytes()
+        rest = total - free - self.used_bytes - self.idle_bytes
+        held = holdings.text(
+            lambda memory: getattr(memory, "pool", None) is self, self.used_bytes
+        )
+        return OutOfMemoryError(
+            f"{nbytes:,} bytes asked for on the GPU{purpose}; {free:,} of {total:,} "
+            f"are free; the driver, code, recorded launches and other processes have "
+            f"{rest:,}; {self.used_bytes:,} are held:{held}",
+            hint="use smaller sizes or a narrower dtype, or drop tensors with del",
+        )
 
     def _from_driver(self, nbytes: int) -> int:
         self._context.use()
