@@ -51,24 +51,24 @@ class Cells:
     count: int = 1
     may_overlap: bool = False
 
-    @property
+    @functools.cached_property
     def extent(self) -> int:
         """Positions of a cell."""
         return math.prod(self.chunks)
 
-    @property
-    def moving(self) -> set[int]:
+    @functools.cached_property
+    def moving(self) -> frozenset[int]:
         """The axes that a cell extends along."""
         pairs = zip(self.axes, self.chunks, strict=True)
-        return {axis for axis, chunk in pairs if chunk > 1}
+        return frozenset([axis for axis, chunk in pairs if chunk > 1])
 
-    @property
+    @functools.cached_property
     def steps(self) -> tuple[int, ...]:
         """Cells along each axis; the last ones may overhang."""
         pairs = zip(self.sizes, self.chunks, strict=True)
         return tuple(-(-size // chunk) for size, chunk in pairs)
 
-    @property
+    @functools.cached_property
     def blocks(self) -> int:
         """Blocks that all cells make; the last one may have fewer."""
         return -(-math.prod(self.steps) // self.count)

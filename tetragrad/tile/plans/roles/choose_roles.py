@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel
@@ -30,7 +31,8 @@ from tetragrad.tile.plans.roles.filled import FilledOperand, levels_of
 from tetragrad.tile.plans.roles.role_cost import (
     LAUNCH_CYCLES,
     MEMORY_BYTES_PER_CYCLE,
-    cycles_of,
+    Block,
+    Pricing,
 )
 from tetragrad.tile.plans.roles.role_plan import (
     MEMBER_ROWS,
@@ -40,9 +42,8 @@ from tetragrad.tile.plans.roles.role_plan import (
     RoleProduct,
     Sides,
     role_operand,
-    sides_of,
 )
-from tetragrad.tile.plans.roles.role_sizes import sized_plans
+from tetragrad.tile.plans.roles.role_sizes import clusters_of, with_sizes
 from tetragrad.tile.plans.traffic import points_in
 
 #: Operands that the unit multiplies. It sums the products of 8-bit ones coarsely.
@@ -104,10 +105,8 @@ def choose_roles(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> RolePlan | None:
     """The cheapest plan by roles, or None where the product is not made for them."""
-    plans = role_plans(kernel, contraction, target)
-    if not plans:
-        return None
-    return min(plans, key=lambda entry: entry[0])[1]
+    found = best_role_plan(kernel, contraction, target)
+    return None if found is None else found[1]
 
 
 def role_parts(
@@ -126,11 +125,11 @@ def divided_cycles(
     kernel: Kernel, number: int, contraction: Contraction, target: Target
 ) -> tuple[float, Cut] | None:
     """What a product takes at best, and how its depth is cut for that."""
-    plans = role_plans(kernel, contraction, target)
-    if not plans:
+    found = best_role_plan(kernel, contraction, target)
+    if found is None:
         return None
+    whole, plan = found
     results = points_in(kernel, contraction.reduction.free_axes)
-    whole, plan = min(plans, key=lambda entry: entry[0])
     best = (whole, Cut(number))
     if results >= target.units * ENOUGH_RESULTS:
         return best
@@ -150,8 +149,8 @@ def divided_cycles(
         inner = hosted_contraction(first, guarded=True)
         if inner is None:
             continue
-        plans = role_plans(first, inner, target)
-        cycles = adding + min((cycles for cycles, _ in plans), default=math.inf)
+        divided = best_role_plan(first, inner, target)
+        cycles = math.inf if divided is None else adding + divided[0]
         if cycles < best[0]:
             best, worse = (cycles, cut), 0
         else:
@@ -182,7 +181,8 @@ def divisions(
     """
     dtype = multiplied_dtype(contraction, target)
     assert dtype is not None, "there are plans"
-    product = next(_products(kernel, contraction, dtype))
+    lhs, rhs = _both_ways(kernel, contraction, dtype)
+    product = RoleProduct(contraction, lhs[0], rhs[0])
     step = STEP_BYTES // product.lhs.dtype.itemsize
     depth = contraction.depth
     # What moves furthest through memory: images before lines, not taps of a filter,
@@ -217,16 +217,94 @@ def role_plans(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> tuple[tuple[float, RolePlan], ...]:
     """All plans by roles, with the cycles that the busiest worker takes."""
-    dtype = multiplied_dtype(contraction, target)
-    if dtype is None:
-        return ()
-    found = []
-    for swap in (False, True):
-        chosen = contraction.swapped() if swap else contraction
-        for product in _products(kernel, chosen, dtype):
-            for plan in _plans(kernel, product, target, swap=swap):
-                found.append((cycles_of(kernel, product, plan), plan))
-    return tuple(found)
+    search = _Search(kernel, target, keeps_all=True)
+    search.go_through(contraction)
+    return tuple(search.found)
+
+
+@functools.lru_cache(maxsize=64)
+def best_role_plan(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> tuple[float, RolePlan] | None:
+    """The first of the cheapest plans by roles, with its cycles, if there is one."""
+    search = _Search(kernel, target, keeps_all=False)
+    search.go_through(contraction)
+    return search.found[-1] if search.found else None
+
+
+class _Search:
+    """Goes through all blocks of a product for all plans, or for the cheapest one.
+
+    What a plan costs follows from its block. Whether boxes fit, and how many stages
+    there is room for, takes longer to find out, and is found out only for blocks that
+    would be cheaper than the cheapest one before.
+    """
+
+    def __init__(self, kernel: Kernel, target: Target, *, keeps_all: bool) -> None:
+        self.kernel = kernel
+        self.target = target
+        self.keeps_all = keeps_all
+        #: The plans, each cheaper than those before it unless all are kept.
+        self.found: list[tuple[float, RolePlan]] = []
+
+    def is_wanted(self, cycles: float) -> bool:
+        """Whether a plan that takes so long is worth a closer look."""
+        return self.keeps_all or not self.found or cycles < self.found[-1][0]
+
+    def go_through(self, contraction: Contraction) -> None:
+        """All ways to compute a product, with either factor as the left operand."""
+        dtype = multiplied_dtype(contraction, self.target)
+        if dtype is None:
+            return
+        left, right = _both_ways(self.kernel, contraction, dtype)
+        for lhs, rhs in itertools.product(left, right):
+            self._product(RoleProduct(contraction, lhs, rhs), swap=False)
+        for lhs, rhs in itertools.product(right, left):
+            self._product(RoleProduct(contraction.swapped(), lhs, rhs), swap=True)
+
+    def _product(self, product: RoleProduct, *, swap: bool) -> None:
+        pricing = Pricing(self.kernel, product, self.target)
+        for block in _blocks(self.kernel, product):
+            sides = pricing.sides(block)
+            sized: RolePlan | None = None
+            for cluster in clusters_of(product, sides.columns.extent):
+                cycles = pricing.cycles_of(block, cluster)
+                if not self.is_wanted(cycles):
+                    continue
+                sized = sized or self._sized(product, block, sides, swap=swap)
+                if sized is None:
+                    break
+                order = pricing.order(block, sides, cluster)
+                plan = replace(
+                    sized, cluster=cluster, group=order.group, workers=order.workers
+                )
+                self.found.append((cycles, plan))
+
+    def _sized(
+        self, product: RoleProduct, block: Block, sides: Sides, *, swap: bool
+    ) -> RolePlan | None:
+        """The plan with a block, without its order; None where it does not fit."""
+        if not _fits(product, block, sides):
+            return None
+        plan = RolePlan(
+            swap,
+            block.rows,
+            block.columns,
+            block.depth,
+            members=block.members,
+            stages=1,
+            piece=0,
+            group=1,
+            workers=1,
+            sums_steps=product.is_coarse,
+            row_chunks=block.row_chunks,
+            column_chunks=block.column_chunks,
+            depth_chunks=block.depth_chunks,
+            filled=product.filled,
+            held=block.held,
+            dtype=product.lhs.dtype,
+        )
+        return with_sizes(self.kernel, product, plan, sides, self.target)
 
 
 def multiplied_dtype(contraction: Contraction, target: Target) -> DType | None:
@@ -245,17 +323,15 @@ def multiplied_dtype(contraction: Contraction, target: Target) -> DType | None:
     return min(common, key=lambda dtype: dtype.itemsize, default=None)
 
 
-def _products(
+def _both_ways(
     kernel: Kernel, contraction: Contraction, dtype: DType
-) -> Iterator[RoleProduct]:
-    """The ways to get operands to the unit: brought where that can be, or computed."""
-    factors = (
-        (contraction.lhs, contraction.rows),
-        (contraction.rhs, contraction.columns),
+) -> tuple[list[Operand], list[Operand]]:
+    """How each factor gets to the unit: brought where that can be, or computed."""
+    lhs, rhs = contraction.lhs, contraction.rhs
+    return (
+        list(_ways(kernel, contraction, lhs, contraction.rows, dtype)),
+        list(_ways(kernel, contraction, rhs, contraction.columns, dtype)),
     )
-    ways = [_ways(kernel, contraction, *factor, dtype) for factor in factors]
-    for lhs, rhs in itertools.product(*ways):
-        yield RoleProduct(contraction, lhs, rhs)
 
 
 def _ways(
@@ -282,52 +358,25 @@ def _ways(
             yield filled
 
 
-def _plans(
-    kernel: Kernel, product: RoleProduct, target: Target, *, swap: bool
-) -> Iterator[RolePlan]:
-    """Every block size that fits, with its stages and its order of blocks."""
+def _blocks(kernel: Kernel, product: RoleProduct) -> Iterator[Block]:
+    """Every block that the sides and the depth have boxes for."""
     itemsize = product.lhs.dtype.itemsize
     steps = [(STEP_BYTES // itemsize, False)]
     if product.filled == (True, False) and itemsize == 2:
         steps += [(depth, True) for depth in COLUMNS_BESIDE_HELD]
+    row_box = functools.cache(functools.partial(_side_box, kernel, product.lhs))
+    column_box = functools.cache(functools.partial(_side_box, kernel, product.rhs))
     for depth, is_held in steps:
-        depth_chunks = _depth_box(kernel, product, depth)
-        if depth_chunks is None:
+        deep = _depth_box(kernel, product, depth)
+        if deep is None:
             continue
-        for rows, columns in _blocks(kernel, product, depth if is_held else 0):
-            chunks = _side_box(kernel, product.lhs, rows)
-            across = _side_box(kernel, product.rhs, columns)
-            if chunks is None or across is None:
-                continue
-            plan = RolePlan(
-                swap,
-                rows,
-                columns,
-                depth,
-                members=rows // MEMBER_ROWS,
-                stages=1,
-                piece=0,
-                group=1,
-                workers=1,
-                sums_steps=_is_coarse(product.lhs.dtype),
-                row_chunks=chunks,
-                column_chunks=across,
-                depth_chunks=depth_chunks,
-                filled=product.filled,
-                held=is_held,
-                dtype=product.lhs.dtype,
-            )
-            sides = sides_of(kernel, product, plan)
-            if _fits(product, plan, sides):
-                yield from sized_plans(kernel, product, plan, sides, target)
+        for rows, columns in _extents(kernel, product, depth if is_held else 0):
+            down, across = row_box(rows), column_box(columns)
+            if down is not None and across is not None:
+                yield Block(rows, columns, depth, down, across, deep, is_held)
 
 
-def _is_coarse(dtype: dtypes.DType) -> bool:
-    """Whether the unit's own sums of products of this dtype are coarse."""
-    return dtype.itemsize == 1 and dtype.is_floating_point
-
-
-def _blocks(
+def _extents(
     kernel: Kernel, product: RoleProduct, held_depth: int
 ) -> Iterator[tuple[int, int]]:
     """Rows and columns that a block may have."""
@@ -340,10 +389,12 @@ def _blocks(
             most = COLUMNS_BESIDE_FILLING[members]
         elif members > MOST_MEMBERS:
             continue
-        if _is_coarse(product.lhs.dtype):
+        if product.is_coarse:
             most = min(most, MOST_COLUMNS_SUMMED)
+        if rows % product.lhs.side_step:
+            continue
         for columns in COLUMNS:
-            if rows % product.lhs.side_step or columns % product.rhs.side_step:
+            if columns % product.rhs.side_step:
                 continue
             if columns < 2 * max(8, across) and columns <= most:
                 yield rows, columns
@@ -381,12 +432,12 @@ def _depth_box(
     return box if box is not None and math.prod(box) == extent else None
 
 
-def _fits(product: RoleProduct, plan: RolePlan, sides: Sides) -> bool:
+def _fits(product: RoleProduct, block: Block, sides: Sides) -> bool:
     """Whether both operands have such boxes, and nothing is counted that is not there.
 
     Beyond the end of an axis of the depth both must be zero, whatever is in memory.
     """
-    if plan.held:
+    if block.held:
         held = product.lhs
         assert isinstance(held, FilledOperand)
         if not held.can_be_held((sides.depth, sides.rows)):

@@ -97,6 +97,12 @@ class RoleProduct:
         """Axes of the depth, nearest first for the operand that lies along it."""
         return self.lhs.depth if self.lhs.is_deep else self.rhs.depth
 
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the unit's own sums of such products are coarse."""
+        dtype = self.lhs.dtype
+        return dtype.itemsize == 1 and dtype.is_floating_point
+
 
 @frozen
 class Sides:
@@ -152,53 +158,72 @@ def role_operand(
 
 
 def sides_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> Sides:
-    """The cells that a plan means.
-
-    What is stored twice must not be added twice; nor is the depth.
-    """
-    may_overlap = all(output.mode is Mode.STORE for output in kernel.outputs)
-
-    def cells(
-        axes: tuple[int, ...],
-        extent: int,
-        chunks: tuple[int, ...],
-        *,
-        may_overlap: bool = False,
-    ) -> Cells:
-        chunks = chunks or (extent,)
-        sizes = tuple(kernel.axes[axis] for axis in axes)
-        return Cells(axes, sizes, chunks, extent // math.prod(chunks), may_overlap)
-
-    rows = cells(product.lhs.side, plan.rows, plan.row_chunks, may_overlap=may_overlap)
-    columns = cells(
-        product.rhs.side, plan.columns, plan.column_chunks, may_overlap=may_overlap
+    """The cells that a plan means."""
+    may_overlap = may_store_twice(kernel)
+    rows = cells_of(kernel, product.lhs.side, plan.rows, plan.row_chunks, may_overlap)
+    columns = cells_of(
+        kernel, product.rhs.side, plan.columns, plan.column_chunks, may_overlap
     )
-    depth = cells(product.depth, plan.depth, plan.depth_chunks)
+    depth = cells_of(kernel, product.depth, plan.depth, plan.depth_chunks)
     return Sides(rows, columns, depth)
 
 
+def may_store_twice(kernel: Kernel) -> bool:
+    """Whether blocks may overlap: what is stored twice must not be added twice."""
+    return all(output.mode is Mode.STORE for output in kernel.outputs)
+
+
+def cells_of(
+    kernel: Kernel,
+    axes: tuple[int, ...],
+    extent: int,
+    chunks: tuple[int, ...],
+    may_overlap: bool = False,
+) -> Cells:
+    """The cells of one side, of which a block has so many positions."""
+    chunks = chunks or (extent,)
+    sizes = tuple([kernel.axes[axis] for axis in axes])
+    return Cells(axes, sizes, chunks, extent // math.prod(chunks), may_overlap)
+
+
+def may_skip(kernel: Kernel, product: RoleProduct) -> bool:
+    """Whether any step of some plan would bring zeros only."""
+    depth = set(product.depth)
+    return any(
+        _leaves_along(kernel, dimension, depth)
+        for operand in (product.lhs, product.rhs)
+        for dimension in operand.dimensions
+    )
+
+
+def _leaves_along(kernel: Kernel, dimension: Dimension, depth: set[int]) -> bool:
+    """Whether an index leaves its dimension somewhere along the depth."""
+    along = tuple(sorted(dimension.index.axes() & depth))
+    return bool(along) and _ends_after_first(dimension, kernel.axes, along)
+
+
 def skipped_dimensions(
-    kernel: Kernel, product: RoleProduct, sides: Sides, plan: RolePlan
+    kernel: Kernel, product: RoleProduct, sides: Sides, cluster: int
 ) -> tuple[Dimension, ...]:
     """Dimensions whose ends say that a whole step would bring zeros only.
 
     No box extends along them, they are the same for a whole cluster, and the first
     step of all is never beyond an end.
     """
-    if plan.sums_steps:
+    if product.is_coarse:
         return ()
     found = []
+    depth = set(sides.depth.axes)
     for operand, cells in ((product.lhs, sides.rows), (product.rhs, sides.columns)):
-        fixed = set() if cells is sides.rows and plan.cluster > 1 else {*cells.axes}
+        fixed = set() if cells is sides.rows and cluster > 1 else {*cells.axes}
         if cells.count > 1:
             fixed = set()
         moving = cells.moving | sides.depth.moving
         for dimension in operand.dimensions:
             axes = dimension.index.axes()
-            along = axes & set(sides.depth.axes)
-            if not along or axes & moving or axes & set(cells.axes) - fixed:
+            if axes & moving or axes & set(cells.axes) - fixed:
                 continue
-            if _ends_after_first(dimension, kernel.axes, tuple(sorted(along))):
+            if _leaves_along(kernel, dimension, depth):
                 found.append(dimension)
     return tuple(found)
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
@@ -21,10 +19,8 @@ from tetragrad.tile.plans.roles.role_plan import (
     Sides,
     is_along_rows,
     is_result,
-    raster_of,
     staged_pitch,
 )
-from tetragrad.tile.plans.traffic import points_in
 
 MOST_STAGES = 8
 #: Shared memory that is left for staged results when stages are counted, and what the
@@ -32,41 +28,38 @@ MOST_STAGES = 8
 STAGING_BYTES = 20 * 1024
 BARRIER_BYTES = 1024
 CLUSTERS = (1, 2)
-#: Bytes of row operands that a group reads again for every column block: so many stay
-#: in the second-level cache beside the columns, or four times that if it is all rows.
-GROUP_BYTES = 8 << 20
 #: Slots of operands that threads compute.
 FILLED_STAGES = 3
 
 
-def sized_plans(
+def with_sizes(
     kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides, target: Target
-) -> Iterator[RolePlan]:
-    """The plan with as many stages as fit, alone and with neighbours."""
+) -> RolePlan | None:
+    """The plan with as many stages and staged columns as there is room for."""
     copied, computed = slot_bytes(product, plan, sides)
     free = target.shared_bytes - BARRIER_BYTES
+    filled_stages = 0
     if computed:
-        plan = replace(plan, filled_stages=FILLED_STAGES)
+        filled_stages = FILLED_STAGES
         free -= FILLED_STAGES * computed
-    steps = sides.depth.blocks
-    stages = min(MOST_STAGES, max(2, steps))
+    stages = min(MOST_STAGES, max(2, sides.depth.blocks))
     if copied:
         stages = min(stages, (free - STAGING_BYTES) // copied)
         free -= stages * copied
     if stages < 1:
-        return
-    plan = replace(plan, stages=stages)
+        return None
     piece = _piece(kernel, product, plan, sides, free)
     if not piece:
-        return
-    for cluster in CLUSTERS:
-        if sides.columns.extent % (cluster * product.rhs.side_step):
-            continue
-        if cluster > 1 and any(product.filled):
-            # Each would compute the columns for itself.
-            continue
-        sized = replace(plan, piece=piece, cluster=cluster)
-        yield _in_order(kernel, product, sized, sides, target)
+        return None
+    return replace(plan, stages=stages, filled_stages=filled_stages, piece=piece)
+
+
+def clusters_of(product: RoleProduct, columns: int) -> list[int]:
+    """How many neighbours may bring a cell of so many columns together."""
+    unit = product.rhs.side_step
+    found = [count for count in CLUSTERS if columns % (count * unit) == 0]
+    # What threads compute each would compute for itself.
+    return [1] if found and any(product.filled) else found
 
 
 def slot_bytes(product: RoleProduct, plan: RolePlan, sides: Sides) -> tuple[int, int]:
@@ -93,6 +86,11 @@ def _piece(
     """The most columns of results that can be staged at once."""
     if split_radices(sides.rows.radices, MEMBER_ROWS) is None:
         return 0
+    results = [
+        (kernel.slots[output.slot].dtype, is_along_rows(output, product))
+        for output in kernel.outputs
+        if is_result(output, product)
+    ]
     for count in range(1, plan.columns // 8 + 1):
         piece, rest = divmod(plan.columns, count)
         if rest or piece % 8 or split_radices(sides.columns.radices, piece) is None:
@@ -101,13 +99,8 @@ def _piece(
             continue
         sized = replace(plan, piece=piece)
         needed = sum(
-            _staged_bytes(
-                sized,
-                kernel.slots[output.slot].dtype,
-                along_rows=is_along_rows(output, product),
-            )
-            for output in kernel.outputs
-            if is_result(output, product)
+            _staged_bytes(sized, dtype, along_rows=along_rows)
+            for dtype, along_rows in results
         )
         if needed <= free:
             return piece
@@ -140,27 +133,3 @@ def _staged_bytes(plan: RolePlan, dtype: dtypes.DType, *, along_rows: bool) -> i
     pitch = staged_pitch(plan, dtype.itemsize, along_rows=along_rows)
     runs = plan.piece if along_rows else plan.member_rows
     return plan.members * runs * pitch * dtype.itemsize
-
-
-def _in_order(
-    kernel: Kernel, product: RoleProduct, plan: RolePlan, sides: Sides, target: Target
-) -> RolePlan:
-    """The plan with groups of rows and as many workers as there is work for."""
-    depth = points_in(kernel, product.depth) * product.lhs.dtype.itemsize
-    raster = raster_of(product.contraction, kernel, sides, plan)
-    group = group_of(raster.rows, plan.rows * depth)
-    raster = replace(raster, group=group)
-    workers = min(target.units // plan.cluster, raster.blocks)
-    return replace(plan, group=group, workers=workers)
-
-
-def group_of(rows: int, nbytes: int) -> int:
-    """Row blocks of a group, of so many bytes each: all of them, or what stays near.
-
-    The last group should overhang by few.
-    """
-    if rows * nbytes <= 4 * GROUP_BYTES:
-        return rows
-    most = min(rows, max(2, GROUP_BYTES // nbytes))
-    least = max(1, most // 2)
-    return min(range(most, least - 1, -1), key=lambda group: -(-rows // group) * group)

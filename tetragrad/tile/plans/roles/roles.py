@@ -149,7 +149,8 @@ class _Roles:
 
     @cached_property
     def skipped(self) -> tuple[Dimension, ...]:
-        return skipped_dimensions(self.kernel, self.product, self.sides, self.plan)
+        cluster = self.plan.cluster
+        return skipped_dimensions(self.kernel, self.product, self.sides, cluster)
 
     @property
     def row_blocks(self) -> int:
