@@ -195,7 +195,8 @@ def boxed_load(
         return None
     dimensions = sorted(dimensions, key=lambda entry: entry.stride)
     contiguous = _contiguous_axis(dimensions[0], kernel, {*side, *depth})
-    if contiguous is None or not _is_aligned(load, dimensions):
+    length = 0 if contiguous is None else kernel.axes[contiguous]
+    if contiguous is None or not _is_aligned(load, dimensions, length):
         return None
 
     def near(axis: int) -> int:
@@ -286,16 +287,17 @@ def _contiguous_axis(
     return max(found, key=lambda axis: kernel.axes[axis], default=None)
 
 
-def _is_aligned(load: Expression, dimensions: Sequence[Dimension]) -> bool:
+def _is_aligned(load: Expression, dimensions: Sequence[Dimension], length: int) -> bool:
     """Whether the engine can find every row of the tensor, and begin boxes there.
 
     A window that moves along neighbours begins between whole chunks: on an H200 such
-    boxes ended in an illegal instruction.
+    boxes ended in an illegal instruction. Parts of a row, of some ``length``, may begin
+    at whole chunks.
     """
     unit = ALIGNMENT_BYTES // load.dtype.itemsize
     nearest = dimensions[0].index
-    moving = [abs(step) for _, step in nearest.terms]
-    if len(moving) > 1 or nearest.constant % unit:
+    _, *moving = sorted(abs(step) for _, step in nearest.terms)
+    if nearest.constant % unit or any(step % unit or step < length for step in moving):
         return False
     origin = load.address.constant - sum(
         entry.index.constant * entry.stride for entry in dimensions

@@ -62,6 +62,8 @@ def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None
     plans = list(_plans(kernel, rows, target))
     if not plans:
         return None
+    # What is beside the scores is loaded a few bytes at a time if it is not brought.
+    plans = [plan for plan in plans if plan.brings_beside] or plans
     plan = min(plans, key=lambda plan: _cycles(kernel, rows, plan, target))
     for piece in PIECES:
         staged = replace(plan, piece=piece)
@@ -113,14 +115,18 @@ def _plans(kernel: Kernel, rows: RowForm, target: Target) -> Iterator[OnlineRole
         return
     values_step = panel if rows.values.is_deep else DEPTH_STEP
     step = max(rows.keys.side_step, values_step)
+    panels = [panel_of(entry.dtype) for entry in rows.beside]
     for members in MEMBERS:
         for keys in range(step, MOST_KEYS + 1, step):
             if keys >= kernel.axes[rows.form.passed] + step:
                 continue
-            plan = OnlineRolePlan(members, keys, STAGES)
-            fits = _shared_bytes(kernel, rows, plan) <= target.shared_bytes
-            if fits and _fits_registers(kernel, rows, plan):
-                yield plan
+            is_whole = bool(panels) and all(keys % panel == 0 for panel in panels)
+            for brings_beside in {False, is_whole}:
+                plan = OnlineRolePlan(members, keys, STAGES)
+                plan = replace(plan, brings_beside=brings_beside)
+                fits = _shared_bytes(kernel, rows, plan) <= target.shared_bytes
+                if fits and _fits_registers(kernel, rows, plan):
+                    yield plan
 
 
 def _features(kernel: Kernel, rows: RowForm, step: int) -> tuple[int, int]:
@@ -137,6 +143,8 @@ def _shared_bytes(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> int:
     output, _ = rows.main(kernel)
     pitch = plan.piece * kernel.slots[output.slot].dtype.itemsize
     staged = plan.rows * (pitch + STAGED_PADDING_BYTES) if plan.piece else 0
+    beside = sum(entry.dtype.itemsize for entry in rows.beside) * plan.brings_beside
+    staged += plan.stages * plan.rows * plan.keys * beside
     return elements * itemsize + staged + BARRIER_BYTES
 
 

@@ -26,10 +26,12 @@ from tetragrad.tile.ir import (
     Fold,
     Map,
     Pin,
+    Release,
     Statement,
     Store,
     Tile,
     TileLoad,
+    Wait,
     When,
 )
 from tetragrad.tile.plans.products.contraction import Block
@@ -79,7 +81,9 @@ class RoleStep:
         tiles = self.tiles
         before = self.builder.tile("before", (MEMBER_ROWS,), tiles.states[0].dtype)
         highest, *sums = tiles.states
-        found = [*self.scale(), *self.mask(start)]
+        beside = self.whole.beside
+        found = [*self.scale(), *(Wait(channel) for channel in beside)]
+        found += [*self.mask(start), *(Release(channel) for channel in beside)]
         found += [Alloc(before), self.by_row(before, self.state(highest))]
         found.append(self.fold(0, self.held()))
         found += [self.corrected(number, before) for number in self.sums]
@@ -153,7 +157,7 @@ class RoleStep:
         scope = self.score_scope(start)
         held = cast(self.held(), self.form.inner[0].scores.dtype)
         values: dict[Expression, Expression] = {self.form.inner[0].scores: held}
-        scope = scope.with_values(values)
+        scope = scope.with_values(values | self.arrived())
         logits = self.whole.row_form.plain
         condition, simpler = whole_blocks(
             self.form, logits, self.place.scope, rows, keys
@@ -169,6 +173,16 @@ class RoleStep:
             return self.set_scores(masked)
         plain = self.set_scores(scope.value(simpler))
         return [When(condition, tuple(plain), tuple(self.set_scores(masked)))]
+
+    def arrived(self) -> dict[Expression, Expression]:
+        """What was brought for each score, where it lies."""
+        rows, keys = indices_of(self.score_axes)
+        rows = rows + self.whole.first_row
+        pairs = zip(self.whole.row_form.beside, self.whole.beside, strict=False)
+        return {
+            operand.load: TileLoad(channel.tiles[0], (keys, rows))
+            for operand, channel in pairs
+        }
 
     def set_scores(self, value: Expression) -> list[Statement]:
         if value == self.held():
@@ -280,7 +294,7 @@ class RoleStep:
             found += [Alloc(whole), self.by_row(whole, self.state(tile))]
             states.append(whole)
         found += self.store_total(states)
-        for output, result in self.whole.row_form.beside(self.whole.kernel):
+        for output, result in self.whole.row_form.statistics(self.whole.kernel):
             found.append(self.store_row(states, output, result))
         return found
 

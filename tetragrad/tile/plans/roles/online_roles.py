@@ -2,7 +2,7 @@
 
     Grid(batch, block of rows)
       Role(load)
-        Copy(queries);  For(block of keys)  Copy(keys)  Copy(values)
+        Copy(queries);  For(block of keys)  Copy(keys)  Copy(mask)  Copy(values)
       Role(attend), members with 64 rows of a block each
         scores = queries x keys of the first block;  weights and statistics of them
         For(other blocks of keys)
@@ -76,7 +76,8 @@ class OnlineRolePlan:
     A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
     and ``stages`` of such blocks lie in shared memory. So many ``workers`` share the
     blocks (``row_blocks.py``). Results are staged ``piece`` columns at a time, or
-    stored as they lie if 0.
+    stored as they lie if 0. A mask in memory, or whatever else there is beside each
+    score, is brought as well if the plan says so, and else loaded where it is needed.
     """
 
     members: int
@@ -84,6 +85,7 @@ class OnlineRolePlan:
     stages: int
     workers: int = 0
     piece: int = 0
+    brings_beside: bool = False
 
     @property
     def rows(self) -> int:
@@ -146,6 +148,12 @@ class RoleAttention:
     def values(self) -> Channel:
         return self.channel("values", self.row_form.values, self.plan.stages)
 
+    @cached_property
+    def beside(self) -> list[Channel]:
+        """What is brought for each score."""
+        found = self.row_form.beside if self.plan.brings_beside else ()
+        return [self.channel("beside", entry, self.plan.stages) for entry in found]
+
     def channel(self, name: str, operand: BulkOperand, stages: int) -> Channel:
         """A channel for the boxes of an operand."""
         return self.boxes.channel(name, operand, stages)
@@ -160,12 +168,16 @@ class RoleAttention:
 
     def grid(self) -> list[Statement]:
         """Every batch and block of rows; last rows, which may see most keys, first."""
-        first_row = axis_form(self.members[0]).scale(MEMBER_ROWS)
         roles = (
             Role("load", WARPS, tuple(self.row_blocks.each(self.load))),
-            Role("attend", WARPS, tuple(self.attend(first_row)), self.members),
+            Role("attend", WARPS, tuple(self.attend()), self.members),
         )
         return [Grid((self.row_blocks.index,), roles)]
+
+    @property
+    def first_row(self) -> Affine:
+        """Where a member's rows begin in a block."""
+        return axis_form(self.members[0]).scale(MEMBER_ROWS)
 
     @cached_property
     def row_blocks(self) -> RowBlocks:
@@ -214,30 +226,27 @@ class RoleAttention:
     def bring(self, place: RowBlock, start: Affine) -> list[Statement]:
         """Keys and values of the block that starts here."""
         starts = {**place.scope.forms, self.form.passed: start}
-        return [
-            *self.boxes.copy(self.keys, self.row_form.keys, starts),
-            *self.boxes.copy(self.values, self.row_form.values, starts),
-        ]
+        found = self.boxes.copy(self.keys, self.row_form.keys, starts)
+        at_rows = {**starts, self.form.row: place.rows}
+        for channel, operand in zip(self.beside, self.row_form.beside, strict=False):
+            found += self.boxes.copy(channel, operand, at_rows)
+        return found + self.boxes.copy(self.values, self.row_form.values, starts)
 
     # --- the role that multiplies ----------------------------------------------------
 
-    def attend(self, first_row: Affine) -> list[Statement]:
+    def attend(self) -> list[Statement]:
         """A member's rows of all blocks."""
         tiles = self.tiles()
-        blocks = self.row_blocks.each(
-            lambda place: self.attend_block(tiles, place, first_row)
-        )
+        blocks = self.row_blocks.each(lambda place: self.attend_block(tiles, place))
         return [*(Alloc(tile) for tile in tiles.all()), *blocks]
 
-    def attend_block(
-        self, tiles: RoleTiles, block: RowBlock, first_row: Affine
-    ) -> list[Statement]:
+    def attend_block(self, tiles: RoleTiles, block: RowBlock) -> list[Statement]:
         """A member's rows of one block, over all blocks of keys."""
-        axis = self.loop_axis()
-        step = RoleStep(self, RowBlock(block.scope, block.rows + first_row), tiles)
+        axis, own = self.loop_axis(), block.rows + self.first_row
+        step = RoleStep(self, RowBlock(block.scope, own), tiles)
         body = [
             TakeTurn(self.members),
-            *self.make_scores(tiles, first_row),
+            *self.make_scores(tiles),
             *self.add_values(tiles),
             PassTurn(self.members),
             *step.take_in(self.start(axis), corrects=True),
@@ -245,7 +254,7 @@ class RoleAttention:
         return [
             *self.clear(tiles),
             Wait(self.queries),
-            *self.make_scores(tiles, first_row),
+            *self.make_scores(tiles),
             *step.take_in(ZERO, corrects=False),
             *self.each_other(block, axis, body),
             Release(self.queries),
@@ -286,7 +295,7 @@ class RoleAttention:
             found.append(Map(extents, tile, indices_of(extents), identity))
         return found
 
-    def make_scores(self, tiles: RoleTiles, first_row: Affine) -> list[Statement]:
+    def make_scores(self, tiles: RoleTiles) -> list[Statement]:
         """scores[row, key] = Σ queries · keys."""
         (queries,), (keys,) = self.queries.tiles, self.keys.tiles
         rows, columns = tiles.scores.shape
@@ -297,7 +306,7 @@ class RoleAttention:
             rows,
             columns,
             self.depth,
-            (ZERO, first_row),
+            (ZERO, self.first_row),
             (ZERO, ZERO),
             starts=True,
         )

@@ -23,6 +23,7 @@ from tetragrad.kernel.expression import (
     Guard,
     Indexed,
     Literal,
+    Load,
     Scalar,
     Select,
     literal,
@@ -34,13 +35,15 @@ from tetragrad.kernel.online_contraction import OnlineContraction, online_contra
 from tetragrad.kernel.recognise import is_identity
 from tetragrad.tile.ir import QuickPower
 from tetragrad.tile.plans.products.packing import Placed
-from tetragrad.tile.plans.roles.bulk import BulkOperand, bulk_operand
+from tetragrad.tile.plans.roles.bulk import BulkOperand, boxed_load, bulk_operand
 from tetragrad.tile.plans.scope import Scope
 
 _LOWEST = literal(float("-inf"), dtypes.float32)
 
 #: Operands whose products a matrix unit sums in float32.
 HALVES = (dtypes.float16, dtypes.bfloat16)
+#: What threads read in pairs from swizzled tiles.
+NARROW = (*HALVES, dtypes.bool_, dtypes.int8, dtypes.uint8)
 
 
 @frozen
@@ -49,7 +52,8 @@ class RowForm:
 
     ``logits`` are what the first statistic, a maximum, is taken of; ``exact`` are the
     weights before they are rounded. With a ``factor``, a number that all scores share,
-    ``plain`` is what the logits would be without it.
+    ``plain`` is what the logits would be without it. ``beside`` is what they are made
+    of besides the scores, as far as it can be copied in bulk: a mask, say.
     """
 
     form: OnlineContraction
@@ -60,6 +64,7 @@ class RowForm:
     exact: Expression
     plain: Expression
     factor: Expression | None
+    beside: tuple[BulkOperand, ...]
 
     @property
     def depth(self) -> int:
@@ -82,7 +87,7 @@ class RowForm:
         )
         return found
 
-    def beside(self, kernel: Kernel) -> list[tuple[Output, Expression]]:
+    def statistics(self, kernel: Kernel) -> list[tuple[Output, Expression]]:
         """Outputs that are made of the statistics alone."""
         return [
             (output, result)
@@ -114,7 +119,8 @@ def row_form(kernel: Kernel) -> RowForm | None:
     if exact is None or not _is_made_of(form, logits, exact):
         return None
     plain, factor = _without_factor(logits) or (logits, None)
-    return RowForm(form, queries, keys, values, logits, exact, plain, factor)
+    beside = _beside(kernel, form, logits)
+    return RowForm(form, queries, keys, values, logits, exact, plain, factor, beside)
 
 
 def _is_attention(kernel: Kernel, form: OnlineContraction) -> bool:
@@ -127,6 +133,22 @@ def _is_attention(kernel: Kernel, form: OnlineContraction) -> bool:
         form.statistics[-1] < form.totals[0].number
         and len(form.inner[0].scores.axes) == 1
     )
+
+
+def _beside(
+    kernel: Kernel, form: OnlineContraction, logits: Expression
+) -> tuple[BulkOperand, ...]:
+    """What is loaded for each score, where a row's keys are neighbours in memory."""
+    multiplied = {*walk(form.inner[0].scores)}
+    found = []
+    for entry in walk(logits):
+        is_own = {form.row, form.passed} <= entry.free_axes
+        if not isinstance(entry, Load) or entry in multiplied or not is_own:
+            continue
+        operand = boxed_load(kernel, entry, (form.row,), (form.passed,))
+        if operand is not None and operand.is_deep and entry.dtype in NARROW:
+            found.append(operand)
+    return tuple(found)
 
 
 def _without_factor(logits: Expression) -> tuple[Expression, Expression] | None:

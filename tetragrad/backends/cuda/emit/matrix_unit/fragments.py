@@ -12,6 +12,10 @@ from collections.abc import Sequence
 
 from tetragrad.backends.cuda.emit import formats
 from tetragrad.backends.cuda.emit.carriers import Key
+from tetragrad.backends.cuda.emit.matrix_unit.holding import (
+    swizzled_loads,
+    swizzled_pair,
+)
 from tetragrad.backends.cuda.emit.matrix_unit.warpgroup import (
     accumulator_keys,
     operand_keys,
@@ -103,8 +107,11 @@ class FragmentStatements(Statements):
     def _change(self, statement: Map) -> None:
         """Give every element of a fixed tile a new value."""
         elements = self.values.registers[statement.tile.name]
+        brought = swizzled_loads(statement.value)
         for run in self._runs(statement):
             point = self.values.at(run, statement.guard)
+            for load in brought:
+                point.give(load, swizzled_pair(point, load))
             for element in range(run.width):
                 register = elements[point.key(statement.indices, element)]
                 value = point.value(statement.value, element)

@@ -13,6 +13,7 @@ from tetragrad.backends.cuda.emit.ptx import Value
 from tetragrad.backends.cuda.emit.spread import Threads
 from tetragrad.backends.cuda.emit.values import Point, Values
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.kernel.expression import Expression
 from tetragrad.tile.ir import Map, TileLoad
 from tetragrad.tile.layout import CHUNK_BYTES, PANEL_BYTES
 from tetragrad.tile.plans.rewrite import walk_until
@@ -25,23 +26,28 @@ def held_words(values: Values, threads: Threads, statement: Map) -> dict[Key, st
     assert not statement.guard, "every element of an operand counts"
     for axis, extent in statement.axes:
         values.extents[axis] = extent
-    narrow = [
-        entry
-        for entry in walk_until({}, statement.value)
-        if isinstance(entry, TileLoad) and entry.tile.layout.swizzle
-    ]
+    narrow = swizzled_loads(statement.value)
     words = {}
     for run in threads.on_fragments(statement.axes):
         point = values.at(run)
         for entry in narrow:
-            point.give(entry, _pair(point, entry))
+            point.give(entry, swizzled_pair(point, entry))
         pair = (point.value(statement.value, element) for element in (0, 1))
         key = point.key(statement.indices, 0)
         words[key] = formats.packed(values.ops, *pair)
     return words
 
 
-def _pair(point: Point, load: TileLoad) -> Lanes:
+def swizzled_loads(value: Expression) -> list[TileLoad]:
+    """What a value is made of that lies in swizzled tiles."""
+    return [
+        entry
+        for entry in walk_until({}, value)
+        if isinstance(entry, TileLoad) and entry.tile.layout.swizzle
+    ]
+
+
+def swizzled_pair(point: Point, load: TileLoad) -> Lanes:
     """Two neighbours of a swizzled tile."""
     tile, builder = load.tile, point.builder
     storage = point.values.storages[tile.name]
@@ -58,6 +64,10 @@ def _pair(point: Point, load: TileLoad) -> Lanes:
     numbers = [builder.assign("b32", name, f"{word}, {first}, 8") for first in (0, 8)]
     for position, number in enumerate(numbers):
         builder.remember(("byte of", number), (word, str(position)))
+    if tile.dtype.is_bool:
+        numbers = [
+            builder.assign("pred", "setp.ne.u32", f"{number}, 0") for number in numbers
+        ]
     return tuple(Value(number, tile.dtype) for number in numbers)
 
 
@@ -71,8 +81,9 @@ def _swizzled(point: Point, load: TileLoad, base: str) -> tuple[str, int]:
     nbytes, itemsize = tile.layout.swizzle, tile.dtype.itemsize
     step, row = (point.linear(form) for form in load.indices)
     assert row.base is not None and step.base is not None, "a thread's own places"
-    column = step.offset * itemsize
+    panel, column = divmod(step.offset * itemsize, nbytes)
     inside = column % CHUNK_BYTES
+    rows = tile.shape[1 - tile.layout.strides.index(1)]
     first = builder.assign("b32", "mul.lo.s32", f"{row.base.text}, {nbytes}")
     turned = builder.assign("b32", "shr.u32", f"{first}, 3")
     turned = builder.assign("b32", "and.b32", f"{turned}, {nbytes - CHUNK_BYTES}")
@@ -81,6 +92,5 @@ def _swizzled(point: Point, load: TileLoad, base: str) -> tuple[str, int]:
     near = builder.assign("b32", "add.s32", f"{first}, {along}")
     near = builder.assign("b32", "add.s32", f"{near}, {moved}")
     assert row.offset * nbytes % (8 * PANEL_BYTES) in (0, 8 * nbytes), "rows of eight"
-    return builder.assign("b32", "add.s32", f"{base}, {near}"), (
-        row.offset * nbytes + inside
-    )
+    below = (panel * rows + row.offset) * nbytes + inside
+    return builder.assign("b32", "add.s32", f"{base}, {near}"), below

@@ -321,7 +321,7 @@ class _RoleStatements(FragmentStatements):
                 self._hand_on(channel)
             case Map() if statement.tile.name in self.filled:
                 self._fill(statement)
-            case Map() if self._reads_slots(statement):
+            case Map() if self._is_held(statement):
                 self._hold(statement)
             case Wait(channel):
                 self.ends[channel.name].wait()
@@ -337,6 +337,8 @@ class _RoleStatements(FragmentStatements):
                 self._loop(statement)
             case _:
                 self.under_way.finish(self._touched(statement))
+                if isinstance(statement, Map) and self._reads_slots(statement):
+                    self._find_slots()
                 super().statement(statement, following)
 
     def emit(self, body: Sequence[Statement]) -> None:
@@ -394,11 +396,15 @@ class _RoleStatements(FragmentStatements):
                         place, tile.dtype, "shared"
                     )
 
-    def _reads_slots(self, statement: Map) -> bool:
+    def _is_held(self, statement: Map) -> bool:
         """Whether an operand in registers is made of what a channel brought."""
         is_operand = statement.tile.name in self.homes.operands
+        return is_operand and self._reads_slots(statement)
+
+    def _reads_slots(self, statement: Map) -> bool:
+        """Whether a value is made of what a channel brought."""
         brought = {name for end in self.ends.values() for name in end.ring.places}
-        return is_operand and not brought.isdisjoint(tiles_read(statement))
+        return not brought.isdisjoint(tiles_read(statement))
 
     def _hold(self, statement: Map) -> None:
         """Compute an operand in registers, which the last product has finished with.
