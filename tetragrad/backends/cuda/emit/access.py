@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tetragrad.backends.cuda.emit import float8, formats
+from tetragrad.backends.cuda.emit import float8, formats, small_integers
 from tetragrad.backends.cuda.emit.ptx import (
     WIDE_INDEX,
     Value,
@@ -173,21 +173,20 @@ class Memory:
                 for number in float8.decoded_word(self.ops, word, dtype)
             ]
             return tuple(numbers[:width])
-        numbers = list(words)
-        if width > 1:
-            letter = "s" if dtype.is_signed else "u"
+        if width == 1:
+            numbers = [Value(words[0], dtype)]
+        else:
             numbers = [
-                self.builder.assign("b32", f"bfe.{letter}32", f"{word}, {first}, 8")
+                number
                 for word in words
-                for first in (0, 8, 16, 24)
+                for number in small_integers.bytes_of_word(self.builder, word, dtype)
             ]
-            for place, number in enumerate(numbers):
-                word = words[place // 4]
-                self.builder.remember(("byte of", number), (word, str(place % 4)))
         if not dtype.is_bool:
-            return tuple(Value(number, dtype) for number in numbers)
+            return tuple(numbers)
         return tuple(
-            Value(self.builder.assign("pred", "setp.ne.u32", f"{number}, 0"), dtype)
+            Value(
+                self.builder.assign("pred", "setp.ne.u32", f"{number.text}, 0"), dtype
+            )
             for number in numbers
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetragrad.backends.cuda.emit import float8
+from tetragrad.backends.cuda.emit import float8, small_integers
 from tetragrad.backends.cuda.emit.ptx import (
     Builder,
     Value,
@@ -75,6 +75,9 @@ def packed(ops: Operations, low: Value, high: Value) -> str:
             _bits_of(value, low.dtype) for value in (high.constant, low.constant)
         )
         return builder.assign("b32", "mov.b32", f"0x{first:04X}{second:04X}")
+    both = small_integers.both_halves(ops, low, high)
+    if both is not None:
+        return both
     sources = [builder.known(("rounded from", *entry.name)) for entry in (high, low)]
     if None not in sources:
         operands = ", ".join(source[0] for source in sources if source)
@@ -137,31 +140,25 @@ def convert_float(ops: Operations, value: Value, dtype: DType) -> Value:
 def small_integer(ops: Operations, value: Value, dtype: DType) -> Value:
     """An integer of 8 or 16 bits as a float, exactly or rounded once.
 
-    Added to 2**23 (with more than its sign, to 1.5 * 2**23) it is in the last bits of
-    that float. Subtracting it again takes an eighth of what a conversion does; a byte
-    is put there by one instruction if the word is known that it came from.
+    Added to 1.5 * 2**23 it is in the last bits of that float. Subtracting it again
+    takes an eighth of what a conversion does; a byte of a known word is put there.
     """
     builder, source = ops.builder, value.dtype
-    known = builder.known(("byte of", value.text))
-    if known is not None:
-        word, place = known
-        first = _TWO_TO_23
-        if source.is_signed:
-            word = builder.assign("b32", "xor.b32", f"{word}, 0x80808080")
-            first += 128.0
-        bits = builder.assign("b32", "prmt.b32", f"{word}, 0x4B000000, 0x754{place}")
+    byte = small_integers.byte_of(builder, value)
+    if byte is not None:
+        result = small_integers.as_float(ops, byte, dtype)
     else:
-        first = 1.5 * _TWO_TO_23
+        large = 1.5 * _TWO_TO_23
         bits = builder.assign("b32", "add.s32", f"{value.text}, 0x4B400000")
-    large = Value(builder.assign("f32", "mov.b32", bits), dtypes.float32)
-    shift = constant(-first, dtypes.float32)
-    found = builder.compute("add.rn.f32", dtypes.float32, large, shift)
-    result = Value(found.text, dtype)
+        float_bits = Value(builder.assign("f32", "mov.b32", bits), dtypes.float32)
+        shift = constant(-large, dtypes.float32)
+        found = builder.compute("add.rn.f32", dtypes.float32, float_bits, shift)
+        result = Value(found.text, dtype)
     if source.bits > 8 or dtype.bits == 8:
         return rounded(ops, result)
     if dtype in HALVES:
         # Exact, so that neighbours can be rounded together.
-        builder.remember(("rounded from", result), (result.text,))
+        builder.remember(("rounded from", *result.name), (result.text,))
     return result
 
 

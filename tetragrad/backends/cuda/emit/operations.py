@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
-from tetragrad.backends.cuda.emit import formats
+from tetragrad.backends.cuda.emit import formats, small_integers
 from tetragrad.backends.cuda.emit.elementary import elementary
 from tetragrad.backends.cuda.emit.ptx import (
     Builder,
@@ -89,10 +89,30 @@ class Operations(DeviceOperations[Value]):
             found = self._instructions[kind, dtype] = _instruction_of(kind, dtype)
         name, is_exact = found
         result = self.builder.compute(name, dtype, *operands)
+        if dtype.itemsize == 1 and dtype.is_integer:
+            return self._on_bytes(kind, operands, result)
         if is_exact:
             return result
         if dtype.is_floating_point:
             return formats.rounded(self, result)
+        return self.narrowed(result)
+
+    def _on_bytes(
+        self, kind: type[op.Elementwise], operands: tuple[Value, ...], result: Value
+    ) -> Value:
+        """The result of an instruction on bytes; of what is known, it is told too."""
+        if kind is op.And:
+            return small_integers.masked(self.builder, *operands, result)
+        if kind in BIT_INSTRUCTIONS:
+            return result
+        if kind is not op.Mul:
+            value, other = operands
+            sign = 1 if kind is op.Add else -1
+            if other.constant is not None:
+                number = sign * int(other.constant)
+                found = small_integers.shifted(self.builder, value, number, result)
+                if found is not None:
+                    return found
         return self.narrowed(result)
 
     def pair_instruction(self, kind: type[op.Elementwise], dtype: DType) -> str | None:
@@ -114,6 +134,9 @@ class Operations(DeviceOperations[Value]):
     def narrowed(self, value: Value) -> Value:
         """A 32-bit result as its narrow integer dtype holds it."""
         if value.dtype.bits >= 32 or not value.dtype.is_integer:
+            return value
+        byte = small_integers.byte_of(self.builder, value)
+        if byte is not None and byte.fits(value.dtype):
             return value
         narrow = f"{'s' if value.dtype.is_signed else 'u'}{value.dtype.bits}"
         wide = arithmetic_type(value.dtype)
@@ -196,7 +219,9 @@ class Operations(DeviceOperations[Value]):
             inside = self.and_(condition, chosen)
             return self.or_(inside, self.and_(self.invert(condition), otherwise))
         name = f"selp.{register_class(chosen.dtype)}"
-        return self.builder.compute(name, chosen.dtype, chosen, otherwise, condition)
+        operands = chosen, otherwise, condition
+        result = self.builder.compute(name, chosen.dtype, *operands)
+        return small_integers.chosen(self.builder, *operands, result)
 
     def max(self, lhs: Value, rhs: Value) -> Value:
         return self._extremum("max", op.Or, lhs, rhs)
@@ -237,7 +262,10 @@ class Operations(DeviceOperations[Value]):
             unsigned = Value(rhs.text, dtypes.uint64, rhs.constant)
             least = self.builder.compute("min.u64", dtypes.uint64, unsigned, limit)
             count = self.builder.compute("cvt.u32.u64", dtypes.uint32, least)
-        return self.narrowed(self.builder.compute(name, lhs.dtype, lhs, count))
+        result = self.narrowed(self.builder.compute(name, lhs.dtype, lhs, count))
+        if not name.startswith("shr"):
+            return result
+        return small_integers.moved_down(self.builder, lhs, rhs, result)
 
     # --- division ----------------------------------------------------------------
 

@@ -6,7 +6,7 @@ that are swizzled for this, so that the threads of a warp find them in different
 
 from __future__ import annotations
 
-from tetragrad.backends.cuda.emit import formats
+from tetragrad.backends.cuda.emit import formats, small_integers
 from tetragrad.backends.cuda.emit.access import Storage
 from tetragrad.backends.cuda.emit.forms import Lanes, Linear
 from tetragrad.backends.cuda.emit.ptx import Value
@@ -59,16 +59,7 @@ def swizzled_pair(point: Point, load: TileLoad) -> Lanes:
         raise UnsupportedError(f"{tile.dtype} operands that are held on CUDA")
     word = builder.register("b32")
     builder.line(f"ld.shared.u16 {word}, [{place}+{offset}]")
-    letter = "s" if tile.dtype.is_signed else "u"
-    name = f"bfe.{letter}32"
-    numbers = [builder.assign("b32", name, f"{word}, {first}, 8") for first in (0, 8)]
-    for position, number in enumerate(numbers):
-        builder.remember(("byte of", number), (word, str(position)))
-    if tile.dtype.is_bool:
-        numbers = [
-            builder.assign("pred", "setp.ne.u32", f"{number}, 0") for number in numbers
-        ]
-    return tuple(Value(number, tile.dtype) for number in numbers)
+    return tuple(small_integers.bytes_of_word(builder, word, tile.dtype, 2))
 
 
 def _swizzled(point: Point, load: TileLoad, base: str) -> tuple[str, int]:
