@@ -120,6 +120,15 @@ class Device(ABC):
         array: np.ndarray = memory.view(shape, dtype)
         return array
 
+    def read_at(self, address: int, shape: Shape, dtype: DType) -> np.ndarray:
+        """A copy of the elements at an address, after all that was launched before."""
+        return host_memory.array_at(address, shape, dtype).copy()
+
+    def write_at(self, address: int, array: np.ndarray) -> None:
+        """Copy an array's elements to an address, before all that is launched later."""
+        dtype = dtypes.from_numpy(array.dtype)
+        host_memory.array_at(address, array.shape, dtype)[...] = array
+
     def timed(
         self,
         executable: Executable,

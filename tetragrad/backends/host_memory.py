@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from typing import Any
@@ -112,6 +113,15 @@ def allocate(nbytes: int) -> Memory:
         OutOfMemoryError: before anything is allocated, if it cannot fit.
     """
     return Memory(_pool.take(_size_class(nbytes)), pooled=True)
+
+
+def array_at(address: int, shape: Shape, dtype: DType) -> np.ndarray:
+    """The elements at an address of the host, sharing its memory."""
+    nbytes = size_of(shape) * dtype.itemsize
+    if not nbytes:
+        return np.empty(shape, dtype.numpy)
+    data: Any = (ctypes.c_uint8 * nbytes).from_address(address)
+    return np.frombuffer(data, dtype.numpy).reshape(shape)
 
 
 def allocated_bytes() -> int:

@@ -162,16 +162,6 @@ def refuse_reading() -> None:
         )
 
 
-def refuse_host_call(function: str) -> None:
-    """Raise CaptureError if a captured function calls NumPy on the host."""
-    recorder = _local.recorder
-    if recorder is not None:
-        recorder.refuse(
-            f"{function}() is computed on the host, for a device with other memory,",
-            hint="call it outside, and pass its result to the captured function",
-        )
-
-
 def user_line() -> str:
     """``file:line`` of the innermost running code that is the user's."""
     frame: FrameType | None = sys._getframe(1)

@@ -1,58 +1,56 @@
 """Host functions as launches, so that a replay can call them between its kernels.
 
 ``linalg.solve`` in a captured function runs NumPy on whatever the kernels before it
-have left in memory, and leaves its result for those after it.
+have left in memory, and leaves its result for those after it. Where a device has memory
+of its own, both are copies.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
-
-from tetragrad.backends.backend import Executable
-from tetragrad.core.dtypes import DType
+from tetragrad.backends.backend import Device, Executable
 from tetragrad.engine.capture import Run
 from tetragrad.engine.schedule import Argument, Launch, Result, Schedule, Source
 from tetragrad.graph.host_call import Call
 from tetragrad.graph.leaves import Buffer
-from tetragrad.graph.node import Shape, size_of
 from tetragrad.kernel.ir import Kernel, Slot
 
 
 class HostExecutable(Executable):
-    """A host function, called with addresses of host memory.
+    """A host function, called with addresses of a device's memory.
 
     Args:
         call: whose inputs say no more than shapes and dtypes.
+        on: where inputs and results lie.
     """
 
-    __slots__ = ("_call", "_inputs")
+    __slots__ = ("_call", "_device", "_inputs")
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, call: Call, on: Device) -> None:
+        self._call, self._device = call, on
         self._inputs = [(node.shape, node.dtype) for node in call.inputs]
 
     def launch(self, addresses: Sequence[int]) -> None:
         """Read the inputs, call the function, write its results."""
         count = len(self._inputs)
         elements = [
-            _array_at(address, shape, dtype).copy()
+            self._device.read_at(address, shape, dtype)
             for address, (shape, dtype) in zip(addresses, self._inputs, strict=False)
         ]
         results = self._call.compute(elements)
         for address, array in zip(addresses[count:], results, strict=True):
-            ctypes.memmove(address, array.ctypes.data, array.nbytes)
+            self._device.write_at(address, array)
 
 
-def host_run(call: Call, inputs: Sequence[Buffer], results: Sequence[Buffer]) -> Run:
+def host_run(
+    call: Call, inputs: Sequence[Buffer], results: Sequence[Buffer], on: Device
+) -> Run:
     """The record of a call: one launch that a replay repeats on other buffers."""
     # The nodes themselves would keep the memory of the day.
     shapes = [Buffer(object(), e.shape, e.dtype, call.home) for e in inputs]
-    executable = HostExecutable(replace(call, inputs=tuple(shapes)))
+    executable = HostExecutable(replace(call, inputs=tuple(shapes)), on)
     slots = tuple(Slot(entry.dtype, entry.numel) for entry in (*inputs, *results))
     arguments = [Argument(Source.LEAF, place) for place in range(len(inputs))]
     arguments += [Argument(Source.OUTPUT, place) for place in range(len(results))]
@@ -72,10 +70,3 @@ def host_run(call: Call, inputs: Sequence[Buffer], results: Sequence[Buffer]) ->
 def is_host_launch(launch: Launch) -> bool:
     """Whether a launch is a call of the host's."""
     return isinstance(launch.executable, HostExecutable)
-
-
-def _array_at(address: int, shape: Shape, dtype: DType) -> np.ndarray:
-    """The elements at an address, sharing its memory."""
-    nbytes = size_of(shape) * dtype.itemsize
-    data: Any = (ctypes.c_uint8 * nbytes).from_address(address)
-    return np.frombuffer(data, dtype.numpy).reshape(shape)

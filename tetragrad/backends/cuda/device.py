@@ -91,16 +91,22 @@ class CudaDevice(Device):
         self.pool.check_fits(nbytes, purpose)
 
     def copy_in(self, memory: DeviceMemory, array: np.ndarray) -> None:
-        if array.nbytes:
-            with self._blaming():
-                self._copies.to_device(memory.address, array)
+        self.write_at(memory.address, array)
 
     def copy_out(self, memory: DeviceMemory, shape: Shape, dtype: DType) -> np.ndarray:
+        return self.read_at(memory.address, shape, dtype)
+
+    def read_at(self, address: int, shape: Shape, dtype: DType) -> np.ndarray:
         nbytes = size_of(shape) * dtype.itemsize
         self.synchronize()
         with self._blaming():
-            found = self._copies.to_host(memory.address, nbytes)
+            found = self._copies.to_host(address, nbytes)
         return found.view(dtype.numpy).reshape(shape)
+
+    def write_at(self, address: int, array: np.ndarray) -> None:
+        if array.nbytes:
+            with self._blaming():
+                self._copies.to_device(address, array)
 
     def upload(self, table: np.ndarray) -> DeviceMemory:
         """A copy of an array in memory of its own."""
