@@ -23,6 +23,7 @@ from tetragrad.kernel.lowering import Lowered, lower
 from tetragrad.tile.ir import Program
 from tetragrad.tile.plans.build import Plan, build
 from tetragrad.tile.plans.choose import choose_plan
+from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
 from tetragrad.tile.simulator import run_program
 from tetragrad.tile.verify import verify_program
@@ -69,13 +70,15 @@ def lowered_whole(tensor: Tensor) -> Lowered:
     return lower([node], set())
 
 
-def program_of(tensor: Tensor, grid: OnlineRolePlan | None = None) -> Program:
-    kernel = lowered_whole(tensor).kernel
-    plan = choose_plan(kernel, SM_90A, settings())
+def plan_of(tensor: Tensor) -> Plan:
+    plan = choose_plan(lowered_whole(tensor).kernel, SM_90A, settings())
     assert isinstance(plan.stages[0][0], OnlineRolePlan), plan
-    if grid is not None:
-        plan = Plan((), ((grid,),))
-    return build(kernel, plan, SM_90A)
+    return plan
+
+
+def program_of(tensor: Tensor, grid: OnlineRolePlan | None = None) -> Program:
+    plan = plan_of(tensor) if grid is None else Plan((), ((grid,),))
+    return build(lowered_whole(tensor).kernel, plan, SM_90A)
 
 
 def simulated(tensor: Tensor, grid: OnlineRolePlan | None = None) -> np.ndarray:
@@ -183,6 +186,56 @@ def test_scores_may_be_rounded_on_the_way() -> None:
     assert_close(simulated(scores().softmax(-1) @ v), exact)
 
 
+@pytest.mark.parametrize(
+    ("queries", "keys"),
+    [
+        # One query, of heads that share keys or not; a few; lengths of no whole parts.
+        ((2, 2, 1, 32), (2, 2, 700, 32)),
+        ((1, 6, 1, 32), (1, 2, 777, 32)),
+        ((1, 4, 3, 40), (1, 2, 640, 40)),
+    ],
+)
+def test_few_queries_are_divided_over_keys(queries: Shape, keys: Shape) -> None:
+    q, k, v = operands(queries, keys, 48)
+    result = q.scaled_dot_product_attention(k, v, enable_gqa=True)
+    (cut,) = plan_of(result).cuts
+    assert isinstance(cut, PassParts)
+    assert_close(simulated(result), in_float64(q, k, v))
+
+
+def test_parts_may_leave_some_rows_nothing() -> None:
+    """A causal mask ends before some parts begin; others see only some keys."""
+    rows, keys = 20, 600
+    q, k, v = operands((1, rows, 32), (1, keys, 32), 32)
+    allowed = np.arange(keys) < 550 + np.arange(rows).reshape(-1, 1)
+    allowed[3, :300] = False
+    result = q.scaled_dot_product_attention(k, v, attn_mask=Tensor(allowed).realize())
+    assert plan_of(result).cuts == (PassParts(256),)
+    assert_close(simulated(result), in_float64(q, k, v, allowed=allowed))
+    q, k, v = operands((1, rows, 32), (1, keys, 32), 32)
+    allowed = causal(rows, keys)
+    found = simulated(q.scaled_dot_product_attention(k, v, is_causal=True))
+    assert_close(found, in_float64(q, k, v, allowed=allowed))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "bfloat16"])
+def test_what_is_beside_the_scores_is_brought(dtype: str) -> None:
+    q, k, v = operands((2, 140, 32), (2, 160, 32), 32)
+    generator = np.random.default_rng(3)
+    if dtype == "bool":
+        allowed = generator.random((140, 160)) < 0.6
+        mask, added = Tensor(allowed).realize(), np.where(allowed, 0.0, -np.inf)
+    else:
+        mask = leaf(140, 160, dtype=dtype)
+        added = mask.float().numpy().astype(np.float64)
+    result = q.scaled_dot_product_attention(k, v, attn_mask=mask)
+    assert plan_of(result).stages[0][0].brings_beside
+    scores = q.float().numpy() @ k.float().numpy().swapaxes(-1, -2) * 32**-0.5 + added
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    exact = weights / weights.sum(-1, keepdims=True) @ v.float().numpy()
+    assert_close(simulated(result), exact)
+
+
 # --- text ----------------------------------------------------------------------------
 
 
@@ -209,8 +262,9 @@ def test_products_run_in_the_background(
     assert emitted.text.count("cp.async.bulk.tensor") == 5 * (features // 64)
 
 
-def test_the_plain_graph_becomes_one_kernel() -> None:
-    q, k, v = operands((2, 4, 128, 64), (2, 4, 128, 64), 64)
+@pytest.mark.parametrize("queries", [1, 128])
+def test_the_plain_graph_becomes_one_kernel(queries: int) -> None:
+    q, k, v = operands((2, 4, queries, 64), (2, 4, 128, 64), 64)
     (node,) = without_markers([q.scaled_dot_product_attention(k, v).node])
     (group,) = fuse([node], SM_90A)
     assert any(reason.startswith("online") for reason in group.reasons)

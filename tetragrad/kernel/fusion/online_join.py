@@ -165,7 +165,7 @@ def _is_rounded(weights: Expression) -> bool:
     """Whether weights are half-width floats, widened."""
     if not isinstance(weights, Compute) or weights.op is not Cast:
         return False
-    return weights.inputs[0].dtype.bits == 16
+    return bool(weights.inputs[0].dtype.bits == 16)
 
 
 def operands_of(form: OnlineContraction) -> list[Expression]:
