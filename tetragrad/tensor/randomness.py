@@ -219,6 +219,8 @@ def _one_word(source: Generator, count: int) -> Node:
     A counter gives two: the second half of each group has the second ones of the first
     half, so that neighbours in memory stay neighbours.
     """
+    if count <= PAIRED:
+        return source.words(count)[0]
     groups = -(-count // (2 * PAIRED))
     shape = (groups, 1, PAIRED)
     halves = [Reshape(word, shape) for word in source.words(groups * PAIRED)]

@@ -17,12 +17,10 @@ class Decisions:
     values out of ``in_memory`` that its kernels need not store.
     """
 
-    def __init__(
-        self, order: Sequence[Node], wanted: Sequence[Node], target: Target
-    ) -> None:
+    def __init__(self, wanted: Sequence[Node], target: Target, facts: Analysis) -> None:
         self.target = target
-        self.facts = Analysis(order)
-        self.order = order
+        self.facts = facts
+        self.order = facts.order
         self.wanted = frozenset(wanted)
         self.in_memory: set[Node] = set(wanted)
         self.reasons: dict[Node, list[str]] = {}

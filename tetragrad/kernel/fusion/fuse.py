@@ -30,7 +30,13 @@ from tetragrad.graph import movement as moves
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Node, size_of, walk
 from tetragrad.graph.reduce import Reduce
-from tetragrad.kernel.fusion.analysis import Kind, is_leaf, work_per_element
+from tetragrad.kernel.fusion.analysis import (
+    Analysis,
+    Kind,
+    is_leaf,
+    work_per_element,
+)
+from tetragrad.kernel.fusion.concatenations import concatenation_cuts
 from tetragrad.kernel.fusion.decisions import Decisions
 from tetragrad.kernel.fusion.epilogues import epilogue_end
 from tetragrad.kernel.fusion.groups import Group
@@ -53,6 +59,9 @@ MAXIMUM_INLINE_NODES = 600
 #: recurrence each step's kernel would hold the steps before it, and none of them
 #: would be equal.
 MAXIMUM_RECOMPUTED_WORK = 100.0
+#: What more kernels than this read is stored if it takes more operations.
+FEW_READERS = 8
+LITTLE_WORK = 4.0
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
 #: The operations on whole vectors that a processor begins until one of them is done.
@@ -89,15 +98,21 @@ def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[
 
 def _decided(order: Sequence[Node], wanted: Sequence[Node], target: Target) -> _Fusion:
     """All decisions; kernels that would be too long are cut where few values live."""
-    fusion = _Fusion(order, wanted, target)
-    fusion.decide()
+    facts = Analysis(order)
+    fusion = _Fusion(wanted, target, facts)
+    fusion.look_forwards()
+    cuts = concatenation_cuts(fusion)
+    if cuts:
+        fusion = _Fusion(wanted, target, facts, cuts=cuts)
+        fusion.look_forwards()
+    fusion.decide_backwards()
     longest = max(fusion.inline_count.values(), default=0)
     if longest <= MAXIMUM_INLINE_NODES:
         return fusion
-    unlimited = _Fusion(order, wanted, target, limit=sys.maxsize)
+    unlimited = _Fusion(wanted, target, facts, cuts=cuts, limit=sys.maxsize)
     unlimited.decide()
-    cuts = narrow_cuts(unlimited, MAXIMUM_INLINE_NODES)
-    fusion = _Fusion(order, wanted, target, cuts=cuts)
+    cuts += narrow_cuts(unlimited, MAXIMUM_INLINE_NODES)
+    fusion = _Fusion(wanted, target, facts, cuts=cuts)
     fusion.decide()
     return fusion
 
@@ -119,14 +134,14 @@ class _Fusion(Decisions):
 
     def __init__(
         self,
-        order: Sequence[Node],
         wanted: Sequence[Node],
         target: Target,
+        facts: Analysis,
         *,
         cuts: Sequence[list[Node]] = (),
         limit: int = MAXIMUM_INLINE_NODES,
     ) -> None:
-        super().__init__(order, wanted, target)
+        super().__init__(wanted, target, facts)
         self.limit = limit
         #: Values at which a long kernel is cut, by the first that their kernel makes.
         self.cuts = {node: group[0] for group in cuts for node in group}
@@ -412,7 +427,7 @@ class _Fusion(Decisions):
         if times <= 1.0:
             return False
         kernels = len(self.readers[node])
-        if self.work[node] > MAXIMUM_RECOMPUTED_WORK:
+        if self.work[node] > self._maximum_work(node, kernels):
             return True
         target = self.target
         elements = max(node.numel, self._elements_at_once())
@@ -427,6 +442,11 @@ class _Fusion(Decisions):
             inline += 2.0 * own * self._products_of(node)
         stored = max(compute, read) + own + kernels * own + target.launch_seconds
         return stored < inline
+
+    def _maximum_work(self, node: Node, kernels: int) -> float:
+        """The most operations that so many kernels may each do again."""
+        is_light = node.numel == 1 or not self.reads[node] or kernels <= FEW_READERS
+        return MAXIMUM_RECOMPUTED_WORK if is_light else LITTLE_WORK
 
     def _elements_at_once(self) -> int:
         """How many elements take no longer than one, which others wait for."""

@@ -19,6 +19,8 @@ from tetragrad.graph.reduce import Reduce
 from tetragrad.kernel.fusion.groups import Group
 
 MAXIMUM_OUTPUTS = 8
+#: Kernels of more nodes gain little by reading together, and are equal less often.
+MAXIMUM_NODES = 128
 RECENT = 8  # How many earlier groups of one domain are looked at.
 
 
@@ -29,6 +31,7 @@ class _Member:
     group: Group
     domain: tuple[object, ...] | None
     reads: set[Node]
+    nodes: int
     needs: int = 0  # Bit set of the members it depends on, directly or not.
     direct: int = 0
 
@@ -87,7 +90,7 @@ def _describe(group: Group, in_memory: Set[Node], contractions: Set[Node]) -> _M
                 stack.append(source)
     is_single = len(group.roots) == 1
     domain = _domain(group.roots[0], reduces, contractions) if is_single else None
-    return _Member(group, domain, reads)
+    return _Member(group, domain, reads, len(seen))
 
 
 def _domain(
@@ -108,6 +111,8 @@ def _may_join(members: Sequence[_Member], first: int, second: int) -> bool:
     """Whether joining pays, and no third group stands between the two."""
     early, late = members[first], members[second]
     if len(early.group.roots) + len(late.group.roots) > MAXIMUM_OUTPUTS:
+        return False
+    if early.nodes + late.nodes > MAXIMUM_NODES:
         return False
     feeds = [root for root in early.group.roots if root in late.reads]
     shares = any(
@@ -164,6 +169,7 @@ def _join(
     names = f"{len(early.group.roots)} + {len(late.group.roots)} outputs"
     early.group.reasons.extend([*late.group.reasons, f"sibling: {names}"])
     early.group.roots.extend(late.group.roots)
+    early.nodes += late.nodes
     early.reads = (early.reads | late.reads) - set(early.group.roots)
     added = (late.needs | early.needs) & ~(1 << first) & ~(1 << second)
     early.needs = added
