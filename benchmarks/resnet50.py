@@ -40,6 +40,8 @@ WIDENING = 4
 CLASSES = 1000
 RATE, MOMENTUM, DECAY = 0.1, 0.9, 1e-4
 STEPS, WARM_STEPS = 20, 5
+#: Images of a batch and their side, where it is timed and where it is checked.
+TIMED, CHECKED = (256, 224), (8, 64)
 #: How long a process that is started here may take.
 PATIENCE_SECONDS = 120
 
@@ -288,9 +290,13 @@ def outcome(network: Any) -> dict[str, dict[str, np.ndarray]]:
 
 def as_array(tensor: Any) -> np.ndarray:
     """The numbers of a tensor of either library."""
-    wide = tensor.detach().double()
-    found: np.ndarray = np.array(wide.tolist())
-    return found
+    import torch
+
+    found = tensor.detach().cpu()
+    # It gives NumPy no bfloat16.
+    wide = found.double() if isinstance(found, torch.Tensor) else found
+    array: np.ndarray = wide.numpy()
+    return array.astype(np.float64)
 
 
 def distance(found: Any, wanted: Any) -> float:
@@ -381,8 +387,8 @@ def show(found: dict[str, Any]) -> None:
 def main() -> None:
     """Check, or measure and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--side", type=int)
     parser.add_argument("--half", action="store_true")
     parser.add_argument("--compile", action="store_true", help="PyTorch's compiler too")
     parser.add_argument("--device", default="cuda")
@@ -391,7 +397,9 @@ def main() -> None:
     parser.add_argument("--prepare", default="", help="the assembler, without a GPU")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    sizes = (options.batch, options.side, options.half)
+    usual = CHECKED if options.check else TIMED
+    batch, side = options.batch or usual[0], options.side or usual[1]
+    sizes = (batch, side, options.half)
     if options.check:
         show(check(*sizes, options.device))
         return

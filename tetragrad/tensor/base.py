@@ -7,13 +7,13 @@ they build nodes and wrap them with ``result``, and nothing else.
 from __future__ import annotations
 
 import itertools
-import sys
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from tetragrad.core.callers import user_code
 from tetragrad.core.changes import changes
 from tetragrad.core.dtypes import DType, complex_dtype, part_dtype
 from tetragrad.core.errors import (
@@ -85,7 +85,7 @@ class TensorBase:
         tensor.storage = storage
         tensor.steps = steps
         tensor.grad = None
-        tensor._origin = _user_code()
+        tensor._origin = user_code()
         tensor._seen = None
         return tensor
 
@@ -420,21 +420,3 @@ def wrap_pairs(node: Node, *inputs: TensorBase) -> Tensor:
     result = wrap(node, *inputs)
     result.steps = (AS_COMPLEX,)
     return result
-
-
-#: Code of ours that was met on the way to the user's, by its identity: a code's own
-#: hash is that of its contents.
-_own_code: dict[int, CodeType] = {}
-
-
-def _user_code() -> tuple[CodeType, int] | None:
-    """The user's code object and line that are running now."""
-    frame: Any = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if id(code) not in _own_code:
-            if not frame.f_globals.get("__name__", "").startswith("tetragrad."):
-                return code, frame.f_lineno
-            _own_code[id(code)] = code
-        frame = frame.f_back
-    return None

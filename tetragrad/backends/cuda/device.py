@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
@@ -11,9 +12,10 @@ import numpy as np
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cuda import driver
+from tetragrad.backends.cuda.copies import Copies
 from tetragrad.backends.cuda.faults import Progress
 from tetragrad.backends.cuda.launches import LaunchSequence
-from tetragrad.backends.cuda.memory import Copies, DeviceMemory, Pool
+from tetragrad.backends.cuda.memory import DeviceMemory, Pool
 from tetragrad.backends.cuda.programs import (
     CudaExecutable,
     CudaPieces,
@@ -36,6 +38,8 @@ MOST_ASSEMBLERS = 16
 #: and how many replays.
 MOST_REPEATED, SECONDS_REPEATED = 16, 3e-4
 REPLAYS = 5
+#: The last launch that may use a block which somebody has: any.
+NEVER_SURE = sys.maxsize
 
 
 class CudaDevice(Device):
@@ -60,9 +64,9 @@ class CudaDevice(Device):
                 hint='use device="cpu"',
             )
         self.target = target
-        self.pool = Pool(self.context)
-        self._copies = Copies(self.context)
         self.progress = Progress(self.context)
+        self.pool = Pool(self.context, self.progress)
+        self._copies = Copies(self.context)
 
     @property
     def dlpack_stream(self) -> int | None:
@@ -75,12 +79,14 @@ class CudaDevice(Device):
 
     def assemble(self, text: str, program: Program) -> bytes:
         facts = facts_text(text, program)
-        code = driver.assemble(self.context, text, program.name)
+        with self._blaming():
+            code = driver.assemble(self.context, text, program.name)
         return facts.encode() + b"\n" + code
 
     def load(self, code: bytes) -> CudaProgram:
         line, _, machine_code = code.partition(b"\n")
-        return CudaProgram(self, facts_from(line.decode()), machine_code)
+        with self._blaming():
+            return CudaProgram(self, facts_from(line.decode()), machine_code)
 
     # --- memory ------------------------------------------------------------------
 
@@ -91,22 +97,28 @@ class CudaDevice(Device):
         self.pool.check_fits(nbytes, purpose)
 
     def copy_in(self, memory: DeviceMemory, array: np.ndarray) -> None:
-        self.write_at(memory.address, array)
+        """Copy to a block; to a new one while kernels run, unless they still use it."""
+        behind = memory.since > self.progress.done
+        self._write(memory.address, array, behind=behind)
+        # From now on it has a user, whose launches are not counted.
+        memory.since = NEVER_SURE
 
     def copy_out(self, memory: DeviceMemory, shape: Shape, dtype: DType) -> np.ndarray:
         return self.read_at(memory.address, shape, dtype)
 
     def read_at(self, address: int, shape: Shape, dtype: DType) -> np.ndarray:
         nbytes = size_of(shape) * dtype.itemsize
-        self.synchronize()
         with self._blaming():
             found = self._copies.to_host(address, nbytes)
         return found.view(dtype.numpy).reshape(shape)
 
     def write_at(self, address: int, array: np.ndarray) -> None:
+        self._write(address, array, behind=True)
+
+    def _write(self, address: int, array: np.ndarray, *, behind: bool) -> None:
         if array.nbytes:
             with self._blaming():
-                self._copies.to_device(address, array)
+                self._copies.to_device(address, array, behind=behind)
 
     def upload(self, table: np.ndarray) -> DeviceMemory:
         """A copy of an array in memory of its own."""
@@ -139,7 +151,7 @@ class CudaDevice(Device):
     def start(self, call: driver.KernelCall) -> None:
         """Let a kernel run behind all that was launched before."""
         self.context.use()
-        with self._blaming():
+        with self._blaming(), self.context.lock:
             call.launch(self.context.stream)
             if not self.context.is_recording:
                 self.progress.launched(call.grid.name)

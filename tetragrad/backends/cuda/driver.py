@@ -40,6 +40,7 @@ _MULTIPROCESSORS = 16
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _MAXIMUM_DYNAMIC_SHARED, _CARVEOUT = 8, 9
 _STREAM_NON_BLOCKING = 1
+_EVENT_WITHOUT_TIME = 2
 _INFO_LOG, _INFO_LOG_BYTES, _ERROR_LOG, _ERROR_LOG_BYTES = 3, 4, 5, 6
 _INPUT_PTX = 1
 #: The instruction by which roles divide registers.
@@ -144,8 +145,17 @@ class Context:
         self.use()
         #: Whether what is launched is recorded, and does not run.
         self.is_recording = False
-        self.stream = c_void_p()
-        call("cuStreamCreate", byref(self.stream), _STREAM_NON_BLOCKING, doing=doing)
+        #: Held while the stream of the kernels records: others must not use it then.
+        self.lock = threading.RLock()
+        #: All kernels run on it.
+        self.stream = self.new_stream()
+
+    def new_stream(self) -> c_void_p:
+        """A queue of work that runs beside that of other streams."""
+        stream = c_void_p()
+        doing = "making a stream"
+        call("cuStreamCreate", byref(stream), _STREAM_NON_BLOCKING, doing=doing)
+        return stream
 
     def use(self) -> None:
         """Make this the current context of the calling thread."""
@@ -324,24 +334,29 @@ class EncodedMap:
 class Event:
     """A point on the device's time line."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, timed: bool = True) -> None:
         self._context = context
         self.handle = c_void_p()
         context.use()
-        call("cuEventCreate", byref(self.handle), 0, doing="creating an event")
+        flags = 0 if timed else _EVENT_WITHOUT_TIME
+        call("cuEventCreate", byref(self.handle), flags, doing="creating an event")
 
-    def record(self) -> None:
-        """Let the event happen once everything launched so far has finished."""
-        call(
-            "cuEventRecord",
-            self.handle,
-            self._context.stream,
-            doing="recording an event",
-        )
+    def record(self, stream: c_void_p | None = None) -> None:
+        """Let the event happen once all that a stream was given has finished."""
+        stream = stream or self._context.stream
+        call("cuEventRecord", self.handle, stream, doing="recording an event")
+
+    def wait(self) -> None:
+        """Wait until the event has happened."""
+        call("cuEventSynchronize", self.handle, doing="waiting for the GPU")
+
+    def hold(self, stream: c_void_p) -> None:
+        """Let what a stream is given from now on wait for the event."""
+        call("cuStreamWaitEvent", stream, self.handle, 0, doing="ordering streams")
 
     def seconds_since(self, start: Event) -> float:
         """Time between two events; waits for this one."""
-        call("cuEventSynchronize", self.handle, doing="waiting for an event")
+        self.wait()
         milliseconds = c_float()
         call(
             "cuEventElapsedTime",
@@ -462,14 +477,16 @@ class Graph:
         # Its nodes stand for those of what is launched.
         self._recorded, self.handle = c_void_p(), c_void_p()
         doing = "recording launches"
-        call("cuStreamBeginCapture_v2", context.stream, _CAPTURE_RELAXED, doing=doing)
-        context.is_recording = True
-        try:
-            record()
-        finally:
-            context.is_recording = False
-            recorded = byref(self._recorded)
-            call("cuStreamEndCapture", context.stream, recorded, doing=doing)
+        with context.lock:
+            stream = context.stream
+            call("cuStreamBeginCapture_v2", stream, _CAPTURE_RELAXED, doing=doing)
+            context.is_recording = True
+            try:
+                record()
+            finally:
+                context.is_recording = False
+                recorded = byref(self._recorded)
+                call("cuStreamEndCapture", stream, recorded, doing=doing)
         call(
             "cuGraphInstantiateWithFlags",
             byref(self.handle),

@@ -8,23 +8,22 @@ sequences are not counted, or each kernel would wait for the one before.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from ctypes import byref, c_size_t, c_uint32, c_uint64, c_void_p
-from types import FrameType
+from types import CodeType
 
 from tetragrad.backends.cuda import driver
+from tetragrad.core.callers import user_code
 from tetragrad.core.frozen import frozen
 
 #: Launches whose names are remembered: more are seldom under way.
 REMEMBERED = 1024
-_PACKAGE = "tetragrad"
 #: Host memory that the GPU can write: a flag of cuda.h.
 _MAPPED = 2
 
 
-@frozen(slots=True)
+@frozen
 class Launched:
     """A kernel that was launched, and the user's line that asked for it."""
 
@@ -42,25 +41,39 @@ class Progress:
 
     def __init__(self, context: driver.Context) -> None:
         self._counter = Counter(context)
-        self._launched: deque[Launched] = deque(maxlen=REMEMBERED)
-        self._count = 0
+        # Those of a few microseconds each: the text is made when it is wanted.
+        self._launched: deque[tuple[int, str, tuple[CodeType, int] | None]] = deque(
+            maxlen=REMEMBERED
+        )
+        #: Kernels that were launched.
+        self.count = 0
         self._lock = threading.Lock()
+
+    @property
+    def done(self) -> int:
+        """Kernels that have run, and all that were launched before them."""
+        return self._counter.value
 
     def launched(self, name: str) -> None:
         """A kernel is in the stream; let the GPU say when it has run."""
-        frame = _users_frame()
+        place = user_code()
         with self._lock:
-            self._count += 1
-            entry = Launched(
-                self._count, name, frame.f_code.co_filename, frame.f_lineno
-            )
-            self._launched.append(entry)
-            self._counter.follow(self._count)
+            self.count += 1
+            self._launched.append((self.count, name, place))
+            self._counter.follow(self.count)
 
     def culprit(self) -> Launched | None:
         """The first kernel that did not come to its end; None if all did."""
-        done = self._counter.value
-        return next((entry for entry in self._launched if entry.number > done), None)
+        done = self.done
+        for number, name, place in self._launched:
+            if number > done:
+                file, line = ("?", 0) if place is None else _position(*place)
+                return Launched(number, name, file, line)
+        return None
+
+
+def _position(code: CodeType, line: int) -> tuple[str, int]:
+    return code.co_filename, line
 
 
 class Counter:
@@ -94,13 +107,3 @@ class Counter:
             0,
             doing="counting launches",
         )
-
-
-def _users_frame() -> FrameType:
-    """The innermost running code that is not the package's."""
-    frame: FrameType = sys._getframe(1)
-    while frame.f_back is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
-            break
-        frame = frame.f_back
-    return frame
