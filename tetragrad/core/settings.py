@@ -101,6 +101,12 @@ class Settings:
         "let a GPU multiply float32 matrices with 11 binary digits",
         code=True,
     )
+    winograd: bool = _setting(
+        True,
+        "TETRAGRAD_WINOGRAD",
+        "let convolutions on a CPU multiply transformed tiles, which takes less",
+        code=True,
+    )
     vector_bytes: int = _setting(
         0,
         "TETRAGRAD_VECTOR_BYTES",

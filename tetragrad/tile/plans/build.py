@@ -47,6 +47,7 @@ from tetragrad.tile.plans.prepare.quick_powers import with_quick_powers
 from tetragrad.tile.plans.prepare.widening import Widening
 from tetragrad.tile.plans.products.contraction import ContractionPlan
 from tetragrad.tile.plans.products.product import build_contraction
+from tetragrad.tile.plans.products.winograd import Filters
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan, build_online_roles
 from tetragrad.tile.plans.roles.pass_roles import PassRolePlan, build_pass_roles
@@ -82,7 +83,7 @@ class Plan:
     grids for each kernel that was cut off, and last for the rest.
     """
 
-    cuts: tuple[Cut | Repack | Widening | PassParts, ...]
+    cuts: tuple[Cut | Repack | Widening | Filters | PassParts, ...]
     stages: tuple[tuple[GridPlan, ...], ...]
 
     @property
@@ -100,7 +101,7 @@ class Plan:
 
 def cut_kernel(
     kernel: Kernel,
-    cuts: tuple[Cut | Repack | Widening | PassParts, ...],
+    cuts: tuple[Cut | Repack | Widening | Filters | PassParts, ...],
     *,
     is_pass: bool = False,
 ) -> list[Kernel]:

@@ -39,11 +39,13 @@ from tetragrad.tile.plans.products.choose_contraction import (
     choose_contraction,
     is_worth_packing,
 )
+from tetragrad.tile.plans.products.choose_winograd import choose_winograd
 from tetragrad.tile.plans.products.contraction import (
     Contraction,
     find_contraction,
     hosted_contraction,
 )
+from tetragrad.tile.plans.products.winograd import Filters
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.roles.choose_online_roles import (
     choose_online_roles,
@@ -115,13 +117,13 @@ def _alone(grid: GridPlan | None) -> Plan | None:
 
 def as_set(target: Target, settings: Settings) -> Target:
     """The target with what the settings allow."""
-    if not settings.tf32:
-        return target
-    return replace(target, features=target.features | {"tf32"})
+    allowed = {"tf32": settings.tf32, "winograd": settings.winograd}
+    features = {name for name, is_allowed in allowed.items() if is_allowed}
+    return replace(target, features=target.features | features)
 
 
 def plan_from(
-    begun: Sequence[Cut | Repack | Widening | PassParts],
+    begun: Sequence[Cut | Repack | Widening | Filters | PassParts],
     planned: Sequence[tuple[GridPlan, ...]],
     rest: Kernel,
     target: Target,
@@ -139,6 +141,12 @@ def plan_from(
         first, rest = divide(rest, cut)
         cuts.append(cut)
         stages.append(choose_stage(first, target))
+    transformed = choose_winograd(rest, target)
+    if transformed is not None:
+        filters, plan = transformed
+        first, _ = divide(rest, filters)
+        stages += [choose_stage(first, target), (plan,)]
+        return Plan((*cuts, filters), tuple(stages))
     stages.append(choose_stage(rest, target))
     return Plan(tuple(cuts), tuple(stages))
 

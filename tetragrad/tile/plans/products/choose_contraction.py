@@ -83,6 +83,13 @@ def choose_contraction(
         swap = _columns_are_rows(kernel, contraction)
         contraction = contraction.swapped() if swap else contraction
         return _square_plan(kernel, contraction, target, swap=swap)
+    return cheapest_contraction(kernel, contraction, target)[0]
+
+
+def cheapest_contraction(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> tuple[ContractionPlan, float]:
+    """The cheapest plan for a processor with caches, and its vector operations."""
     plans: list[ContractionPlan] = [
         _plan(kernel, contraction, target, swap=False),
         _plan(kernel, contraction.swapped(), target, swap=True),
@@ -92,7 +99,7 @@ def choose_contraction(
         sides = contraction.swapped() if swap else contraction
         direct = choose_direct(kernel, sides, target, swap=swap)
         found += [] if direct is None else [direct]
-    return min(found, key=lambda entry: entry[1])[0]
+    return min(found, key=lambda entry: entry[1])
 
 
 def _columns_are_rows(kernel: Kernel, contraction: Contraction) -> bool:

@@ -92,7 +92,7 @@ def _plan(
 ) -> DirectPlan:
     lanes = target.vector_lanes(register_bytes(contraction.reduction.accumulator))
     size = points_in(kernel, contraction.rows)
-    micro_rows, vectors = _micro_tile(
+    micro_rows, vectors = micro_tile(
         size, extents_of(kernel, image, columns).results, lanes, target.registers
     )
     taps = [entry.tap for entry in (image.row, image.lane) if entry is not None]
@@ -121,7 +121,7 @@ def _plan(
 
 
 @functools.lru_cache(maxsize=1024)
-def _micro_tile(rows: int, results: int, lanes: int, registers: int) -> tuple[int, int]:
+def micro_tile(rows: int, results: int, lanes: int, registers: int) -> tuple[int, int]:
     """Rows and vectors of a micro-tile: the fewest instructions for all results.
 
     Besides the totals, registers hold a column's vectors and two broadcast elements.
@@ -131,12 +131,12 @@ def _micro_tile(rows: int, results: int, lanes: int, registers: int) -> tuple[in
         most = min(MAXIMUM_MICRO_ROWS, rows, (registers - vectors - 2) // vectors)
         for count in range(-(-most // 2), most + 1):
             tiles = -(-rows // count) * -(-results // (lanes * vectors))
-            found.append((tiles * _step(count, vectors), -count * vectors, count))
+            found.append((tiles * step_cost(count, vectors), -count * vectors, count))
     best = min(found)
     return best[2], -best[1] // best[2]
 
 
-def _step(rows: int, vectors: int) -> float:
+def step_cost(rows: int, vectors: int) -> float:
     """Operations of a step of the depth: products, or loads if those take longer.
 
     Vectors of the image cross cache lines, which takes several times as long. Few
@@ -189,21 +189,21 @@ def _cost(
     depth = points_in(kernel, contraction.depth)
     row_panels = -(-plan.rows.size(kernel) // plan.micro_rows)
     column_panels = -(-extents.results // plan.micro_columns)
-    step = _step(plan.micro_rows, plan.micro_columns // plan.lanes)
+    step = step_cost(plan.micro_rows, plan.micro_columns // plan.lanes)
     itemsize = contraction.rhs.dtype.itemsize
     if extents.size * itemsize > target.cache_bytes // 2:
         step *= 2
     if extents.results * plan.micro_rows * itemsize > STAGED_BYTES:
         step *= 1.1
     products = row_panels * column_panels * depth * step
-    packing = _reading(extents, contraction.rhs, plan.lanes)
+    packing = packing_cost(extents, contraction.rhs, plan.lanes)
     if plan.lhs is not Supply.IN_PLACE:
         packing += plan.rows.size(kernel) * depth * 2 / plan.lanes
     busiest = -(-tasks // target.units) * target.units
     return busiest * (products + packing) + _storing(kernel, plan)
 
 
-def _reading(extents: Extents, value: Expression, lanes: int) -> float:
+def packing_cost(extents: Extents, value: Expression, lanes: int) -> float:
     """Operations for packing an image: whole vectors of each of its rows."""
     image = extents.image
     rows = extents.size // extents.pitch // image.lane.step

@@ -16,11 +16,12 @@ compute for the positions between two rows of results is not stored.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import literal
+from tetragrad.kernel.expression import Expression, literal
 from tetragrad.tile.ir import (
     Alloc,
     Map,
@@ -60,11 +61,11 @@ from tetragrad.tile.plans.scope import (
 
 def build_direct(builder: Builder, plan: DirectPlan) -> list[Statement]:
     """The grid of a convolution."""
-    return _Direct(builder, plan).grid()
+    return Direct(builder, plan).grid()
 
 
 @frozen
-class _Direct(Product):
+class Direct(Product):
     """Micro-tiles over an image."""
 
     # --- sizes -------------------------------------------------------------------
@@ -251,38 +252,36 @@ class _Direct(Product):
     ) -> list[Statement]:
         """One row panel's row: all of the block's columns."""
         row, columns = self.image.row, places.columns
+
+        def total(position: Affine) -> Expression:
+            return TileLoad(staged, (number, position))
+
         if row is None:
-            return self.result_lanes(scope, columns.start, number, ZERO, staged)
+            return self.result_lanes(scope, columns.start, total)
 
         def one(line: Affine) -> list[Statement]:
             at = columns.start + line
             size = self.kernel.axes[row.axis]
             inside = scope.bind(row.axis, at)
             inside = inside.with_guard(at.scale(-1).shift(size - 1))
-            position = line.scale(self.extents.pitch)
-            return self.result_lanes(inside, ZERO, number, position, staged)
+            first = line.scale(self.extents.pitch)
+            return self.result_lanes(inside, ZERO, lambda lane: total(first + lane))
 
         return loop(self.builder, self.extents.rows, one)
 
     def result_lanes(
-        self,
-        scope: Scope,
-        start: Affine,
-        number: Affine,
-        position: Affine,
-        staged: Tile,
+        self, scope: Scope, start: Affine, total: Callable[[Affine], Expression]
     ) -> list[Statement]:
-        """Vectors of results along the lanes."""
+        """Vectors of results along the lanes, whose sums are where ``total`` says."""
         lane, count = self.image.lane, self.extents.lanes
         reduction = self.contraction.reduction
         size = self.kernel.axes[lane.axis]
 
         def vector(inside: Scope) -> list[Statement]:
             at = inside.forms[lane.axis]
-            where = (number, position + at - start)
-            total = cast(TileLoad(staged, where), reduction.dtype)
+            value = cast(total(at - start), reduction.dtype)
             inside = inside.with_guard(at.scale(-1).shift(size - 1))
-            inside = inside.with_values({reduction: total})
+            inside = inside.with_values({reduction: value})
             return [self.store(output, inside) for output in self.kernel.outputs]
 
         strip = fitting_strip(lane.axis, count, self.plan.lanes, 2)

@@ -38,6 +38,7 @@ from tetragrad.tile.plans.prepare.pass_parts import PassParts, apply_parts
 from tetragrad.tile.plans.prepare.widening import Widening, apply_widening
 from tetragrad.tile.plans.products.choose_contraction import is_for_patches
 from tetragrad.tile.plans.products.contraction import Contraction, hosted_contraction
+from tetragrad.tile.plans.products.winograd import Filters, apply_filters
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.bulk import dimensions_of
 from tetragrad.tile.plans.roles.choose_roles import (
@@ -78,11 +79,13 @@ class Repack:
 
 
 def divide(
-    kernel: Kernel, cut: Cut | Repack | Widening | PassParts
+    kernel: Kernel, cut: Cut | Repack | Widening | Filters | PassParts
 ) -> tuple[Kernel, Kernel]:
     """The kernel that runs first, and the rest."""
     if isinstance(cut, PassParts):
         return apply_parts(kernel, cut)
+    if isinstance(cut, Filters):
+        return apply_filters(kernel, cut)
     if isinstance(cut, Cut):
         return apply_cut(kernel, cut)
     if isinstance(cut, Widening):
