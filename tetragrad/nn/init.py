@@ -13,6 +13,7 @@ from typing import Any
 from tetragrad.core.errors import ShapeError
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.modes import no_grad
+from tetragrad.tensor.randomness import Generator
 
 _FIXED_GAINS = {
     "linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0,
@@ -39,25 +40,32 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return _FIXED_GAINS[nonlinearity]
 
 
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """Draw from U(a, b).
+def uniform_(
+    tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Draw from U(a, b), with ``generator`` or the default one.
 
     >>> tensor = nn.init.uniform_(Tensor.zeros(2, 3), -1, 1)
     >>> bool((tensor.abs() <= 1).all())
     True
     """
     with no_grad():
-        return tensor.uniform_(a, b)
+        return tensor.uniform_(a, b, generator=generator)
 
 
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Draw from N(mean, std²).
+def normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Draw from N(mean, std²), with ``generator`` or the default one.
 
     >>> nn.init.normal_(Tensor.zeros(2, 3)).shape
     (2, 3)
     """
     with no_grad():
-        return tensor.normal_(mean, std)
+        return tensor.normal_(mean, std, generator=generator)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
@@ -124,7 +132,9 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return _write(tensor, value.to(tensor.device))
 
 
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_uniform_(
+    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """U(-a, a) with a = gain·√(6 / (fan_in + fan_out)).
 
     Source: Glorot and Bengio, "Understanding the difficulty of training deep
@@ -136,17 +146,20 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """
     fan_in, fan_out = calculate_fan_in_and_fan_out(tensor)
     bound = gain * math.sqrt(6 / (fan_in + fan_out))
-    return uniform_(tensor, -bound, bound)
+    return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_normal_(
+    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """N(0, gain²·2 / (fan_in + fan_out)); see :func:`xavier_uniform_`.
 
     >>> nn.init.xavier_normal_(Tensor.zeros(3, 3)).shape
     (3, 3)
     """
     fan_in, fan_out = calculate_fan_in_and_fan_out(tensor)
-    return normal_(tensor, 0.0, gain * math.sqrt(2 / (fan_in + fan_out)))
+    deviation = gain * math.sqrt(2 / (fan_in + fan_out))
+    return normal_(tensor, 0.0, deviation, generator)
 
 
 def kaiming_uniform_(
@@ -154,6 +167,7 @@ def kaiming_uniform_(
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """U(-b, b) with b = gain·√(3 / fan).
 
@@ -162,6 +176,7 @@ def kaiming_uniform_(
         a: the negative slope of the leaky ReLU that follows.
         mode: 'fan_in' keeps the variance going forward, 'fan_out' going backward.
         nonlinearity: what follows the layer; see :func:`calculate_gain`.
+        generator: draws the numbers; the default one if None.
 
     Source: He et al., "Delving deep into rectifiers", 2015.
 
@@ -169,7 +184,7 @@ def kaiming_uniform_(
     (3, 3)
     """
     bound = math.sqrt(3) * _kaiming_deviation(tensor, a, mode, nonlinearity)
-    return uniform_(tensor, -bound, bound)
+    return uniform_(tensor, -bound, bound, generator)
 
 
 def kaiming_normal_(
@@ -177,17 +192,24 @@ def kaiming_normal_(
     a: float = 0.0,
     mode: str = "fan_in",
     nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """N(0, gain² / fan); see :func:`kaiming_uniform_`.
 
     >>> nn.init.kaiming_normal_(Tensor.zeros(3, 3), mode="fan_out").shape
     (3, 3)
     """
-    return normal_(tensor, 0.0, _kaiming_deviation(tensor, a, mode, nonlinearity))
+    deviation = _kaiming_deviation(tensor, a, mode, nonlinearity)
+    return normal_(tensor, 0.0, deviation, generator)
 
 
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
 ) -> Tensor:
     """N(mean, std²) restricted to [a, b].
 
@@ -201,12 +223,14 @@ def trunc_normal_(
     low = 0.5 * (1 + math.erf((a - mean) / std * _SQRT_HALF))
     high = 0.5 * (1 + math.erf((b - mean) / std * _SQRT_HALF))
     with no_grad():
-        tensor.uniform_(2 * low - 1, 2 * high - 1)
+        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
         value = tensor.detach().erfinv() * (std / _SQRT_HALF) + mean
         return tensor.copy_(value.clamp(a, b))
 
 
-def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+def orthogonal_(
+    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """Write a matrix with orthonormal rows or columns, times ``gain``.
 
     Tensors of more dimensions count as (first, product of the others).
@@ -225,7 +249,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
     rows = tensor.shape[0]
     columns = math.prod(tensor.shape[1:])
-    sample = Tensor.randn(max(rows, columns), min(rows, columns)).numpy()
+    sides = max(rows, columns), min(rows, columns)
+    sample = Tensor.randn(*sides, generator=generator).numpy()
     factor, triangle = np.linalg.qr(sample.astype(np.float64))
     factor *= np.where(np.diag(triangle) < 0, -1.0, 1.0)
     oriented = factor if rows >= columns else factor.T
@@ -233,7 +258,12 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     return _write(tensor, value.to(tensor.device))
 
 
-def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
+def sparse_(
+    tensor: Tensor,
+    sparsity: float,
+    std: float = 0.01,
+    generator: Generator | None = None,
+) -> Tensor:
     """N(0, std²) with a share ``sparsity`` of each column set to zero.
 
     Source: Martens, "Deep learning via Hessian-free optimization", 2010.
@@ -243,9 +273,9 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
     """
     if tensor.ndim != 2:
         raise ShapeError(f"sparse_() fills a matrix, not shape {tensor.shape}")
-    normal_(tensor, 0.0, std)
+    normal_(tensor, 0.0, std, generator)
     rows, columns = tensor.shape
-    rank = Tensor.rand(rows, columns).argsort(dim=0).argsort(dim=0)
+    rank = Tensor.rand(rows, columns, generator=generator).argsort(dim=0).argsort(dim=0)
     kept = rank >= math.ceil(sparsity * rows)
     return _write(tensor, tensor.detach() * kept.to(tensor.device))
 
