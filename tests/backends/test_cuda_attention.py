@@ -219,19 +219,19 @@ def test_parts_may_leave_some_rows_nothing() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bool", "bfloat16"])
-def test_what_is_beside_the_scores_is_brought(dtype: str) -> None:
+def test_what_is_beside_the_scores_is_brought(dtype: str, tmp_path: Path) -> None:
     q, k, v = operands((2, 140, 32), (2, 160, 32), 32)
     generator = np.random.default_rng(3)
     allowed = generator.random((140, 160)) < 0.6
-    if dtype == "bool":
-        mask = Tensor(allowed).realize()
-    else:
-        mask = leaf(140, 160, dtype=dtype)
+    is_bool = dtype == "bool"
+    mask = Tensor(allowed).realize() if is_bool else leaf(140, 160, dtype=dtype)
     result = q.scaled_dot_product_attention(k, v, attn_mask=mask)
     assert plan_of(result).stages[0][0].brings_beside
     found = simulated(result)
+    emitted = emit_program(program_of(result), SM_90A, settings())
+    assert "ld.global" not in emitted.text
+    assert spilled_bytes(assembly_report(emitted.text, SM_90A, tmp_path)) == 0
     # Read last: what is widened once stays so, and would be read instead.
-    is_bool = dtype == "bool"
     added = np.where(allowed, 0.0, -np.inf) if is_bool else mask.float().numpy()
     scores = q.float().numpy() @ k.float().numpy().swapaxes(-1, -2) * 32**-0.5 + added
     weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -263,6 +263,19 @@ def test_products_run_in_the_background(
     assert emitted.text.count("wgmma.mma_async") == products
     # Queries, and keys and values twice, in panels of 64 features.
     assert emitted.text.count("cp.async.bulk.tensor") == 5 * (features // 64)
+
+
+def test_plans_fit_into_shared_memory() -> None:
+    for features, keys, masked in (
+        (80, 900, False),
+        (112, 405, True),
+        (192, 900, True),
+    ):
+        q, k, v = operands((3, 60, features), (3, keys, features), features)
+        mask = Tensor(np.ones((60, keys), bool)).realize() if masked else None
+        program = program_of(q.scaled_dot_product_attention(k, v, attn_mask=mask))
+        launch, *_ = emit_program(program, SM_90A, settings()).launches
+        assert launch.shared_bytes <= SM_90A.shared_bytes
 
 
 @pytest.mark.parametrize("queries", [1, 128])

@@ -26,7 +26,9 @@ from tetragrad.tile.plans.scope import Builder, Scope
 MEMBERS = (2, 3, 1)
 MOST_KEYS = 256
 STAGES = 2
-BARRIER_BYTES = 2048
+#: What barriers take at most, and what a channel begins at a multiple of.
+BARRIER_BYTES = 2176
+ALIGNMENT_BYTES = 1024
 #: The most columns of one product.
 MOST_COLUMNS = 256
 #: Columns of results that are staged at once; 0 stores them as they lie.
@@ -144,7 +146,8 @@ def _shared_bytes(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> int:
     pitch = plan.piece * kernel.slots[output.slot].dtype.itemsize
     staged = plan.rows * (pitch + STAGED_PADDING_BYTES) if plan.piece else 0
     beside = sum(entry.dtype.itemsize for entry in rows.beside) * plan.brings_beside
-    staged += plan.stages * plan.rows * plan.keys * beside
+    if beside:
+        staged += plan.stages * plan.rows * plan.keys * beside + ALIGNMENT_BYTES
     return elements * itemsize + staged + BARRIER_BYTES
 
 

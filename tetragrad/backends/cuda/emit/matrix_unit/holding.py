@@ -9,9 +9,9 @@ from __future__ import annotations
 from tetragrad.backends.cuda.emit import formats, small_integers
 from tetragrad.backends.cuda.emit.access import Storage
 from tetragrad.backends.cuda.emit.forms import Lanes, Linear
-from tetragrad.backends.cuda.emit.ptx import Value
 from tetragrad.backends.cuda.emit.spread import Threads
 from tetragrad.backends.cuda.emit.values import Point, Values
+from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.expression import Expression
 from tetragrad.tile.ir import Map, TileLoad
@@ -59,7 +59,10 @@ def swizzled_pair(point: Point, load: TileLoad) -> Lanes:
         raise UnsupportedError(f"{tile.dtype} operands that are held on CUDA")
     word = builder.register("b32")
     builder.line(f"ld.shared.u16 {word}, [{place}+{offset}]")
-    return tuple(small_integers.bytes_of_word(builder, word, tile.dtype, 2))
+    if not tile.dtype.is_bool:
+        return tuple(small_integers.bytes_of_word(builder, word, tile.dtype, 2))
+    numbers = small_integers.bytes_of_word(builder, word, dtypes.uint8, 2)
+    return tuple(point.ops.cast(number, dtypes.bool_) for number in numbers)
 
 
 def _swizzled(point: Point, load: TileLoad, base: str) -> tuple[str, int]:
