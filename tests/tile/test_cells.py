@@ -38,32 +38,33 @@ def evaluated(form, number: int) -> int:
 
 
 def test_the_last_cell_ends_with_its_axis() -> None:
-    assert first_positions(Cells((0,), (300,), (128,), may_overlap=True)) == [
-        0,
-        128,
-        172,
-    ]
-    assert first_positions(Cells((0,), (300,), (128,))) == [0, 128, 256]
+    for overlap, last in ((0, 256), (1, 172), (8, 176), (64, 192)):
+        cells = Cells((0,), (300,), (128,), overlap=overlap)
+        assert first_positions(cells) == [0, 128, last]
 
 
+@pytest.mark.parametrize("overlap", [0, 1, 8])
 @pytest.mark.parametrize("chunk", [8, 96])
-@pytest.mark.parametrize("size", [96, 100, 128, 257])
-def test_every_position_is_in_a_cell(size: int, chunk: int) -> None:
-    cells = Cells((0,), (size,), (chunk,), may_overlap=True)
+@pytest.mark.parametrize("size", [96, 97, 100, 128, 257])
+def test_every_position_is_in_a_cell(size: int, chunk: int, overlap: int) -> None:
+    cells = Cells((0,), (size,), (chunk,), overlap=overlap)
     starts = first_positions(cells)
     found = {start + place for start in starts for place in range(chunk)}
     assert found >= set(range(size))
-    assert max(found) < size or size < chunk or size % chunk == 0
+    assert all(start % max(overlap, 1) == 0 for start in starts)
 
 
 @pytest.mark.parametrize("m, n", [(200, 328), (129, 264), (1032, 24)])
-def test_products_whose_blocks_overlap(m: int, n: int) -> None:
+@pytest.mark.parametrize("order", ["nt", "tn"])
+def test_products_whose_blocks_overlap(m: int, n: int, order: str) -> None:
     random = np.random.default_rng(m)
+    shapes = ((m, 72), (n, 72)) if order == "nt" else ((72, m), (72, n))
     lhs, rhs = (
         Tensor(random.standard_normal(shape).astype(np.float32)).bfloat16().realize()
-        for shape in ((m, 72), (n, 72))
+        for shape in shapes
     )
-    for kernel, program in planned([(lhs @ rhs.T).node], SM_90A):
+    product = lhs @ rhs.T if order == "nt" else lhs.T @ rhs
+    for kernel, program in planned([product.node], SM_90A):
         buffers = [
             random.standard_normal(slot.numel).astype(slot.dtype.numpy)
             for slot in kernel.slots

@@ -9,10 +9,11 @@ axis fastest, positions inside a block by ``radices``, cells last.
     cell 9 begins at x = 16, y = 4;  position 11 in it is x = 16 + 3, y = 4 + 1
 
 The copy engine takes four times as long for a row beyond an edge as for one inside. The
-last cell along an only axis may begin early instead, so that it ends with the axis:
-what lies in two cells is computed twice, and stored twice with the same value.
+last cell along an only axis may begin early instead, so that it ends with the axis or
+soon after: it begins at a multiple of ``overlap``, since boxes cannot begin between
+chunks of memory. What lies in two cells is computed, and stored, twice.
 
-    an axis of 300 in chunks of 128:  cells begin at 0, 128 and 172
+    an axis of 300 in chunks of 128:  cells begin at 0, 128 and 172, or 176 of eights
 """
 
 from __future__ import annotations
@@ -42,14 +43,15 @@ SMALLEST_BOX = 8
 class Cells:
     """Axes with their sizes, the fastest one first; a cell's chunks; cells a block.
 
-    If cells may overlap, the last one of an only axis does so instead of overhanging.
+    The last one of an only axis may begin early, at a multiple of ``overlap`` unless
+    that is 0.
     """
 
     axes: tuple[int, ...]
     sizes: tuple[int, ...]
     chunks: tuple[int, ...]
     count: int = 1
-    may_overlap: bool = False
+    overlap: int = 0
 
     @functools.cached_property
     def extent(self) -> int:
@@ -82,7 +84,7 @@ class Cells:
         """Where each axis stands at the first position of a cell of a block."""
         if self.overlaps:
             (axis,) = self.axes
-            return {axis: self._last_inside(block)}
+            return {axis: self._early(block)}
         number = block.scale(self.count) + cell
         places = digits_of(number, self.steps, blocks * self.count)
         return {
@@ -94,19 +96,25 @@ class Cells:
     def overlaps(self) -> bool:
         """Whether the last cell begins before the one in front of it ends."""
         (size, *others), chunk = self.sizes, self.chunks[0]
-        is_only = not others and self.count == 1
-        return self.may_overlap and is_only and size > chunk and size % chunk > 0
+        if not self.overlap or others or self.count > 1 or size <= chunk:
+            return False
+        return self._latest < (self.steps[0] - 1) * chunk
 
-    def _last_inside(self, block: Affine) -> Affine:
-        """Where a block begins, none so late that it ends beyond the only axis."""
-        (size,), (chunk,) = self.sizes, self.chunks
-        unit = math.gcd(size, chunk)
-        latest = (size - chunk) // unit
-        start = block.scale(chunk // unit)
-        early = start.scale(-1).shift(latest)
+    @property
+    def _latest(self) -> int:
+        """Where the last cell of the only axis may begin."""
+        outside = self.sizes[0] - self.chunks[0]
+        return -(-outside // self.overlap) * self.overlap
+
+    def _early(self, block: Affine) -> Affine:
+        """Where a block begins, the last one not later than it must."""
+        latest, (chunk,) = self._latest, self.chunks
+        unit = math.gcd(latest, chunk)
+        start, limit = block.scale(chunk // unit), latest // unit
+        is_before = start.scale(-1).shift(limit)
         place = Position(start, dtypes.int64)
-        value = Select((early,), place, literal(latest, dtypes.int64))
-        return of_atom(Indexed(value, 0, latest)).scale(unit)
+        value = Select((is_before,), place, literal(limit, dtypes.int64))
+        return of_atom(Indexed(value, 0, limit)).scale(unit)
 
     def positions(
         self, block: Affine, digits: Sequence[Affine], blocks: int

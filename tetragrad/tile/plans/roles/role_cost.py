@@ -27,7 +27,7 @@ from tetragrad.tile.plans.roles.role_plan import (
     cells_of,
     is_along_rows,
     may_skip,
-    may_store_twice,
+    overlap_of,
     skipped_dimensions,
 )
 from tetragrad.tile.plans.traffic import points_in
@@ -128,7 +128,10 @@ class Pricing:
         nbytes = product.lhs.nbytes + product.rhs.nbytes
         self.memory = nbytes / MEMORY_BYTES_PER_CYCLE
         self.skips = not product.is_coarse and may_skip(kernel, product)
-        self._may_store_twice = may_store_twice(kernel)
+        self._overlaps = (
+            overlap_of(kernel, product.lhs),
+            overlap_of(kernel, product.rhs),
+        )
         self._operands = (
             (product.lhs, points_in(kernel, product.lhs.side)),
             (product.rhs, points_in(kernel, product.rhs.side)),
@@ -139,12 +142,12 @@ class Pricing:
 
     def sides(self, block: Block) -> Sides:
         """The cells that a block means."""
-        twice = self._may_store_twice
+        down, across = self._overlaps
         lhs, rhs, depth = self.product.lhs, self.product.rhs, self.product.depth
         return Sides(
-            self._side(lhs.side, block.rows, block.row_chunks, twice),
-            self._side(rhs.side, block.columns, block.column_chunks, twice),
-            self._side(depth, block.depth, block.depth_chunks, False),
+            self._side(lhs.side, block.rows, block.row_chunks, down),
+            self._side(rhs.side, block.columns, block.column_chunks, across),
+            self._side(depth, block.depth, block.depth_chunks, 0),
         )
 
     def _side(self, *side: Any) -> Cells:

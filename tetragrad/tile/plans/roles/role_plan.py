@@ -15,6 +15,7 @@ from tetragrad.kernel.affine import ZERO, Affine
 from tetragrad.kernel.expression import Expression, walk
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.ir import Dimension, ends_of
+from tetragrad.tile.layout import CHUNK_BYTES
 from tetragrad.tile.plans.products.contraction import Contraction
 from tetragrad.tile.plans.roles.bulk import BulkOperand, bulk_operand
 from tetragrad.tile.plans.roles.cells import Cells, digits_of
@@ -159,18 +160,26 @@ def role_operand(
 
 def sides_of(kernel: Kernel, product: RoleProduct, plan: RolePlan) -> Sides:
     """The cells that a plan means."""
-    may_overlap = may_store_twice(kernel)
-    rows = cells_of(kernel, product.lhs.side, plan.rows, plan.row_chunks, may_overlap)
-    columns = cells_of(
-        kernel, product.rhs.side, plan.columns, plan.column_chunks, may_overlap
+    lhs, rhs = product.lhs, product.rhs
+    down, across = (overlap_of(kernel, operand) for operand in (lhs, rhs))
+    return Sides(
+        cells_of(kernel, lhs.side, plan.rows, plan.row_chunks, down),
+        cells_of(kernel, rhs.side, plan.columns, plan.column_chunks, across),
+        cells_of(kernel, product.depth, plan.depth, plan.depth_chunks),
     )
-    depth = cells_of(kernel, product.depth, plan.depth, plan.depth_chunks)
-    return Sides(rows, columns, depth)
 
 
-def may_store_twice(kernel: Kernel) -> bool:
-    """Whether blocks may overlap: what is stored twice must not be added twice."""
-    return all(output.mode is Mode.STORE for output in kernel.outputs)
+def overlap_of(kernel: Kernel, operand: Operand) -> int:
+    """What the last block of a side may begin early at a multiple of; 0 if it may not.
+
+    What is stored twice must not be added twice. Boxes begin with chunks of memory.
+    """
+    if any(output.mode is not Mode.STORE for output in kernel.outputs):
+        return 0
+    brought = operand.narrow if isinstance(operand, FilledOperand) else operand
+    if brought is None or brought.is_deep:
+        return 1
+    return CHUNK_BYTES // brought.dtype.itemsize
 
 
 def cells_of(
@@ -178,12 +187,12 @@ def cells_of(
     axes: tuple[int, ...],
     extent: int,
     chunks: tuple[int, ...],
-    may_overlap: bool = False,
+    overlap: int = 0,
 ) -> Cells:
     """The cells of one side, of which a block has so many positions."""
     chunks = chunks or (extent,)
     sizes = tuple([kernel.axes[axis] for axis in axes])
-    return Cells(axes, sizes, chunks, extent // math.prod(chunks), may_overlap)
+    return Cells(axes, sizes, chunks, extent // math.prod(chunks), overlap)
 
 
 def may_skip(kernel: Kernel, product: RoleProduct) -> bool:
