@@ -47,11 +47,17 @@ def ptxas() -> Path:
     return found[0]
 
 
-def assembly_report(text: str, target: Target, folder: Path) -> str:
-    """What the assembler says about registers, spills and mistakes."""
+def assembly_report(
+    text: str, target: Target, folder: Path, architecture: str = ""
+) -> str:
+    """What the assembler says about registers, spills and mistakes.
+
+    A newer ``architecture`` than the target's reads the same text.
+    """
     source = folder / "kernel.ptx"
     source.write_text(text)
-    arguments = ["-v", f"-arch={target.architecture}", "-o", str(folder / "cubin")]
+    architecture = architecture or target.architecture
+    arguments = ["-v", f"-arch={architecture}", "-o", str(folder / "cubin")]
     run = subprocess.run(
         [str(ptxas()), *arguments, str(source)], capture_output=True, text=True
     )

@@ -34,6 +34,9 @@ from tetragrad.tile.simulator import run_program
 from tetragrad.tile.verify import verify_program
 
 TARGETS = [SM_80, SM_90A]
+#: Bytes that the assembler moves to memory and back though it has registers left: it
+#: does so with a counter of the product in half width.
+WHIMS = {"sm_100a": 8}
 
 
 def leaf(*shape: int, dtype: str = "float32") -> Tensor:
@@ -88,15 +91,21 @@ KERNELS: dict[str, Callable[[], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.architecture)
+@pytest.mark.parametrize(
+    ("target", "architectures"),
+    # What is written for Ampere is what newer GPUs but Hopper are given.
+    [(SM_80, ("sm_80", "sm_100a")), (SM_90A, ("sm_90a",))],
+    ids=["sm_80", "sm_90a"],
+)
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernels_assemble_without_spills(
-    name: str, target: Target, tmp_path: Path
+    name: str, target: Target, architectures: tuple[str, ...], tmp_path: Path
 ) -> None:
     for program in emitted(KERNELS[name](), target):
-        report = assembly_report(program.text, target, tmp_path)
-        assert spilled_bytes(report) == 0, report
-        assert "warning" not in report, report
+        for architecture in architectures:
+            report = assembly_report(program.text, target, tmp_path, architecture)
+            assert spilled_bytes(report) <= WHIMS.get(architecture, 0), report
+            assert "warning" not in report, report
 
 
 def test_half_width_products_use_the_matrix_unit() -> None:
