@@ -136,8 +136,9 @@ def eight_bit_product(m: int, n: int, k: int) -> Tensor:
     return wide.to(tetragrad.bfloat16)
 
 
-def test_eight_bit_products_are_summed_outside_of_the_unit() -> None:
-    programs = planned([eight_bit_product(72, 40, 272).node], SM_90A)
+@pytest.mark.parametrize("columns", [40, 256])
+def test_eight_bit_products_are_summed_outside_of_the_unit(columns: int) -> None:
+    programs = planned([eight_bit_product(2056, columns, 272).node], SM_90A)
     ((_, program),) = programs
     assert "Fold(accumulator" in program_text(program)
     check_meaning(programs, 0)

@@ -56,10 +56,6 @@ MULTIPLIED = (
     dtypes.int8,
     dtypes.uint8,
 )
-#: Two sets of sums must fit into a thread's registers where steps are summed apart,
-#: with room to issue one product while another is added up: 192 columns ran at a third.
-MOST_COLUMNS_SUMMED = 128
-
 COLUMNS = (256, 224, 192, 160, 128, 96, 64, 48, 32, 24, 16, 8)
 MEMBERS = (4, 2, 1)
 MOST_MEMBERS = 2
@@ -389,8 +385,6 @@ def _extents(
             most = COLUMNS_BESIDE_FILLING[members]
         elif members > MOST_MEMBERS:
             continue
-        if product.is_coarse:
-            most = min(most, MOST_COLUMNS_SUMMED)
         if rows % product.lhs.side_step:
             continue
         for columns in COLUMNS:

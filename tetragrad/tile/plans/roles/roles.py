@@ -85,6 +85,10 @@ from tetragrad.tile.plans.roles.role_plan import (
 )
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
 
+#: A thread has registers for all sums and for one product of so many columns, where
+#: steps are summed apart.
+COLUMNS_SUMMED = 128
+
 StepBody = Callable[[dict[int, Affine]], list[Statement]]
 """What is done at a step, by where the axes of the depth start."""
 Bodies = tuple[StepBody, StepBody]
@@ -327,40 +331,64 @@ class _Roles:
                 self.builder, self.steps - 1, lambda _: step(total, {}, is_first=False)
             )
             return step(total, {}, is_first=True) + others
-        part = self.builder.tile("part", total.shape, total.dtype)
+        return self.summed_apart(total, member)
+
+    def summed_apart(self, total: Tile, member: Affine) -> list[Statement]:
+        """The same where each step is summed for itself, so many columns at a time."""
+        rows, columns = total.shape
+        pieces = -(-columns // COLUMNS_SUMMED)
+        part = self.builder.tile("part", (rows, columns // pieces), total.dtype)
+
+        def add(piece: int) -> Statement:
+            extents = tuple((self.builder.axis(size), size) for size in part.shape)
+            row, column = indices_of(extents)
+            there = (row, column.shift(piece * part.shape[1]))
+            return Fold(extents, total, there, Sum, TileLoad(part, (row, column)))
+
+        def step(_: Affine) -> list[Statement]:
+            channels = self.operands.multiplied
+            statements: list[Statement] = [Wait(channel) for channel in channels]
+            for piece in range(pieces):
+                first = piece * part.shape[1]
+                statements.append(self.product_of(part, member, first, is_first=True))
+                if piece == pieces - 1:
+                    statements += [Release(channel) for channel in channels]
+                statements.append(add(piece))
+            return statements
+
         extents = tuple((self.builder.axis(size), size) for size in total.shape)
-        indices = indices_of(extents)
-        clear = Map(extents, total, indices, literal(0, total.dtype))
-        add = Fold(extents, total, indices, Sum, TileLoad(part, indices))
-        steps = loop(
-            self.builder, self.steps, lambda _: [*step(part, {}, is_first=True), add]
-        )
-        return [Alloc(part), clear, *steps]
+        zero = literal(0, total.dtype)
+        clear = Map(extents, total, indices_of(extents), zero)
+        return [Alloc(part), clear, *loop(self.builder, self.steps, step)]
 
     def step(
         self, total: Tile, place: Place, member: Affine, *, is_first: bool
     ) -> list[Statement]:
         """Use one slot of each channel that holds what is multiplied."""
-        lhs, rhs = self.operands.tiles
-        first_row = member.scale(self.plan.member_rows)
-        if self.operands.held is not None:
-            first_row = ZERO
-        rows, columns = total.shape
-        product = Mma(
-            total,
-            lhs,
-            rhs,
-            rows,
-            columns,
-            self.plan.depth,
-            (ZERO, first_row),
-            (ZERO, ZERO),
-            is_first,
-        )
+        product = self.product_of(total, member, 0, is_first=is_first)
         channels = self.operands.multiplied
         waits: list[Statement] = [Wait(channel) for channel in channels]
         held = self.operands.hold(place, member)
         return [*waits, *held, product, *(Release(entry) for entry in channels)]
+
+    def product_of(
+        self, total: Tile, member: Affine, first_column: int, *, is_first: bool
+    ) -> Mma:
+        """What lies in a slot, multiplied: a member's rows and some columns."""
+        lhs, rhs = self.operands.tiles
+        first_row = member.scale(self.plan.member_rows)
+        if self.operands.held is not None:
+            first_row = ZERO
+        return Mma(
+            total,
+            lhs,
+            rhs,
+            *total.shape,
+            self.plan.depth,
+            (ZERO, first_row),
+            (ZERO, Affine(first_column)),
+            is_first,
+        )
 
     def staged(self, output: Output) -> Tile | None:
         """A shared tile for a piece of results, contiguous as the output is.

@@ -469,8 +469,9 @@ class _RoleStatements(FragmentStatements):
         end = next(end for end in self.ends.values() if source.name in end.ring.places)
         operand = Operand(self.builder, tile, end.place(source))
         depth, side = offset
-        if depth.terms or depth.constant or side.constant or len(side.terms) > 1:
+        if depth.terms or depth.constant or len(side.terms) > 1:
             raise UnsupportedError("a part of a tile as operand of wgmma")
+        operand.begin_side(side.constant)
         for axis, step in side.terms:
             place = self.values.places[axis]
             if place.register is not None:

@@ -114,6 +114,12 @@ class Operand:
         """The step from panel to panel, which only the side of a tile makes."""
         return 1 if self.is_deep else self._panel_units()
 
+    def begin_side(self, position: int) -> None:
+        """Start at a position along the side."""
+        if position:
+            units = self.side_units(position)
+            self.builder.line(f"add.u32 {self._low}, {self._low}, {units}")
+
     def move_side(self, count: str, rows: int) -> None:
         """Start ``count * rows`` positions further along the side."""
         low = self._low
