@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,9 +17,10 @@ import numpy as np
 from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
 from tetragrad.core.settings import Settings, override, settings
-from tetragrad.engine import capture, kept
+from tetragrad.engine import capture, kept, varying
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
+from tetragrad.engine.varying import General, general_schedule
 from tetragrad.graph.extents import NO_EXTENTS, Extents, has_symbols, layout_shape
 from tetragrad.graph.host_call import Call, HostCall
 from tetragrad.graph.leaves import Buffer, LaunchValue
@@ -31,7 +32,7 @@ from tetragrad.graph.transfer import Transfer
 _realized: WeakKeyDictionary[Node, Buffer] = WeakKeyDictionary()
 
 #: Schedules by graph structure, device and settings; the oldest is forgotten.
-_schedules: dict[tuple[Any, ...], Schedule] = {}
+_schedules: dict[Hashable, Schedule] = {}
 MAXIMUM_SCHEDULES = 512
 
 #: Worst elements of indices on devices that nobody has waited for since.
@@ -216,12 +217,42 @@ def _run_all(
             _run_symbolic(nodes)
             continue
         structure = structure_of(nodes, held, extents)
-        schedule = schedule_for(nodes, structure, device(name), settings())
-        buffers = run(schedule, structure.buffers, structure.constants, name)
-        note_run(schedule, structure, buffers, name)
-        stored = [structure.held[position] for position in schedule.kept]
+        buffers, kept = _run_structure(nodes, structure, name)
+        stored = [structure.held[position] for position in kept]
         for node, buffer in zip([*nodes, *stored], buffers, strict=True):
             known_values()[node] = buffer
+
+
+def _run_structure(
+    nodes: list[Node], structure: Structure, name: str
+) -> tuple[list[Buffer], tuple[int, ...]]:
+    """The results, then those of the held values at the positions that come with them.
+
+    A graph that differs from an earlier one only in where slices begin, or in
+    integers, runs as the one that serves all of them.
+    """
+    on, active = device(name), settings()
+    key = _schedule_key(structure, on, active)
+    if key not in _schedules and capture.active() is None:
+        general = general_schedule(nodes, structure, on, active)
+        if general is not None:
+            return _run_general(general, structure, name), general.schedule.kept
+    schedule = schedule_for(nodes, structure, on, active)
+    buffers = run(schedule, structure.buffers, structure.constants, name)
+    note_run(schedule, structure, buffers, name)
+    return buffers, schedule.kept
+
+
+def _run_general(general: General, structure: Structure, name: str) -> list[Buffer]:
+    """Run the schedule of all graphs of an outline for one of them."""
+    variants = varying.arguments(structure, general.positions, name)
+    leaves = [*structure.buffers, *variants]
+    results = run(general.schedule, leaves, structure.constants, name)
+    outputs = [
+        varying.copy(variants[copied]) if place is None else results[place]
+        for place, copied in general.outputs
+    ]
+    return outputs + results[general.computed :]
 
 
 def _run_symbolic(nodes: list[Node]) -> None:
@@ -256,7 +287,7 @@ def schedule_for(
     nodes: Sequence[Node], structure: Structure, on: Device, active: Settings
 ) -> Schedule:
     """The schedule of a graph, compiled if its structure is new."""
-    key = (structure.key, on.name, active.code_key())
+    key = _schedule_key(structure, on, active)
     found = _schedules.get(key)
     if found is None:
         # The compiler is imported when it is needed: importing stays light.
@@ -267,6 +298,10 @@ def schedule_for(
         if len(_schedules) > MAXIMUM_SCHEDULES:
             del _schedules[next(iter(_schedules))]
     return found
+
+
+def _schedule_key(structure: Structure, on: Device, active: Settings) -> Hashable:
+    return structure.key, structure.values, on.name, active.code_key()
 
 
 def run(

@@ -6,18 +6,23 @@ graph every step is fused and lowered once, captured or not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.extents import NO_EXTENTS, Extents, sizes_in
 from tetragrad.graph.leaves import (
     Buffer,
+    Constant,
     LaunchValue,
     is_given_at_launch,
     launch_signature,
 )
+from tetragrad.graph.movement import Flip, Pad, Permute, Reshape, Shrink, Stride
 from tetragrad.graph.node import Node, walk
+
+#: Movement that shows some or all elements of its source, each once.
+_PLACED = (Flip, Permute, Reshape, Shrink, Stride)
 
 
 @frozen(slots=True)
@@ -25,7 +30,8 @@ class Structure:
     """A graph's key, and the buffers and constants that fill it, in walk order.
 
     ``held`` are inner values that somebody still holds: they are kept if they are
-    stored anyway.
+    stored anyway. ``variants`` are slices of buffers and integer constants: the key
+    says that they are there, and ``values`` which they are.
     """
 
     key: tuple[Any, ...]
@@ -34,6 +40,8 @@ class Structure:
     held: tuple[Node, ...]
     nodes: int
     extents: Extents
+    variants: tuple[Node, ...]
+    values: tuple[Hashable, ...]
 
 
 def structure_of(
@@ -46,6 +54,7 @@ def structure_of(
     parts: list[Any] = []
     buffers: list[Buffer] = []
     constants: list[LaunchValue] = []
+    variants = _Variants()
     for node in walk([*outputs, *sizes_in(extents)]):
         number[node] = len(number)
         if isinstance(node, Buffer):
@@ -54,8 +63,12 @@ def structure_of(
         elif is_given_at_launch(node):
             constants.append(node)
             parts.append(launch_signature(node))
+        elif variants.takes(node):
+            sources = tuple(number[source] for source in node.sources)
+            parts.append((type(node), node.shape, node.dtype, sources))
         else:
             parts.append((type(node), *_arguments(node, number)))
+    parts += [(number[node], value) for node, value in variants.take_fills()]
     parts.append(tuple(number[node] for node in outputs))
     inner = tuple(node for node in held if node in number and node not in outputs)
     parts.append(tuple(number[node] for node in inner))
@@ -63,8 +76,44 @@ def structure_of(
         ends = tuple((dim, number[size]) for dim, size in needed)
         parts.append((number.get(node), ends))
     return Structure(
-        tuple(parts), tuple(buffers), tuple(constants), inner, len(number), extents
+        tuple(parts),
+        tuple(buffers),
+        tuple(constants),
+        inner,
+        len(number),
+        extents,
+        tuple(variants.values),
+        tuple(variants.values.values()),
     )
+
+
+class _Variants:
+    """Slices of what is only moved of a buffer, and integer constants, with values."""
+
+    def __init__(self) -> None:
+        self.values: dict[Node, Hashable] = {}
+        self._moved: set[Node] = set()
+        self._fills: dict[Node, None] = {}
+
+    def takes(self, node: Node) -> bool:
+        """Note a node, sources first; whether it is a variant."""
+        if isinstance(node, Constant):
+            if node.dtype.is_integer:
+                self.values[node] = node.bits
+        elif isinstance(node, _PLACED):
+            source = node.sources[0]
+            if isinstance(source, Buffer) or source in self._moved:
+                self._moved.add(node)
+                if isinstance(node, Shrink):
+                    self.values[node] = node.bounds
+        elif isinstance(node, Pad):
+            self._fills[node.fill] = None
+        return node in self.values
+
+    def take_fills(self) -> list[tuple[Node, Hashable]]:
+        """What images are padded with stays as it is: a Pad has a constant."""
+        found = [fill for fill in self._fills if fill in self.values]
+        return [(fill, self.values.pop(fill)) for fill in found]
 
 
 def results_of(outputs: Sequence[Node]) -> list[Node]:

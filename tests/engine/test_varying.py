@@ -1,0 +1,178 @@
+"""Graphs that differ in where slices begin, or in integers: compiled once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+import tetragrad
+from tetragrad import Tensor, nn, optim
+from tetragrad.core.settings import override
+from tetragrad.engine import pipeline, varying
+from tetragrad.nn import functional as F
+
+DATA = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_known() -> Iterator[None]:
+    # Earlier tests may have run graphs of the same outlines.
+    varying.forget()
+    yield
+    varying.forget()
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Has an entry for each graph that was compiled."""
+    found: list[int] = []
+    original = pipeline.compile_graph
+
+    def counted(*arguments: object) -> object:
+        found.append(1)
+        return original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "compile_graph", counted)
+    return found
+
+
+def check_each(
+    compute: Callable[[int], Tensor],
+    expected: Callable[[int], np.ndarray],
+    compiled: list[int],
+    at_most: int = 2,
+    values: range = range(3, 11),
+) -> None:
+    """Every value gives what is expected, and few of them are compiled."""
+    for value in values:
+        np.testing.assert_allclose(
+            compute(value).numpy(), expected(value), rtol=1e-6, atol=1e-6
+        )
+    assert len(compiled) <= at_most
+
+
+def test_slices_that_lie_together(compiled):
+    data = tetragrad.tensor(DATA)
+    check_each(
+        lambda i: data[i : i + 7] * 2 + 1, lambda i: DATA[i : i + 7] * 2 + 1, compiled
+    )
+
+
+def test_slices_that_lie_apart(compiled):
+    image = tetragrad.tensor(DATA.reshape(10, 30))
+    check_each(
+        lambda i: image[:, i : i + 4].sum(1),
+        lambda i: DATA.reshape(10, 30)[:, i : i + 4].sum(1),
+        compiled,
+    )
+
+
+def test_slices_of_what_is_moved(compiled):
+    data = tetragrad.tensor(DATA)
+    turned = np.flip(DATA.T, 0)
+    check_each(
+        lambda i: data.T.flip(0)[1, i : i + 9 : 2].exp(),
+        lambda i: np.exp(turned[1, i : i + 9 : 2]),
+        compiled,
+    )
+
+
+def test_a_slice_by_itself_is_a_copy(compiled):
+    data = tetragrad.tensor(DATA.copy())
+    rows = [data[i].clone().realize() for i in range(8)]
+    data.zero_().realize()
+    for row, expected in zip(rows, DATA, strict=False):
+        np.testing.assert_array_equal(row.numpy(), expected)
+
+
+def test_integers(compiled):
+    counts = tetragrad.tensor(np.arange(12))
+    check_each(
+        lambda t: counts * t + (counts > t) + counts.remainder(t),
+        lambda t: np.arange(12) * t + (np.arange(12) > t) + np.arange(12) % t,
+        compiled,
+    )
+
+
+def test_a_full_tensor_of_integers_as_an_index(compiled):
+    table = tetragrad.tensor(DATA)
+    check_each(
+        lambda t: table[Tensor.full((4,), t, dtype=tetragrad.int64)].cos(),
+        lambda t: np.cos(DATA[[t] * 4]),
+        compiled,
+    )
+
+
+def test_what_is_padded_with_keeps_its_integer(compiled):
+    counts = tetragrad.tensor(np.arange(5))
+    check_each(
+        lambda t: F.pad(counts, (1, 2), value=t) + t,
+        lambda t: np.pad(np.arange(5), (1, 2), constant_values=t) + t,
+        compiled,
+        at_most=8,
+    )
+
+
+def test_an_index_out_of_range_is_still_an_error():
+    table = tetragrad.tensor(DATA)
+    for t in (3, 4, 5):
+        table[Tensor.full((2,), t, dtype=tetragrad.int64)].numpy()
+    with pytest.raises(IndexError, match="50"):
+        table[Tensor.full((2,), 50, dtype=tetragrad.int64)].numpy()
+
+
+def test_only_what_differs_becomes_an_argument(compiled):
+    data = tetragrad.tensor(DATA)
+    fixed = lambda i: (data[:3] * data[i : i + 3] + 4).sum()  # noqa: E731
+    check_each(fixed, lambda i: (DATA[:3] * DATA[i : i + 3] + 4).sum(), compiled)
+    (outline,) = varying.outlines()
+    assert len(outline.differing) == 1
+
+
+def test_a_training_step_over_slices(compiled):
+    def losses(fused: bool) -> list[float]:
+        data = tetragrad.tensor(DATA)
+        model = nn.Linear(5, 1)
+        with tetragrad.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(0.25)
+        optimizer = optim.SGD(model.parameters(), lr=0.01)
+        found = []
+        for start in range(0, 40, 5):
+            rows = (
+                data[start : start + 5]
+                if fused
+                else tetragrad.tensor(DATA[start : start + 5])
+            )
+            loss = F.mse_loss(model(rows[:, :5]), rows[:, 5:])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    apart = losses(False)
+    del compiled[:]
+    np.testing.assert_allclose(losses(True), apart, rtol=1e-6)
+    assert len(compiled) <= 4
+
+
+def test_values_that_are_held_are_kept(compiled):
+    data = tetragrad.tensor(DATA)
+    for start in range(6):
+        part = data[start : start + 3]
+        squares = part * part
+        total = squares.sum()
+        total.item()
+        expected = DATA[start : start + 3] ** 2
+        np.testing.assert_allclose(squares.numpy(), expected, rtol=1e-6)
+
+
+def test_on_the_reference_device():
+    with override(device="reference"):
+        data = tetragrad.tensor(DATA)
+        for start in range(4):
+            got = (data[start : start + 2] + start).numpy()
+            np.testing.assert_allclose(got, DATA[start : start + 2] + start, rtol=1e-6)

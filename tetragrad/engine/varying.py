@@ -1,0 +1,235 @@
+"""What differs between two graphs of one outline: where slices begin, and integers.
+
+``data[i : i + 64]`` is another graph for each ``i``, and so is ``x + t`` for an integer
+``t``: positions and integers shape code. A graph that differs in them from one that was
+compiled before is compiled once more with those that differ as buffers, and serves all
+that follow: a training loop over slices compiles two steps, not one for each batch.
+
+    shrink(buffer, i .. i + 64) + constant 3   ->   buffer' + buffer''
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+
+from tetragrad.backends.backend import Device
+from tetragrad.core.dtypes import DType
+from tetragrad.core.frozen import frozen
+from tetragrad.core.settings import Settings
+from tetragrad.engine.memory import Memory, allocate
+from tetragrad.engine.schedule import Schedule
+from tetragrad.engine.structure import Structure, results_of
+from tetragrad.graph.leaves import Buffer, Constant, is_given_at_launch
+from tetragrad.graph.movement import Movement
+from tetragrad.graph.node import Node, walk
+
+#: Outlines that are remembered; the oldest is forgotten.
+MAXIMUM_OUTLINES = 512
+#: A slice whose elements do not lie together is copied up to this size.
+LARGEST_COPY = 64 << 20
+
+Positions = frozenset[int]
+Output = tuple[int, None] | tuple[None, int]
+
+
+@frozen(slots=True)
+class General:
+    """A schedule for all graphs of an outline, and where its outputs come from.
+
+    ``positions`` are the variants that it takes as buffers behind the graph's own. An
+    output is a result of the schedule or a slice, which is only copied: a place in one
+    of these two lists. Results from ``computed`` on are of values that are held.
+    """
+
+    schedule: Schedule
+    positions: tuple[int, ...]
+    outputs: tuple[Output, ...]
+    computed: int
+
+
+class _Outline:
+    """The variants of the first graph of an outline, and which differed since."""
+
+    def __init__(self, values: tuple[Hashable, ...]) -> None:
+        self.first = values
+        self.differing: Positions = frozenset()
+        self.generals: dict[Hashable, General | None] = {}
+
+
+#: Outlines by the hash of the key that they share. Should two have the same, a variant
+#: becomes a buffer that need not be one.
+_outlines: dict[int, _Outline] = {}
+
+
+def general_schedule(
+    nodes: Sequence[Node],
+    structure: Structure,
+    on: Device,
+    active: Settings,
+) -> General | None:
+    """A schedule that also serves other graphs of the outline; None for the first.
+
+    Args:
+        nodes: the outputs.
+        structure: theirs.
+        on: where they will run.
+        active: settings that change code.
+    """
+    if not structure.variants:
+        return None
+    outline = _outline_of(hash((structure.key, on.name, active.code_key())), structure)
+    outline.differing |= _differing(outline.first, structure, on)
+    if not outline.differing:
+        return None
+    rest = tuple(
+        None if position in outline.differing else value
+        for position, value in enumerate(structure.values)
+    )
+    key = (structure.key, rest)
+    if key not in outline.generals:
+        positions = tuple(sorted(outline.differing))
+        outline.generals[key] = _compiled(nodes, structure, positions, on, active)
+    return outline.generals[key]
+
+
+def arguments(
+    structure: Structure, positions: Sequence[int], device: str
+) -> list[Buffer]:
+    """The variants at some positions as buffers of their own."""
+    return [_as_buffer(structure.variants[entry], device) for entry in positions]
+
+
+def outlines() -> list[_Outline]:
+    """All that are remembered: for tests."""
+    return list(_outlines.values())
+
+
+def forget() -> None:
+    """Forget all outlines: for tests."""
+    _outlines.clear()
+
+
+def _outline_of(key: int, structure: Structure) -> _Outline:
+    outline = _outlines.get(key)
+    if outline is None or len(outline.first) != len(structure.values):
+        outline = _outlines[key] = _Outline(structure.values)
+        if len(_outlines) > MAXIMUM_OUTLINES:
+            del _outlines[next(iter(_outlines))]
+    return outline
+
+
+def _differing(
+    first: tuple[Hashable, ...], structure: Structure, on: Device
+) -> Positions:
+    return frozenset(
+        position
+        for position, value in enumerate(structure.values)
+        if value != first[position] and _can_be_buffer(structure.variants[position], on)
+    )
+
+
+def _can_be_buffer(variant: Node, on: Device) -> bool:
+    nbytes = variant.numel * variant.dtype.itemsize
+    return on.has_host_memory and 0 < nbytes <= LARGEST_COPY
+
+
+# --- compiling ---------------------------------------------------------------------
+
+
+def _compiled(
+    nodes: Sequence[Node],
+    structure: Structure,
+    positions: tuple[int, ...],
+    on: Device,
+    active: Settings,
+) -> General | None:
+    """Compile with buffers in place of some variants; None if that cannot be."""
+    # The compiler is imported when it is needed: importing stays light.
+    from tetragrad.engine.pipeline import compile_graph
+
+    buffers = arguments(structure, positions, on.name)
+    variants = [structure.variants[entry] for entry in positions]
+    replaced = _replace(
+        [*nodes, *structure.held], dict(zip(variants, buffers, strict=True))
+    )
+    outputs = [replaced.get(node, node) for node in nodes]
+    results = results_of(outputs)
+    known = {*structure.constants, *structure.buffers, *buffers}
+    if any(_is_argument(node) and node not in known for node in walk(results)):
+        return None  # What was replaced has made new ones.
+    arguments_now = (*structure.buffers, *buffers)
+    held = _held(structure.held, replaced, results)
+    general = replace(structure, buffers=arguments_now, held=held)
+    schedule = compile_graph(results, general, on, active)
+    places: dict[Node, Output] = {node: (None, i) for i, node in enumerate(buffers)}
+    places |= {node: (i, None) for i, node in enumerate(results)}
+    computed = len(results)
+    return General(schedule, positions, tuple(places[n] for n in outputs), computed)
+
+
+def _is_argument(node: Node) -> bool:
+    return isinstance(node, Buffer) or is_given_at_launch(node)
+
+
+def _replace(nodes: Sequence[Node], known: dict[Node, Node]) -> dict[Node, Node]:
+    """What every node above the known ones becomes with these replaced."""
+    replaced = dict(known)
+    for node in walk(nodes, stop=known.__contains__):
+        if node not in known:
+            sources = tuple(replaced.get(entry, entry) for entry in node.sources)
+            if sources != node.sources:
+                replaced[node] = node.replace_sources(sources)
+    return replaced
+
+
+def _held(
+    held: Sequence[Node], replaced: dict[Node, Node], results: Sequence[Node]
+) -> tuple[Node, ...]:
+    """The held nodes as they are now; each that is no value of its own stays behind."""
+    taken = set(results)
+    found = []
+    for node in held:
+        now = replaced.get(node, node)
+        if now in taken or isinstance(now, Buffer):
+            now = node
+        taken.add(now)
+        found.append(now)
+    return tuple(found)
+
+
+# --- values ------------------------------------------------------------------------
+
+
+def _as_buffer(variant: Node, device: str) -> Buffer:
+    """A variant's value: shared where its elements lie together, else copied."""
+    if isinstance(variant, Constant):
+        return _copied(variant.array, variant.dtype, device)
+    path: list[Movement] = []
+    node = variant
+    while not isinstance(node, Buffer):
+        path.append(cast(Movement, node))
+        node = node.sources[0]
+    array = node.memory.view(node.shape, node.dtype)
+    for movement in reversed(path):
+        array = movement.move(array)
+    if not array.flags.c_contiguous:
+        return _copied(array, node.dtype, device)
+    start = array.ctypes.data - node.memory.address
+    data = node.memory.data[start : start + array.nbytes]
+    return Buffer(Memory(data, owner=node), array.shape, node.dtype, device)
+
+
+def copy(buffer: Buffer) -> Buffer:
+    """A buffer of its own with the same elements."""
+    array = buffer.memory.view(buffer.shape, buffer.dtype)
+    return _copied(array, buffer.dtype, buffer.buffer_device)
+
+
+def _copied(array: np.ndarray, dtype: DType, device: str) -> Buffer:
+    memory = allocate(array.nbytes)
+    memory.view(array.shape, dtype)[...] = array
+    return Buffer(memory, array.shape, dtype, device)
