@@ -101,6 +101,8 @@ def _other_parts(kernel: Kernel, model: Plan, target: Target) -> Iterator[Priced
 
 def _divided(kernel: Kernel, cut: Cut, target: Target) -> Iterator[Priced]:
     first, rest = apply_cut(kernel, cut)
+    if hosted_contraction(first, guarded=True) is None:
+        return
     adding = division_cycles(first, cut.parts)
     for cycles, block in _cheapest(first, target):
         make = partial(plan_from, [cut], [(block,)], rest, target)
