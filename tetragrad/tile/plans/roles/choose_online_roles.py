@@ -71,7 +71,11 @@ def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None
         staged = replace(plan, piece=piece)
         if _shared_bytes(kernel, rows, staged) <= target.shared_bytes:
             break
-    return replace(staged, workers=target.units)
+    # The next block's queries come before this one has finished with its own.
+    ahead = replace(staged, workers=target.units, query_stages=2)
+    if _shared_bytes(kernel, rows, ahead) <= target.shared_bytes:
+        return ahead
+    return replace(ahead, query_stages=1)
 
 
 def choose_pass_parts(
@@ -141,7 +145,8 @@ def _shared_bytes(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> int:
     """What the channels and the staged results take."""
     itemsize = rows.queries.dtype.itemsize
     depth, columns = _features(kernel, rows, panel_of(rows.queries.dtype))
-    elements = plan.rows * depth + plan.stages * plan.keys * (depth + columns)
+    elements = plan.query_stages * plan.rows * depth
+    elements += plan.stages * plan.keys * (depth + columns)
     output, _ = rows.main(kernel)
     pitch = plan.piece * kernel.slots[output.slot].dtype.itemsize
     staged = plan.rows * (pitch + STAGED_PADDING_BYTES) if plan.piece else 0

@@ -74,11 +74,12 @@ from tetragrad.tile.plans.scope import Builder, indices_of
 class OnlineRolePlan:
     """Sizes of attention by roles.
 
-    A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
-    and ``stages`` of such blocks lie in shared memory. So many ``workers`` share the
-    blocks (``row_blocks.py``). Results are staged ``piece`` columns at a time, or
-    stored as they lie if 0. A mask in memory, or whatever else there is beside each
-    score, is brought as well if the plan says so, and else loaded where it is needed.
+    A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time.
+    In shared memory lie ``stages`` of such blocks of keys, and the queries of
+    ``query_stages`` blocks. So many ``workers`` share the blocks (``row_blocks.py``).
+    Results are staged ``piece`` columns at a time, or stored as they lie if 0. A mask
+    in memory, or whatever else there is beside each score, is brought as well if the
+    plan says so, and else loaded where it is needed.
     """
 
     members: int
@@ -87,6 +88,7 @@ class OnlineRolePlan:
     workers: int = 0
     piece: int = 0
     brings_beside: bool = False
+    query_stages: int = 1
 
     @property
     def rows(self) -> int:
@@ -139,7 +141,7 @@ class RoleAttention:
 
     @cached_property
     def queries(self) -> Channel:
-        return self.channel("queries", self.row_form.queries, 1)
+        return self.channel("queries", self.row_form.queries, self.plan.query_stages)
 
     @cached_property
     def keys(self) -> Channel:
