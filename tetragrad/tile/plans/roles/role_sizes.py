@@ -24,9 +24,10 @@ from tetragrad.tile.plans.roles.role_plan import (
 
 MOST_STAGES = 8
 #: Shared memory that is left for staged results when stages are counted, and what the
-#: channel's barriers take.
+#: channel's barriers take, or the barriers of all channels if some operand is computed.
 STAGING_BYTES = 20 * 1024
 BARRIER_BYTES = 1024
+MORE_BARRIER_BYTES = 1280
 CLUSTERS = (1, 2)
 #: Slots of operands that threads compute.
 FILLED_STAGES = 3
@@ -41,7 +42,7 @@ def with_sizes(
     filled_stages = 0
     if computed:
         filled_stages = FILLED_STAGES
-        free -= FILLED_STAGES * computed
+        free -= FILLED_STAGES * computed + MORE_BARRIER_BYTES
     stages = min(MOST_STAGES, max(2, sides.depth.blocks))
     if copied:
         stages = min(stages, (free - STAGING_BYTES) // copied)
