@@ -12,8 +12,8 @@ from pathlib import Path
 from tetragrad.backends.backend import Device
 from tetragrad.core.errors import DataError
 from tetragrad.core.settings import Settings
-from tetragrad.engine import pipeline
 from tetragrad.engine.explain import LEVELS, Explanation, explain_on
+from tetragrad.engine.schedule import watchers
 from tetragrad.graph.node import Node
 
 
@@ -48,11 +48,11 @@ def watching(level: str, show: Callable[[Explanation], None]) -> Iterator[None]:
     def watch(outputs: Sequence[Node], device: Device, active: Settings) -> None:
         show(explain_on(outputs, device, active, level))
 
-    pipeline.watchers.append(watch)
+    watchers.append(watch)
     try:
         yield
     finally:
-        pipeline.watchers.remove(watch)
+        watchers.remove(watch)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.core.settings import Settings
@@ -29,6 +29,9 @@ Pending = Callable[[], Executable]
 
 #: Executables in use, by kernel, device and settings.
 _loaded: WeakValueDictionary[tuple[Any, ...], Executable] = WeakValueDictionary()
+#: The same by device and by the key of their machine code; and those keys of a kernel.
+_loaded_code: WeakValueDictionary[tuple[str, str], Executable] = WeakValueDictionary()
+_code_keys: WeakKeyDictionary[Kernel, dict[tuple[Any, ...], str]] = WeakKeyDictionary()
 _lock = threading.RLock()
 
 
@@ -38,7 +41,7 @@ def executables(
     """An executable for each kernel: from memory, from disk, or compiled now."""
     found: dict[Kernel, Executable] = {}
     with _lock, _Assembler(device.assemblers) as assembler:
-        pending: dict[Kernel, Pending] = {}
+        pending: dict[Kernel, tuple[str, Pending]] = {}
         for kernel in track(dict.fromkeys(kernels), "planning kernels"):
             known = _loaded.get(_key(kernel, device, settings))
             known = known or device.interpret(kernel)
@@ -46,11 +49,45 @@ def executables(
                 pending[kernel] = _start(kernel, device, settings, assembler)
             else:
                 found[kernel] = known
-        for kernel, finish in track(pending.items(), "assembling kernels"):
-            found[kernel] = finish()
+        for kernel, (code_key, finish) in track(pending.items(), "assembling kernels"):
+            found[kernel] = _loaded_code[device.name, code_key] = finish()
         for kernel, executable in found.items():
             _loaded[_key(kernel, device, settings)] = executable
     return [found[kernel] for kernel in kernels]
+
+
+def kept_programs(
+    code_keys: Sequence[str], device: Device, settings: Settings
+) -> dict[str, Executable] | None:
+    """Executables by the keys of their machine code; None if some is not kept."""
+    cache = DiskCache(settings)
+    found: dict[str, Executable] = {}
+    with _lock, _Assembler(device.assemblers) as assembler:
+        pending: dict[str, Pending] = {}
+        for key in dict.fromkeys(code_keys):
+            known = _loaded_code.get((device.name, key))
+            if known is not None:
+                found[key] = known
+                continue
+            code = cache.read(key)
+            if code is None:
+                return None
+            pending[key] = _load(code, device, assembler)
+        for key, finish in pending.items():
+            found[key] = _loaded_code[device.name, key] = finish()
+    return found
+
+
+def code_key_of(kernel: Kernel, device: Device, settings: Settings) -> str | None:
+    """The key of the machine code that a kernel's executable was made of, if known."""
+    return _code_keys.get(kernel, {}).get(_key(kernel, device, settings)[1:])
+
+
+def _load(code: bytes, device: Device, assembler: _Assembler) -> Pending:
+    """Begin to load machine code."""
+    if device.loads_in_threads:
+        return assembler.submit(lambda: device.load(code))
+    return lambda: device.load(code)
 
 
 def _key(kernel: Kernel, device: Device, settings: Settings) -> tuple[Any, ...]:
@@ -59,8 +96,8 @@ def _key(kernel: Kernel, device: Device, settings: Settings) -> tuple[Any, ...]:
 
 def _start(
     kernel: Kernel, device: Device, settings: Settings, assembler: _Assembler
-) -> Pending:
-    """Begin to make one kernel's executable; what is returned waits for it."""
+) -> tuple[str, Pending]:
+    """Begin to make one kernel's executable: its code's key, and what waits for it."""
     if settings.debug >= 4:
         from tetragrad.engine.profile import show_code
 
@@ -68,10 +105,13 @@ def _start(
     cache = DiskCache(settings)
     plan = plan_name(kernel, device, settings)
     key = cache.key(kernel, device.target, settings, plan)
+    _code_keys.setdefault(kernel, {})[_key(kernel, device, settings)[1:]] = key
+    known = _loaded_code.get((device.name, key))
+    if known is not None:
+        return key, lambda: known
     code = cache.read(key)
     if code is not None:
-        kept = code
-        return lambda: device.load(kept)
+        return key, _load(code, device, assembler)
     program, text = compile_kernel(kernel, device, settings, plan)
 
     def assemble() -> bytes:
@@ -80,9 +120,9 @@ def _start(
         return made
 
     if device.loads_in_threads:
-        return assembler.submit(lambda: device.load(assemble()))
+        return key, assembler.submit(lambda: device.load(assemble()))
     finished = assembler.submit(assemble)
-    return lambda: device.load(finished())
+    return key, lambda: device.load(finished())
 
 
 class _Assembler:

@@ -103,7 +103,7 @@ def source_digest() -> bytes:
     if _source_digest is None:
         digest = hashlib.sha256()
         package = Path(__file__).resolve().parent.parent
-        for folder in ("core", "graph", "kernel", "tile", "backends"):
+        for folder in ("core", "graph", "kernel", "tile", "backends", "engine"):
             for path in sorted((package / folder).rglob("*.py")):
                 status = path.stat()
                 digest.update(

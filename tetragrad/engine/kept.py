@@ -65,7 +65,7 @@ class Form:
         """What reads the packed form, with all arguments as they were."""
         return replace(
             self._launch,
-            kernel=self._apart.rest,
+            work=self._apart.rest,
             executable=self._executables[1],
             reasons=(*self._launch.reasons, "kept: reads an operand packed before"),
         )

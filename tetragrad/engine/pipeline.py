@@ -5,7 +5,7 @@ Nothing else orders passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tetragrad.backends.backend import Device
 from tetragrad.core.collector import collector_paused
@@ -13,7 +13,8 @@ from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.engine.joining import join, programs_of
 from tetragrad.engine.placement import place
-from tetragrad.engine.schedule import Schedule
+from tetragrad.engine.schedule import Schedule, watchers
+from tetragrad.engine.stored_schedules import store_schedule
 from tetragrad.engine.structure import Structure
 from tetragrad.graph.extents import NO_EXTENTS, Extents
 from tetragrad.graph.node import Node
@@ -23,9 +24,6 @@ from tetragrad.kernel.fusion.groups import Group
 from tetragrad.kernel.fusion.repeats import lower_groups
 from tetragrad.kernel.layouts.choose import choose_layouts
 from tetragrad.kernel.lowering import Lowered
-
-#: Called with what is about to be compiled: ``tetragrad explain`` listens here.
-watchers: list[Callable[[Sequence[Node], Device, Settings], None]] = []
 
 
 @collector_paused()  # The many small objects of a compilation are no garbage yet.
@@ -45,7 +43,9 @@ def compile_graph(
         draw(groups, kernels)
     groups, launches = join(groups, kernels, device, settings)
     programs = programs_of(launches, device, settings)
-    return place(launches, groups, programs, outputs, structure)
+    schedule = place(launches, groups, programs, outputs, structure)
+    store_schedule(schedule, launches, structure, device, settings)
+    return schedule
 
 
 def kernels_of(

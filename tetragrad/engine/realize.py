@@ -34,6 +34,8 @@ _realized: WeakKeyDictionary[Node, Buffer] = WeakKeyDictionary()
 #: Schedules by graph structure, device and settings; the oldest is forgotten.
 _schedules: dict[Hashable, Schedule] = {}
 MAXIMUM_SCHEDULES = 512
+#: Nodes of graphs whose schedules may be on disk.
+WORTH_LOOKING = 64
 
 #: Worst elements of indices on devices that nobody has waited for since.
 _unchecked: dict[Buffer, InRange] = {}
@@ -290,10 +292,7 @@ def schedule_for(
     key = _schedule_key(structure, on, active)
     found = _schedules.get(key)
     if found is None:
-        # The compiler is imported when it is needed: importing stays light.
-        from tetragrad.engine.pipeline import compile_graph
-
-        found = compile_graph(nodes, structure, on, active)
+        found = _new_schedule(nodes, structure, on, active)
         _schedules[key] = found
         if len(_schedules) > MAXIMUM_SCHEDULES:
             del _schedules[next(iter(_schedules))]
@@ -302,6 +301,22 @@ def schedule_for(
 
 def _schedule_key(structure: Structure, on: Device, active: Settings) -> Hashable:
     return structure.key, structure.values, on.name, active.code_key()
+
+
+def _new_schedule(
+    nodes: Sequence[Node], structure: Structure, on: Device, active: Settings
+) -> Schedule:
+    """The schedule of a graph that is new here: from disk, or compiled now."""
+    # The compiler is imported when it is needed: importing stays light.
+    if structure.nodes >= WORTH_LOOKING:
+        from tetragrad.engine.stored_schedules import stored_schedule
+
+        found = stored_schedule(structure, on, active)
+        if found is not None:
+            return found
+    from tetragrad.engine.pipeline import compile_graph
+
+    return compile_graph(nodes, structure, on, active)
 
 
 def run(

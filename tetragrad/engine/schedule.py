@@ -6,8 +6,11 @@ of the graph it was made from, so it serves every graph of the same structure.
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tetragrad.core.dtypes import DType
@@ -15,9 +18,15 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph.node import Shape
 
 if TYPE_CHECKING:
-    from tetragrad.backends.backend import Executable
+    from tetragrad.backends.backend import Device, Executable
+    from tetragrad.core.settings import Settings
     from tetragrad.engine.kept import Form
+    from tetragrad.graph.node import Node
     from tetragrad.kernel.ir import Kernel
+
+
+#: Called with what is about to be compiled: ``tetragrad explain`` listens here.
+watchers: list[Callable[[Sequence[Node], Device, Settings], None]] = []
 
 
 class Source(Enum):
@@ -37,6 +46,18 @@ class Argument:
     offset: int = 0
 
 
+@frozen
+class KeptKernel:
+    """A kernel as it was kept on disk, which is read when somebody asks for it."""
+
+    content: bytes
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        found: Kernel = pickle.loads(self.content)
+        return found
+
+
 @frozen(slots=True)
 class Launch:
     """One kernel with its arguments; scalars are positions among the constants.
@@ -45,12 +66,17 @@ class Launch:
     """
 
     name: str
-    kernel: Kernel
+    work: Kernel | KeptKernel
     executable: Executable
     arguments: tuple[Argument, ...]
     scalars: tuple[int, ...]
     reasons: tuple[str, ...]
     repeats: float = 1.0
+
+    @property
+    def kernel(self) -> Kernel:
+        """What is computed."""
+        return self.work.kernel if isinstance(self.work, KeptKernel) else self.work
 
 
 @frozen(slots=True)

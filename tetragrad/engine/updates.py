@@ -44,4 +44,4 @@ def _narrowed(launch: Launch, old_slots: dict[int, int], device: Device) -> Laun
     # Both run on the same arguments.
     if executable.scratch_sizes != launch.executable.scratch_sizes:
         return launch
-    return replace(launch, kernel=kernel, executable=executable)
+    return replace(launch, work=kernel, executable=executable)
