@@ -21,6 +21,8 @@ from tetragrad.tensor.convolution import (
     windows,
 )
 from tetragrad.tensor.formulas.arithmetic import truncated_divide_nodes
+from tetragrad.tensor.gradient_rules import with_gradient
+from tetragrad.tensor.pooling_gradient import Along, MaxPoolRule
 from tetragrad.tensor.reductions import drop_dims, positions
 
 if TYPE_CHECKING:
@@ -82,6 +84,22 @@ class PoolPlan:
         padded = pad_spatial(node, self.first, edges, fill)
         return windows(padded, self.first, self.kernel, self.stride, self.dilation)
 
+    def cut_for_largest(self, node: Node) -> Node:
+        """The windows of a value, whose padding is never the largest."""
+        return self.cut(node, dtypes.lowest(node.dtype))
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether elements next to one another are in several windows."""
+        pairs = zip(self.kernel, self.stride, strict=True)
+        return set(self.dilation) <= {1} and any(size > step for size, step in pairs)
+
+    def along(self, node: Node) -> tuple[Along, ...]:
+        """The windows along each dimension, of which none is left out."""
+        sizes = node.shape[self.first :]
+        each = zip(sizes, self.kernel, self.stride, self.padding, strict=True)
+        return tuple(Along(*entry) for entry in each)
+
     @property
     def kernel_dims(self) -> tuple[int, ...]:
         """The dimensions of a cut value that lie within windows."""
@@ -91,9 +109,13 @@ class PoolPlan:
 
 def _max_pool(plan: PoolPlan, source: Any, return_indices: bool) -> Any:
     node = source.node
-    cut = plan.cut(node, dtypes.lowest(node.dtype))
+    cut = plan.cut_for_largest(node)
     dims = plan.kernel_dims
-    values = source.result(drop_dims(reduce.Max(cut, dims), dims))
+    largest = drop_dims(reduce.Max(cut, dims), dims)
+    if plan.overlaps and node.dtype.is_floating_point:
+        rule = MaxPoolRule(node, plan.cut_for_largest, plan.first, plan.along(node))
+        largest = with_gradient(largest, (node,), rule)
+    values = source.result(largest)
     if not return_indices:
         return values
     return values, source.result(_places(plan, node, cut))

@@ -23,6 +23,8 @@ from tetragrad.kernel.fusion.decisions import Decisions
 MAXIMUM_ROW_NODES = 64
 #: Steps from a repeated value back to the reduction that it is made of, at most.
 LONGEST_WAY_BACK = 8
+#: Elements of a row that are added up without a loop.
+FEW = 16
 
 
 def joins_row(decisions: Decisions, node: Reduce) -> bool:
@@ -58,7 +60,7 @@ def _row_is_worth_keeping(target: Target, node: Reduce) -> bool:
 def _revisits_row(decisions: Decisions, node: Reduce, root: Node) -> bool | None:
     """Whether the root reads the reduced row again; None if a path leaves it."""
     row_shape = without_ones(node.source.shape)
-    revisits = False
+    revisits = reshapes = False
     seen: set[Node] = set()
     stack = list(decisions.facts.users[node])
     while stack:
@@ -66,7 +68,9 @@ def _revisits_row(decisions: Decisions, node: Reduce, root: Node) -> bool | None
         if user in seen:
             continue
         seen.add(user)
-        if not _stays_on_row(decisions, user, node, row_shape):
+        if _reshapes_few(user, node):
+            reshapes = True
+        elif not _stays_on_row(decisions, user, node, row_shape):
             return None
         revisits = revisits or isinstance(user, moves.Expand)
         if user is root or _is_same_row_reduce(decisions, user, node):
@@ -74,7 +78,19 @@ def _revisits_row(decisions: Decisions, node: Reduce, root: Node) -> bool | None
         if user in decisions.in_memory or not decisions.facts.users[user]:
             return None
         stack.extend(decisions.facts.users[user])
-    return revisits
+    return None if reshapes and revisits else revisits
+
+
+def _reshapes_few(user: Node, node: Reduce) -> bool:
+    """Whether the sums of a few elements each are given another shape.
+
+    What follows them is done where they are made, as for overlapping windows.
+    """
+    return (
+        isinstance(user, moves.Reshape | moves.Permute)
+        and user.numel == node.numel
+        and node.source.numel <= FEW * node.numel
+    )
 
 
 def _stays_on_row(
