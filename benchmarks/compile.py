@@ -214,6 +214,7 @@ def judged(figures: dict[str, dict[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     """Print one line a figure, then those with a bar."""
+    os.environ.setdefault("TETRAGRAD_DEVICE", "cpu")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--runs", type=int, default=RUNS, help="processes a figure")

@@ -220,6 +220,7 @@ def settle(run: Run) -> None:
 
 def main() -> None:
     """Measure the rows asked for, print the table, and write it as JSON."""
+    os.environ.setdefault("TETRAGRAD_DEVICE", "cpu")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", nargs="*", default=[], help="parts of row names")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

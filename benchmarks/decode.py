@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import statistics
 import time
 from typing import Any
@@ -92,6 +93,7 @@ def decode(step: Any, library: Any, tokens: int) -> tuple[list[int], float]:
 
 def main() -> None:
     """Print tokens a second of both."""
+    os.environ.setdefault("TETRAGRAD_DEVICE", "cpu")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--layers", type=int, default=12)

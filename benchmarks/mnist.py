@@ -70,6 +70,7 @@ def torch_step(images: np.ndarray, labels: np.ndarray, model: Any) -> Callable:
 
 def main() -> None:
     """Take turns and print milliseconds and the ratio."""
+    os.environ.setdefault("TETRAGRAD_DEVICE", "cpu")
     import torch
 
     from tetragrad import set_num_threads

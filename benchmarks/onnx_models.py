@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,7 @@ def measure(
 
 def main() -> None:
     """Print a line a model, and the geometric mean of the ratios."""
+    os.environ.setdefault("TETRAGRAD_DEVICE", "cpu")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--match", default="", help="only models with this in the name")

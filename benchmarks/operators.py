@@ -128,6 +128,7 @@ def line_of(name: str, result: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print, and bring the file up to date."""
+    os.environ.setdefault("TETRAGRAD_DEVICE", "cpu")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--match", nargs="*", default=[], help="parts of names")
     parser.add_argument("--part", default="1/1", help="which part of all operators")

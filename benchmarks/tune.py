@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from tetragrad.engine.tuning_database import DEFAULTS, UNKNOWN, Entry, TuningDat
 
 def main() -> None:
     """Run each row once with tuning on, starting from nothing known."""
+    os.environ.setdefault("TETRAGRAD_DEVICE", "cpu")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", nargs="*", default=[], help="parts of row names")
     parser.add_argument("--write", action="store_true", help="keep as defaults")

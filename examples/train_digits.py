@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, help="use only so many training images")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default=tetragrad.get_default_device())
     parser.add_argument("--out", type=Path, default=Path("runs/digits"))
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args(arguments)

@@ -22,6 +22,8 @@ from hypothesis import settings as hypothesis_settings
 from tetragrad.core.settings import settings
 
 os.environ["TETRAGRAD_VERIFY"] = "1"
+# A machine with a GPU runs the same tests as one without.
+os.environ.setdefault("TETRAGRAD_DEVICE", "cpu")
 hypothesis_settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("repeatable")
 

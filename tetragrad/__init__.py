@@ -63,7 +63,15 @@ with importing():
         view_as_real,
     )
     from tetragrad.tensor.creation import as_tensor, from_dlpack, from_numpy, tensor
-    from tetragrad.tensor.devices import get_num_threads, set_num_threads
+    from tetragrad.tensor.devices import (
+        DeviceName as device,
+    )
+    from tetragrad.tensor.devices import (
+        get_default_device,
+        get_num_threads,
+        set_default_device,
+        set_num_threads,
+    )
     from tetragrad.tensor.linalg import operations as _matrix_operations
     from tetragrad.tensor.linalg.operations import *  # noqa: F403 (a list, see there)
     from tetragrad.tensor.modes import (
@@ -91,7 +99,7 @@ short = int16
 #: Packages that are imported when they are first used.
 _PACKAGES = frozenset(
     """
-    autograd data distributions fft func linalg masked nn onnx optim random signal
+    autograd cuda data distributions fft func linalg masked nn onnx optim random signal
     special state xp
     """.split()
 )
@@ -168,6 +176,7 @@ __all__ = [
     "complex64",
     "complex128",
     "double",
+    "device",
     "dtype",
     "enable_grad",
     "float",
@@ -178,6 +187,7 @@ __all__ = [
     "float8_e5m2",
     "from_dlpack",
     "from_numpy",
+    "get_default_device",
     "get_num_threads",
     "grad",
     "half",
@@ -193,6 +203,7 @@ __all__ = [
     "manual_seed",
     "no_grad",
     "polar",
+    "set_default_device",
     "set_grad_enabled",
     "set_num_threads",
     "short",

@@ -15,7 +15,7 @@ LAYERS = """
     cli
     llm onnx distributed autograd
     func
-    nn optim state data random xp jit masked habits
+    nn optim state data random xp jit masked habits cuda
     linalg fft distributions signal special
     capture
     tensor

@@ -22,6 +22,7 @@ MODULES = (
     "tetragrad",
     "tetragrad.autograd",
     "tetragrad.autograd.functional",
+    "tetragrad.cuda",
     "tetragrad.data",
     "tetragrad.distributions",
     "tetragrad.fft",

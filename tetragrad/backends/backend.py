@@ -16,6 +16,7 @@ import numpy as np
 
 from tetragrad.backends import host_memory
 from tetragrad.core import dtypes
+from tetragrad.core import settings as core_settings
 from tetragrad.core.errors import DeviceError
 from tetragrad.core.settings import Settings
 
@@ -196,6 +197,16 @@ def open_device(name: str) -> Device:
     device = importlib.import_module(module).open_device(name)
     assert isinstance(device, Device)
     return device
+
+
+def usual_device() -> str:
+    """Where tensors live when nobody says: on the first GPU, if it can be used."""
+    from tetragrad.backends import cuda
+
+    return "cuda" if cuda.is_usable() else "cpu"
+
+
+core_settings.find_device = usual_device
 
 
 def _from_entry_points(backend: str) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import field, fields, replace
@@ -50,7 +50,11 @@ class _Folders:
 class Settings:
     """What a user may set, from the environment or with :func:`override`."""
 
-    device: str = _setting("cpu", "TETRAGRAD_DEVICE", "where new tensors live")
+    device: str = _setting(
+        "cpu",
+        "TETRAGRAD_DEVICE",
+        "where new tensors live; by default a GPU if there is one that can be used",
+    )
     debug: int = _setting(
         0,
         "DEBUG",
@@ -164,7 +168,7 @@ def _checked(changed: Settings, given: str = "{variable}={value!r}") -> Settings
         value, accepted = getattr(changed, entry.name), entry.metadata["accepted"]
         said = given.format(value=value, name=entry.name, **entry.metadata)
         kind = type(entry.default)
-        if type(value) is not kind:
+        if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
             raise _refusal(entry, said, f"of type {kind.__name__}")
         if accepted is not None and value not in accepted:
             raise _refusal(entry, said, "a value that it accepts")
@@ -198,6 +202,12 @@ def _refuse_misspelt(known: set[str]) -> None:
             )
 
 
+def _only_device() -> str:
+    return "cpu"
+
+
+#: Says where tensors live when nobody does; replaced by who knows of other devices.
+find_device: Callable[[], str] = _only_device
 _process_settings: Settings | None = None
 _override: ContextVar[Settings | None] = ContextVar("tetragrad_settings", default=None)
 
@@ -209,8 +219,15 @@ def settings() -> Settings:
     if active is not None:
         return active
     if _process_settings is None:
-        _process_settings = from_environment()
+        _process_settings = _with_device(from_environment())
     return _process_settings
+
+
+def _with_device(read: Settings) -> Settings:
+    """The settings, with a device even if the environment names none."""
+    if os.environ.get("TETRAGRAD_DEVICE", "").strip():
+        return read
+    return replace(read, device=find_device())
 
 
 @contextmanager

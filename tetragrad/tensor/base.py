@@ -29,6 +29,7 @@ from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.markers import Detached
 from tetragrad.graph.movement import Movement
 from tetragrad.graph.node import Node, Shape
+from tetragrad.tensor.devices import DeviceName, named
 from tetragrad.tensor.modes import is_grad_enabled
 from tetragrad.tensor.pairs import beside_pairs, to_pairs
 from tetragrad.tensor.pending import outstanding, realize_tensors, relieve
@@ -144,13 +145,13 @@ class TensorBase:
         return complex_dtype(dtype) if shows_complex(self.steps) else dtype
 
     @property
-    def device(self) -> str:
+    def device(self) -> DeviceName:
         """The name of the device that holds, or will hold, the elements.
 
         >>> Tensor([1.0], device="cpu").device
         'cpu'
         """
-        return self.storage.home or settings().device
+        return named(self.storage.home or settings().device)
 
     @property
     def ndim(self) -> int:

@@ -24,8 +24,18 @@ def open_device(name: str) -> Device:
     return CudaDevice(name)
 
 
-def is_available() -> bool:
-    """Whether a driver and at least one GPU are present."""
+def device_count() -> int:
+    """How many GPUs the driver offers; 0 without a driver."""
     from tetragrad.backends.cuda import driver
 
-    return driver.count_devices() > 0
+    return driver.count_devices()
+
+
+def is_usable(number: int = 0) -> bool:
+    """Whether there is a GPU of that number for which this backend writes code."""
+    from tetragrad.backends.cuda import driver
+    from tetragrad.backends.cuda.target import target_for
+
+    if number >= device_count():
+        return False
+    return target_for(*driver.capability_of(number), units=1) is not None

@@ -81,6 +81,23 @@ def count_devices() -> int:
     return count.value
 
 
+def capability_of(number: int) -> tuple[int, int]:
+    """The compute capability of a GPU, which is not opened for it."""
+    device, doing = c_int(), f"asking what cuda:{number} is"
+    call("cuDeviceGet", byref(device), number, doing=doing)
+    major, minor = (
+        _attribute(device, kind) for kind in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR)
+    )
+    return major, minor
+
+
+def _attribute(device: c_int, number: int) -> int:
+    value = c_int()
+    doing = "reading an attribute"
+    call("cuDeviceGetAttribute", byref(value), number, device, doing=doing)
+    return value.value
+
+
 def _require() -> ctypes.CDLL:
     library = _library()
     if library is None:
@@ -137,7 +154,7 @@ class Context:
                 hint=f'use "cuda:0" to "cuda:{count - 1}"' if count else None,
             )
         doing = f"opening cuda:{number}"
-        self.device = c_int()
+        self.number, self.device = number, c_int()
         call("cuDeviceGet", byref(self.device), number, doing=doing)
         self.handle = c_void_p()
         call("cuDevicePrimaryCtxRetain", byref(self.handle), self.device, doing=doing)
@@ -167,23 +184,8 @@ class Context:
         """The GPU's name and what code for it depends on."""
         name = ctypes.create_string_buffer(256)
         call("cuDeviceGetName", name, 256, self.device, doing="reading a name")
-        capability = (
-            self._attribute(_CAPABILITY_MAJOR),
-            self._attribute(_CAPABILITY_MINOR),
-        )
-        units = self._attribute(_MULTIPROCESSORS)
-        return DeviceFacts(name.value.decode(), capability, units)
-
-    def _attribute(self, number: int) -> int:
-        value = c_int()
-        call(
-            "cuDeviceGetAttribute",
-            byref(value),
-            number,
-            self.device,
-            doing="reading an attribute",
-        )
-        return value.value
+        units = _attribute(self.device, _MULTIPROCESSORS)
+        return DeviceFacts(name.value.decode(), capability_of(self.number), units)
 
     def synchronize(self) -> None:
         """Wait until all that was launched has finished."""

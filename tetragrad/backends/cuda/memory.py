@@ -80,6 +80,8 @@ class Pool:
         # Each with the launch that was the last before.
         self._free: dict[int, list[tuple[int, int]]] = {}
         self.used_bytes = self.idle_bytes = 0
+        #: The most that was used at once.
+        self.peak_bytes = 0
 
     def allocate(self, nbytes: int) -> DeviceMemory:
         """An uninitialised block; freed ones go back to the GPU if it is short."""
@@ -92,6 +94,7 @@ class Pool:
             else:
                 address, since = self._fresh(nbytes), 0
             self.used_bytes += nbytes
+            self.peak_bytes = max(self.peak_bytes, self.used_bytes)
         return DeviceMemory(self, nbytes, address, since)
 
     def give_back(self, nbytes: int, address: int) -> None:
@@ -100,6 +103,11 @@ class Pool:
             self.idle_bytes += nbytes
             freed = (address, self._clock.count)
             self._free.setdefault(nbytes, []).append(freed)
+
+    def reset_peak(self) -> None:
+        """Forget how much was used at once until now."""
+        with self._lock:
+            self.peak_bytes = self.used_bytes
 
     def clear(self) -> None:
         """Give blocks that nobody uses back to the GPU."""
