@@ -23,6 +23,7 @@ from tetragrad.kernel.lowering import Lowered, lower
 from tetragrad.tile.ir import Program
 from tetragrad.tile.plans.build import Plan, build
 from tetragrad.tile.plans.choose import choose_plan
+from tetragrad.tile.plans.prepare.even_rows import EvenRows
 from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
 from tetragrad.tile.simulator import run_program
@@ -72,7 +73,8 @@ def lowered_whole(tensor: Tensor) -> Lowered:
 
 def plan_of(tensor: Tensor) -> Plan:
     plan = choose_plan(lowered_whole(tensor).kernel, SM_90A, settings())
-    assert isinstance(plan.stages[0][0], OnlineRolePlan), plan
+    grids = [grid for stage in plan.stages for grid in stage]
+    assert any(isinstance(grid, OnlineRolePlan) for grid in grids), plan
     return plan
 
 
@@ -237,6 +239,15 @@ def test_what_is_beside_the_scores_is_brought(dtype: str, tmp_path: Path) -> Non
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     exact = weights / weights.sum(-1, keepdims=True) @ v.float().numpy()
     assert_close(found, exact)
+
+
+def test_rows_of_a_mask_are_stored_where_they_begin_evenly() -> None:
+    q, k, v = operands((8, 400, 32), (8, 405, 32), 32)
+    allowed = np.random.default_rng(5).random((400, 405)) < 0.6
+    result = q.scaled_dot_product_attention(k, v, attn_mask=Tensor(allowed).realize())
+    plan = choose_plan(lowered_whole(result).kernel, SM_90A, settings())
+    assert isinstance(plan.cuts[0], EvenRows)
+    assert_close(simulated(result), in_float64(q, k, v, allowed=allowed))
 
 
 # --- text ----------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from tetragrad.tile.plans.nests.transpose import TransposePlan, build_transpose
 from tetragrad.tile.plans.online.online import OnlinePlan, build_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut
+from tetragrad.tile.plans.prepare.even_rows import EvenRows
 from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.prepare.quick_powers import with_quick_powers
 from tetragrad.tile.plans.prepare.widening import Widening
@@ -83,7 +84,7 @@ class Plan:
     grids for each kernel that was cut off, and last for the rest.
     """
 
-    cuts: tuple[Cut | Repack | Widening | Filters | PassParts, ...]
+    cuts: tuple[Cut | Repack | Widening | Filters | PassParts | EvenRows, ...]
     stages: tuple[tuple[GridPlan, ...], ...]
 
     @property
@@ -101,11 +102,11 @@ class Plan:
 
 def cut_kernel(
     kernel: Kernel,
-    cuts: tuple[Cut | Repack | Widening | Filters | PassParts, ...],
+    cuts: tuple[Cut | Repack | Widening | Filters | PassParts | EvenRows, ...],
     *,
     is_pass: bool = False,
 ) -> list[Kernel]:
-    """The kernels that run one after the other; a pass over keys is told by its rows."""
+    """The kernels that run one after the other; a pass is told by its rows."""
     rest = simplify_axes(kernel)
     if is_pass:
         rest = with_row(rest)

@@ -33,6 +33,7 @@ from tetragrad.tile.plans.nests.transpose import TransposePlan, crossing_loads
 from tetragrad.tile.plans.online.online import choose_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut, cuttable
+from tetragrad.tile.plans.prepare.even_rows import EvenRows
 from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.prepare.widening import Widening, choose_widening
 from tetragrad.tile.plans.products.choose_contraction import (
@@ -40,6 +41,7 @@ from tetragrad.tile.plans.products.choose_contraction import (
     is_worth_packing,
 )
 from tetragrad.tile.plans.products.choose_winograd import choose_winograd
+from tetragrad.tile.plans.products.choose_winograd_sums import choose_winograd_sums
 from tetragrad.tile.plans.products.contraction import (
     Contraction,
     find_contraction,
@@ -48,6 +50,7 @@ from tetragrad.tile.plans.products.contraction import (
 from tetragrad.tile.plans.products.winograd import Filters
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.roles.choose_online_roles import (
+    choose_even_rows,
     choose_online_roles,
     choose_pass_parts,
 )
@@ -101,13 +104,22 @@ def _choose_pass_by_roles(kernel: Kernel, target: Target) -> Plan | None:
     grid = choose_online_roles(kernel, target)
     if grid is None:
         return _alone(choose_pass_roles(kernel, target))
+    cuts: list[PassParts | EvenRows] = []
+    stages: list[tuple[GridPlan, ...]] = []
+    for stored in choose_even_rows(kernel):
+        first, rest = divide(kernel, stored)
+        other = choose_online_roles(rest, target)
+        if other is not None and other.brings_beside:
+            grid, kernel = other, rest
+            cuts.append(stored)
+            stages.append(choose_stage(first, target))
     parts = choose_pass_parts(kernel, grid, target)
     if parts is None:
-        return _alone(grid)
+        return Plan(tuple(cuts), (*stages, (grid,)))
     first, rest = divide(kernel, parts)
     grid = choose_online_roles(first, target)
     assert grid is not None, "parts are passes as the whole is"
-    return plan_from([parts], [(grid,)], rest, target)
+    return plan_from([*cuts, parts], [*stages, (grid,)], rest, target)
 
 
 def _alone(grid: GridPlan | None) -> Plan | None:
@@ -123,7 +135,7 @@ def as_set(target: Target, settings: Settings) -> Target:
 
 
 def plan_from(
-    begun: Sequence[Cut | Repack | Widening | Filters | PassParts],
+    begun: Sequence[Cut | Repack | Widening | Filters | PassParts | EvenRows],
     planned: Sequence[tuple[GridPlan, ...]],
     rest: Kernel,
     target: Target,
@@ -435,6 +447,7 @@ def _choose_product(
     return (
         choose_stream(kernel, everything, target)
         or choose_row_stream(kernel, everything, target)
+        or choose_winograd_sums(kernel, contraction, target)
         or choose_contraction(kernel, contraction, target)
     )
 

@@ -14,16 +14,19 @@ from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.online.online import needed_blocks
+from tetragrad.tile.plans.prepare.even_rows import EvenRows
 from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.products.contraction import Block
 from tetragrad.tile.plans.products.packing import Placed
 from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
-from tetragrad.tile.plans.roles.online_rows import RowForm, row_form
+from tetragrad.tile.plans.roles.online_rows import RowForm, loads_beside, row_form
 from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS, STAGED_PADDING_BYTES
 from tetragrad.tile.plans.scope import Builder, Scope
 
 MEMBERS = (2, 3, 1)
+#: So many scores take longer to load a mask for than it takes to store it again.
+WORTH_STORING = 1 << 20
 MOST_KEYS = 256
 STAGES = 2
 #: What barriers take at most, and what a channel begins at a multiple of.
@@ -76,6 +79,23 @@ def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None
     if _shared_bytes(kernel, rows, ahead) <= target.shared_bytes:
         return ahead
     return replace(ahead, query_stages=1)
+
+
+def choose_even_rows(kernel: Kernel) -> list[EvenRows]:
+    """What lies beside the scores in rows that the copy engine cannot bring."""
+    rows = row_form(kernel)
+    assert rows is not None, "a plan by roles"
+    brought = [entry.load for entry in rows.beside]
+    scores = (*rows.form.batch, rows.form.row, rows.form.passed)
+    if math.prod(kernel.axes[axis] for axis in scores) < WORTH_STORING:
+        return []
+    return [
+        EvenRows(entry.slot, rows.form.passed)
+        for entry in loads_beside(rows.form, rows.logits)
+        if entry not in brought
+        and entry.address.is_pure()
+        and entry.address.coefficient(rows.form.passed) == 1
+    ]
 
 
 def choose_pass_parts(

@@ -139,16 +139,24 @@ def _beside(
     kernel: Kernel, form: OnlineContraction, logits: Expression
 ) -> tuple[BulkOperand, ...]:
     """What is loaded for each score, where a row's keys are neighbours in memory."""
+    operands = (
+        boxed_load(kernel, entry, (form.row,), (form.passed,))
+        for entry in loads_beside(form, logits)
+    )
+    return tuple(entry for entry in operands if entry is not None and entry.is_deep)
+
+
+def loads_beside(form: OnlineContraction, logits: Expression) -> list[Load]:
+    """Elements of a few bytes that are loaded for each score, and not multiplied."""
     multiplied = {*walk(form.inner[0].scores)}
-    found = []
-    for entry in walk(logits):
-        is_own = {form.row, form.passed} <= entry.free_axes
-        if not isinstance(entry, Load) or entry in multiplied or not is_own:
-            continue
-        operand = boxed_load(kernel, entry, (form.row,), (form.passed,))
-        if operand is not None and operand.is_deep and entry.dtype in NARROW:
-            found.append(operand)
-    return tuple(found)
+    return [
+        entry
+        for entry in walk(logits)
+        if isinstance(entry, Load)
+        and entry not in multiplied
+        and {form.row, form.passed} <= entry.free_axes
+        and entry.dtype in NARROW
+    ]
 
 
 def _without_factor(logits: Expression) -> tuple[Expression, Expression] | None:

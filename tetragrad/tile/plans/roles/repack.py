@@ -34,6 +34,7 @@ from tetragrad.kernel.ir import Kernel, Output, Slot
 from tetragrad.tile.ir import Dimension
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut, apply_cut
+from tetragrad.tile.plans.prepare.even_rows import EvenRows, apply_even_rows
 from tetragrad.tile.plans.prepare.pass_parts import PassParts, apply_parts
 from tetragrad.tile.plans.prepare.widening import Widening, apply_widening
 from tetragrad.tile.plans.products.choose_contraction import is_for_patches
@@ -79,11 +80,13 @@ class Repack:
 
 
 def divide(
-    kernel: Kernel, cut: Cut | Repack | Widening | Filters | PassParts
+    kernel: Kernel, cut: Cut | Repack | Widening | Filters | PassParts | EvenRows
 ) -> tuple[Kernel, Kernel]:
     """The kernel that runs first, and the rest."""
     if isinstance(cut, PassParts):
         return apply_parts(kernel, cut)
+    if isinstance(cut, EvenRows):
+        return apply_even_rows(kernel, cut)
     if isinstance(cut, Filters):
         return apply_filters(kernel, cut)
     if isinstance(cut, Cut):
