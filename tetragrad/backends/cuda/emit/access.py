@@ -57,7 +57,7 @@ class Memory:
         """How many of so many neighbours one instruction can move."""
         itemsize = storage.dtype.itemsize
         width = min(width, WIDEST_BYTES // itemsize)
-        return width if width * itemsize >= 4 else 1
+        return width if width * itemsize >= 4 or itemsize == 1 else 1
 
     def address(self, storage: Storage, place: Linear) -> str:
         """An operand for the element at a place."""
@@ -129,7 +129,7 @@ class Memory:
                 self.builder.line(f"mov.{kind} {word}, {_zero(kind)}")
         condition = f"@{predicate} " if predicate else ""
         vector = f".v{count}" if count > 1 else ""
-        access = kind if width * storage.dtype.itemsize > 1 else _byte(storage.dtype)
+        access = _access(storage.dtype, width, kind)
         is_fixed = storage.space == "global" and not changes and not self.comes_early
         cached = ".nc" if is_fixed else ""
         shown = f"{{{', '.join(words)}}}" if count > 1 else words[0]
@@ -179,7 +179,9 @@ class Memory:
             numbers = [
                 number
                 for word in words
-                for number in small_integers.bytes_of_word(self.builder, word, dtype)
+                for number in small_integers.bytes_of_word(
+                    self.builder, word, dtype, min(4, width)
+                )
             ]
         if not dtype.is_bool:
             return tuple(numbers)
@@ -207,7 +209,7 @@ class Memory:
         kind, count = word_of(dtype, width)
         words = self._pack(values, dtype, width)
         vector = f".v{count}" if count > 1 else ""
-        access = kind if width * dtype.itemsize > 1 else "u8"
+        access = _access(dtype, width, kind)
         shown = f"{{{', '.join(words)}}}" if count > 1 else words[0]
         address = self.address(storage, place)
         self.builder.line(
@@ -363,14 +365,17 @@ def word_of(dtype: DType, width: int) -> tuple[str, int]:
     nbytes = dtype.itemsize * width
     if dtype.itemsize >= 4:
         return register_class(dtype), width
-    if nbytes == 1:
-        return "b32", 1
-    return ("b16", 1) if nbytes == 2 else ("b32", nbytes // 4)
+    if dtype.itemsize == 2 and width == 1:
+        return "b16", 1
+    return "b32", max(1, nbytes // 4)
 
 
 def _zero(kind: str) -> str:
     return {"f32": "0f00000000", "f64": "0d0000000000000000"}.get(kind, "0")
 
 
-def _byte(dtype: DType) -> str:
-    return "s8" if dtype.is_signed and dtype.is_integer else "u8"
+def _access(dtype: DType, width: int, kind: str) -> str:
+    """What an instruction is told to move: a word's register may hold less."""
+    if dtype.itemsize * width == 1:
+        return "s8" if dtype.is_signed and dtype.is_integer else "u8"
+    return "u16" if dtype.itemsize == 1 and width == 2 else kind

@@ -151,13 +151,14 @@ def _of_byte(ops: Operations, word: str, place: int, form: Format) -> str:
 
 def encoded(ops: Operations, value: Value) -> str:
     """The code of a value, in the low byte of a register."""
-    zero = constant(0.0, value.dtype)
-    return encoded_words(ops, [value, zero, zero, zero])[0]
+    return encoded_words(ops, [value])[0]
 
 
 def encoded_words(ops: Operations, values: Sequence[Value]) -> list[str]:
-    """The words with the codes of four values each."""
-    return [_word(ops, values[first : first + 4]) for first in range(0, len(values), 4)]
+    """The words with the codes of four values each; zeros beyond the last."""
+    zero = constant(0.0, values[0].dtype)
+    padded = [*values, *[zero] * (-len(values) % 4)]
+    return [_word(ops, padded[first : first + 4]) for first in range(0, len(padded), 4)]
 
 
 def _word(ops: Operations, values: Sequence[Value]) -> str:

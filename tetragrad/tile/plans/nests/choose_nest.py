@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
@@ -51,6 +52,8 @@ SIDE_BY_SIDE = 4
 # memory long enough to be fetched ahead; and rows that share what such a sum reads.
 COLUMN_VECTORS = 16
 MOST_BESIDE = 3
+# Steps of a loop around short rows that are written out at most.
+STEPS_TOGETHER = 4
 # Vectors of a row that is added to another one at once.
 SCATTERED_VECTORS = 16
 # Rows side by side along which running values are carried through memory.
@@ -115,7 +118,22 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
         # Other blocks hide latencies as well, and there may be few rows.
         rows = 1
     chunk = choose_chunk(kernel, outputs, grid, rows, target)
-    return NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows, beside)
+    plan = NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows, beside)
+    if target.has_free_iterations:
+        return replace(plan, written_out=steps_together(kernel, inside, lanes))
+    return plan
+
+
+def steps_together(kernel: Kernel, inside: Sequence[int], lanes: int) -> int:
+    """Steps of the loop around lanes that leave most threads idle, written out.
+
+    Their loads are then under way together: weights with a scale for each 128 of them
+    are short rows in a long loop.
+    """
+    if len(inside) < 2:
+        return 1
+    row, steps = kernel.axes[inside[0]], kernel.axes[inside[1]]
+    return math.gcd(steps, min(STEPS_TOGETHER, max(1, lanes // row)))
 
 
 def long_enough(

@@ -56,7 +56,8 @@ class NestPlan:
     grid axis are handled side by side, where that axis is not on lanes itself.
     ``beside`` are axes whose points are computed together. With ``staged`` each row
     has a lane of its own, and memory is moved through shared tiles. ``threads`` should
-    share an iteration, where the plan knows better than the program tells.
+    share an iteration, where the plan knows better than the program tells. Of a loop
+    around short lanes so many steps are ``written_out``.
     """
 
     outputs: tuple[int, ...]
@@ -69,12 +70,14 @@ class NestPlan:
     beside: tuple[int, ...] = ()
     staged: bool = False
     threads: int = 0
+    written_out: int = 1
 
 
 def build_nest(builder: Builder, plan: NestPlan) -> list[Statement]:
     """The grid that computes the plan's outputs."""
     outputs = [builder.kernel.outputs[number] for number in plan.outputs]
-    nest = _Nest(plan, VectorChoice(plan.vector_axes, plan.lanes, plan.vectors))
+    choice = VectorChoice(plan.vector_axes, plan.lanes, plan.vectors, plan.written_out)
+    nest = _Nest(plan, choice)
     scope = Scope(builder)
     extents: list[Extent] = []
     for axis in plan.grid[:-1]:

@@ -21,6 +21,7 @@ from tetragrad.kernel.expression import Expression, Reduction, literal
 from tetragrad.tile.ir import Alloc, Fold, Map, Statement, Tile
 from tetragrad.tile.plans.rewrite import below
 from tetragrad.tile.plans.scope import (
+    LONGEST_UNROLLED,
     Scope,
     Strip,
     cast,
@@ -39,11 +40,15 @@ LONGEST_RUN = 256
 
 @frozen
 class VectorChoice:
-    """Which kernel axis to put on vector lanes: the first one that is free."""
+    """Which kernel axis to put on vector lanes: the first one that is free.
+
+    Of the loop around the lanes so many steps are written out, one after another.
+    """
 
     axes: tuple[int, ...]
     lanes: int
     vectors: int
+    written_out: int = 1
 
     def strip(self, scope: Scope, axes: Sequence[int]) -> Strip | None:
         """The strip for a loop over some axes, unless lanes are already in use."""
@@ -173,7 +178,8 @@ class _Pass:
             return self.loops(others, scope.bind(axis, form), accumulators)
 
         if others or self.strip is not None:
-            return loop(scope.builder, scope.size(axis), step, unroll=True)
+            is_last = all(scope.size(entry) <= LONGEST_UNROLLED for entry in others)
+            return self.written_out(scope, axis, step, is_last=is_last)
         return self.runs(
             accumulators,
             scope.size(axis),
@@ -185,6 +191,27 @@ class _Pass:
                 unroll=True,
             ),
         )
+
+    def written_out(
+        self,
+        scope: Scope,
+        axis: int,
+        step: Callable[[Affine], list[Statement]],
+        *,
+        is_last: bool,
+    ) -> list[Statement]:
+        """A loop, of which several steps are written out if it is the last one."""
+        size, together = scope.size(axis), self.choice.written_out
+        if not is_last or size <= together or size % together:
+            return loop(scope.builder, size, step, unroll=True)
+
+        def several(number: Affine) -> list[Statement]:
+            first = number.scale(together)
+            return loop(
+                scope.builder, together, lambda form: step(first + form), unroll=True
+            )
+
+        return loop(scope.builder, size // together, several)
 
     def innermost(
         self, scope: Scope, accumulators: Sequence[Accumulator]
