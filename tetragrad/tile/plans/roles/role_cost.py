@@ -299,13 +299,13 @@ def _filling_cycles(product: RoleProduct, block: Block, sides: Sides) -> float:
         elements = sides.depth.extent * cells.extent * cells.count
         if operand.brings((sides.depth, cells)):
             instructions += elements * (NARROW_LOAD + operand.operations)
-            waiting = max(waiting, HANDING_ON)
+            waiting += HANDING_ON
             continue
         single, lines = _loading(operand, sides.depth, cells)
         instructions += elements * (single + operand.operations)
         loading += elements / WARP * lines
         is_near = operand.nbytes <= NEAR_BYTES
-        waiting = max(waiting, LOADING_NEAR if is_near else LOADING)
+        waiting += LOADING_NEAR if is_near else LOADING
     return max(instructions / LANES_PER_CYCLE, loading) + waiting
 
 
