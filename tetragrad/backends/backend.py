@@ -8,6 +8,7 @@ imported when its device is first used.
 from __future__ import annotations
 
 import importlib
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -140,6 +141,12 @@ class Device(ABC):
         started = clock()
         executable.launch(addresses)
         return clock() - started
+
+    def launch_timed(self, executable: Executable, addresses: Sequence[int]) -> float:
+        """Launch once, and give the seconds until it has run."""
+        started = time.perf_counter()
+        executable.launch(addresses)
+        return time.perf_counter() - started
 
     def synchronize(self) -> None:
         """Wait until everything that was launched has finished."""

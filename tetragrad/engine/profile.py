@@ -12,7 +12,6 @@ the target text, when a kernel is compiled or read from the disk cache.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable, Sequence
 
 from tetragrad.backends.backend import Device
@@ -44,9 +43,8 @@ def run_timed(device: Device, calls: Iterable[tuple[Launch, Sequence[int]]]) -> 
     """Launch each kernel with its addresses, and say what it did in what time."""
     samples = []
     for launch, addresses in calls:
-        start = time.perf_counter()
-        launch.executable.launch(addresses)
-        sample = _sample(device, launch, time.perf_counter() - start)
+        seconds = device.launch_timed(launch.executable, addresses)
+        sample = _sample(device, launch, seconds)
         samples.append(sample)
         print(line(sample, colour=_is_terminal()), file=sys.stderr)
     if len(samples) > 1:
