@@ -14,6 +14,7 @@ from tests.tile.test_convolution_plans import (
     Window,
     compute,
     convolve,
+    filter_gradient,
     strict_products,
 )
 from tetragrad.core.settings import override, settings
@@ -25,6 +26,7 @@ from tetragrad.tile.plans.build import Plan
 from tetragrad.tile.plans.choose import choose_plan, choose_stage
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.products.choose_winograd import ways_to_transform
+from tetragrad.tile.plans.products.choose_winograd_sums import ways_to_sum
 from tetragrad.tile.plans.products.contraction import hosted_contraction
 from tetragrad.tile.plans.products.winograd import (
     POINT_COUNTS,
@@ -32,6 +34,7 @@ from tetragrad.tile.plans.products.winograd import (
     Filters,
     Transform,
 )
+from tetragrad.tile.plans.products.winograd_sums import WinogradSumsPlan
 from tetragrad.tile.plans.roles.repack import divide
 
 __all__ = ["strict_products"]
@@ -152,6 +155,44 @@ def test_several_images_lie_in_one_block():
     ways = ways_to_transform(kernel, sides, target, swap=True)
     _, plan, _ = min(ways, key=lambda way: way[2])
     assert plan.images == 2
+
+
+def sums_of(kernel: Kernel, target) -> list[WinogradSumsPlan]:
+    """Every way to sum a filter's gradient in tiles."""
+    contraction = hosted_contraction(kernel)
+    return [
+        plan
+        for swap in (False, True)
+        for plan, _ in ways_to_sum(
+            kernel,
+            contraction.swapped() if swap else contraction,
+            target,
+            swap=swap,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("channels", "results", "taps", "size"),
+    [(5, 9, 3, 9), (3, 17, 5, 10), (4, 8, 2, 6)],
+)
+def test_gradients_of_filters_are_summed_in_tiles(
+    channels, results, taps, size, strict_products
+):
+    """Few tiles at a time and many, with all channels and with parts of them."""
+    kernel = simplify_axes(filter_gradient(channels, results, taps, size))
+    target = TARGETS["middle"]
+    plans = sums_of(kernel, target)
+    assert len({plan.transform for plan in plans}) >= 2
+    for plan in plans[:: -(-len(plans) // 3)]:
+        check(kernel, target, tolerance=2e-3, plan=Plan((), ((plan,),)))
+
+
+def test_the_gradient_of_a_layer_is_summed_in_tiles():
+    kernel = filter_gradient(32, 32, 5, 24)
+    plan = choose_plan(kernel, TARGETS["wide"], settings())
+    grids = [grid for stage in plan.stages for grid in stage]
+    assert any(isinstance(grid, WinogradSumsPlan) for grid in grids)
 
 
 def test_the_model_decides():

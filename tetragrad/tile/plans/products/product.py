@@ -10,11 +10,17 @@ from tetragrad.tile.plans.products.panels import build_panels
 from tetragrad.tile.plans.products.squares import build_square
 from tetragrad.tile.plans.products.windows import DirectPlan
 from tetragrad.tile.plans.products.winograd import WinogradPlan
+from tetragrad.tile.plans.products.winograd_sums import (
+    WinogradSumsPlan,
+    build_winograd_sums,
+)
 from tetragrad.tile.plans.scope import Builder
 
 
 def build_contraction(builder: Builder, plan: ContractionPlan) -> list[Statement]:
     """The grid of a contraction."""
+    if isinstance(plan, WinogradSumsPlan):
+        return build_winograd_sums(builder, plan)
     if isinstance(plan, WinogradPlan):
         return build_winograd(builder, plan)
     if isinstance(plan, DirectPlan):

@@ -161,27 +161,27 @@ def image_of(
     """
     if len(columns.inner) > 1:
         return None
-    forms = _forms_below(operand)
+    forms = forms_below(operand)
     if not all(form.is_pure() for form in forms):
         return None
     rest = [axis for axis in depth if kernel.axes[axis] > 1]
     *outside, inside = (columns.chunked, *columns.inner)
-    lane = _sliding(kernel, forms, inside, rest)
+    lane = sliding_along(kernel, forms, inside, rest)
     if lane.tap is not None:
         rest.remove(lane.tap)
     row = None
     if outside:
-        row = _sliding(kernel, forms, outside[0], rest)
+        row = sliding_along(kernel, forms, outside[0], rest)
         if row.tap is not None:
             rest.remove(row.tap)
     return Image(tuple(rest), row, lane)
 
 
-def _forms_below(operand: Expression) -> list[Affine]:
+def forms_below(operand: Expression) -> list[Affine]:
     return [form for entry in walk_until({}, operand) for form in forms_of(entry)]
 
 
-def _sliding(
+def sliding_along(
     kernel: Kernel, forms: Sequence[Affine], axis: int, taps: Sequence[int]
 ) -> Sliding:
     """How windows slide along an axis: with the tap that moves most nearly as far."""
