@@ -121,13 +121,10 @@ class Settings:
 
     def code_key(self) -> tuple[Any, ...]:
         """The values that generated code depends on, for cache keys."""
-        return tuple(
-            getattr(self, entry.name)
-            for entry in fields(self)
-            if entry.metadata["code"]
-        )
+        return tuple([getattr(self, name) for name in _CODE_SETTINGS])
 
 
+_CODE_SETTINGS = [entry.name for entry in fields(Settings) if entry.metadata["code"]]
 _BOOLS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
