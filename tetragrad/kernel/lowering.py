@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
+from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
-from tetragrad.graph.elementwise import Elementwise, Eq, Where
+from tetragrad.graph.elementwise import Cast, Elementwise, Eq, Where
 from tetragrad.graph.extents import NO_EXTENTS, Extents
 from tetragrad.graph.leaves import (
     Buffer,
@@ -329,7 +330,7 @@ class _Lowering:
             case SizeValue():
                 return _given(self.size(node))
             case Iota():
-                return _given(Position(linear(node.shape, coordinates), node.dtype))
+                return _given(self.position(linear(node.shape, coordinates), node))
         raise AssertionError(f"no lowering for {node!r}")
 
     def is_reshape_of_memory(self, node: Node) -> bool:
@@ -396,6 +397,16 @@ class _Lowering:
             return Literal(node.bits, node.dtype)
         slot = self.scalars.setdefault(node, len(self.scalars))
         return Scalar(slot, node.dtype)
+
+    def position(self, form: Affine, node: Iota) -> Expression:
+        """A place in an Iota; out of its range, where no guard holds, it is anything.
+
+        There it may be negative, which an unsigned position cannot say.
+        """
+        if node.dtype.is_signed or form.range(self.sizes)[0] >= 0:
+            return Position(form, node.dtype)
+        wide = Position(form, dtypes.int64)
+        return simplify.compute(Cast, node.dtype, (wide,), self.sizes)
 
     def size(self, node: SizeValue) -> Expression:
         """A size is a position: comparisons with it are guards, and limit loops."""

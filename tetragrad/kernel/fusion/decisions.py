@@ -35,6 +35,8 @@ class Decisions:
         self.epilogues: dict[Node, Node] = {}
         #: Selections made in the kernel that reduces the rows they select from.
         self.row_gathers: set[Node] = set()
+        #: Values, one for each row, that several kernels make rows' elements with.
+        self.factors: set[Node] = set()
         #: The reduction that an Expand repeats, if it is one of its row.
         self.repeated: dict[Node, Reduce | None] = {}
         #: Stored nodes that one kernel computes.

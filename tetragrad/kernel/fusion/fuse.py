@@ -70,6 +70,8 @@ LATENCY = 8
 LONGEST_WAY = 8
 #: The longest reduction that is done at each step of a running value.
 LONGEST_STEP = 64
+#: Places for which the same value is made by one thread, if it reads so few bytes.
+MOST_TOGETHER, FEW_BYTES = 4, 64
 #: Reductions that compute each element of what they run over once.
 READING_ONCE = frozenset([Kind.CONTRACTION, Kind.SCAN, Kind.SCATTER])
 
@@ -324,7 +326,19 @@ class _Fusion(Decisions):
             return user.numel / max(node.numel, 1)
         if not isinstance(user, moves.Expand) or self._is_read_once(user):
             return 1.0
+        if self._is_made_together(node, user):
+            return 1.0
         return _outer_repetition(user, any_order=self.target.chunk_bytes > 0)
+
+    def _is_made_together(self, node: Node, user: Node) -> bool:
+        """Whether a GPU's threads compute what is repeated for all places together.
+
+        As the words of random numbers, which are made of next to nothing.
+        """
+        times = user.numel // max(node.numel, 1)
+        if not self.target.has_free_iterations or times > MOST_TOGETHER:
+            return False
+        return sum(self.reads[node].values()) <= FEW_BYTES
 
     def _is_read_once(self, node: Node) -> bool:
         """Whether the node is (close to) what a contraction, scan or scatter reads.
@@ -370,6 +384,8 @@ class _Fusion(Decisions):
             return isinstance(node, ops.Elementwise) and not self._is_trivial(node)
         if not isinstance(node, ops.Elementwise) or _is_widening(node):
             return False
+        if node in self.factors:
+            return True
         if ends_a_row(self, node) or is_stored_first(self, node):
             return True
         return self._storing_pays(node)

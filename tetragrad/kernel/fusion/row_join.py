@@ -9,14 +9,14 @@ the kernel that reads it if every way from it to that kernel's end stays on its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tetragrad.core.target import Target
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Reduce
-from tetragrad.kernel.fusion.analysis import Kind
+from tetragrad.kernel.fusion.analysis import Kind, work_per_element
 from tetragrad.kernel.fusion.decisions import Decisions
 
 #: The elementwise work before a selection from rows that is looked at.
@@ -25,6 +25,8 @@ MAXIMUM_ROW_NODES = 64
 LONGEST_WAY_BACK = 8
 #: Elements of a row that are added up without a loop.
 FEW = 16
+#: Operations on an element that several kernels may as well repeat.
+MOST_REPEATED_WORK = 12.0
 
 
 def joins_row(decisions: Decisions, node: Reduce) -> bool:
@@ -169,12 +171,64 @@ def ends_a_row(decisions: Decisions, node: Node) -> bool:
     Stored here, the row is read once; inlined further, its statistics would be
     a kernel of their own, and the row would be read again.
     """
-    if node in decisions.aligned:
+    if node in decisions.aligned or _is_made_again(decisions, node):
         return False
     return any(
         _is_row_statistic(decisions, expand, node)
         for expand in decisions.facts.expands.get(node, ())
     )
+
+
+def _is_made_again(decisions: Decisions, node: Node) -> bool:
+    """Whether several kernels had better make a value from its row and statistics.
+
+    What a normalisation subtracts and divides by is little, and what it is of is often
+    half as wide as the result: the more kernels read the result, the less it pays to
+    write it.
+    """
+    readers = len(decisions.readers[node])
+    if readers < 2 or _work_on_row(decisions, node) > MOST_REPEATED_WORK:
+        return False
+    reads = decisions.reads[node]
+    statistics = sum(isinstance(entry, Reduce) for entry in reads)
+    read, own = sum(reads.values()), node.numel * node.dtype.itemsize
+    if (statistics + readers) * read > read + (1 + readers) * own * 1.05:
+        return False
+    for entry in _on_row(decisions, node):
+        if isinstance(entry, moves.Expand):
+            decisions.factors.update(_factor_of(entry))
+    return True
+
+
+def _factor_of(expand: Node) -> Iterator[Node]:
+    """The computed value, one for each row, that an Expand repeats along rows.
+
+    Kernels that go down columns would compute it for every element.
+    """
+    current = expand.source
+    while isinstance(current, moves.Reshape | ops.Cast):
+        current = (
+            current.source if isinstance(current, moves.Reshape) else current.operand
+        )
+    if isinstance(current, ops.Elementwise):
+        yield current
+
+
+def _work_on_row(decisions: Decisions, node: Node) -> float:
+    """Operations for each element, without those on what a row has one of."""
+    return sum(map(work_per_element, _on_row(decisions, node)))
+
+
+def _on_row(decisions: Decisions, node: Node) -> list[Node]:
+    """What a value is made of, element by element, up to what is in memory."""
+    seen, stack = {node}, [node]
+    while stack and len(seen) < MAXIMUM_ROW_NODES:
+        for source in stack.pop().sources:
+            is_whole = source.numel == node.numel and not isinstance(source, Reduce)
+            if is_whole and source not in seen and source not in decisions.in_memory:
+                seen.add(source)
+                stack.append(source)
+    return list(seen)
 
 
 def _is_row_statistic(decisions: Decisions, expand: Node, node: Node) -> bool:
