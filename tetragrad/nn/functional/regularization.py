@@ -7,6 +7,7 @@ import math
 from tetragrad.core.errors import ShapeError
 from tetragrad.nn.functional.activation import finish
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.chances import is_kept
 
 # The constants of SELU (Klambauer et al. 2017).
 _SELU_ALPHA = 1.6732632423543772
@@ -20,7 +21,7 @@ def _check_probability(p: float) -> None:
 
 def _kept(input: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
     """True with probability 1 - p; ``shape`` has 1 where the draw is shared."""
-    return Tensor.rand(*shape, device=input.device) >= p
+    return is_kept(input, shape, p)
 
 
 def _drop(

@@ -39,20 +39,24 @@ def choose_together(
     width = RUN_BYTES // _widest(kernel, outputs, row)
     threads = max(WARP, min(THREADS, kernel.axes[row] // width))
     lanes = threads * width
+    beside: tuple[int, ...] = ()
     for axis in grid:
-        is_short = axis != row and 1 < kernel.axes[axis] <= MOST_TOGETHER
+        count = points_in(kernel, (*beside, axis))
+        is_short = axis != row and kernel.axes[axis] > 1 and count <= MOST_TOGETHER
         if is_short and _shared_operations(outputs, axis) >= WORTH_IT:
-            others = tuple(entry for entry in grid if entry not in (axis, row))
-            return NestPlan(
-                group,
-                (*others, row),
-                (row,),
-                lanes,
-                chunk=lanes,
-                beside=(axis,),
-                threads=threads,
-            )
-    return None
+            beside = (*beside, axis)
+    if not beside:
+        return None
+    others = tuple(entry for entry in grid if entry not in (*beside, row))
+    return NestPlan(
+        group,
+        (*others, row),
+        (row,),
+        lanes,
+        chunk=lanes,
+        beside=beside,
+        threads=threads,
+    )
 
 
 def choose_counted(
