@@ -49,8 +49,26 @@ def test_long_rows_are_shared_by_clusters() -> None:
     text = emit_program(program, SM_90A, settings()).text
     assert ".reqnctapercluster 8, 1, 1" in text
     assert text.count("mapa.shared::cluster") == 2
-    # Of 131,072 elements, each of 4,096 threads has 32.
-    assert text.count("ld.global") == 8
+    # Of 131,072 elements, each of 4,096 threads has 32, in its block's shared memory.
+    assert text.count("cp.async.cg") == 8
+    assert "ld.global" not in text
+
+
+def test_each_pass_over_a_long_row_reads_shared_memory() -> None:
+    (row,) = [row for row in long_rows() if row.name == "softmax 32768 bfloat16"]
+    ((_, program),) = planned([outputs_of(row)[0].node], SM_90A)
+    emitted = emit_program(program, SM_90A, settings())
+    (launch,) = emitted.launches
+    assert launch.threads == 512
+    assert launch.shared_bytes >= 2 * 32768
+    assert emitted.text.count("cp.async.cg") == 8
+    assert emitted.text.count("ld.shared.v4") >= 3 * 8
+
+
+def test_rows_that_begin_anywhere_stay_in_registers() -> None:
+    x = tensor_at(4096, (64, 32770), "bfloat16", None)
+    ((_, program),) = planned([x.softmax(1).node], SM_90A)
+    assert "cp.async" not in emit_program(program, SM_90A, settings()).text
 
 
 def test_sums_of_everything_are_one_launch() -> None:

@@ -21,6 +21,7 @@ from tetragrad.kernel.ir import Mode
 if TYPE_CHECKING:
     from tetragrad.backends.cuda.emit.forms import Linear
     from tetragrad.backends.cuda.emit.operations import Operations
+    from tetragrad.backends.cuda.emit.parking import Parking
 
 #: What one instruction of one thread moves at most.
 WIDEST_BYTES = 16
@@ -52,6 +53,8 @@ class Memory:
         #: hold what was there before: PTX allows it for memory that stays as it is for
         #: as long as the kernel runs.
         self.comes_early = False
+        #: Where loads of rows that are gone over again find them, if there are any.
+        self.parking: Parking | None = None
 
     def widest(self, storage: Storage, width: int) -> int:
         """How many of so many neighbours one instruction can move."""
@@ -107,6 +110,15 @@ class Memory:
         address = self.address(storage, place)
         predicate = "" if mask is None else self.builder.text(mask)
         key = ("load", storage, address, width, predicate)
+        if self.parking is not None and width * dtype.itemsize == WIDEST_BYTES:
+            if self.parking.is_filling:
+                self.parking.fill(key, address, predicate)
+                return (constant(0, dtype),) * width
+            place = self.parking.places.get(key)
+            if place is not None:
+                near = Storage("", dtype, "shared")
+                words = self._load_words(near, place, width, predicate, changes)
+                return self._unpack(words, dtype, width)
         words = None if changes else self.builder.known(key)
         if words is None:
             words = self._load_words(storage, address, width, predicate, changes)

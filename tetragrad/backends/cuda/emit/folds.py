@@ -54,7 +54,7 @@ class Folds(Moves):
 
     def _fold_into(self, statement: Fold, elements: dict[Key, Value]) -> None:
         """Combine each point into an element that this thread holds."""
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             point = self.values.at(run, statement.guard)
             for element in range(run.width):
                 key = point.key(statement.indices, element)
@@ -104,7 +104,7 @@ class Folds(Moves):
     def _partial_sums(self, statement: Fold) -> dict[Key, Value]:
         """What this thread's own points give, by element."""
         partial: dict[Key, Value] = {}
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             point = self.values.at(run, statement.guard)
             for element in range(run.width):
                 key = point.key(statement.indices, element)
@@ -128,7 +128,7 @@ class Folds(Moves):
             raise UnsupportedError(
                 f"a reduction over threads into tile {tile.name} in memory on CUDA"
             )
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             run = self._one_writer(statement, run)
             point = self.values.at(run, statement.guard)
             before = point.read(storage, form, statement.guard, True)
@@ -169,7 +169,7 @@ class Folds(Moves):
     def _parts_of(self, statement: Running) -> dict[Key, list[_Part]]:
         """This thread's elements, by the point of the other axes, a part for a run."""
         found: dict[Key, list[_Part]] = {}
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             point = self.values.at(run, statement.guard)
             keys, values = [], []
             for element in range(run.width):

@@ -136,6 +136,14 @@ def find_finish(joint: Joint, second: Grid) -> Finish | None:
     return None
 
 
+def reads_again(first: Joint, second: Joint) -> bool:
+    """Whether ordinary blocks read a buffer that those before them have read."""
+    grids = (first.grid, second.grid)
+    if not all(map(_is_plain, grids)):
+        return False
+    return bool(_loaded(first.grid) & _loaded(second.grid))
+
+
 def _is_plain(grid: Grid) -> bool:
     """Whether the iterations are those of ordinary blocks."""
     return grid.cluster is None and not any(

@@ -30,7 +30,7 @@ class Loads(Runs):
         for statement in body:
             if not isinstance(statement, Store) or statement.axes:
                 continue
-            (run,) = self._runs(statement)
+            (run,) = self.runs_of(statement)
             point = self.values.at(self._one_writer(statement, run), statement.guard)
             for entry in walk_until({}, statement.value):
                 if isinstance(entry, Load) and not _reads_tiles(entry):

@@ -35,7 +35,7 @@ class Moves(Loads):
             if self._copy(statement, form):
                 return
             storage = self.values.storages[tile.name]
-            for run in self._runs(statement):
+            for run in self.runs_of(statement):
                 run = self._one_writer(statement, run)
                 point = self.values.at(run, statement.guard)
                 with self._where_there_are_rows(point, statement):
@@ -44,7 +44,7 @@ class Moves(Loads):
             return
         written: dict[Key, Value] = {}
         elements = self.values.registers[tile.name]
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             point = self.values.at(run, statement.guard)
             for element in range(run.width):
                 key = point.key(statement.indices, element)
@@ -93,7 +93,7 @@ class Moves(Loads):
         by_words = self._is_copied_by_words(statement)
         if not by_words and not self._is_copyable(statement, address, form, guard):
             return False
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             point = self.values.at(run, statement.guard)
             for element in range(run.width if by_words else 1):
                 self.values.memory.copy(
@@ -162,7 +162,7 @@ class Moves(Loads):
         narrow = self._narrow_runs(statement)
         if self.values.memory.comes_early and not narrow:
             self._load_runs(statement)
-        for run in narrow or self._runs(statement):
+        for run in narrow or self.runs_of(statement):
             run = self._one_writer(statement, run)
             point = self.values.at(run, statement.guard)
             lanes = point.evaluate(statement.value)
@@ -172,7 +172,7 @@ class Moves(Loads):
         self, statement: Fold | Store, storage: Storage, address: Affine, mode: Mode
     ) -> None:
         """Combine each point with what is in memory, which others do as well."""
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             run = self._one_writer(statement, run)
             point = self.values.at(run, statement.guard)
             lanes = point.evaluate(statement.value)

@@ -43,6 +43,7 @@ BIT_INSTRUCTIONS = {op.And: "and", op.Or: "or", op.Xor: "xor"}
 
 _RELATIONS: dict[str, Callable[..., bool]] = {
     "lt": operator.lt,
+    "le": operator.le,
     "eq": operator.eq,
     "ne": operator.ne,
     "neu": operator.ne,
@@ -198,6 +199,10 @@ class Operations(DeviceOperations[Value]):
         if lhs.dtype.is_bool:
             return self.invert(self.xor(lhs, rhs))
         return self._compare("eq", lhs, rhs)
+
+    def at_most(self, lhs: Value, rhs: Value) -> Value:
+        """lhs <= rhs, for numbers."""
+        return self._compare("le", lhs, rhs)
 
     def _compare(self, relation: str, lhs: Value, rhs: Value) -> Value:
         if lhs.constant is not None and rhs.constant is not None:

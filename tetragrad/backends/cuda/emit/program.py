@@ -27,12 +27,26 @@ from tetragrad.backends.cuda.emit.joints import (
     counters,
     join_grids,
     last_of_group,
+    reads_again,
 )
 from tetragrad.backends.cuda.emit.matrix_unit.bulk import TensorMap
 from tetragrad.backends.cuda.emit.matrix_unit.role_registers import role_threads
 from tetragrad.backends.cuda.emit.matrix_unit.roles import RoleGrid, map_name
 from tetragrad.backends.cuda.emit.operations import Operations
-from tetragrad.backends.cuda.emit.ptx import INDEX, Builder, Value, register_class
+from tetragrad.backends.cuda.emit.parking import (
+    Parking,
+    park_rows,
+    parking_blocks,
+    parking_neighbours,
+    parks_rows,
+)
+from tetragrad.backends.cuda.emit.ptx import (
+    INDEX,
+    Builder,
+    Value,
+    constant,
+    register_class,
+)
 from tetragrad.backends.cuda.emit.spread import Coordinate, Threads
 from tetragrad.backends.cuda.emit.spreading import (
     cluster_size,
@@ -109,8 +123,11 @@ def emit_program(program: Program, target: Target, settings: Settings) -> Emitte
     """The whole program as one module of PTX text."""
     _refuse(program, target)
     kernels, launches, alignment = [], [], 16
+    before: Joint | None = None
     for number, joint in enumerate(join_grids(_grids_of(program))):
         emitter = _GridEmitter(program, joint, target, settings)
+        emitter.is_backwards = before is not None and reads_again(before, joint)
+        before = joint
         name = f"{program.name}_{number}"
         if joint.finish is not None:
             kernels.append(counters(name, joint.finish))
@@ -213,12 +230,19 @@ class _GridEmitter:
         self.neighbour_count = 1 if grid.cluster is None else grid.axes[-1][1]
         #: Iterations that share a block.
         self.together = 1
+        #: Whether rows wait in shared memory from pass to pass.
+        self.parks = False
+        #: Whether the last iterations come first: what the kernel before has read
+        #: last is still in the cache.
+        self.is_backwards = False
         if not self.roles:
             homes = find_homes(grid.body)
             widths = widths_of(program, grid)
             most = target.neighbours if finish is None else 1
             wanted = grid.threads or thread_count(grid, homes, widths, most)
-            self.neighbour_count = cluster_size(wanted, most)
+            self.parks = most > 1 and parks_rows(grid, homes, widths, wanted)
+            divide = parking_neighbours if self.parks else cluster_size
+            self.neighbour_count = divide(wanted, most)
             self.thread_count = wanted // self.neighbour_count
             if finish is None:
                 self.together = iterations_together(grid, homes, wanted, blocks)
@@ -239,6 +263,10 @@ class _GridEmitter:
         )
         self.values.memory.comes_early = self.early
         self._find_scratch()
+        if self.parks:
+            self.values.memory.parking = Parking(
+                self.builder, self.shared, self.thread_count
+            )
         if not self.roles:
             self.statements = Statements(
                 self.values, homes, block, contract=self.contract
@@ -310,7 +338,9 @@ class _GridEmitter:
         threads = self.thread_count * self.together
         limits = [f".maxntid {threads}, 1, 1"]
         if not self.roles:
-            blocks = least_blocks(self.program, self.grid, threads)
+            blocks = parking_blocks(threads)
+            if not self.parks:
+                blocks = least_blocks(self.program, self.grid, threads)
             limits += [f".minnctapersm {blocks}"] if blocks > 1 else []
         if self.roles:
             # So that the assembler gives each role what it asks for.
@@ -341,6 +371,8 @@ class _GridEmitter:
         return [WAIT_FOR_OTHERS] if self.roles else [LET_OTHERS_COME, WAIT_FOR_OTHERS]
 
     def _body(self) -> None:
+        if self.parks:
+            park_rows(self.statements, self.grid.body)
         if not self.roles:
             self.statements.fetch_ahead(self.grid.body)
             self.statements.emit(self.grid.body)
@@ -385,17 +417,20 @@ class _GridEmitter:
 
     def launch(self, name: str) -> GridLaunch:
         """How the kernel is launched, once its text is written."""
-        blocks = math.prod(extent for _, extent in self.grid.axes)
-        if not self.roles:
-            blocks *= self.neighbour_count
+        neighbours = 1 if self.roles else self.neighbour_count
         return GridLaunch(
             name,
-            -(-blocks // self.together),
+            self._blocks() * neighbours,
             self.thread_count * self.together,
             self.shared.nbytes,
             tuple(self.maps),
             self.early,
         )
+
+    def _blocks(self) -> int:
+        """Blocks of the grid, where neighbours that share an iteration count once."""
+        iterations = math.prod(extent for _, extent in self.grid.axes)
+        return -(-iterations // self.together)
 
     def _iteration(self, block: Value) -> Value:
         """The iteration of this thread's group; groups without one end here."""
@@ -418,6 +453,9 @@ class _GridEmitter:
         shares = self.neighbour_count > 1 and not self.roles
         number = "%clusterid.x" if shares else "%ctaid.x"
         rest = Value(self.builder.assign("b32", "mov.u32", number), INDEX)
+        if self.is_backwards:
+            last = constant(self._blocks() - 1, INDEX)
+            rest = self.builder.compute("sub.s32", INDEX, last, rest)
         if self.together > 1:
             rest = self._iteration(rest)
         for axis, extent in reversed(self.grid.axes[1:]):

@@ -38,7 +38,7 @@ class Runs:
         lane = statement.axes[-1][0]
         return all(lane not in form.axes() for form in statement.indices)
 
-    def _runs(self, statement: Collective) -> Iterator[Run]:
+    def runs_of(self, statement: Collective) -> Iterator[Run]:
         """The runs of points of this thread; in a loop where they are many."""
         for axis, extent in statement.axes:
             self.values.extents[axis] = extent
@@ -80,7 +80,7 @@ class Runs:
         is_flat = self.homes.spread(statement) is Spread.FLAT
         if is_flat and self.block.threads.flat_runs(statement.axes) > MOST_RUNS:
             return []
-        return list(self._runs(statement))
+        return list(self.runs_of(statement))
 
     def _one_writer(self, statement: Collective, run: Run) -> Run:
         """Where every thread has a point, one of them writes it."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from tetragrad.backends.cuda.emit import division, formats
 from tetragrad.backends.cuda.emit.access import Memory, Storage
+from tetragrad.backends.cuda.emit.comparisons import at_most_of
 from tetragrad.backends.cuda.emit.forms import Extents, Forms, Lanes, tile_form
 from tetragrad.backends.cuda.emit.operations import Operations
 from tetragrad.backends.cuda.emit.ptx import INDEX, WIDE_INDEX, Builder, Value, constant
@@ -150,8 +151,15 @@ class Point(Forms):
         return tuple(self.ops.cast(entry, WIDE_INDEX) for entry in lanes)
 
     def _op(self, expression: Expression) -> Lanes:
-        inputs = [self._done[entry] for entry in expression.inputs]
+        sides = at_most_of(expression)
+        inputs = [self._done[entry] for entry in sides or expression.inputs]
         width = max(map(len, inputs))
+        if sides is not None:
+            lhs, rhs = inputs
+            return tuple(
+                self.ops.at_most(lhs[place % len(lhs)], rhs[place % len(rhs)])
+                for place in range(width)
+            )
         by_pairs = self.ops.pair_instruction(expression.op, expression.dtype)
         if by_pairs is not None and width % 2 == 0:
             return self._by_pairs(by_pairs, expression.dtype, inputs, width)

@@ -41,6 +41,9 @@ CHUNK_ELEMENTS = 1 << 13
 # Bytes of a row that one grid iteration reads at least where hardware hands iterations
 # out: what a warp loads at once.
 NARROWEST_BYTES = 512
+# Bytes of a row from which on it is kept as it lies in memory, where threads can move
+# all of it in vectors of so many bytes: it then takes no more room than there.
+LONG_ROW_BYTES, VECTOR_BYTES = 1 << 16, 16
 # Lanes below which most threads of a warp would have nothing to do, and when something
 # else pays, as random shapes showed: so many rows, or so few sums of so many elements.
 WARP_LANES = 32
@@ -312,13 +315,20 @@ def enough_blocks(
 
 
 def is_revisited(outputs: Sequence[Output], axis: int) -> bool:
-    """Whether a row along an axis is gone over more than once."""
+    """Whether a row along an axis is gone over more than once.
+
+    Sums that do not need one another, as a least and a greatest, are one pass.
+    """
+    if any(axis in output.axes for output in outputs):
+        return True
     reductions = {
         point.expression
         for point in points_of(outputs)
         if isinstance(point.expression, Reduction) and axis in point.expression.axes
     }
-    return len(reductions) > 1 or any(axis in output.axes for output in outputs)
+    return any(
+        not reductions.isdisjoint(walk_until({}, entry.body)) for entry in reductions
+    )
 
 
 def row_in_registers(
@@ -338,6 +348,9 @@ def row_in_registers(
         return lanes, vectors
     row, itemsize = kernel.axes[axis], widest_load(kernel, outputs, axis)
     most = max(1, target.row_vectors * itemsize // 4)
+    is_whole = row * itemsize % VECTOR_BYTES == 0 and is_revisited(outputs, axis)
+    if target.neighbours > 1 and row * itemsize >= LONG_ROW_BYTES and is_whole:
+        most = target.row_vectors
     few, several = max(1, most // 2), 2 * target.vector_lanes(4)
     longest = target.neighbours * target.longest_vector_bytes // itemsize
     if not is_revisited(outputs, axis):
