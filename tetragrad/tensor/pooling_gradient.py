@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.elementwise import full_like
@@ -30,6 +31,7 @@ from tetragrad.graph.movement import (
 )
 from tetragrad.graph.node import Node, Shape
 from tetragrad.graph.reduce import Max, Sum
+from tetragrad.tensor.reductions import drop_dims
 
 
 @frozen(slots=True)
@@ -72,31 +74,31 @@ class MaxPoolRule:
     along: tuple[Along, ...]
 
     def __call__(self, upstream: Node) -> tuple[Node]:
-        largest, share = self._shares(upstream)
-        source = self._by_groups(self.source)
+        largest, part = self._windows()
         shape = self._full_shape()
-        is_largest = ops.Eq(
-            broadcast_to(source, shape), broadcast_to(self._seen(largest), shape)
-        )
-        chosen: Node = ops.Cast(is_largest, self.source.dtype)
-        for number in range(len(self.along)):
-            chosen = ops.Mul(chosen, broadcast_to(self._inside(number), shape))
-        product = ops.Mul(chosen, broadcast_to(self._seen(share), shape))
-        found = Sum(product, tuple(self.first_dim + 3 * n + 2 for n in self._numbers))
+        source = broadcast_to(self._by_groups(self.source), shape)
+        chosen: Node = ops.Eq(source, broadcast_to(self._seen(largest), shape))
+        for number in self._numbers:
+            inside = broadcast_to(self._inside(number), shape)
+            chosen = ops.And(chosen, inside)
+        # Parts are multiplied here: on the way out of the product that upstream may
+        # be, every window would be read.
+        share = ops.Mul(self._seen(upstream), self._seen(part))
+        given = ops.Where(chosen, broadcast_to(share, shape), full_like(source, 0.0))
+        found = Sum(given, tuple(self.first_dim + 3 * n + 2 for n in self._numbers))
         whole = (*self._lead, *(entry.groups * entry.stride for entry in self.along))
         bounds = [(0, size) for size in self.source.shape]
         return (Shrink(Reshape(found, whole), tuple(bounds)),)
 
-    def _shares(self, upstream: Node) -> tuple[Node, Node]:
-        """The largest element of each window, and what each that equals it gets."""
+    def _windows(self) -> tuple[Node, Node]:
+        """The largest element of each window, and the part that each equal one gets."""
         windows = self.cut(self.source)
         dims = tuple(self.first_dim + 2 * n + 1 for n in self._numbers)
         largest = Max(windows, dims)
         equal = ops.Eq(windows, broadcast_to(largest, windows.shape))
         count = Sum(ops.Cast(equal, self.source.dtype), dims)
-        one = full_like(count, 1.0)
-        share = ops.Mul(Reshape(upstream, count.shape), ops.Div(one, count))
-        return Reshape(largest, upstream.shape), Reshape(share, upstream.shape)
+        part = ops.Div(full_like(count, 1.0), count)
+        return drop_dims(largest, dims), drop_dims(part, dims)
 
     # --- shapes: group, phase and window for each dimension -------------------------
 
@@ -137,12 +139,13 @@ class MaxPoolRule:
         return Reshape(node, self._shape(*each))
 
     def _inside(self, number: int) -> Node:
-        """1 where the element is in the window along one dimension; 0 elsewhere."""
+        """Whether the element is in the window, along one dimension."""
         entry = self.along[number]
-        ones = broadcast_to(constant(1.0, self.source.dtype), (entry.kernel,))
+        places = broadcast_to(constant(True, dtypes.bool_), (entry.kernel,))
         before = entry.stride * entry.last - entry.padding
         after = entry.stride * entry.count - before - entry.kernel
-        places = Reshape(pad(ones, ((before, after),), 0), (entry.count, entry.stride))
+        places = pad(places, ((before, after),), False)
+        places = Reshape(places, (entry.count, entry.stride))
         by_phase = Permute(Flip(places, (0,)), (1, 0))
         dim = self.first_dim + 3 * number + 1
         shape = [1] * (self.first_dim + 3 * len(self.along))
