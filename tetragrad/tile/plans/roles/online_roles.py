@@ -25,7 +25,7 @@ from functools import cached_property
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Guard, literal
+from tetragrad.kernel.expression import literal
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.online_contraction import OnlineContraction
 from tetragrad.tile.ir import (
@@ -44,7 +44,6 @@ from tetragrad.tile.ir import (
     TakeTurn,
     Tile,
     Wait,
-    When,
 )
 from tetragrad.tile.plans.online.online import needed_blocks
 from tetragrad.tile.plans.products.contraction import Block
@@ -187,22 +186,24 @@ class RoleAttention:
         form, plan = self.form, self.plan
         return RowBlocks(self.builder, form.batch, form.row, plan.rows, plan.workers)
 
-    def each_other(self, axis: int, guard: Guard, body: list[Statement]) -> list[For]:
-        """Blocks behind the first one, up to the last that adds anything."""
-        if self.blocks == 1:
-            return []
-        return [For(axis, self.blocks - 1, tuple(body), guard=guard)]
-
-    def needed(self, place: RowBlock, height: int, axis: int) -> Guard:
-        """What holds for blocks behind the first one that so many rows need.
+    def each_other(
+        self, place: RowBlock, axis: int, body: list[Statement]
+    ) -> list[For]:
+        """Blocks behind the first one, up to the last that adds anything.
 
         What ends the blocks of one row ends them for good; where they could begin
         later, the scores of the earlier ones are -inf and add nothing.
         """
-        rows = Placed(Block((self.form.row,), 0, height), place.rows)
+        if self.blocks == 1:
+            return []
+        rows = Placed(Block((self.form.row,), 0, self.plan.rows), place.rows)
         keys = Placed(Block((self.form.passed,), 0, self.plan.keys), self.start(axis))
-        forms = needed_blocks(self.form, place.scope, rows, keys)
-        return tuple(form for form in forms if form.coefficient(axis) <= 0)
+        guard = tuple(
+            form
+            for form in needed_blocks(self.form, place.scope, rows, keys)
+            if form.coefficient(axis) <= 0
+        )
+        return [For(axis, self.blocks - 1, tuple(body), guard=guard)]
 
     def start(self, axis: int) -> Affine:
         """The first key of the block that a loop behind the first one stands at."""
@@ -221,7 +222,7 @@ class RoleAttention:
         return [
             *self.boxes.copy(self.queries, self.row_form.queries, starts),
             *self.bring(place, ZERO),
-            *self.each_other(axis, self.needed(place, self.plan.rows, axis), body),
+            *self.each_other(place, axis, body),
         ]
 
     def bring(self, place: RowBlock, start: Affine) -> list[Statement]:
@@ -258,25 +259,11 @@ class RoleAttention:
             Wait(self.queries),
             *self.make_scores(tiles),
             *step.take_in(ZERO, corrects=False),
-            *self.each_other(axis, self.needed(own, MEMBER_ROWS, axis), body),
+            *self.each_other(block, axis, body),
             Release(self.queries),
             *self.add_values(tiles),
-            *self.pass_by(block, own),
             *step.finish(),
         ]
-
-    def pass_by(self, block: RowBlock, own: RowBlock) -> list[For]:
-        """Give back what only other members' rows need, whose turns it leaves them."""
-        axis = self.loop_axis()
-        mine = self.needed(own, MEMBER_ROWS, axis)
-        if not mine or self.plan.members == 1:
-            return []
-        body: list[Statement] = [TakeTurn(self.members)]
-        for channel in (self.keys, *self.beside, self.values):
-            body += [Wait(channel), Release(channel)]
-        body.append(PassTurn(self.members))
-        all_rows = self.needed(block, self.plan.rows, axis)
-        return self.each_other(axis, all_rows, [When(mine, (), tuple(body))])
 
     def tiles(self) -> RoleTiles:
         rows, keys, builder = MEMBER_ROWS, self.plan.keys, self.builder

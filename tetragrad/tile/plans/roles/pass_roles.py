@@ -48,7 +48,6 @@ from tetragrad.tile.ir import (
     TileLoad,
     View,
     Wait,
-    When,
 )
 from tetragrad.tile.plans.online.online import needed_blocks
 from tetragrad.tile.plans.products.contraction import Block
@@ -76,9 +75,8 @@ from tetragrad.tile.plans.scope import (
     iterations,
 )
 
-#: What is done at some positions of the outer axes, and with a block of keys there.
-PassBody = Callable[[Scope], list[Statement]]
-BlockBody = Callable[[Affine], list[Statement]]
+#: What is done with a block of keys that begins somewhere.
+PassBody = Callable[[Scope, Affine], list[Statement]]
 
 
 @frozen
@@ -206,48 +204,36 @@ class RolePass:
     def is_backwards(self) -> bool:
         """Whether a mask leaves the last blocks of keys to every row, not the first."""
         row, key = self.builder.axis(1 << 20), self.builder.axis(1 << 20)
-        rows = self.rows_of_block(axis_form(row))
-        forms = self.needed(Scope(self.builder), rows, axis_form(key))
+        forms = self.needed(Scope(self.builder), axis_form(row), axis_form(key))
         steps = {form.coefficient(key) for form in forms}
         return bool(steps) and min(steps) > 0
 
-    def needed(self, scope: Scope, rows: Placed, keys: Affine) -> Guard:
-        """What holds where keys add something to some rows."""
+    def needed(self, scope: Scope, rows: Affine, keys: Affine) -> Guard:
+        """What holds where keys add something to a block of rows."""
+        placed = Placed(Block((self.form.row,), 0, self.plan.rows), rows)
         block = Placed(Block((self.form.passed,), 0, self.plan.keys), keys)
-        return needed_blocks(self.form, scope, rows, block)
+        return needed_blocks(self.form, scope, placed, block)
 
-    def rows_of_block(self, first: Affine) -> Placed:
-        return Placed(Block((self.form.row,), 0, self.plan.rows), first)
-
-    def rows_of_member(self, first: Affine) -> Placed:
-        return Placed(Block((self.form.row,), 0, MEMBER_ROWS), first)
-
-    def each_block(self, scope: Scope, inside: PassBody) -> list[Statement]:
-        """What is done for every position of the axes outside of a block of keys."""
+    def each_block(self, scope: Scope, rows: Affine, body: PassBody) -> list[Statement]:
+        """The body for every block of keys, up to the last that adds anything."""
         outer = [*self.form.repeated]
 
         def repeat(place: Scope) -> list[Statement]:
             if outer:
                 return iterations(place, outer.pop(0), repeat)
-            return inside(place)
+            axis = self.builder.axis(self.blocks)
+            number = axis_form(axis)
+            if self.is_backwards:
+                number = number.scale(-1).shift(self.blocks - 1)
+            keys = number.scale(self.plan.keys)
+            guard = tuple(
+                form
+                for form in self.needed(place, rows, keys)
+                if form.coefficient(axis) <= 0
+            )
+            return [For(axis, self.blocks, tuple(body(place, keys)), guard=guard)]
 
         return repeat(scope)
-
-    def each_needed(self, scope: Scope, rows: Placed, body: BlockBody) -> For:
-        """The body for every block of keys, up to the last that adds anything."""
-        axis = self.builder.axis(self.blocks)
-        number = axis_form(axis)
-        if self.is_backwards:
-            number = number.scale(-1).shift(self.blocks - 1)
-        keys = number.scale(self.plan.keys)
-        guard = self.not_behind(scope, rows, keys)
-        return For(axis, self.blocks, tuple(body(keys)), guard=guard)
-
-    def not_behind(self, scope: Scope, rows: Placed, keys: Affine) -> Guard:
-        """What holds up to the last block of keys that adds something to some rows."""
-        (axis,) = keys.axes()
-        forms = self.needed(scope, rows, keys)
-        return tuple(form for form in forms if form.coefficient(axis) <= 0)
 
     # --- the role that copies ------------------------------------------------------
 
@@ -269,13 +255,7 @@ class RolePass:
                     found += self.boxes.copy(channel, total.values, starts)
             return found
 
-        placed = self.rows_of_block(rows)
-        return statements + self.each_block(
-            scope,
-            lambda place: [
-                self.each_needed(place, placed, lambda keys: bring(place, keys))
-            ],
-        )
+        return statements + self.each_block(scope, rows, bring)
 
     # --- the role that multiplies ----------------------------------------------------
 
@@ -292,7 +272,6 @@ class RolePass:
     ) -> list[Statement]:
         """A member's rows of one block, over all blocks of keys."""
         scope, first = block.scope, block.rows + in_block
-        whole, own = self.rows_of_block(block.rows), self.rows_of_member(first)
 
         def take_in(place: Scope, keys: Affine) -> list[Statement]:
             step = PassStep(self, place, first, keys, tiles)
@@ -309,13 +288,7 @@ class RolePass:
         found = [*self.clear(tiles), *self.given(scope, first, tiles)]
         found += [Wait(channel) for channel in self.queries]
         found += self.in_turns(TakeTurn(self.members))
-        found += self.each_block(
-            scope,
-            lambda place: [
-                self.each_needed(place, own, lambda keys: take_in(place, keys)),
-                *self.pass_by(place, whole, own),
-            ],
-        )
+        found += self.each_block(scope, block.rows, take_in)
         found += self.in_turns(PassTurn(self.members))
         found += [Release(channel) for channel in self.queries]
         for output, result in zip(
@@ -323,21 +296,6 @@ class RolePass:
         ):
             found += self.finish(scope, first, tiles, output, result)
         return found
-
-    def pass_by(self, scope: Scope, whole: Placed, own: Placed) -> list[Statement]:
-        """Give back what only other members' rows need, whose turns it leaves them."""
-
-        def give_back(keys: Affine) -> list[Statement]:
-            body: list[Statement] = []
-            for channel in dict.fromkeys((*self.keys, *self.values)):
-                body += [Wait(channel), Release(channel)]
-            body += self.in_turns(PassTurn(self.members))
-            body += self.in_turns(TakeTurn(self.members))
-            mine = self.not_behind(scope, own, keys)
-            return [When(mine, (), tuple(body))]
-
-        loop = self.each_needed(scope, whole, give_back)
-        return [loop] if loop.guard and self.plan.members > 1 else []
 
     def in_turns(self, statement: Statement) -> list[Statement]:
         """Members take turns where a second stage arrives before all have the first."""
