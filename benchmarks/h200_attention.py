@@ -135,6 +135,7 @@ def cases() -> Iterator[Case]:
     yield Case(3, 5, 1000, 1555, 96)
     yield Case(3, 7, 777, 777, 128, "causal")
     yield Case(4, 16, 1024, 1024, 64, "mask")
+    yield Case(1, 8, 2264, 2264, 40, "mask")
     yield Case(4, 32, 4096, 4096, 128, "plain")
     # A token at a time, or a few, beside what was said before.
     yield Case(1, 32, 1, 4096, 128)
