@@ -36,6 +36,11 @@ MEMBER_ROWS = 64
 STAGED_PADDING_BYTES = 16
 
 
+#: A thread has registers for all sums and for one product of so many columns, where
+#: steps are summed apart.
+COLUMNS_SUMMED = 128
+
+
 @frozen
 class RolePlan:
     """Sizes of a product by roles.
@@ -75,6 +80,11 @@ class RolePlan:
     @property
     def member_rows(self) -> int:
         return self.rows // self.members
+
+    @property
+    def sums(self) -> int:
+        """How many tiles a member's sums are in, of so many columns each."""
+        return -(-self.columns // COLUMNS_SUMMED) if self.sums_steps else 1
 
 
 Operand = BulkOperand | FilledOperand

@@ -94,7 +94,9 @@ def _piece(
     ]
     for count in range(1, plan.columns // 8 + 1):
         piece, rest = divmod(plan.columns, count)
-        if rest or piece % 8 or split_radices(sides.columns.radices, piece) is None:
+        if rest or piece % 8 or plan.columns // plan.sums % piece:
+            continue
+        if split_radices(sides.columns.radices, piece) is None:
             continue
         if not (_is_lane_wise(piece) or _begin_evenly(kernel, product)):
             continue

@@ -85,10 +85,6 @@ from tetragrad.tile.plans.roles.role_plan import (
 )
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
 
-#: A thread has registers for all sums and for one product of so many columns, where
-#: steps are summed apart.
-COLUMNS_SUMMED = 128
-
 StepBody = Callable[[dict[int, Affine]], list[Statement]]
 """What is done at a step, by where the axes of the depth start."""
 Bodies = tuple[StepBody, StepBody]
@@ -293,24 +289,31 @@ class _Roles:
     def multiply(self, worker: _Worker, member: Affine) -> list[Statement]:
         """Sum the products of a member's rows, and store what becomes of them."""
         plan = self.plan
-        shape = (plan.member_rows, plan.columns)
+        shape = (plan.member_rows, plan.columns // plan.sums)
         dtype = self.product.contraction.reduction.accumulator
-        total = self.builder.tile("accumulator", shape, dtype)
+        totals = [
+            self.builder.tile("accumulator", shape, dtype) for _ in range(plan.sums)
+        ]
         staged = [self.staged(output) for output in self.kernel.outputs]
 
         def block(place: _Block) -> list[Statement]:
-            statements = self.summed(place, total, member)
+            statements = self.summed(place, totals, member)
             for piece in range(plan.columns // plan.piece):
                 for output, tile in zip(self.kernel.outputs, staged, strict=True):
-                    statements += self.finish(output, tile, total, place, member, piece)
+                    statements += self.finish(
+                        output, tile, totals, place, member, piece
+                    )
             return statements
 
-        tiles = (total, *filter(None, (self.operands.held, *staged)))
+        tiles = (*totals, *filter(None, (self.operands.held, *staged)))
         allocated = [Alloc(tile) for tile in tiles]
         return allocated + self.each_block(worker, block)
 
-    def summed(self, place: _Block, total: Tile, member: Affine) -> list[Statement]:
-        """The products of all steps, in the total."""
+    def summed(
+        self, place: _Block, totals: Sequence[Tile], member: Affine
+    ) -> list[Statement]:
+        """The products of all steps, in the total, or in those of some columns each."""
+        total = totals[0]
 
         def step(
             tile: Tile, starts: Mapping[int, Affine], *, is_first: bool
@@ -331,35 +334,30 @@ class _Roles:
                 self.builder, self.steps - 1, lambda _: step(total, {}, is_first=False)
             )
             return step(total, {}, is_first=True) + others
-        return self.summed_apart(total, member)
+        return self.summed_apart(totals, member)
 
-    def summed_apart(self, total: Tile, member: Affine) -> list[Statement]:
+    def summed_apart(self, totals: Sequence[Tile], member: Affine) -> list[Statement]:
         """The same where each step is summed for itself, so many columns at a time."""
-        rows, columns = total.shape
-        pieces = -(-columns // COLUMNS_SUMMED)
-        part = self.builder.tile("part", (rows, columns // pieces), total.dtype)
-
-        def add(piece: int) -> Statement:
-            extents = tuple((self.builder.axis(size), size) for size in part.shape)
-            row, column = indices_of(extents)
-            there = (row, column.shift(piece * part.shape[1]))
-            return Fold(extents, total, there, Sum, TileLoad(part, (row, column)))
+        part = self.builder.tile("part", totals[0].shape, totals[0].dtype)
+        extents = tuple((self.builder.axis(size), size) for size in part.shape)
+        indices = indices_of(extents)
+        channels = self.operands.multiplied
 
         def step(_: Affine) -> list[Statement]:
-            channels = self.operands.multiplied
             statements: list[Statement] = [Wait(channel) for channel in channels]
-            for piece in range(pieces):
-                first = piece * part.shape[1]
-                statements.append(self.product_of(part, member, first, is_first=True))
-                if piece == pieces - 1:
+            for number, total in enumerate(totals):
+                first = number * part.shape[1]
+                product = self.product_of(part, member, first, is_first=True)
+                statements.append(product)
+                if total == totals[-1]:
                     statements += [Release(channel) for channel in channels]
-                statements.append(add(piece))
+                added = TileLoad(part, indices)
+                statements.append(Fold(extents, total, indices, Sum, added))
             return statements
 
-        extents = tuple((self.builder.axis(size), size) for size in total.shape)
-        zero = literal(0, total.dtype)
-        clear = Map(extents, total, indices_of(extents), zero)
-        return [Alloc(part), clear, *loop(self.builder, self.steps, step)]
+        zero = literal(0, part.dtype)
+        clear = [Map(extents, total, indices, zero) for total in totals]
+        return [Alloc(part), *clear, *loop(self.builder, self.steps, step)]
 
     def step(
         self, total: Tile, place: Place, member: Affine, *, is_first: bool
@@ -409,7 +407,7 @@ class _Roles:
         self,
         output: Output,
         staged: Tile | None,
-        total: Tile,
+        totals: Sequence[Tile],
         place: _Block,
         member: Affine,
         piece: int,
@@ -418,7 +416,7 @@ class _Roles:
         if staged is None:
             return [self.store(output, None, place, member, piece)]
         return [
-            self.compute(output, staged, total, place, member, piece),
+            self.compute(output, staged, totals, place, member, piece),
             self.store(output, staged, place, member, piece),
         ]
 
@@ -426,7 +424,7 @@ class _Roles:
         self,
         output: Output,
         staged: Tile,
-        total: Tile,
+        totals: Sequence[Tile],
         place: _Block,
         member: Affine,
         piece: int,
@@ -441,7 +439,8 @@ class _Roles:
             )
         ]
         scope = self.scope(place, extents, inner, member, piece)
-        held = TileLoad(total, (row, column.shift(piece * self.plan.piece)))
+        number, first = divmod(piece * self.plan.piece, totals[0].shape[1])
+        held = TileLoad(totals[number], (row, column.shift(first)))
         reduction = self.product.contraction.reduction
         scope = scope.with_values({reduction: cast(held, reduction.dtype)})
         # Beyond the edge nothing is loaded, and what is computed there is not stored.
