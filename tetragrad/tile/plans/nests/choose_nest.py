@@ -17,7 +17,10 @@ from tetragrad.tile.plans.nests.choose_together import (
     choose_placed,
     choose_together,
 )
-from tetragrad.tile.plans.nests.few_threads import choose_few_threads
+from tetragrad.tile.plans.nests.few_threads import (
+    choose_few_threads,
+    threads_of_short_rows,
+)
 from tetragrad.tile.plans.nests.nest import NestPlan, scans_of
 from tetragrad.tile.plans.nests.sharing import FLAT_ELEMENTS, rows_that_share
 from tetragrad.tile.plans.products.contraction import (
@@ -109,7 +112,10 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
             lanes, vectors = scattered_vectors(kernel, outputs, best, lanes, target)
         width = lanes * vectors
         chunk = choose_chunk(kernel, outputs, grid, width, target)
-        return NestPlan(group, grid, (best,), lanes, vectors, chunk, beside=beside)
+        threads = threads_of_short_rows(kernel, outputs, grid, best, width, target)
+        return NestPlan(
+            group, grid, (best,), lanes, vectors, chunk, beside=beside, threads=threads
+        )
     if inside:
         lanes, vectors = row_in_registers(
             kernel, outputs, inside[0], lanes, vectors, target
