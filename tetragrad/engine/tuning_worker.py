@@ -23,6 +23,10 @@ from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.candidates import candidates
 
 
+#: How often each plan is measured, if there is time.
+ROUNDS = 2
+
+
 def main() -> None:
     """Answer until nobody asks any more."""
     connection = connection_of(int(sys.argv[1]))
@@ -41,7 +45,8 @@ def measured(
 ) -> Iterator[tuple[str, float]]:
     """Seconds of each of a kernel's plans, as far as the time goes.
 
-    Assembling takes longest, so all plans are assembled side by side.
+    Assembling takes longest, so all plans are assembled side by side. What is measured
+    first comes to an idle GPU, so all are measured again: the shorter time counts.
     """
     deadline = time.perf_counter() + settings.tune_milliseconds / 1e3
     try:
@@ -54,7 +59,7 @@ def measured(
             program = build(kernel, plan, on.target)
             text = on.emit(program, settings)
             pending[name] = executor.submit(_loaded, on, text, program)
-        for number, (name, finished) in enumerate(pending.items()):
+        for number, (name, finished) in enumerate([*pending.items()] * ROUNDS):
             if number and time.perf_counter() > deadline:
                 break
             try:

@@ -56,7 +56,7 @@ class Worker:
                 if answer is None:
                     return seconds, True
                 name, took = answer
-                seconds[name] = took
+                seconds[name] = min(took, seconds.get(name, took))
                 patience = PATIENCE_SECONDS
         except (EOFError, OSError):
             # It ended: a fault on its GPU is none on ours.
