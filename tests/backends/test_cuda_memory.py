@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from tetragrad import Tensor
+from tetragrad.backends import holdings
 from tetragrad.backends.cuda import driver
 from tetragrad.backends.cuda.memory import Pool
 from tetragrad.core.errors import OutOfMemoryError
+from tetragrad.engine import memory
 from tetragrad.graph.leaves import Buffer
 
 MEGABYTE = 1 << 20
@@ -118,3 +120,17 @@ def test_what_cannot_fit_is_refused_with_its_purpose(gpu: Gpu) -> None:
         pool.check_fits(900 * MEGABYTE, "2 results")
     del held
     pool.check_fits(900 * MEGABYTE, "2 results")
+
+
+def test_what_is_in_use_is_counted_on_all_devices(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(gpu)
+    monkeypatch.setattr(holdings, "pools", [pool])
+    before = memory.allocated_bytes()
+    block = pool.allocate(512 * MEGABYTE)
+    assert memory.allocated_bytes() == before + 512 * MEGABYTE
+    del block
+    assert memory.allocated_bytes() == before
+    memory.empty_cache()
+    assert not gpu.blocks

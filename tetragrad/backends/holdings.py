@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from tetragrad.core.frozen import frozen
 
@@ -29,6 +29,19 @@ class Holding:
 
     def __str__(self) -> str:
         return f"{self.what}, made at {self.line}" if self.line else self.what
+
+
+class MemoryPool(Protocol):
+    """Memory of a device that has its own."""
+
+    used_bytes: int
+
+    def clear(self) -> None:
+        """Give blocks that nobody uses back to the device."""
+
+
+#: The pools of all such devices that are open.
+pools: list[MemoryPool] = []
 
 
 def _nothing(is_ours: IsOurs) -> Iterable[Holding]:

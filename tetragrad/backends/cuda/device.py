@@ -10,6 +10,7 @@ from statistics import median
 
 import numpy as np
 
+from tetragrad.backends import holdings
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cuda import driver
 from tetragrad.backends.cuda.copies import Copies
@@ -66,6 +67,7 @@ class CudaDevice(Device):
         self.target = target
         self.progress = Progress(self.context)
         self.pool = Pool(self.context, self.progress)
+        holdings.pools.append(self.pool)
         self._copies = Copies(self.context)
 
     @property
