@@ -18,6 +18,12 @@ from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
 from tetragrad.core.settings import Settings, override, settings
 from tetragrad.engine import capture, kept, varying
+from tetragrad.engine.held import (
+    note_what_is_computed_again,
+    note_what_is_left_out,
+    within_reach,
+    worth_storing,
+)
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.structure import Structure, results_of, structure_of
 from tetragrad.engine.varying import General, general_schedule
@@ -58,26 +64,29 @@ def remembered() -> WeakKeyDictionary[Node, Buffer]:
 def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
     """Compute the values of nodes, all together, and give their buffers.
 
-    What is stored on the way is remembered for those nodes that somebody holds:
-    they need not be computed again.
+    What is stored on the way is remembered for those nodes that somebody holds, and
+    of these some are stored for that alone: they need not be computed again.
     """
     with _lock, capture.unobserved():
         realized = known_values()
-        _run_boundaries(nodes)
-        plain, inner, checks = _plain_graph(nodes, held)
-        _run_all(results_of([*plain, *checks]), list(inner))
+        asked = [*nodes, *within_reach(nodes, held, realized.__contains__)]
+        _run_boundaries(asked)
+        plain, inner, checks = _plain_graph(asked, held)
+        stored = worth_storing(inner)
+        _run_all(results_of([*plain, *checks, *stored]), list(inner))
         for worst, indices in checks.items():
             _check(indices, worst if isinstance(worst, Buffer) else realized[worst])
         for node, holders in inner.items():
             for holder in holders if node in realized else ():
                 realized[holder] = realized[node]
+        note_what_is_left_out(inner, filter(realized.__contains__, inner))
         buffers = []
-        for node, stripped in zip(nodes, plain, strict=True):
+        for node, stripped in zip(asked, plain, strict=True):
             buffer = stripped if isinstance(stripped, Buffer) else realized[stripped]
             if node is not buffer:
                 realized[node] = buffer
             buffers.append(buffer)
-        return buffers
+        return buffers[: len(nodes)]
 
 
 def _check(indices: list[InRange], worst: Buffer) -> None:
@@ -199,6 +208,7 @@ def _plain_graph(
             checks.setdefault(worst, []).append(node)
     inner: Inner = {}
     reached = set(order) if held else set()
+    note_what_is_computed_again(reached)
     for node in held:
         plain = replacements.get(node, node)
         if node in reached and not isinstance(plain, Buffer):
@@ -236,7 +246,7 @@ def _run_structure(
     on, active = device(name), settings()
     key = _schedule_key(structure, on, active)
     if key not in _schedules and capture.active() is None:
-        general = general_schedule(nodes, structure, on, active)
+        general = general_schedule(nodes, structure, on, active, _new_schedule)
         if general is not None:
             return _run_general(general, structure, name), general.schedule.kept
     schedule = schedule_for(nodes, structure, on, active)
@@ -251,8 +261,8 @@ def _run_general(general: General, structure: Structure, name: str) -> list[Buff
     leaves = [*structure.buffers, *variants]
     results = run(general.schedule, leaves, structure.constants, name)
     outputs = [
-        varying.copy(variants[copied]) if place is None else results[place]
-        for place, copied in general.outputs
+        varying.copy(variants[place]) if is_slice else results[place]
+        for is_slice, place in general.outputs
     ]
     return outputs + results[general.computed :]
 

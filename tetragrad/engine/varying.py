@@ -10,7 +10,7 @@ that follow: a training loop over slices compiles two steps, not one for each ba
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -33,7 +33,10 @@ MAXIMUM_OUTLINES = 512
 LARGEST_COPY = 64 << 20
 
 Positions = frozenset[int]
-Output = tuple[int, None] | tuple[None, int]
+#: Whether it is a slice, and its place among those or among the results.
+Output = tuple[bool, int]
+#: Makes a schedule, or finds it on disk.
+Make = Callable[[Sequence[Node], Structure, Device, Settings], Schedule]
 
 
 @frozen(slots=True)
@@ -41,8 +44,8 @@ class General:
     """A schedule for all graphs of an outline, and where its outputs come from.
 
     ``positions`` are the variants that it takes as buffers behind the graph's own. An
-    output is a result of the schedule or a slice, which is only copied: a place in one
-    of these two lists. Results from ``computed`` on are of values that are held.
+    output is a result of the schedule, or a slice that is only copied; results from
+    ``computed`` on are of values that are held.
     """
 
     schedule: Schedule
@@ -70,6 +73,7 @@ def general_schedule(
     structure: Structure,
     on: Device,
     active: Settings,
+    make: Make,
 ) -> General | None:
     """A schedule that also serves other graphs of the outline; None for the first.
 
@@ -78,6 +82,7 @@ def general_schedule(
         structure: theirs.
         on: where they will run.
         active: settings that change code.
+        make: makes the schedule, if it is not known yet.
     """
     if not structure.variants:
         return None
@@ -92,7 +97,8 @@ def general_schedule(
     key = (structure.key, rest)
     if key not in outline.generals:
         positions = tuple(sorted(outline.differing))
-        outline.generals[key] = _compiled(nodes, structure, positions, on, active)
+        named = replace(structure, values=rest)
+        outline.generals[key] = _compiled(nodes, named, positions, on, active, make)
     return outline.generals[key]
 
 
@@ -146,11 +152,9 @@ def _compiled(
     positions: tuple[int, ...],
     on: Device,
     active: Settings,
+    make: Make,
 ) -> General | None:
     """Compile with buffers in place of some variants; None if that cannot be."""
-    # The compiler is imported when it is needed: importing stays light.
-    from tetragrad.engine.pipeline import compile_graph
-
     buffers = arguments(structure, positions, on.name)
     variants = [structure.variants[entry] for entry in positions]
     replaced = _replace(
@@ -164,9 +168,9 @@ def _compiled(
     arguments_now = (*structure.buffers, *buffers)
     held = _held(structure.held, replaced, results)
     general = replace(structure, buffers=arguments_now, held=held)
-    schedule = compile_graph(results, general, on, active)
-    places: dict[Node, Output] = {node: (None, i) for i, node in enumerate(buffers)}
-    places |= {node: (i, None) for i, node in enumerate(results)}
+    schedule = make(results, general, on, active)
+    places: dict[Node, Output] = {node: (True, i) for i, node in enumerate(buffers)}
+    places |= {node: (False, i) for i, node in enumerate(results)}
     computed = len(results)
     return General(schedule, positions, tuple(places[n] for n in outputs), computed)
 

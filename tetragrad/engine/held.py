@@ -1,0 +1,107 @@
+"""Which values that somebody still holds are stored with the work that computes them.
+
+The hidden state of a network, or its cache of keys, is carried from one turn of a loop
+to the next and never read by itself. Unless it is stored when it is computed, each turn
+computes all turns before it again. But a name may also hold what is only an
+intermediate, scores of an attention say, and storing it could split a kernel.
+
+So what is small is stored at once, and what is larger when values of its kind were
+left out before and then had to be computed again. What is not computed on the way, but
+little work from there (a running average, the states of all layers in one tensor), is
+computed along with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from weakref import WeakSet
+
+from tetragrad.core.dtypes import DType
+from tetragrad.graph.host_call import HostCall
+from tetragrad.graph.node import Node, Shape, walk
+from tetragrad.graph.transfer import Transfer
+
+#: What stays in a core's cache costs next to nothing to store.
+SMALL = 256 << 10
+#: Larger values are computed again rather than kept.
+LARGEST = 64 << 20
+
+#: How many nodes a value may be away from what is computed anyway.
+LITTLE_WORK = 64
+
+#: Values that were computed on the way, are still held, and were not stored.
+_left_out: WeakSet[Node] = WeakSet()
+
+#: Kinds of values that were left out, and then had to be computed again.
+_computed_again: set[tuple[Shape, DType]] = set()
+
+
+def within_reach(
+    nodes: Sequence[Node], held: Sequence[Node], is_known: Callable[[Node], object]
+) -> list[Node]:
+    """Held values that take little more than what is computed for the nodes anyway."""
+    candidates = [node for node in held if _nbytes(node) <= SMALL]
+    if not candidates:
+        return []
+    reached = {
+        node
+        for node in walk(nodes, stop=is_known)
+        if node.sources and not is_known(node)
+    }
+    return [node for node in candidates if _is_within_reach(node, reached, is_known)]
+
+
+def _is_within_reach(
+    node: Node, reached: set[Node], is_known: Callable[[Node], object]
+) -> bool:
+    """Whether a value is computed from what is reached, by small steps, and few."""
+    if node in reached:
+        return False
+    path, entered, touches = [node], {node}, False
+    while path:
+        current = path.pop()
+        if _nbytes(current) > SMALL or isinstance(current, Transfer | HostCall):
+            return False
+        for source in current.sources:
+            if source in reached:
+                touches = touches or source.device is not None
+            elif source not in entered and not is_known(source):
+                entered.add(source)
+                path.append(source)
+        if len(entered) > LITTLE_WORK:
+            return False
+    return touches
+
+
+def note_what_is_computed_again(reached: set[Node]) -> None:
+    """Learn from a graph that is about to run."""
+    for node in list(_left_out):
+        if node in reached:
+            _computed_again.add((node.shape, node.dtype))
+            _left_out.discard(node)
+
+
+def worth_storing(held: Iterable[Node]) -> list[Node]:
+    """Those of the held values of a graph that become results of their own."""
+    return [node for node in held if _is_worth_storing(node)]
+
+
+def note_what_is_left_out(
+    holders: Mapping[Node, Sequence[Node]], stored: Iterable[Node]
+) -> None:
+    """Remember what was computed, but not stored."""
+    for node in set(holders).difference(stored):
+        if _nbytes(node) <= LARGEST:
+            _left_out.update(holders[node])
+
+
+def _is_worth_storing(node: Node) -> bool:
+    if node.device is None:
+        return False  # A constant, or positions: every kernel makes its own.
+    if _nbytes(node) <= SMALL:
+        return True
+    return (node.shape, node.dtype) in _computed_again and _nbytes(node) <= LARGEST
+
+
+def _nbytes(node: Node) -> int:
+    return node.numel * node.dtype.itemsize
