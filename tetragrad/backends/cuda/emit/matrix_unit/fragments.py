@@ -108,7 +108,7 @@ class FragmentStatements(Statements):
         """Give every element of a fixed tile a new value."""
         elements = self.values.registers[statement.tile.name]
         brought = swizzled_loads(statement.value)
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             point = self.values.at(run, statement.guard)
             for load in brought:
                 point.give(load, swizzled_pair(point, load))
@@ -128,7 +128,7 @@ class FragmentStatements(Statements):
         elements = self.values.registers[statement.tile.name]
         is_rounded = isinstance(value, Compute) and value.op is Cast
         wide = value.inputs[0] if is_rounded else value
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             point = self.values.at(run)
             register = elements[point.key(statement.indices, 0)].text
             if wide.dtype is dtypes.float32:
@@ -164,7 +164,7 @@ class FragmentStatements(Statements):
         """What a thread's own values of each row give, in several parts."""
         assert not statement.guard, "every element of a row counts"
         found: dict[Key, dict[int, Value]] = {}
-        for run in self._runs(statement):
+        for run in self.runs_of(statement):
             point = self.values.at(run)
             for element in range(run.width):
                 parts = found.setdefault(point.key(statement.indices, element), {})
