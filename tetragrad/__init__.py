@@ -118,6 +118,7 @@ _LATE = {
             dstack result_type row_stack scalar_tensor tril_indices triu_indices
             unravel_index vander
         """,
+        "tensor.display": "set_printoptions",
         "tensor.dtype_limits": """
             can_cast finfo get_default_dtype iinfo promote_types set_default_dtype
         """,
@@ -131,6 +132,7 @@ _LATE = {
         "func": "vmap",
         "habits": """
             are_deterministic_algorithms_enabled autocast compile
+            get_float32_matmul_precision set_float32_matmul_precision
             use_deterministic_algorithms
         """,
         "state": "load save",

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.settings import configure, settings
 
 
 def compile(model: Any = None, **options: Any) -> Any:
@@ -44,6 +45,35 @@ def are_deterministic_algorithms_enabled() -> bool:
     True
     """
     return True
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Say how exact products of float32 matrices on a GPU are.
+
+    Args:
+        precision: "highest" is float32; "high" and "medium" let the matrix unit round
+            operands to 11 binary digits (TF32), as the setting ``TETRAGRAD_TF32`` does.
+
+    >>> before = tetragrad.get_float32_matmul_precision()
+    >>> tetragrad.set_float32_matmul_precision("high")
+    >>> tetragrad.get_float32_matmul_precision()
+    'high'
+    >>> tetragrad.set_float32_matmul_precision(before)
+    """
+    if precision not in ("highest", "high", "medium"):
+        raise ValueError(
+            f"precision is 'highest', 'high' or 'medium', not {precision!r}"
+        )
+    configure(tf32=precision != "highest")
+
+
+def get_float32_matmul_precision() -> str:
+    """How exact products of float32 matrices on a GPU are: "highest" or "high".
+
+    >>> tetragrad.get_float32_matmul_precision()
+    'highest'
+    """
+    return "high" if settings().tf32 else "highest"
 
 
 def autocast(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,3 +136,33 @@ def test_from_numpy_shares_memory() -> None:
     assert leaf.grad is not None
     assert leaf.grad.tolist() == [20.0, 4.0, 6.0, 8.0]
     assert tetragrad.from_numpy(np.zeros((2, 3)).T).shape == (3, 2)
+
+
+OPTIONS = [
+    {"precision": 2},
+    {"threshold": 5},
+    {"threshold": 3, "edgeitems": 1},
+    {"sci_mode": True},
+    {"sci_mode": False},
+    {"linewidth": 40},
+    {"profile": "short"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_print_options_are_those_of_pytorch(options: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(0)
+    arrays = [random.standard_normal(shape) * 1e3 for shape in ((7,), (9, 8), (1, 40))]
+    arrays += [np.array([0.00001, 5.0]), np.array([1.0, 2.0, 3e9])]
+    try:
+        torch.set_printoptions(**options)
+        tetragrad.set_printoptions(**options)
+        for array in arrays:
+            narrow = array.astype(np.float32)
+            assert str(tetragrad.tensor(narrow)) == str(torch.tensor(narrow))
+    finally:
+        torch.set_printoptions(profile="default")
+        tetragrad.set_printoptions(profile="default")
+    with pytest.raises(ValueError, match="default, short, full"):
+        tetragrad.set_printoptions(profile="long")

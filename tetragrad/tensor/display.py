@@ -7,19 +7,73 @@ tensor([[ 1.0000, -2.5000]])
 from __future__ import annotations
 
 import math
+import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import settings
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.promotion import PYTHON_DTYPES, default_float
 
-LINE_WIDTH = 80
-PRECISION = 4
-#: Tensors of more elements than this are summarised, this many at each edge.
-THRESHOLD = 1000
-EDGE = 3
+
+@frozen
+class PrintOptions:
+    """How tensors are printed; tensors above the threshold are summarised."""
+
+    precision: int = 4
+    threshold: int = 1000
+    edgeitems: int = 3
+    linewidth: int = 80
+    sci_mode: bool | None = None
+
+
+#: What ``profile`` names.
+PROFILES = {
+    "default": PrintOptions(),
+    "short": PrintOptions(precision=2, edgeitems=2),
+    "full": PrintOptions(threshold=sys.maxsize),
+}
+_options = PrintOptions()
+
+
+def set_printoptions(
+    precision: int | None = None,
+    threshold: int | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
+) -> None:
+    """Say how tensors are printed from now on; what is None stays as it is.
+
+    Args:
+        precision: digits after the point.
+        threshold: tensors of more elements are summarised.
+        edgeitems: how many at each edge are then shown.
+        linewidth: characters of a line.
+        profile: "default", "short" or "full", before the others are applied.
+        sci_mode: always or never with an exponent; None decides by the elements.
+
+    >>> tetragrad.set_printoptions(precision=2)
+    >>> Tensor([1 / 3])
+    tensor([0.33])
+    >>> tetragrad.set_printoptions(profile="default")
+    """
+    global _options
+    if profile is not None and profile not in PROFILES:
+        raise ValueError(f"profile is one of {', '.join(PROFILES)}, not {profile!r}")
+    given = {
+        "precision": precision,
+        "threshold": threshold,
+        "edgeitems": edgeitems,
+        "linewidth": linewidth,
+    }
+    base = _options if profile is None else PROFILES[profile]
+    changed = {name: value for name, value in given.items() if value is not None}
+    _options = replace(base, **changed, sci_mode=sci_mode)
 
 
 def describe(tensor: TensorBase, name: str = "tensor") -> str:
@@ -32,7 +86,7 @@ def describe(tensor: TensorBase, name: str = "tensor") -> str:
     used = len(last_line) + (indent if "\n" not in body else 0)
     text = f"{name}({body}"
     for suffix in suffixes:
-        if used + len(suffix) + 3 > LINE_WIDTH:
+        if used + len(suffix) + 3 > _options.linewidth:
             text += f",\n{' ' * indent}{suffix}"
             used = indent + len(suffix)
         else:
@@ -62,11 +116,12 @@ def _gradient(tensor: TensorBase) -> str:
 
 def _shown(array: np.ndarray) -> np.ndarray:
     """The elements that will be printed."""
-    if array.size <= THRESHOLD:
+    if array.size <= _options.threshold:
         return array
+    edge = _options.edgeitems
     for axis, size in enumerate(array.shape):
-        if size > 2 * EDGE:
-            edges = np.r_[0:EDGE, size - EDGE : size]
+        if size > 2 * edge:
+            edges = np.r_[0:edge, size - edge : size]
             array = np.take(array, edges, axis=axis)
     return array
 
@@ -118,7 +173,7 @@ def _formatter(array: np.ndarray) -> Any:
     if shown.dtype.kind not in "biu":
         wide = shown.astype(np.float64)
         pattern = _float_pattern(wide[np.isfinite(wide)])
-    formatter = _Formatter(pattern, array.size > THRESHOLD)
+    formatter = _Formatter(pattern, array.size > _options.threshold)
     # Zeros, infinities and NaN are narrow, and may stick out, as in PyTorch.
     is_counted = (shown != 0) & np.isfinite(shown) if pattern != "str" else True
     counted = shown[np.broadcast_to(is_counted, shown.shape)]
@@ -131,12 +186,14 @@ def _float_pattern(finite: np.ndarray) -> str:
     if nonzero.size == 0:
         return ".0f"
     low, high = nonzero.min(), nonzero.max()
-    whole = bool(np.all(finite == np.round(finite)))
-    if whole:
-        return f".{PRECISION}e" if high > 1e8 or high / low > 1e8 else ".0f"
-    if high / low > 1000 or high > 1e8 or low < 1e-4:
-        return f".{PRECISION}e"
-    return f".{PRECISION}f"
+    is_whole = bool(np.all(finite == np.round(finite)))
+    is_wide = high > 1e8 or high / low > (1e8 if is_whole else 1000)
+    has_exponent = _options.sci_mode
+    if has_exponent is None:
+        has_exponent = is_wide or (not is_whole and low < 1e-4)
+    if has_exponent:
+        return f".{_options.precision}e"
+    return ".0f" if is_whole else f".{_options.precision}f"
 
 
 def _block(array: np.ndarray, write: Any, indent: int) -> str:
@@ -144,11 +201,11 @@ def _block(array: np.ndarray, write: Any, indent: int) -> str:
     if array.ndim == 0:
         return write.text(array.item() if array.dtype.kind in "biu" else array[()])
     parts: list[str] = []
-    count = len(array)
-    summarise = write.summarises and count > 2 * EDGE
+    count, edge = len(array), _options.edgeitems
+    summarise = write.summarises and count > 2 * edge
     positions: list[int | None] = list(range(count))
     if summarise:
-        positions = [*range(EDGE), None, *range(count - EDGE, count)]
+        positions = [*range(edge), None, *range(count - edge, count)]
     inner = indent + 1
     for position in positions:
         if position is None:
@@ -165,6 +222,7 @@ def _block(array: np.ndarray, write: Any, indent: int) -> str:
 
 def _wrapped(parts: list[str], indent: int) -> str:
     width = max(map(len, parts), default=0) + 2
-    per_line = max(1, (LINE_WIDTH - indent) // width)
+    # As in PyTorch, the bracket that opens the row is not counted.
+    per_line = max(1, (_options.linewidth - indent + 1) // width)
     rows = [parts[start : start + per_line] for start in range(0, len(parts), per_line)]
     return f",\n{' ' * indent}".join(", ".join(row) for row in rows)
