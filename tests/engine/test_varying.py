@@ -11,6 +11,8 @@ import tetragrad
 from tetragrad import Tensor, nn, optim
 from tetragrad.core.settings import override
 from tetragrad.engine import pipeline, varying
+from tetragrad.engine import realize as engine
+from tetragrad.graph.movement import Reshape, Shrink
 from tetragrad.nn import functional as F
 
 DATA = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
@@ -176,3 +178,30 @@ def test_on_the_reference_device():
         for start in range(4):
             got = (data[start : start + 2] + start).numpy()
             np.testing.assert_allclose(got, DATA[start : start + 2] + start, rtol=1e-6)
+
+
+def test_where_a_slice_begins_in_memory():
+    whole = tetragrad.tensor(DATA.reshape(5, 10, 6)).storage.value
+    together = Shrink(Reshape(whole, (50, 6)), ((7, 9), (0, 6)))
+    assert varying._where(together) == (whole, 42)
+    row = Shrink(whole, ((3, 4), (2, 3), (1, 5)))
+    assert varying._where(row) == (whole, 3 * 60 + 2 * 6 + 1)
+    assert varying._where(Shrink(whole, ((0, 5), (2, 3), (0, 6)))) is None
+    assert varying._where(Shrink(whole, ((1, 2), (0, 10), (0, 5)))) is None
+
+
+def test_where_the_host_sees_no_memory(compiled, monkeypatch):
+    device = engine.device("cpu")
+    monkeypatch.setattr(type(device), "has_host_memory", False)
+    data = tetragrad.tensor(DATA)
+    check_each(lambda i: data[i : i + 7] + i, lambda i: DATA[i : i + 7] + i, compiled)
+    del compiled[:]
+    # What lies apart is compiled each time: the host cannot copy it.
+    check_each(
+        lambda i: data[:, i : i + 2].sin(),
+        lambda i: np.sin(DATA[:, i : i + 2]),
+        compiled,
+        at_most=4,
+        values=range(1, 5),
+    )
+    assert len(compiled) == 4

@@ -131,6 +131,16 @@ class Device(ABC):
         dtype = dtypes.from_numpy(array.dtype)
         host_memory.array_at(address, array.shape, dtype)[...] = array
 
+    def part(self, memory: Any, start: int, nbytes: int) -> Any:
+        """Some bytes of a block as a block of its own, which shares them if it can."""
+        return memory.part(start, nbytes)
+
+    def copied_part(self, memory: Any, start: int, nbytes: int) -> Any:
+        """A new block with some bytes of another, as they are in the order of work."""
+        copy = self.allocate(nbytes)
+        copy.data[:nbytes] = memory.data[start : start + nbytes]
+        return copy
+
     def timed(
         self,
         executable: Executable,

@@ -61,6 +61,10 @@ class Memory:
         """The same memory under another handle, which keeps its owner alive."""
         return Memory(self.data, owner)
 
+    def part(self, start: int, nbytes: int) -> Memory:
+        """Some of the bytes under a handle of their own."""
+        return Memory(self.data[start : start + nbytes], owner=self)
+
     def __del__(self) -> None:
         if self.pooled:
             _pool.give_back(self.data)

@@ -257,11 +257,12 @@ def _run_structure(
 
 def _run_general(general: General, structure: Structure, name: str) -> list[Buffer]:
     """Run the schedule of all graphs of an outline for one of them."""
-    variants = varying.arguments(structure, general.positions, name)
+    on = device(name)
+    variants = varying.arguments(structure, general.positions, on)
     leaves = [*structure.buffers, *variants]
     results = run(general.schedule, leaves, structure.constants, name)
     outputs = [
-        varying.copy(variants[place]) if is_slice else results[place]
+        varying.copy(variants[place], on) if is_slice else results[place]
         for is_slice, place in general.outputs
     ]
     return outputs + results[general.computed :]

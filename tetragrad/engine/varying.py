@@ -20,16 +20,15 @@ from tetragrad.backends.backend import Device
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
-from tetragrad.engine.memory import Memory, allocate
 from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import Structure, results_of
 from tetragrad.graph.leaves import Buffer, Constant, is_given_at_launch
-from tetragrad.graph.movement import Movement
+from tetragrad.graph.movement import Movement, Reshape, Shrink
 from tetragrad.graph.node import Node, walk
 
 #: Outlines that are remembered; the oldest is forgotten.
 MAXIMUM_OUTLINES = 512
-#: A slice whose elements do not lie together is copied up to this size.
+#: A slice whose elements lie apart is copied by the host up to this size.
 LARGEST_COPY = 64 << 20
 
 Positions = frozenset[int]
@@ -103,10 +102,10 @@ def general_schedule(
 
 
 def arguments(
-    structure: Structure, positions: Sequence[int], device: str
+    structure: Structure, positions: Sequence[int], on: Device
 ) -> list[Buffer]:
     """The variants at some positions as buffers of their own."""
-    return [_as_buffer(structure.variants[entry], device) for entry in positions]
+    return [_as_buffer(structure.variants[entry], on) for entry in positions]
 
 
 def outlines() -> list[_Outline]:
@@ -139,8 +138,11 @@ def _differing(
 
 
 def _can_be_buffer(variant: Node, on: Device) -> bool:
-    nbytes = variant.numel * variant.dtype.itemsize
-    return on.has_host_memory and 0 < nbytes <= LARGEST_COPY
+    if isinstance(variant, Constant):
+        return True
+    if _where(variant) is not None:
+        return variant.numel > 0
+    return on.has_host_memory and 0 < _nbytes(variant) <= LARGEST_COPY
 
 
 # --- compiling ---------------------------------------------------------------------
@@ -155,7 +157,7 @@ def _compiled(
     make: Make,
 ) -> General | None:
     """Compile with buffers in place of some variants; None if that cannot be."""
-    buffers = arguments(structure, positions, on.name)
+    buffers = arguments(structure, positions, on)
     variants = [structure.variants[entry] for entry in positions]
     replaced = _replace(
         [*nodes, *structure.held], dict(zip(variants, buffers, strict=True))
@@ -208,32 +210,69 @@ def _held(
 # --- values ------------------------------------------------------------------------
 
 
-def _as_buffer(variant: Node, device: str) -> Buffer:
+def _as_buffer(variant: Node, on: Device) -> Buffer:
     """A variant's value: shared where its elements lie together, else copied."""
     if isinstance(variant, Constant):
-        return _copied(variant.array, variant.dtype, device)
+        return _uploaded(variant.array, variant.dtype, on)
+    found = _where(variant)
+    if found is None:
+        return _uploaded(_shown(variant), variant.dtype, on)
+    whole, first = found
+    memory = on.part(whole.memory, first * whole.dtype.itemsize, _nbytes(variant))
+    return Buffer(memory, variant.shape, whole.dtype, on.name)
+
+
+def copy(buffer: Buffer, on: Device) -> Buffer:
+    """A buffer of its own with the same elements."""
+    memory = on.copied_part(buffer.memory, 0, _nbytes(buffer))
+    return Buffer(memory, buffer.shape, buffer.dtype, on.name)
+
+
+def _uploaded(array: np.ndarray, dtype: DType, on: Device) -> Buffer:
+    memory = on.allocate(array.nbytes)
+    on.copy_in(memory, array)
+    return Buffer(memory, array.shape, dtype, on.name)
+
+
+def _shown(variant: Node) -> np.ndarray:
+    """The elements of a slice where the host can read them."""
     path: list[Movement] = []
     node = variant
     while not isinstance(node, Buffer):
         path.append(cast(Movement, node))
         node = node.sources[0]
-    array = node.memory.view(node.shape, node.dtype)
+    array: np.ndarray = node.memory.view(node.shape, node.dtype)
     for movement in reversed(path):
         array = movement.move(array)
-    if not array.flags.c_contiguous:
-        return _copied(array, node.dtype, device)
-    start = array.ctypes.data - node.memory.address
-    data = node.memory.data[start : start + array.nbytes]
-    return Buffer(Memory(data, owner=node), array.shape, node.dtype, device)
+    return array
 
 
-def copy(buffer: Buffer) -> Buffer:
-    """A buffer of its own with the same elements."""
-    array = buffer.memory.view(buffer.shape, buffer.dtype)
-    return _copied(array, buffer.dtype, buffer.buffer_device)
+def _where(variant: Node) -> tuple[Buffer, int] | None:
+    """The buffer of a slice and its first element there, if all lie together."""
+    start, node = 0, variant
+    while not isinstance(node, Buffer):
+        first = _first_element(node) if isinstance(node, Shrink) else 0
+        if first is None or not isinstance(node, Shrink | Reshape):
+            return None
+        start += first
+        node = node.sources[0]
+    return node, start
 
 
-def _copied(array: np.ndarray, dtype: DType, device: str) -> Buffer:
-    memory = allocate(array.nbytes)
-    memory.view(array.shape, dtype)[...] = array
-    return Buffer(memory, array.shape, dtype, device)
+def _first_element(cut: Shrink) -> int | None:
+    """Where a slice begins in row-major order; None if its elements lie apart."""
+    first, step, is_whole = 0, 1, True
+    for (start, stop), size in reversed(
+        [*zip(cut.bounds, cut.source.shape, strict=True)]
+    ):
+        # In front of a dimension that was cut, there is only one position.
+        if not is_whole and stop - start != 1:
+            return None
+        is_whole = is_whole and stop - start == size
+        first += start * step
+        step *= size
+    return first
+
+
+def _nbytes(node: Node) -> int:
+    return node.numel * node.dtype.itemsize

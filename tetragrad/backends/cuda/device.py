@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from ctypes import c_size_t, c_uint64
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from tetragrad.backends.cuda import driver
 from tetragrad.backends.cuda.copies import Copies
 from tetragrad.backends.cuda.faults import Progress
 from tetragrad.backends.cuda.launches import LaunchSequence
-from tetragrad.backends.cuda.memory import DeviceMemory, Pool
+from tetragrad.backends.cuda.memory import ALIGNMENT, DeviceMemory, MemoryAlias, Pool
 from tetragrad.backends.cuda.programs import (
     CudaExecutable,
     CudaPieces,
@@ -121,6 +123,29 @@ class CudaDevice(Device):
         if array.nbytes:
             with self._blaming():
                 self._copies.to_device(address, array, behind=behind)
+
+    def part(self, memory: Any, start: int, nbytes: int) -> Any:
+        """Shared where kernels can rely on the address, as they do on a block's."""
+        address = memory.address + start
+        if address % ALIGNMENT == 0:
+            return MemoryAlias(nbytes, address, memory)
+        return self.copied_part(memory, start, nbytes)
+
+    def copied_part(self, memory: Any, start: int, nbytes: int) -> DeviceMemory:
+        """Copied among the kernels, and counted as one of them."""
+        copy = self.allocate(nbytes)
+        self.context.use()
+        with self._blaming(), self.context.lock:
+            driver.call(
+                "cuMemcpyDtoDAsync_v2",
+                c_uint64(copy.address),
+                c_uint64(memory.address + start),
+                c_size_t(nbytes),
+                self.context.stream,
+                doing=f"copying {nbytes:,} bytes on the GPU",
+            )
+            self.progress.launched("copy_of_a_slice")
+        return copy
 
     def upload(self, table: np.ndarray) -> DeviceMemory:
         """A copy of an array in memory of its own."""
