@@ -11,6 +11,7 @@ from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
 from tetragrad.tile.plans.roles.choose_online_roles import (
+    ALIGNMENT_BYTES,
     BARRIER_BYTES,
     FOUR_WARPS,
     MOST_COLUMNS,
@@ -21,8 +22,9 @@ from tetragrad.tile.plans.roles.pass_roles import PassRolePlan
 from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS, STAGED_PADDING_BYTES
 
 MEMBERS = (2, 1)
+MOST_KEYS = 128
 #: With two totals, what is loaded for each key takes registers too.
-MOST_KEYS = {1: 128, 2: 96}
+MOST_KEYS_LOADED = 96
 STAGES = (2, 1)
 #: One iteration a multiprocessor computes all blocks of rows where none takes more
 #: turns.
@@ -84,7 +86,8 @@ def _plans(kernel: Kernel, form: PassForm, target: Target) -> Iterator[PassRoleP
             if entry.values.is_deep
         ]
     )
-    most = MOST_KEYS.get(len(form.totals), min(MOST_KEYS.values()))
+    loads = len(form.totals) > 1 and not form.lines
+    most = MOST_KEYS_LOADED if loads else MOST_KEYS
     for members in MEMBERS:
         for keys in range(step, most + 1, step):
             for stages in STAGES:
@@ -105,6 +108,8 @@ def _shared_bytes(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> int:
     widest = max(kernel.slots[entry.slot].dtype.itemsize for entry in kernel.outputs)
     pitch = plan.piece * widest + STAGED_PADDING_BYTES
     staged = plan.rows * pitch if plan.piece else 0
+    # A line is a tile of its own in each slot.
+    staged += len(form.lines) * plan.stages * ALIGNMENT_BYTES
     return elements * dtype.itemsize + staged + BARRIER_BYTES
 
 

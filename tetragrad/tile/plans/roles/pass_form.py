@@ -11,7 +11,7 @@ them reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
@@ -25,6 +25,7 @@ from tetragrad.kernel.online_contraction import (
     online_contraction,
 )
 from tetragrad.tile.plans.roles.bulk import BulkOperand, bulk_operand
+from tetragrad.tile.plans.roles.lines import Line, line_of
 from tetragrad.tile.plans.roles.online_rows import HALVES, unrounded
 
 
@@ -55,11 +56,15 @@ class Weighted:
 
 @frozen
 class PassForm:
-    """A pass whose operands can be copied in bulk; totals in the order to make them."""
+    """A pass whose operands can be copied in bulk; totals in the order to make them.
+
+    ``lines`` are what the weights are made of that all rows share and can be brought.
+    """
 
     form: OnlineContraction
     inner: tuple[InnerOperands, ...]
     totals: tuple[Weighted, ...]
+    lines: tuple[Line, ...]
 
     @property
     def column(self) -> int:
@@ -114,7 +119,26 @@ def pass_form(kernel: Kernel) -> PassForm | None:
         for values in brought
     ]
     totals = _placed(form, brought, shared)
-    return None if totals is None else PassForm(form, tuple(operands), totals)
+    if totals is None:
+        return None
+    return PassForm(form, tuple(operands), totals, _lines(kernel, form, totals))
+
+
+def _lines(
+    kernel: Kernel, form: OnlineContraction, totals: Sequence[Weighted]
+) -> tuple[Line, ...]:
+    """What is loaded for each key, the same for all rows."""
+    multiplied = {*walk(*(product.scores for product in form.inner))}
+    loads = [
+        entry
+        for entry in walk(*(total.exact for total in totals))
+        if isinstance(entry, Load)
+        and entry not in multiplied
+        and form.passed in entry.free_axes
+        and form.row not in entry.free_axes
+    ]
+    found = (line_of(kernel, load, form.passed) for load in loads)
+    return tuple(line for line in found if line is not None)
 
 
 def _is_same(

@@ -119,7 +119,7 @@ class PassStep:
             entry: Select(exists, entry, literal(0, entry.dtype))
             for entry in walk(value)
             if isinstance(entry, Load) and passed in entry.free_axes
-            if entry not in multiplied
+            if entry not in multiplied and entry not in self.whole.line_tiles
         }
         return replace(value, loads)
 
@@ -177,4 +177,6 @@ class PassStep:
             values[product.scores] = cast(held, product.scores.dtype)
         for value, tile in self.tiles.rows.items():
             values[value] = TileLoad(tile, (rows,))
+        for value, tile in self.whole.line_tiles.items():
+            values[value] = TileLoad(tile, (keys,))
         return scope.with_values(values)

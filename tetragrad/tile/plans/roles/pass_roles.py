@@ -3,7 +3,8 @@
     Grid(batch, block of rows)
       Role(load)
         Copy(queries of each inner product)
-        For(block of keys)  Copy(keys of each)  Copy(values of each total)
+        For(block of keys)
+          Copy(keys of each)  Copy(lines)  Copy(values of each total)
       Role(multiply), members with 64 rows of a block each
         For(block of keys)
           scores = queries x keys, of each inner product
@@ -18,7 +19,7 @@ blocks to every row they come first: what adds nothing then ends the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from tetragrad.core.frozen import frozen
@@ -28,8 +29,10 @@ from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.kernel.online import Carried
 from tetragrad.kernel.online_contraction import OnlineContraction
 from tetragrad.tile.ir import (
+    Acquire,
     Alloc,
     Channel,
+    Commit,
     Extent,
     For,
     Grid,
@@ -176,6 +179,22 @@ class RolePass:
             for entry, channel in zip(self.passing.totals, self.values, strict=True)
         ]
 
+    @cached_property
+    def line_tiles(self) -> dict[Expression, Tile]:
+        """What all rows share for each key, where that is brought."""
+        keys = self.plan.keys
+        return {
+            line.load: line.tile(self.builder, keys)
+            for line in self.passing.lines
+            if keys % line.step == 0
+        }
+
+    @cached_property
+    def lines(self) -> tuple[Channel, ...]:
+        """The channel of the lines, if there are any."""
+        tiles = tuple(self.line_tiles.values())
+        return (Channel("lines", tiles, self.plan.stages),) if tiles else ()
+
     # --- the grid ------------------------------------------------------------------
 
     def grid(self) -> list[Statement]:
@@ -250,12 +269,25 @@ class RolePass:
             found: list[Statement] = []
             for channel, inner in zip(self.keys, self.passing.inner, strict=True):
                 found += self.boxes.copy(channel, inner.keys, starts)
+            found += self.bring_lines(starts)
             for channel, total in zip(self.values, self.passing.totals, strict=True):
                 if total.shared is None:
                     found += self.boxes.copy(channel, total.values, starts)
             return found
 
         return statements + self.each_block(scope, rows, bring)
+
+    def bring_lines(self, starts: Mapping[int, Affine]) -> list[Statement]:
+        """Fill a slot with what all rows share for each key of a block."""
+        found: list[Statement] = []
+        for channel in self.lines:
+            found.append(Acquire(channel))
+            for line in self.passing.lines:
+                tile = self.line_tiles.get(line.load)
+                if tile is not None:
+                    found.append(line.copy(self.builder, tile, channel, starts))
+            found.append(Commit(channel))
+        return found
 
     # --- the role that multiplies ----------------------------------------------------
 
@@ -278,7 +310,9 @@ class RolePass:
             return [
                 *self.make_scores(tiles, in_block),
                 *self.in_turns(PassTurn(self.members)),
+                *(Wait(channel) for channel in self.lines),
                 *step.weigh(),
+                *(Release(channel) for channel in self.lines),
                 # Packed before the products begin, or registers do not suffice.
                 Pin(tiles.scores[0]),
                 *self.in_turns(TakeTurn(self.members)),
