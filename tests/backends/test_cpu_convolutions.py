@@ -116,3 +116,29 @@ def test_half_width_images():
     wide = [torch.from_numpy(entry.numpy()).double() for entry in (x, w)]
     wanted = TF.conv2d(*wide, padding=1).numpy()
     np.testing.assert_allclose(found.numpy(), wanted, rtol=2e-3, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("size", "taps", "stride", "padding"),
+    [
+        ((14, 18), 3, 2, 1),
+        ((13, 15), 3, 2, 1),
+        ((13, 16), 5, 3, 2),
+        ((12, 12), 7, 2, 3),
+    ],
+    ids=str,
+)
+def test_gradients_of_strided_convolutions_are_products(size, taps, stride, padding):
+    """An element's place decides which taps and windows it was in."""
+    x, w = draw(2, 12, *size), draw(9, 12, taps, taps)
+    exact = torch.from_numpy(x).double().requires_grad_()
+    options = {"stride": stride, "padding": padding}
+    result = TF.conv2d(exact, torch.from_numpy(w).double(), **options)
+    upstream = draw(*result.shape)
+    (wanted,) = torch.autograd.grad(result, exact, torch.from_numpy(upstream).double())
+    leaf = Tensor(x).requires_grad_()
+    result = F.conv2d(leaf, Tensor(w), **options)
+    (found,) = tetragrad.grad(result, [leaf], Tensor(upstream))
+    text = str(found.explain())
+    assert_near(found, wanted)
+    assert "program contraction" in text

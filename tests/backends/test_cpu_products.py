@@ -158,3 +158,12 @@ def test_a_row_update_promises_what_its_own_operand_meets() -> None:
     assert bodies and all(functions)  # Rows are read where they are.
     for scope, body in zip(functions, bodies, strict=True):
         assert re.findall(r"!alias.scope !(\d+)", body) == ([scope] if scope else [])
+
+
+def test_panels_that_overlap_are_fetched_ahead():
+    """Where a panel begins is known after what was fetched has another place."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((1859, 254)).astype(np.float32)
+    w = generator.standard_normal((254, 139)).astype(np.float32)
+    exact = x.astype(np.float64) @ w.astype(np.float64)
+    np.testing.assert_allclose((Tensor(x) @ Tensor(w)).numpy(), exact, atol=1e-3)

@@ -221,6 +221,13 @@ def test_a_product_of_what_was_cut_off():
     check(sums, TARGETS["wide"], tolerance=1e-3)
 
 
+def test_a_depth_without_equal_parts_is_not_divided():
+    """A shorter last part would be guarded, and so no product any more."""
+    kernel = matmul(16, 16, 5003)
+    plan = choose_plan(kernel, TARGETS["wide"], settings())
+    assert not plan.cuts and plan.kind == "contraction"
+
+
 @pytest.mark.parametrize("depth", [900, 1020, 1900])
 def test_deep_rows_in_place(depth):
     """Sums of a deep block are in parts, of several blocks gathered as well."""

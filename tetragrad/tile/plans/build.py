@@ -43,6 +43,7 @@ from tetragrad.tile.plans.online.online import OnlinePlan, build_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut
 from tetragrad.tile.plans.prepare.even_rows import EvenRows
+from tetragrad.tile.plans.prepare.guarded_products import with_guarded_factors
 from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.prepare.quick_powers import with_quick_powers
 from tetragrad.tile.plans.prepare.widening import Widening
@@ -121,6 +122,8 @@ def build(kernel: Kernel, plan: Plan, target: Target) -> Program:
     """The tile program that computes a kernel as the plan says."""
     if target.has_free_iterations and plan.kind in ("map", "reduce"):
         kernel = with_quick_powers(kernel)
+    if not target.has_free_iterations:
+        kernel = with_guarded_factors(kernel)
     kernels = cut_kernel(kernel, plan.cuts, is_pass=plan.kind == "online")
     slots = kernels[-1].slots
     builder = Builder(kernels[0])

@@ -34,6 +34,7 @@ from tetragrad.tile.plans.online.online import choose_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.cuts import Cut, cuttable
 from tetragrad.tile.plans.prepare.even_rows import EvenRows
+from tetragrad.tile.plans.prepare.guarded_products import with_guarded_factors
 from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.prepare.widening import Widening, choose_widening
 from tetragrad.tile.plans.products.choose_contraction import (
@@ -88,6 +89,8 @@ SHORTEST_SQUARE = 8
 def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     """The plan that the model prefers for a kernel on a target."""
     target = as_set(target, settings)
+    if not target.has_free_iterations:
+        kernel = with_guarded_factors(kernel)
     rest = simplify_axes(kernel)
     return (
         _choose_pass_by_roles(rest, target)
@@ -321,7 +324,9 @@ def _cut_contraction(
     depth = points_in(kernel, contraction.depth)
     longest = max(contraction.depth, key=lambda axis: kernel.axes[axis])
     wanted = min(ENOUGH_BLOCKS // (batches * rows * columns), depth // SHALLOWEST)
-    parts = divisor_near(kernel.axes[longest], wanted)
+    # A shorter last part would need guards, and no longer be a product.
+    size = kernel.axes[longest]
+    parts = max(part for part in range(1, max(1, wanted) + 1) if size % part == 0)
     if parts > 1:
         return Cut(number, longest, parts)
     return None if hosted_contraction(kernel) is not None else Cut(number)

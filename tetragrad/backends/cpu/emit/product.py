@@ -40,8 +40,7 @@ MOST_STEPS_PER_TURN = 4
 
 def emit_product(expressions: Expressions, product: Mma) -> None:
     """Write one Mma statement."""
-    forms = [*product.lhs_offset, *product.rhs_offset]
-    expressions.evaluate(expressions.prepare([], forms))
+    evaluate_places(expressions, product)
     if product.group > 1:
         met = (product.lhs.dtype, product.rhs.dtype, product.accumulator.dtype)
         step = step_of(expressions.dot_steps, *met, product.group)
@@ -49,6 +48,12 @@ def emit_product(expressions: Expressions, product: Mma) -> None:
             emit_tiles(expressions, product, step)
             return
     _MicroKernel(expressions, product).emit()
+
+
+def evaluate_places(expressions: Expressions, product: Mma) -> None:
+    """Know the values of what the operands' places are made of."""
+    forms = [*product.lhs_offset, *product.rhs_offset]
+    expressions.evaluate(expressions.prepare([], forms))
 
 
 class _MicroKernel:
@@ -94,6 +99,7 @@ class _MicroKernel:
             with self.scopes.loop(self.part_axis, self.parts):
                 if self.product.ahead is not None:
                     emit_fetch(self.expressions, self.product.ahead.fetch)
+                    evaluate_places(self.expressions, self.product)
                 self._loop(self.turns)
         left = self.product.depth - self.parts * self.turns * self.turn
         turns, rest = divmod(left, self.turn)
