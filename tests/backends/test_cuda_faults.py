@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 
 from tetragrad.backends.cuda import driver, faults
@@ -42,8 +45,8 @@ def test_the_first_kernel_that_was_not_counted_is_to_blame(device: CudaDevice) -
 def test_faults_name_it_once(device: CudaDevice) -> None:
     with (
         pytest.raises(driver.GpuFault, match=r"cuda stopped in kernel second, .*\.py:"),
-        device._blaming(),
-        device._blaming(),
+        device.blaming(),
+        device.blaming(),
     ):
         raise driver.GpuFault("waiting for the GPU")
 
@@ -51,3 +54,15 @@ def test_faults_name_it_once(device: CudaDevice) -> None:
 def test_nothing_is_blamed_when_all_have_run(device: CudaDevice) -> None:
     device.progress._counter.value = 3  # type: ignore[misc]
     assert device.progress.culprit() is None
+
+
+def test_a_launch_or_an_allocation_that_fails_names_it(device: CudaDevice) -> None:
+    def fail(*arguments: object) -> None:
+        raise driver.GpuFault("asking the driver")
+
+    device.context = SimpleNamespace(lock=nullcontext(), use=list, stream=None)  # type: ignore[assignment]
+    device.pool = SimpleNamespace(allocate=fail)  # type: ignore[assignment]
+    with pytest.raises(driver.GpuFault, match="cuda stopped in kernel second"):
+        device.allocate(100)
+    with pytest.raises(driver.GpuFault, match="cuda stopped in kernel second"):
+        device.start(SimpleNamespace(launch=fail))  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Any:
         use=lambda: None, lock=threading.RLock(), stream=ctypes.c_void_p(1)
     )
     made.progress = SimpleNamespace(launched=launched.append)
-    monkeypatch.setattr(CudaDevice, "_blaming", lambda self: nullcontext())
+    monkeypatch.setattr(CudaDevice, "blaming", lambda self: nullcontext())
     monkeypatch.setattr(CudaDevice, "allocate", lambda self, nbytes: _block(nbytes))
     monkeypatch.setattr(driver, "call", _call)
     return made, launched

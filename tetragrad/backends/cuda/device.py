@@ -83,22 +83,26 @@ class CudaDevice(Device):
 
     def assemble(self, text: str, program: Program) -> bytes:
         facts = facts_text(text, program)
-        with self._blaming():
+        with self.blaming():
             code = driver.assemble(self.context, text, program.name)
         return facts.encode() + b"\n" + code
 
     def load(self, code: bytes) -> CudaProgram:
         line, _, machine_code = code.partition(b"\n")
-        with self._blaming():
+        with self.blaming():
             return CudaProgram(self, facts_from(line.decode()), machine_code)
 
     # --- memory ------------------------------------------------------------------
 
     def allocate(self, nbytes: int) -> DeviceMemory:
-        return self.pool.allocate(nbytes)
+        try:
+            return self.pool.allocate(nbytes)
+        except driver.GpuFault as fault:
+            raise self._blamed(fault) from fault
 
     def check_fits(self, nbytes: int, purpose: str) -> None:
-        self.pool.check_fits(nbytes, purpose)
+        with self.blaming():
+            self.pool.check_fits(nbytes, purpose)
 
     def copy_in(self, memory: DeviceMemory, array: np.ndarray) -> None:
         """Copy to a block; to a new one while kernels run, unless they still use it."""
@@ -112,7 +116,7 @@ class CudaDevice(Device):
 
     def read_at(self, address: int, shape: Shape, dtype: DType) -> np.ndarray:
         nbytes = size_of(shape) * dtype.itemsize
-        with self._blaming():
+        with self.blaming():
             found = self._copies.to_host(address, nbytes)
         return found.view(dtype.numpy).reshape(shape)
 
@@ -121,7 +125,7 @@ class CudaDevice(Device):
 
     def _write(self, address: int, array: np.ndarray, *, behind: bool) -> None:
         if array.nbytes:
-            with self._blaming():
+            with self.blaming():
                 self._copies.to_device(address, array, behind=behind)
 
     def part(self, memory: Any, start: int, nbytes: int) -> Any:
@@ -135,7 +139,7 @@ class CudaDevice(Device):
         """Copied among the kernels, and counted as one of them."""
         copy = self.allocate(nbytes)
         self.context.use()
-        with self._blaming(), self.context.lock:
+        with self.blaming(), self.context.lock:
             driver.call(
                 "cuMemcpyDtoDAsync_v2",
                 c_uint64(copy.address),
@@ -154,34 +158,40 @@ class CudaDevice(Device):
         return memory
 
     def synchronize(self) -> None:
-        with self._blaming():
+        with self.blaming():
             self.context.synchronize()
 
     @contextmanager
-    def _blaming(self) -> Iterator[None]:
+    def blaming(self) -> Iterator[None]:
         """Say of a fault that is noticed here which kernel it was."""
         try:
             yield
         except driver.GpuFault as fault:
             if isinstance(fault.__cause__, driver.GpuFault):
                 raise
-            culprit = self.progress.culprit()
-            raise driver.GpuFault(
-                f"{self.name} stopped in {culprit or 'an unknown kernel'}: {fault}",
-                hint="what was on the GPU is lost to this process, which can go on "
-                'with device="cpu"; TETRAGRAD_DEBUG=2 runs repeated kernels one by '
-                "one and so names them",
-            ) from fault
+            raise self._blamed(fault) from fault
+
+    def _blamed(self, fault: driver.GpuFault) -> driver.GpuFault:
+        culprit = self.progress.culprit()
+        return driver.GpuFault(
+            f"{self.name} stopped in {culprit or 'an unknown kernel'}: {fault}",
+            hint="what was on the GPU is lost to this process, which can go on with "
+            'device="cpu"; TETRAGRAD_DEBUG=2 runs repeated kernels one by one and so '
+            "names them",
+        )
 
     # --- launches ----------------------------------------------------------------
 
     def start(self, call: driver.KernelCall) -> None:
         """Let a kernel run behind all that was launched before."""
         self.context.use()
-        with self._blaming(), self.context.lock:
-            call.launch(self.context.stream)
-            if not self.context.is_recording:
-                self.progress.launched(call.grid.name)
+        try:
+            with self.context.lock:
+                call.launch(self.context.stream)
+                if not self.context.is_recording:
+                    self.progress.launched(call.grid.name)
+        except driver.GpuFault as fault:
+            raise self._blamed(fault) from fault
 
     def record(self, call: driver.KernelCall) -> driver.Node:
         """Record a kernel instead, and where its arguments can be changed."""
@@ -206,7 +216,7 @@ class CudaDevice(Device):
             stop.record()
             return stop.seconds_since(start)
 
-        with self._blaming():
+        with self.blaming():
             # The first launch loads the code.
             executable.launch_all(places)
             once = seconds(lambda: executable.launch_all(places))
@@ -222,7 +232,7 @@ class CudaDevice(Device):
     def launch_timed(self, executable: Executable, addresses: Sequence[int]) -> float:
         """By the GPU's own clock; the few microseconds of a launch are part of it."""
         start, stop = driver.Event(self.context), driver.Event(self.context)
-        with self._blaming():
+        with self.blaming():
             self.context.synchronize()
             start.record()
             executable.launch(addresses)

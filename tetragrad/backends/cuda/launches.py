@@ -53,8 +53,10 @@ class LaunchSequence:
 
     def _repeat(self, graph: driver.Graph) -> None:
         """Launch everything again; for a fault it counts as one kernel."""
-        graph.launch()
-        self._device.progress.launched(f"1 of {len(self._kept)} that are repeated")
+        with self._device.blaming(), self._device.context.lock:
+            graph.launch()
+            name = f"1 of {len(self._kept)} that are repeated"
+            self._device.progress.launched(name)
 
     def _remember(self) -> None:
         if self._last is None:
