@@ -3,9 +3,10 @@
     python benchmarks/compile_cuda.py [--only softmax] [--json results.json]
 
 Each kernel of ``h200.py``, ``h200_products.py``, ``h200_convolutions.py`` and
-``h200_attention.py`` is planned, built and written as PTX for an H200, a few times in
-one process; the least processor time of each part counts, in milliseconds. Assembling
-is not Python's, and runs on other threads. ``--profile`` shows where the time goes.
+``h200_attention.py`` is planned, built and written as PTX for an H200, once in each of
+a few processes, as what a process has found out it may remember. The least processor
+time of each part counts, in milliseconds. Assembling is not Python's, and runs on other
+threads. ``--profile`` shows where the time goes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import itertools
 import json
 import pstats
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan
 
 RUNS = 3
+PARTS = ("plan", "build", "emit")
 #: The most that a kernel may cost, in milliseconds.
 BAR = 2.0
 
@@ -111,23 +114,50 @@ def kernels(only: str) -> dict[Kernel, str]:
     return found
 
 
-def cost(kernel: Kernel, name: str, runs: int) -> Cost:
-    """The least time of each part over several runs."""
-    times: list[tuple[float, ...]] = []
+def cost(kernel: Kernel, name: str) -> Cost:
+    """The time of each part."""
     active = settings()
-    for _ in range(runs):
-        with collector_paused():
-            moments = [time.process_time()]
-            plan = choose_plan(kernel, SM_90A, active)
-            moments.append(time.process_time())
-            program = build(kernel, plan, SM_90A)
-            moments.append(time.process_time())
-            text = target_text(program, SM_90A, active)
-            moments.append(time.process_time())
-        pairs = itertools.pairwise(moments)
-        times.append(tuple(1e3 * (end - start) for start, end in pairs))
-    plan_time, build_time, emit_time = map(min, zip(*times, strict=True))
+    with collector_paused():
+        moments = [time.process_time()]
+        plan = choose_plan(kernel, SM_90A, active)
+        moments.append(time.process_time())
+        program = build(kernel, plan, SM_90A)
+        moments.append(time.process_time())
+        text = target_text(program, SM_90A, active)
+        moments.append(time.process_time())
+    plan_time, build_time, emit_time = (
+        1e3 * (end - start) for start, end in itertools.pairwise(moments)
+    )
     return Cost(name, plan_time, build_time, emit_time, text.count("\n"))
+
+
+def least(costs: Sequence[Cost]) -> Cost:
+    """What a kernel costs at least, part by part."""
+    parts = (min(getattr(cost, part) for cost in costs) for part in PARTS)
+    return Cost(costs[0].name, *parts, costs[0].lines)
+
+
+def costs_here(only: str, profiled: int) -> list[Cost]:
+    """What each kernel costs in this process."""
+    # Random numbers have a state on the device.
+    Assembler.install("ptxas")
+    with override(device="cuda", verify=False):
+        found = kernels(only)
+        profile = cProfile.Profile()
+        if profiled:
+            profile.enable()
+        costs = [cost(kernel, name) for kernel, name in found.items()]
+        profile.disable()
+    if profiled:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(profiled)
+    return costs
+
+
+def costs_elsewhere(only: str) -> list[Cost]:
+    """What each kernel costs in a process of its own."""
+    command = [sys.executable, __file__, "--only", only, "--here"]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    return [Cost(**entry) for entry in json.loads(printed)]
 
 
 def main() -> None:
@@ -137,21 +167,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--profile", type=int, default=0, help="so many functions")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    # Random numbers have a state on the device.
-    Assembler.install("ptxas")
-    with override(device="cuda", verify=False):
-        found = kernels(options.only)
-        profile = cProfile.Profile()
-        if options.profile:
-            for kernel, name in found.items():
-                cost(kernel, name, 1)
-            profile.enable()
-        costs = [cost(kernel, name, options.runs) for kernel, name in found.items()]
-        profile.disable()
-    show(costs)
+    if options.here:
+        found = costs_here(options.only, 0)
+        print(json.dumps([dataclasses.asdict(entry) for entry in found]))
+        return
     if options.profile:
-        pstats.Stats(profile).sort_stats("tottime").print_stats(options.profile)
+        costs = costs_here(options.only, options.profile)
+    else:
+        runs = [costs_elsewhere(options.only) for _ in range(options.runs)]
+        costs = [least(entries) for entries in zip(*runs, strict=True)]
+    show(costs)
     if options.json:
         record = {"date": time.strftime("%Y-%m-%d"), "kernels": costs}
         text = json.dumps(record, indent=1, default=dataclasses.asdict)
@@ -166,13 +193,16 @@ def show(costs: list[Cost]) -> None:
             f" + build {entry.build:6.2f} + emit {entry.emit:6.2f}, "
             f"{entry.lines} lines"
         )
-    every = [entry.all for entry in costs]
+    for part in (*PARTS, "all"):
+        every = [getattr(entry, part) for entry in costs]
+        print(
+            f"{part:<6} mean {statistics.fmean(every):.2f}, "
+            f"median {statistics.median(every):.2f}, most {max(every):.2f} ms"
+        )
     held = sum(value <= BAR for value in every)
     microseconds = 1e3 * sum(entry.emit for entry in costs)
     print(
-        f"{len(costs)} kernels: mean {statistics.fmean(every):.2f}, "
-        f"median {statistics.median(every):.2f}, most {max(every):.2f} ms; "
-        f"{held} within {BAR:g} ms; "
+        f"{len(costs)} kernels, {held} within {BAR:g} ms; "
         f"{microseconds / sum(entry.lines for entry in costs):.1f} us a line"
     )
 
