@@ -58,8 +58,9 @@ SIDE_BY_SIDE = 4
 # memory long enough to be fetched ahead; and rows that share what such a sum reads.
 COLUMN_VECTORS = 16
 MOST_BESIDE = 3
-# Steps of a loop around short rows that are written out at most.
+# Steps of a loop around rows of so few elements that are written out at most.
 STEPS_TOGETHER = 4
+SHORT_ROW = 64
 # Vectors of a row that is added to another one at once.
 SCATTERED_VECTORS = 16
 # Rows side by side along which running values are carried through memory.
@@ -129,20 +130,19 @@ def choose_nest(kernel: Kernel, group: tuple[int, ...], target: Target) -> NestP
     chunk = choose_chunk(kernel, outputs, grid, rows, target)
     plan = NestPlan(group, grid, tuple(inside), lanes, vectors, chunk, rows, beside)
     if target.has_free_iterations:
-        return replace(plan, written_out=steps_together(kernel, inside, lanes))
+        return replace(plan, written_out=steps_together(kernel, inside))
     return plan
 
 
-def steps_together(kernel: Kernel, inside: Sequence[int], lanes: int) -> int:
+def steps_together(kernel: Kernel, inside: Sequence[int]) -> int:
     """Steps of the loop around lanes that leave most threads idle, written out.
 
-    Their loads are then under way together: weights with a scale for each 128 of them
-    are short rows in a long loop.
+    Their loads are then under way together: 4-bit weights with a scale for each 128 of
+    them are rows of 64 bytes in a long loop. Rows of 128 took a tenth longer so.
     """
-    if len(inside) < 2:
+    if len(inside) < 2 or kernel.axes[inside[0]] > SHORT_ROW:
         return 1
-    row, steps = kernel.axes[inside[0]], kernel.axes[inside[1]]
-    return math.gcd(steps, min(STEPS_TOGETHER, max(1, lanes // row)))
+    return math.gcd(kernel.axes[inside[1]], STEPS_TOGETHER)
 
 
 def long_enough(

@@ -30,7 +30,7 @@ from tetragrad.tile.plans.roles.cells import box_of
 from tetragrad.tile.plans.roles.filled import FilledOperand, levels_of
 from tetragrad.tile.plans.roles.role_cost import (
     LAUNCH_CYCLES,
-    MEMORY_BYTES_PER_CYCLE,
+    WRITTEN_PER_CYCLE,
     Block,
     Pricing,
 )
@@ -75,6 +75,8 @@ ENOUGH_PRODUCTS = 1 << 24
 
 #: Results for each multiprocessor that are work enough without cutting the depth.
 ENOUGH_RESULTS = 128 * 128
+#: What each part that is added up takes, however few results there are.
+PART_CYCLES = 40
 #: A depth is cut into parts so that all units have a block, if it has so many blocks
 #: uncut; not into so many times fewer or more than would give each unit a block of the
 #: usual size, and nothing is tried after so many that were worse.
@@ -163,9 +165,9 @@ def division_cycles(first: Kernel, parts: int) -> float:
 
 
 def _adding_cycles(results: int, contraction: Contraction, parts: int) -> float:
-    """Every part's sums are written, read, and written once more by another launch."""
-    moved = 2 * results * contraction.reduction.accumulator.itemsize
-    return 2 * parts * moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
+    """Every part's sums are written, and read by another launch, one after another."""
+    moved = parts * results * contraction.reduction.accumulator.itemsize
+    return moved / WRITTEN_PER_CYCLE + parts * PART_CYCLES + LAUNCH_CYCLES
 
 
 def divisions(

@@ -100,10 +100,10 @@ class FilledOperand:
         return builder.tile(name, (depth, side), self.dtype, Space.SHARED, layout)
 
     @property
-    def operations(self) -> int:
-        """Operations on every element."""
+    def operations(self) -> float:
+        """Operations on every element; on narrow ones several are one instruction."""
         return sum(
-            operation_cost(entry)
+            operation_cost(entry) * min(1.0, entry.dtype.itemsize / 4)
             for entry in walk_until({}, self.value)
             if isinstance(entry, Compute) and self.load.free_axes <= entry.free_axes
         )

@@ -33,50 +33,57 @@ from tetragrad.tile.plans.roles.role_plan import (
 from tetragrad.tile.plans.traffic import points_in
 
 #: What a second launch takes, and what moves through memory in a cycle, on the whole
-#: device.
-LAUNCH_CYCLES = 4000
+#: device; of that, operands and results of a product, and sums of its parts.
+LAUNCH_CYCLES = 2500
 MEMORY_BYTES_PER_CYCLE = 2400
+READ_PER_CYCLE = 3500
+WRITTEN_PER_CYCLE = 1300
 
 MULTIPLICATIONS_PER_CYCLE = 2048
 #: Bytes in a cycle, of one multiprocessor: to and from its shared memory, and from the
-#: second-level cache; so much longer where rows begin in the middle of its lines, with
-#: whole sectors of them or anywhere.
+#: second-level cache, from where all get so many lines; a row is so many where it does
+#: not begin with a line, but with a whole sector, or anywhere.
 SHARED_BYTES_PER_CYCLE = 128
-CACHE_BYTES_PER_CYCLE = 48
+CACHE_BYTES_PER_CYCLE = 140
 LINE_BYTES = 128
+LINES_FOR_ALL = 75
 WHOLE_SECTORS = 1.1
-UNALIGNED = 1.75
+UNALIGNED = 3.0
 #: The same for rows of a box beyond the edge, and for each position of the depth where
 #: neighbours fill no line: its few bytes are asked for again and again.
-BEYOND = 2.2
-FEW_NEIGHBOURS = 5.0
-STORED_PER_CYCLE = 24
-#: What a step takes at least where only one member multiplies, with so many columns:
-#: nobody else does while it waits (64 x 128 blocks took as long as 128 x 128 ones). So
-#: much more where neighbours wait for one another.
-ALONE_CYCLES = 330
-ALONE_COLUMN_CYCLES = 2
-ALONE_TOGETHER_CYCLES = 140
-#: What every block takes to begin, and what neighbours take to find one another.
-BLOCK_CYCLES = 600
-CLUSTER_CYCLES = 2500
-#: Instructions for an element that threads compute: from a tile, or from memory as a
-#: part of a vector, of a pair of neighbours, or alone. Lanes that issue one in a cycle;
-#: what a step waits for loads, less of so many bytes, which stay in the first-level
-#: cache, and what it takes to hand a slot on.
+BEYOND = 3.1
+FEW_NEIGHBOURS = 2.9
+#: Results that a block stores in a cycle; half of the time nobody multiplies.
+STORED_PER_CYCLE = 9.4
+#: What a step takes at least, with one member more for each column; and what it takes
+#: more where neighbours wait for one another.
+ALONE_CYCLES = 240
+ALONE_COLUMN_CYCLES = 0.67
+PAIR_CYCLES = 370
+WAITING_CYCLES = 29
+#: What every block takes to begin, a worker to be launched beside the others, and what
+#: neighbours take to find one another.
+BLOCK_CYCLES = 50
+WORKER_CYCLES = 7
+CLUSTER_CYCLES = 1200
+#: Instructions for an element that threads compute, from a tile or from memory; lanes
+#: that issue one in a cycle. Lines that are loaded take so many cycles each, and longer
+#: where places are divided by what is no power of two; a step waits for them, or to
+#: hand a slot on.
 NARROW_LOAD = 1.25
-VECTOR_LOAD = 2.0
-PAIR_LOAD = 17.0
-SINGLE_LOAD = 5.0
+SINGLE_LOAD = 2.0
 WARP = 32
 LANES_PER_CYCLE = 128
-LOADING = 1400
-LOADING_NEAR = 650
-NEAR_BYTES = 20 * 1024
+LOADED_LINE = 1.7
+UNEVEN = 1.5
+LOADING = 620
 HANDING_ON = 700
 #: The same for an element that members hold, and what begins and ends their steps.
 HELD_LOAD = 1.5
 HOLDING = 650
+#: How sharply the slowest of what goes on at once decides: it hides the others, but
+#: for those that take nearly as long.
+SHARPNESS = 6
 #: Bytes of row operands that a group reads again for every column block: so many stay
 #: in the second-level cache beside the columns, or four times that if it is all rows.
 GROUP_BYTES = 8 << 20
@@ -126,7 +133,7 @@ class Pricing:
             self.storing *= 1.25
         # However it is cut, every operand must come from memory.
         nbytes = product.lhs.nbytes + product.rhs.nbytes
-        self.memory = nbytes / MEMORY_BYTES_PER_CYCLE
+        self.memory = nbytes / READ_PER_CYCLE + _written(kernel) / WRITTEN_PER_CYCLE
         self.skips = not product.is_coarse and may_skip(kernel, product)
         self._overlaps = (
             overlap_of(kernel, product.lhs),
@@ -159,16 +166,16 @@ class Pricing:
     def cycles_of(self, block: Block, cluster: int) -> float:
         """How long the busiest worker takes, alone or in a cluster."""
         sides = self.sides(block)
-        turns = self.order(block, sides, cluster).turns
+        order = self.order(block, sides, cluster)
         steps = float(sides.depth.blocks)
         if self.skips:
             steps *= self._live_part(sides, cluster)
+        count = order.workers * cluster
+        step = self._step_cycles(block, sides, cluster, count)
         storing = block.rows * block.columns * self.storing
-        cycles = steps * self._step_cycles(block, sides, cluster) + storing
-        worker = turns * (cycles + BLOCK_CYCLES)
-        # Of plans that wait for memory alike, those are better that do less besides.
-        slowest = max(worker, self.memory) + worker / 16
-        return slowest + (CLUSTER_CYCLES if cluster > 1 else 0)
+        worker = order.turns * (steps * step + storing + BLOCK_CYCLES)
+        beginning = count * WORKER_CYCLES + (CLUSTER_CYCLES if cluster > 1 else 0)
+        return at_once(worker, self.memory) + beginning
 
     def order(self, block: Block, sides: Sides, cluster: int) -> Order:
         """Groups of rows, and as many workers as there is work for."""
@@ -190,30 +197,37 @@ class Pricing:
             self._live[key] = found
         return found
 
-    def _step_cycles(self, block: Block, sides: Sides, cluster: int) -> float:
-        """The slowest part of a step: products, shared memory, cache, or filling."""
-        multiplying = _multiplying_cycles(self.product, block)
+    def _step_cycles(
+        self, block: Block, sides: Sides, cluster: int, count: int
+    ) -> float:
+        """Products, shared memory, the cache, and filling go on at once."""
         # Every 64 rows read the columns again; all that is read was written before.
         parts = block.rows // MEMBER_ROWS
         touched = parts * (MEMBER_ROWS + block.columns) + block.rows + block.columns
-        sharing = touched * block.depth * self.itemsize / SHARED_BYTES_PER_CYCLE
-        bringing = self._bringing_cycles(0, block.rows, block.depth)
-        bringing += self._bringing_cycles(1, block.columns, block.depth) / cluster
-        slowest = max(multiplying, sharing, bringing)
+        lines = self._lines(0, block.rows, block.depth)
+        lines += self._lines(1, block.columns, block.depth) / cluster
+        least = PAIR_CYCLES
         if parts == 1:
-            waiting = ALONE_CYCLES + block.columns * ALONE_COLUMN_CYCLES
-            waiting += ALONE_TOGETHER_CYCLES if cluster > 1 else 0
-            slowest = max(slowest, waiting)
+            least = ALONE_CYCLES + block.columns * ALONE_COLUMN_CYCLES
+        filling = 0.0
         if any(self.product.filled):
-            slowest = max(slowest, _filling_cycles(self.product, block, sides))
-        return slowest
+            filling = _filling_cycles(self.product, block, sides)
+        step = at_once(
+            _multiplying_cycles(self.product, block),
+            touched * block.depth * self.itemsize / SHARED_BYTES_PER_CYCLE,
+            lines * LINE_BYTES / CACHE_BYTES_PER_CYCLE,
+            lines * count / LINES_FOR_ALL,
+            least,
+            filling,
+        )
+        return step + (WAITING_CYCLES if cluster > 1 else 0)
 
-    def _bringing_cycles(self, factor: int, extent: int, depth: int) -> float:
+    def _lines(self, factor: int, extent: int, depth: int) -> float:
         key = (factor, extent, depth)
         found = self._brought.get(key)
         if found is None:
             operand, size = self._operands[factor]
-            found = self._brought[key] = _bringing_cycles(operand, extent, depth, size)
+            found = self._brought[key] = _lines_of(operand, extent, depth, size)
         return found
 
 
@@ -255,20 +269,37 @@ def _multiplying_cycles(product: RoleProduct, block: Block) -> float:
     return block.rows * max(block.columns, 32) * block.depth / rate
 
 
-def _bringing_cycles(operand: Operand, extent: int, depth: int, size: int) -> float:
-    """What the cache takes to serve a step's part of one operand, in lines.
+def at_once(*cycles: float) -> float:
+    """How long everything takes that goes on at the same time."""
+    longest = max(cycles)
+    if not longest:
+        return 0.0
+    total = sum((entry / longest) ** SHARPNESS for entry in cycles)
+    return longest * float(total ** (1 / SHARPNESS))
+
+
+def _written(kernel: Kernel) -> int:
+    """Bytes of all results."""
+    return sum(
+        points_in(kernel, output.axes) * kernel.slots[output.slot].dtype.itemsize
+        for output in kernel.outputs
+    )
+
+
+def _lines_of(operand: Operand, extent: int, depth: int, size: int) -> float:
+    """The lines of the cache that a step's part of one operand takes.
 
     Every row of a box is a request, also those beyond an edge.
     """
     if isinstance(operand, FilledOperand):
-        nbytes = extent * depth * operand.load.dtype.itemsize
-        return nbytes / CACHE_BYTES_PER_CYCLE
-    line = depth * operand.dtype.itemsize / CACHE_BYTES_PER_CYCLE
-    inside = min(extent, size)
-    lines = inside * _line_cost(operand) + (extent - inside) * BEYOND
+        if operand.narrow is None:
+            return 0.0
+        return extent * depth * operand.load.dtype.itemsize / LINE_BYTES
+    line = depth * operand.dtype.itemsize / LINE_BYTES
     if not operand.is_deep and operand.dimensions[0].size < panel_of(operand.dtype):
         return depth * FEW_NEIGHBOURS * line
-    return lines * line
+    inside = min(extent, size)
+    return (inside * _line_cost(operand) + (extent - inside) * BEYOND) * line
 
 
 def _line_cost(operand: Operand) -> float:
@@ -301,20 +332,17 @@ def _filling_cycles(product: RoleProduct, block: Block, sides: Sides) -> float:
             instructions += elements * (NARROW_LOAD + operand.operations)
             waiting += HANDING_ON
             continue
-        single, lines = _loading(operand, sides.depth, cells)
-        instructions += elements * (single + operand.operations)
-        loading += elements / WARP * lines
-        is_near = operand.nbytes <= NEAR_BYTES
-        waiting += LOADING_NEAR if is_near else LOADING
-    return max(instructions / LANES_PER_CYCLE, loading) + waiting
+        instructions += elements * (SINGLE_LOAD + operand.operations)
+        lines = elements / WARP * _lines_loaded(operand, sides.depth, cells)
+        loading += lines * (UNEVEN if cells.extent & (cells.extent - 1) else 1)
+        waiting = max(waiting, LOADING)
+    return max(instructions / LANES_PER_CYCLE, loading * LOADED_LINE) + waiting
 
 
-def _loading(operand: FilledOperand, depth: Cells, side: Cells) -> tuple[float, float]:
-    """Instructions for each element, and lines that a warp touches to load one each."""
+def _lines_loaded(operand: FilledOperand, depth: Cells, side: Cells) -> float:
+    """Lines that a warp touches to load an element for each of its threads."""
     beside, across = operand.lane_steps(depth, side)
-    if beside == 1 and operand.load_width >= 4:
-        return VECTOR_LOAD, 2 / operand.load_width
     if beside == 1:
-        return PAIR_LOAD, 1.5
+        return 2 / operand.load_width if operand.load_width >= 4 else 1.5
     lines = 1 + across * operand.load.dtype.itemsize * WARP / LINE_BYTES
-    return SINGLE_LOAD, min(WARP, lines)
+    return min(WARP, lines)
