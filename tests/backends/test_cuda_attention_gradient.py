@@ -130,8 +130,8 @@ def test_keys_that_are_values_arrive_once() -> None:
         if isinstance(plan.stages[-1][-1], PassRolePlan):
             text = program_text(build(entry.kernel, plan, SM_90A))
             copies.append(text.count("Copy("))
-    # Two of queries, two of keys; the values of each total are some keys. Where rows are
-    # keys, the queries' statistics are brought, too.
+    # Two of queries, two of keys; the values of each total are some keys. Where rows
+    # are keys, the queries' statistics are brought, too.
     assert copies == [4, 6]
 
 
@@ -155,6 +155,13 @@ def test_assembled_without_spills(
         assert "serialized" not in report, report
     assert grids.count(PassRolePlan) == 2
     assert grids.count(OnlineRolePlan) == 1
+
+
+def test_training_takes_four_kernels() -> None:
+    """The result with its log-sums, Σ do∘o, and one for queries, one for the others."""
+    shape = (2, 2, 256, 64)
+    _, nodes = training(shape, shape, "bfloat16", is_causal=True)
+    assert len(kernels_of(nodes)) == 4
 
 
 def test_without_a_unit_for_passes_scores_are_stored() -> None:

@@ -15,7 +15,7 @@ from tetragrad.core.target import Target
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.node import Node
-from tetragrad.graph.reduce import Reduce
+from tetragrad.graph.reduce import Max, Reduce
 from tetragrad.kernel.fusion.analysis import Kind, work_per_element
 from tetragrad.kernel.fusion.decisions import Decisions
 
@@ -184,12 +184,14 @@ def _is_made_again(decisions: Decisions, node: Node) -> bool:
 
     What a normalisation subtracts and divides by is little, and what it is of is often
     half as wide as the result: the more kernels read the result, the less it pays to
-    write it.
+    write it. Not so in a softmax, whose maximum belongs to the one pass over its row.
     """
     readers = len(decisions.readers[node])
     if readers < 2 or _work_on_row(decisions, node) > MOST_REPEATED_WORK:
         return False
     reads = decisions.reads[node]
+    if any(isinstance(entry, Max) for entry in reads):
+        return False
     statistics = sum(isinstance(entry, Reduce) for entry in reads)
     read, own = sum(reads.values()), node.numel * node.dtype.itemsize
     if (statistics + readers) * read > read + (1 + readers) * own * 1.05:
