@@ -77,6 +77,14 @@ class Target:
         """Elements of a row that stays in registers from one pass to the next."""
         return self.row_vectors * self.longest_vector_bytes * self.neighbours // 4
 
+    @property
+    def chained_bytes(self) -> int:
+        """Bytes of a row that kernels joined to one hand on; 0: they are not joined.
+
+        A block holds it twice, as it was and as it becomes, with some gaps.
+        """
+        return self.shared_bytes * 9 // 20 if self.has_free_iterations else 0
+
     def vector_lanes(self, itemsize: int) -> int:
         """Elements of this size that one vector register holds."""
         return max(1, self.vector_bytes // itemsize)

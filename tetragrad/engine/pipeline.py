@@ -19,6 +19,7 @@ from tetragrad.engine.structure import Structure
 from tetragrad.graph.extents import NO_EXTENTS, Extents
 from tetragrad.graph.node import Node
 from tetragrad.graph.samples import refuse_samples
+from tetragrad.kernel.chains import join_chains
 from tetragrad.kernel.fusion.fuse import fuse
 from tetragrad.kernel.fusion.groups import Group
 from tetragrad.kernel.fusion.repeats import lower_groups
@@ -75,4 +76,4 @@ def kernels_of(
 
         for kernel in {entry.kernel for entry in kernels}:
             verify_kernel(kernel)
-    return groups, kernels
+    return join_chains(groups, kernels, {*outputs, *seen}, target)

@@ -151,6 +151,7 @@ _RULES: dict[type, Rule] = {
     Detached: _same,
     Variable: _same,
     reduce.Reduce: _reduce,
+    movement.Kept: _same,
     movement.Reshape: _reshape,
     movement.Permute: _permute,
     movement.Expand: _expand,

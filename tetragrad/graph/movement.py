@@ -412,6 +412,31 @@ class Skew(Movement):
         return (Skew(upstream, self.dim, -self.step, -self.start, count),)
 
 
+class Kept(Movement):
+    """The source where it was, and in memory: nobody who reads it computes it again.
+
+    For what many places read, each of them elsewhere, as a stage of a sort.
+    """
+
+    __slots__ = ()
+    fields = ("source",)
+
+    @classmethod
+    def simplify(cls, source: Node) -> Node | None:
+        """What needs no memory, or is kept already, stays what it is."""
+        return source if source.device is None or isinstance(source, Kept) else None
+
+    @classmethod
+    def infer(cls, source: Node) -> tuple[Shape, DType]:
+        return source.shape, source.dtype
+
+    def move(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def gradient(self, upstream: Node) -> tuple[Node]:
+        return (upstream,)
+
+
 # --- compositions ----------------------------------------------------------------
 
 

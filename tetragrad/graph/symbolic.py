@@ -42,6 +42,7 @@ from tetragrad.graph.leaves import (
 from tetragrad.graph.movement import (
     Expand,
     Flip,
+    Kept,
     Pad,
     Permute,
     Reshape,
@@ -200,6 +201,11 @@ def _(node: Expand, sources: tuple[Node, ...]) -> Node:
         if isinstance(old, Size) and not same_sizes(old, new):
             raise FixedSize(f"{old!r} repeats up to {new!r} because it is 1 now")
     return Expand(sources[0], layout_shape(node.shape))
+
+
+@_at_maximum.register
+def _(node: Kept, sources: tuple[Node, ...]) -> Node:
+    return Kept(sources[0])
 
 
 @_at_maximum.register

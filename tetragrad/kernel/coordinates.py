@@ -124,6 +124,11 @@ def _value(shape: Shape, coordinates: Coordinates, dim: int) -> Affine:
 
 
 @origin.register
+def _(node: moves.Kept, coordinates: Coordinates, sizes: Sequence[int]) -> Origin:
+    return Origin(coordinates, ())
+
+
+@origin.register
 def _(node: moves.Reshape, coordinates: Coordinates, sizes: Sequence[int]) -> Origin:
     """Match groups of dimensions with equal products, from the right."""
     old, new = node.source.shape, node.shape

@@ -22,10 +22,13 @@ def kernel_digest(kernel: Kernel) -> bytes:
     digest = hashlib.sha256()
     numbers: dict[Expression, int] = {}
     for expression in walk(*_roots(kernel)):
-        parts = [_spelled(entry, numbers) for entry in expression.arguments]
-        digest.update(f"{type(expression).__name__}({','.join(parts)});".encode())
+        words = [_spelled(entry, numbers) for entry in expression.arguments]
+        digest.update(f"{type(expression).__name__}({','.join(words)});".encode())
         numbers[expression] = len(numbers)
-    for part in (kernel.axes, kernel.slots, kernel.scalars, kernel.outputs):
+    parts: list[Any] = [kernel.axes, kernel.slots, kernel.scalars, kernel.outputs]
+    if kernel.inner:
+        parts.append(kernel.inner)
+    for part in parts:
         digest.update(f"{_spelled(part, numbers)};".encode())
     return digest.digest()
 

@@ -394,6 +394,22 @@ def move_loads(root: Expression, starts: Mapping[int, int]) -> Expression:
     return rewritten[root]
 
 
+def renumber(
+    root: Expression, slots: Sequence[int], scalars: Sequence[int]
+) -> Expression:
+    """Give the buffers and scalars below ``root`` other numbers."""
+    rewritten: dict[Expression, Expression] = {}
+    same = _Substitution({}, None, (), rewritten)
+    for expression in walk(root):
+        found = same.apply(expression)
+        if isinstance(found, Load):
+            found = Load(slots[found.slot], found.address, found.guard, found.dtype)
+        elif isinstance(found, Scalar):
+            found = Scalar(scalars[found.slot], found.dtype)
+        rewritten[expression] = found
+    return rewritten[root]
+
+
 @frozen(slots=True)
 class _Substitution:
     """Forms for axes, and what has been rewritten so far."""

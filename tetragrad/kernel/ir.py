@@ -52,17 +52,31 @@ class Slot:
 
 
 @frozen
+class Inner:
+    """Memory between outputs of one kernel, in ``rows`` that need not one another.
+
+    The row of an element is ``(address // step) % rows``.
+    """
+
+    slot: Slot
+    rows: int
+    step: int
+
+
+@frozen
 class Kernel:
     """Loop axes (their sizes), buffer slots, launch scalars, and outputs.
 
     Output slots come after input slots. Two kernels that compare equal do the same
-    to their arguments.
+    to their arguments. Slots behind those of the arguments are ``inner`` ones: memory
+    in which an output leaves what later outputs of the same kernel read.
     """
 
     axes: tuple[int, ...]
     slots: tuple[Slot, ...]
     scalars: tuple[DType, ...]
     outputs: tuple[Output, ...]
+    inner: tuple[Inner, ...] = ()
 
     @cached_property
     def reductions(self) -> tuple[Reduction, ...]:
@@ -84,7 +98,7 @@ class Kernel:
 
     @cached_property
     def hash(self) -> int:
-        return hash((self.axes, self.slots, self.scalars, self.outputs))
+        return hash((self.axes, self.slots, self.scalars, self.outputs, self.inner))
 
     def __hash__(self) -> int:
         return self.hash

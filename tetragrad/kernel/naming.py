@@ -31,8 +31,17 @@ def kernel_name(kernel: Kernel) -> str:
             if word:
                 words[word] = None
     names = list(words)[:_MAXIMUM_WORDS] or ["copy"]
-    sizes = "x".join(map(str, kernel.axes)) or "1"
-    return "_".join([*names, sizes])
+    if kernel.inner:
+        names = ["chain", *names[: _MAXIMUM_WORDS - 1]]
+    return "_".join([*names, sizes_text(kernel)])
+
+
+def sizes_text(kernel: Kernel) -> str:
+    """The sizes of a kernel's axes; of a chain's rows, how many and how long."""
+    if kernel.inner:
+        rows = kernel.inner[0].rows
+        return f"{rows}x{kernel.inner[0].slot.numel // rows}"
+    return "x".join(map(str, kernel.axes)) or "1"
 
 
 def _word(expression: Expression) -> str:

@@ -36,7 +36,8 @@ def is_kept(input: Tensor, shape: Shape, p: float) -> Tensor:
     error = abs(steps / (1 << PIECE_BITS) - p)
     is_home = input.device == device_name(None)
     if error > CLOSENESS * min(p, 1 - p) or not is_home:
-        return type(input).rand(*shape, device=input.device) >= p
+        drawn: Tensor = type(input).rand(*shape, device=input.device) >= p
+        return drawn
     return input.result(_kept_node(shape, steps, default_generator()))
 
 

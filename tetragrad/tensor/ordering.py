@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from tetragrad.core import dtypes
+from tetragrad.core.settings import settings
 from tetragrad.engine import realize as engine
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
@@ -33,6 +34,9 @@ COUNTED_PAIRS = 1 << 16
 #: network has a kernel for each of its passes, which few rows are not worth.
 NETWORK_LIMIT = 1 << 14
 NETWORK_ROWS = 16
+
+#: The shortest row that a network's kernels hand to one another on a chip.
+SHORTEST_CHAIN = 32
 
 #: A digit has four bits, so that the counts of its values fill one vector.
 DIGIT_BITS = 4
@@ -78,10 +82,11 @@ def _signed_key(node: Node) -> Node:
 def sorted_order(key: Node) -> Node:
     """The places of the keys of the last dimension, smallest first; stable."""
     size, dim = key.shape[-1], key.ndim - 1
-    if size <= COUNTING_LIMIT and key.numel * size <= COUNTED_PAIRS:
+    is_chain = SHORTEST_CHAIN <= size <= _longest_chain(key)
+    if not is_chain and size <= COUNTING_LIMIT and key.numel * size <= COUNTED_PAIRS:
         return _order_by_counting(key)
-    is_network = size <= NETWORK_LIMIT and key.numel >= size * NETWORK_ROWS
-    order = _order_by_network if is_network else _order_by_digits
+    are_many = size <= NETWORK_LIMIT and key.numel >= size * NETWORK_ROWS
+    order = _order_by_network if is_chain or are_many else _order_by_digits
     if key.dtype.bits <= 32:
         return order(key)
     # First by the lower half; the upper half's order then keeps what is equal.
@@ -90,6 +95,13 @@ def sorted_order(key: Node) -> Node:
     by_low = order(low)
     by_high = order(take_along(high, by_low, dim))
     return take_along(by_low, by_high, dim)
+
+
+def _longest_chain(key: Node) -> int:
+    """The longest row whose network is one kernel, so that one row is worth it."""
+    target = engine.device(key.device or settings().device).target
+    longest = target.chained_bytes * 8 // (2 * PLACE_BITS)
+    return 1 << (longest.bit_length() - 1) if longest else 0
 
 
 # --- by counting ---------------------------------------------------------------------
@@ -127,7 +139,7 @@ def _order_by_network(key: Node) -> Node:
     key = pad_dim(key, 0, 0, length - size, dtypes.highest(key.dtype))
     place = broadcast_to(positions(length, 0, 2, dtypes.uint64), key.shape)
     above = ops.Shl(ops.Cast(key, dtypes.uint64), full_like(place, PLACE_BITS))
-    (numbers,) = engine.realize([ops.Or(above, place)])
+    numbers = graph.Kept(ops.Or(above, place))
     # Imported here because few programs sort.
     from tetragrad.tensor.sorting_network import sorted_columns
 

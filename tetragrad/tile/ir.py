@@ -154,11 +154,13 @@ class Alloc(Statement):
     """Bring a tile into being, uninitialised, until the end of the body.
 
     With ``once`` each element is written once, and what reads it comes after all that
-    writes the tile.
+    writes the tile. It may lie ``over`` a tile that nobody needs any more: whoever
+    writes it has met all that read the other one.
     """
 
     tile: Tile
     once: bool = False
+    over: Tile | None = None
 
 
 @frozen

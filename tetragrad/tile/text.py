@@ -101,7 +101,8 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
             return f"When({guard_text(statement.guard)})"
         case Alloc():
             once = ", written once" if statement.once else ""
-            return f"Alloc({tile_text(statement.tile)}{once})"
+            over = f", over {statement.over.name}" if statement.over else ""
+            return f"Alloc({tile_text(statement.tile)}{once}{over})"
         case Map():
             target = element_text(statement.tile, statement.indices)
             return _collective(statement, f"{target} = ", text_of)

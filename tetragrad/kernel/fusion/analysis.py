@@ -213,7 +213,7 @@ class Analysis:
                 return frozenset(
                     dim for dim, old in enumerate(node.order) if old in below[0]
                 )
-            case moves.Shrink() | moves.Flip() | moves.Stride():
+            case moves.Shrink() | moves.Flip() | moves.Stride() | moves.Kept():
                 return below[0]
             case moves.Reshape():
                 return _through_reshape(node, below[0])

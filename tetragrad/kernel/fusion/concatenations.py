@@ -58,10 +58,21 @@ def _parts_of(branch: Node) -> tuple[Node, Node]:
 
 
 def _takes_work(decisions: Decisions, part: Node) -> bool:
-    """Whether a part is worth a kernel of its own."""
+    """Whether a part is worth a kernel of its own.
+
+    Not where other parts are made of the same values: a comparison in a sorting
+    network gives two places what they hold.
+    """
     node = _computed(part)
     is_computed = isinstance(node, ops.Elementwise) and not is_leaf(node)
-    return is_computed and decisions.work[node] > LITTLE_WORK
+    if not is_computed or decisions.work[node] <= LITTLE_WORK:
+        return False
+    return not any(
+        isinstance(source, ops.Elementwise)
+        and not is_leaf(source)
+        and len(decisions.users[source]) > 1
+        for source in node.sources
+    )
 
 
 def _computed(part: Node) -> Node:

@@ -148,6 +148,9 @@ class _Fusion(Decisions):
         #: Values at which a long kernel is cut, by the first that their kernel makes.
         self.cuts = {node: group[0] for group in cuts for node in group}
         self.in_memory.update(self.cuts)
+        self.in_memory.update(
+            node for node in self.order if isinstance(node, moves.Kept)
+        )
         self.together += [group for group in cuts if len(group) > 1]
         # How often a kernel's text has each inline node, and all of them together.
         self.copies: dict[Node, dict[Node, int]] = {}
@@ -208,6 +211,8 @@ class _Fusion(Decisions):
 
     def _is_stored_or_leaf(self, node: Node) -> bool:
         if node in self.cuts or node in self.epilogues:
+            return True
+        if isinstance(node, moves.Kept):
             return True
         return is_leaf(node) or self._is_boundary(node)
 

@@ -261,7 +261,7 @@ def _repeated_reduction(decisions: Decisions, expand: Node) -> Reduce | None:
 
 def _row_fits(target: Target, node: Reduce) -> bool:
     source = node.source
-    row_bytes = source.numel // max(node.numel, 1) * source.dtype.itemsize
+    row_bytes: int = source.numel // max(node.numel, 1) * source.dtype.itemsize
     return row_bytes <= target.cache_bytes // 2
 
 

@@ -11,6 +11,7 @@ from tetragrad.core.target import Target
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel, Mode, Slot
+from tetragrad.kernel.naming import sizes_text
 from tetragrad.kernel.single_row import with_row
 from tetragrad.tile.ir import (
     Copy,
@@ -33,6 +34,7 @@ from tetragrad.tile.ir import (
     When,
 )
 from tetragrad.tile.plans.last_part import with_last_apart
+from tetragrad.tile.plans.nests.chain import ChainPlan, build_chain
 from tetragrad.tile.plans.nests.columns import ColumnsPlan, build_columns
 from tetragrad.tile.plans.nests.fill import FillPlan, build_fill
 from tetragrad.tile.plans.nests.nest import NestPlan, build_nest
@@ -71,6 +73,7 @@ GridPlan = (
     | PassRolePlan
     | SlidePlan
     | ColumnsPlan
+    | ChainPlan
 )
 
 
@@ -139,14 +142,16 @@ def build(kernel: Kernel, plan: Plan, target: Target) -> Program:
     if dtypes.int64 in kernel.scalars:
         body = skip_empty(body)
     scratch = Scratch(len(kernel.slots), slots, body, builder)
-    sizes = "x".join(str(size) for size in kernels[-1].axes) or "1"
+    sizes = sizes_text(kernels[-1])
     return Program(
         name=f"{plan.kind}_{sizes}",
         slots=kernel.slots,
         scalars=kernel.scalars,
         scratch=(*builder.scratch, *scratch.tiles.values()),
         body=tuple(scratch.statement(statement) for statement in body),
-        outputs=frozenset(output.slot for output in kernel.outputs),
+        outputs=frozenset(
+            output.slot for output in kernel.outputs if output.slot < len(kernel.slots)
+        ),
     )
 
 
@@ -173,6 +178,8 @@ def build_grid(builder: Builder, grid: GridPlan) -> list[Statement]:
             return build_columns(builder, grid)
         case TransposePlan():
             return build_transpose(builder, grid)
+        case ChainPlan():
+            return build_chain(builder, grid)
         case FillPlan():
             return build_fill(builder, grid)
 

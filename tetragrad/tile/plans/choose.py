@@ -11,6 +11,7 @@ from tetragrad.kernel.expression import Expression, Load, Reduction, Scan
 from tetragrad.kernel.ir import Kernel, Mode
 from tetragrad.kernel.single_row import with_row
 from tetragrad.tile.plans.build import GridPlan, Plan
+from tetragrad.tile.plans.nests.chain import choose_chain
 from tetragrad.tile.plans.nests.choose_nest import (
     CHUNK_ELEMENTS,
     SHORT_REDUCTION,
@@ -88,6 +89,8 @@ SHORTEST_SQUARE = 8
 
 def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
     """The plan that the model prefers for a kernel on a target."""
+    if kernel.inner:
+        return Plan((), ((choose_chain(kernel),),))
     target = as_set(target, settings)
     if not target.has_free_iterations:
         kernel = with_guarded_factors(kernel)

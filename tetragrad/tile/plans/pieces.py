@@ -59,7 +59,7 @@ def piece_of(kernel: Kernel) -> tuple[Piece, int] | None:
     a value that all points share.
     """
     flat = simplify_axes(kernel)
-    if len(flat.axes) != 1 or not _is_flat(flat):
+    if kernel.inner or len(flat.axes) != 1 or not _is_flat(flat):
         return None
     moving = _moving_slots(flat)
     count = Given(Scalar(len(flat.scalars), dtypes.int64), 1, PIECE)

@@ -114,11 +114,11 @@ class Memory:
             if self.parking.is_filling:
                 self.parking.fill(key, address, predicate)
                 return (constant(0, dtype),) * width
-            place = self.parking.places.get(key)
-            if place is not None:
+            parked = self.parking.places.get(key)
+            if parked is not None:
                 near = Storage("", dtype, "shared")
-                words = self._load_words(near, place, width, predicate, changes)
-                return self._unpack(words, dtype, width)
+                found = self._load_words(near, parked, width, predicate, changes)
+                return self._unpack(found, dtype, width)
         words = None if changes else self.builder.known(key)
         if words is None:
             words = self._load_words(storage, address, width, predicate, changes)

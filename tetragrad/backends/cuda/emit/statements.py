@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from tetragrad.backends.cuda.emit.access import Storage
 from tetragrad.backends.cuda.emit.carriers import Carried, Carriers
 from tetragrad.backends.cuda.emit.folds import Folds
 from tetragrad.backends.cuda.emit.matrix_unit.matrix import multiply_fragments
@@ -114,7 +115,18 @@ class Statements(Folds):
         if not self.homes.in_memory(tile):
             self.values.registers[tile.name] = {}
         elif tile.name not in self.values.storages:
-            self.values.storages[tile.name] = self.block.storage(tile)
+            self.values.storages[tile.name] = self._place(statement)
+
+    def _place(self, statement: Alloc) -> Storage:
+        """Room for a tile, or that of another one under a name of its own.
+
+        What is known about the other one's elements is then not taken for this one's.
+        """
+        if statement.over is None:
+            return self.block.storage(statement.tile)
+        base = self.values.storages[statement.over.name].base
+        again = self.builder.assign("b32", "mov.b32", base)
+        return Storage(again, statement.tile.dtype, "shared")
 
     # --- loops ------------------------------------------------------------------------
 

@@ -30,8 +30,11 @@ from tetragrad.tile.plans.rewrite import Rewriter, atoms_of, walk_until
 def simplify_axes(kernel: Kernel) -> Kernel:
     """The same kernel with merged axes, and without those of one position.
 
-    First, axes along which outputs only choose become outputs of their own.
+    First, axes along which outputs only choose become outputs of their own. The stages
+    of a chain stay as they are: their rows must be told.
     """
+    if kernel.inner:
+        return kernel
     kernel = write_out_spread(write_out_alternatives(drop_empty(kernel)))
     sizes = list(kernel.axes)
     dropped = {axis for axis, size in enumerate(sizes) if size == 1}

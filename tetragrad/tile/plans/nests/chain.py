@@ -1,0 +1,246 @@
+"""Outputs that hand rows to one another in shared memory, all in one grid.
+
+    Grid(block of rows)
+      Map(first[row, e] = f(x[row, e]))             from memory
+      Map(second[row, e] = g(first[row, ...]))      in shared memory
+      Store(y[row, e] = h(second[row, ...]))        back to memory
+
+Each stage is computed by all threads of a block at once. A tile takes the memory of the
+one before the last: by then everybody has read that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tetragrad.core.frozen import frozen
+from tetragrad.kernel.affine import ZERO, Affine, SplitAxis, axis_form, divide
+from tetragrad.kernel.chains import row_axis
+from tetragrad.kernel.expression import Expression, Load, walk
+from tetragrad.kernel.ir import Inner, Kernel, Output
+from tetragrad.tile.ir import (
+    Alloc,
+    Extent,
+    Grid,
+    Layout,
+    Map,
+    Space,
+    Statement,
+    Store,
+    Tile,
+    TileLoad,
+)
+from tetragrad.tile.plans.prepare.alternatives import write_out_alternatives
+from tetragrad.tile.plans.rewrite import Rewriter
+from tetragrad.tile.plans.scope import Builder
+
+#: Elements after which a tile leaves one out: those that lie this far apart are then in
+#: different banks, and neighbours still are.
+BANKS = 16
+#: Elements of a stage for each thread, and threads of a block.
+EACH = 16
+WARP, FEWEST_THREADS, MOST_THREADS = 32, 64, 1024
+
+
+@frozen
+class ChainPlan:
+    """So many ``rows`` a grid iteration, computed by so many threads."""
+
+    rows: int
+    threads: int
+
+
+def choose_chain(kernel: Kernel) -> ChainPlan:
+    """Several rows together where one alone would leave a block's threads idle."""
+    (first, *_) = kernel.inner
+    length = first.slot.numel // first.rows
+    together = 1
+    while (
+        length * together < EACH * FEWEST_THREADS and first.rows % (2 * together) == 0
+    ):
+        together *= 2
+    threads = -(-length * together // EACH)
+    return ChainPlan(together, min(MOST_THREADS, -(-threads // WARP) * WARP))
+
+
+def build_chain(builder: Builder, plan: ChainPlan) -> list[Statement]:
+    """The grid of a kernel with inner slots."""
+    try:
+        return _grid(builder, plan, BANKS)
+    except _Uneven:
+        return _grid(builder, plan, 1)
+
+
+def _grid(builder: Builder, plan: ChainPlan, banks: int) -> list[Statement]:
+    """The grid, with a gap in each tile after so many elements if they are several."""
+    kernel = builder.kernel
+    rows = kernel.inner[0].rows
+    block = builder.axis(rows // plan.rows)
+    chain = _Chain(builder, plan, axis_form(block).scale(plan.rows), banks)
+    body: list[Statement] = []
+    for output in kernel.outputs:
+        number = output.slot - len(kernel.slots)
+        if number >= 0:
+            before = chain.tiles[-2] if len(chain.tiles) > 1 else None
+            tile = chain.tile(kernel.inner[number])
+            body.append(Alloc(tile, once=True, over=before))
+        body += map(chain.statement, chain.written_out(output))
+    return [Grid(((block, rows // plan.rows),), tuple(body), threads=plan.threads)]
+
+
+class _Uneven(Exception):
+    """Places in a row cannot be told by a bank and a multiple of all banks."""
+
+
+class _Chain:
+    """What the stages of one chain are built with."""
+
+    def __init__(
+        self, builder: Builder, plan: ChainPlan, first: Affine, banks: int
+    ) -> None:
+        self.banks = banks
+        self.builder = builder
+        self.kernel = builder.kernel
+        self.plan = plan
+        self.first = first
+        self.tiles: list[Tile] = []
+
+    def tile(self, inner: Inner) -> Tile:
+        """Room for what one stage hands on, row by row."""
+        length = inner.slot.numel // inner.rows
+        shape = (self.plan.rows, -(-length // self.banks), self.banks)
+        gap = self.banks + 1 if self.banks > 1 else 1
+        layout = Layout((shape[1] * gap, gap, 1))
+        tile = self.builder.tile("rows", shape, inner.slot.dtype, Space.SHARED, layout)
+        self.tiles.append(tile)
+        return tile
+
+    def written_out(self, output: Output) -> tuple[Output, ...]:
+        """An output for each place that it only chooses between, but not for each row.
+
+        Blocks have different rows, so which row it is must be known when they run.
+        """
+        stage = replace(self.kernel, outputs=(output,), inner=())
+        row = self._row_axis(output)
+        outputs = write_out_alternatives(stage).outputs
+        keep_row = row is None or all(row in entry.axes for entry in outputs)
+        return outputs if keep_row else (output,)
+
+    def statement(self, output: Output) -> Statement:
+        """One output over the rows of a grid iteration.
+
+        Where an axis straddles the banks of a tile, it becomes two.
+        """
+        forms: dict[int, Affine] = {}
+        extents: list[Extent] = []
+        row = self._row_axis(output)
+        if self.plan.rows > 1:
+            place = self.builder.axis(self.plan.rows)
+            extents.append((place, self.plan.rows))
+        for axis in self._in_order(output, row):
+            own = self.builder.axis(self.kernel.axes[axis])
+            extents.append((own, self.kernel.axes[axis]))
+            forms[axis] = axis_form(own)
+        inside = axis_form(extents[0][0]) if self.plan.rows > 1 else ZERO
+        if row is not None:
+            forms[row] = self.first + inside
+        while True:
+            try:
+                return self._written(output, forms, tuple(extents), row, inside)
+            except SplitAxis as request:
+                forms, extents = self._split(forms, extents, request)
+
+    def _split(
+        self, forms: dict[int, Affine], extents: list[Extent], request: SplitAxis
+    ) -> tuple[dict[int, Affine], list[Extent]]:
+        """One axis as two: a multiple of ``inner``, and what remains."""
+        outer_axis = self.builder.axis(
+            self.builder.extents[request.axis] // request.inner
+        )
+        inner_axis = self.builder.axis(request.inner)
+        both = axis_form(outer_axis).scale(request.inner) + axis_form(inner_axis)
+        changed = {
+            axis: form.substitute({request.axis: both}) for axis, form in forms.items()
+        }
+        divided: list[Extent] = []
+        for axis, extent in extents:
+            if axis == request.axis:
+                divided.append((outer_axis, self.builder.extents[outer_axis]))
+                divided.append((inner_axis, request.inner))
+            else:
+                divided.append((axis, extent))
+        return changed, divided
+
+    def _written(
+        self,
+        output: Output,
+        forms: dict[int, Affine],
+        extents: tuple[Extent, ...],
+        row: int | None,
+        inside: Affine,
+    ) -> Statement:
+        count = len(self.kernel.slots)
+        inner_forms = {**forms} if row is None else {**forms, row: ZERO}
+        loads: dict[Expression, Expression] = {
+            entry: self._element(entry.slot - count, entry.address, inner_forms, inside)
+            for entry in walk(output.value)
+            if isinstance(entry, Load) and entry.slot >= count
+        }
+        rewriter = Rewriter(forms, loads)
+        value = rewriter(output.value)
+        if output.slot < count:
+            address = rewriter.form(output.address)
+            return Store(extents, output.slot, address, value)
+        target = self._element(output.slot - count, output.address, inner_forms, inside)
+        return Map(extents, target.tile, target.indices, value)
+
+    def _element(
+        self, number: int, address: Affine, forms: dict[int, Affine], inside: Affine
+    ) -> Expression:
+        """An element of what a stage has handed on, in this iteration's rows."""
+        inner = self.kernel.inner[number]
+        place = _within_row(address.substitute(forms), inner)
+        found = divide(place, self.banks, self.builder.extents)  # type: ignore[arg-type]
+        if found is None:
+            raise _Uneven
+        return TileLoad(self.tiles[number], (inside, *found))
+
+    def _row_axis(self, output: Output) -> int | None:
+        """The axis of an output along which it goes from row to row."""
+        rows, step = self.kernel.inner[0].rows, self.kernel.inner[0].step
+        if rows == 1:
+            return None
+        count = len(self.kernel.slots)
+        addresses = [output.address] if output.slot >= count else []
+        addresses += [
+            entry.address
+            for entry in walk(output.value)
+            if isinstance(entry, Load) and entry.slot >= count
+        ]
+        return row_axis(addresses[0], self.kernel.axes, rows, step)
+
+    def _in_order(self, output: Output, row: int | None) -> list[int]:
+        """The other axes, the one along which memory is next to itself last."""
+        slots = len(self.kernel.slots)
+        outside = [
+            entry.address
+            for entry in walk(output.value)
+            if isinstance(entry, Load) and entry.slot < slots
+        ]
+        if output.slot < slots:
+            outside.append(output.address)
+        forms = outside or [output.address]
+
+        def step(axis: int) -> int:
+            return min(abs(form.coefficient(axis)) or 1 << 62 for form in forms)
+
+        return sorted((a for a in output.axes if a != row), key=step, reverse=True)
+
+
+def _within_row(address: Affine, inner: Inner) -> Affine:
+    """The place in a row, once the row's own axis is left out."""
+    span = inner.rows * inner.step
+    high = [(atom, part // span) for atom, part in address.terms if part % span == 0]
+    low = [(atom, part) for atom, part in address.terms if part % span]
+    upper = Affine(address.constant // span, tuple(high))
+    return upper.scale(inner.step) + Affine(address.constant % span, tuple(low))
