@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -86,6 +87,7 @@ def choose_contraction(
     return cheapest_contraction(kernel, contraction, target)[0]
 
 
+@functools.lru_cache(maxsize=16)
 def cheapest_contraction(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> tuple[ContractionPlan, float]:

@@ -57,7 +57,9 @@ WORTHWHILE = 0.9
 # Operations of a vector of filters that no cache holds.
 FAR_AWAY = 4.0
 # Images of a block, whose vectors run from one to the next.
-IMAGES = (1, 2, 3, 4, 6, 8, 12, 16)
+IMAGES = (1, 2, 4, 8, 16)
+# Parts into which the tiles of an image are cut.
+LINE_PARTS = (1, 2, 3, 4, 8, 16)
 
 
 def choose_winograd(
@@ -112,7 +114,7 @@ def ways_to_transform(
 def _blocks(kernel: Kernel, whole: Block, transform: Transform) -> Iterator[Block]:
     """Several images, one, or some tiles of one."""
     tiles = -(-whole.chunk // transform.tile)
-    parts = {-(-tiles // count) for count in (1, 2, 3, 4, 6, 8, 12, 16, 32)}
+    parts = {-(-tiles // count) for count in LINE_PARTS}
     for lines in parts:
         chunk = min(whole.chunk, lines * transform.tile)
         yield Block(whole.axes, whole.split, chunk)
