@@ -107,6 +107,38 @@ def test_a_full_tensor_of_integers_as_an_index(compiled):
     )
 
 
+def test_rows_and_elements_that_are_written(compiled):
+    rows, expected = tetragrad.zeros(12, 6), np.zeros((12, 6), np.float32)
+    for i in range(10):
+        rows[i] = tetragrad.tensor(DATA[i])
+        rows.realize()
+        rows[i + 1, 2:5] = 7.0
+        expected[i], expected[i + 1, 2:5] = DATA[i], 7.0
+        np.testing.assert_array_equal(rows.numpy(), expected)
+    assert len(compiled) <= 6
+
+
+def test_integers_that_are_written_one_after_the_other(compiled):
+    found = tetragrad.zeros(20, dtype=tetragrad.int64)
+    found[1] = 1
+    for i in range(2, 20):
+        found[i] = found[i - 1] + found[i - 2]
+        if i % 3 == 0:
+            found.sum().item()
+    assert found.tolist()[-3:] == [1597, 2584, 4181]
+
+
+def test_gradients_of_rows(compiled):
+    weight = tetragrad.tensor(DATA, requires_grad=True)
+    for i in range(8):
+        weight.grad = None
+        weight[i].square().sum().backward()
+        expected = np.zeros_like(DATA)
+        expected[i] = 2 * DATA[i]
+        np.testing.assert_array_equal(weight.grad.numpy(), expected)
+    assert len(compiled) <= 3
+
+
 def test_what_is_padded_with_keeps_its_integer(compiled):
     counts = tetragrad.tensor(np.arange(5))
     check_each(

@@ -30,8 +30,8 @@ class Structure:
     """A graph's key, and the buffers and constants that fill it, in walk order.
 
     ``held`` are inner values that somebody still holds: they are kept if they are
-    stored anyway. ``variants`` are slices of buffers and integer constants: the key
-    says that they are there, and ``values`` which they are.
+    stored anyway. ``variants`` are slices of buffers, integer constants and places of
+    single rows: the key says that they are there, and ``values`` which they are.
     """
 
     key: tuple[Any, ...]
@@ -65,7 +65,8 @@ def structure_of(
             parts.append(launch_signature(node))
         elif variants.takes(node):
             sources = tuple(number[source] for source in node.sources)
-            parts.append((type(node), node.shape, node.dtype, sources))
+            rest = plain_padding(node) if isinstance(node, Pad) else ()
+            parts.append((type(node), node.shape, node.dtype, sources, rest))
         else:
             parts.append((type(node), *_arguments(node, number)))
     parts += [(number[node], value) for node, value in variants.take_fills()]
@@ -88,7 +89,11 @@ def structure_of(
 
 
 class _Variants:
-    """Slices of what is only moved of a buffer, and integer constants, with values."""
+    """The variants of a graph, with their values.
+
+    They are slices of what is only moved of a buffer, integer constants, and the places
+    of single elements or rows among others: ``x[i] = row`` pads the row.
+    """
 
     def __init__(self) -> None:
         self.values: dict[Node, Hashable] = {}
@@ -108,12 +113,29 @@ class _Variants:
                     self.values[node] = node.bounds
         elif isinstance(node, Pad):
             self._fills[node.fill] = None
+            starts = tuple(node.padding[dim][0] for dim in single_places(node))
+            if starts:
+                self.values[node] = starts
         return node in self.values
 
     def take_fills(self) -> list[tuple[Node, Hashable]]:
         """What images are padded with stays as it is: a Pad has a constant."""
         found = [fill for fill in self._fills if fill in self.values]
         return [(fill, self.values.pop(fill)) for fill in found]
+
+
+def single_places(pad: Pad) -> list[int]:
+    """The dimensions in which a single element gets a place among more."""
+    sizes = enumerate(zip(pad.source.shape, pad.shape, strict=True))
+    return [dim for dim, (size, padded) in sizes if size == 1 and padded > 1]
+
+
+def plain_padding(pad: Pad) -> tuple[tuple[int, int], ...]:
+    """The padding of all other dimensions."""
+    places = single_places(pad)
+    return tuple(
+        (0, 0) if dim in places else entry for dim, entry in enumerate(pad.padding)
+    )
 
 
 def results_of(outputs: Sequence[Node]) -> list[Node]:

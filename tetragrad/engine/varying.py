@@ -1,9 +1,10 @@
 """What differs between two graphs of one outline: where slices begin, and integers.
 
-``data[i : i + 64]`` is another graph for each ``i``, and so is ``x + t`` for an integer
-``t``: positions and integers shape code. A graph that differs in them from one that was
-compiled before is compiled once more with those that differ as buffers, and serves all
-that follow: a training loop over slices compiles two steps, not one for each batch.
+``data[i : i + 64]`` is another graph for each ``i``, and so are ``x[i] = row`` and
+``x + t`` for an integer ``t``: positions and integers shape code. A graph that differs
+in them from one that was compiled before is compiled once more with those that differ
+as buffers, and serves all that follow: a training loop over slices compiles two steps,
+not one for each batch.
 
     shrink(buffer, i .. i + 64) + constant 3   ->   buffer' + buffer''
 """
@@ -17,13 +18,20 @@ from typing import cast
 import numpy as np
 
 from tetragrad.backends.backend import Device
+from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
 from tetragrad.engine.schedule import Schedule
-from tetragrad.engine.structure import Structure, results_of
-from tetragrad.graph.leaves import Buffer, Constant, is_given_at_launch
-from tetragrad.graph.movement import Movement, Reshape, Shrink
+from tetragrad.engine.structure import (
+    Structure,
+    plain_padding,
+    results_of,
+    single_places,
+)
+from tetragrad.graph.elementwise import And, Eq, Where
+from tetragrad.graph.leaves import Buffer, Constant, Iota, is_given_at_launch
+from tetragrad.graph.movement import Movement, Pad, Reshape, Shrink, broadcast_to
 from tetragrad.graph.node import Node, walk
 
 #: Outlines that are remembered; the oldest is forgotten.
@@ -138,7 +146,7 @@ def _differing(
 
 
 def _can_be_buffer(variant: Node, on: Device) -> bool:
-    if isinstance(variant, Constant):
+    if isinstance(variant, Constant | Pad):
         return True
     if _where(variant) is not None:
         return variant.numel > 0
@@ -181,15 +189,37 @@ def _is_argument(node: Node) -> bool:
     return isinstance(node, Buffer) or is_given_at_launch(node)
 
 
-def _replace(nodes: Sequence[Node], known: dict[Node, Node]) -> dict[Node, Node]:
-    """What every node above the known ones becomes with these replaced."""
-    replaced = dict(known)
-    for node in walk(nodes, stop=known.__contains__):
-        if node not in known:
-            sources = tuple(replaced.get(entry, entry) for entry in node.sources)
-            if sources != node.sources:
-                replaced[node] = node.replace_sources(sources)
+def _replace(nodes: Sequence[Node], variants: dict[Node, Buffer]) -> dict[Node, Node]:
+    """What the variants, and every node above them, become with buffers for them."""
+    replaced: dict[Node, Node] = {
+        node: buffer for node, buffer in variants.items() if not isinstance(node, Pad)
+    }
+    for node in walk(nodes, stop=dict(replaced).__contains__):
+        sources = tuple(replaced.get(entry, entry) for entry in node.sources)
+        if isinstance(node, Pad) and node in variants:
+            replaced[node] = _placed(node, sources[0], variants[node])
+        elif sources != node.sources and node not in replaced:
+            replaced[node] = node.replace_sources(sources)
     return replaced
+
+
+def _placed(pad: Pad, source: Node, starts: Buffer) -> Node:
+    """The same as a pad, with the places of single elements from a buffer.
+
+    pad(row, (i, rest))  ->  where(iota == i, row, fill)
+    """
+    is_there: Node | None = None
+    for number, dim in enumerate(single_places(pad)):
+        aligned = [1] * pad.ndim
+        start = Reshape(Shrink(starts, ((number, number + 1),)), tuple(aligned))
+        aligned[dim] = pad.shape[dim]
+        positions = Reshape(Iota(pad.shape[dim], dtypes.int64), tuple(aligned))
+        here = Eq(broadcast_to(positions, pad.shape), broadcast_to(start, pad.shape))
+        is_there = here if is_there is None else And(is_there, here)
+    assert is_there is not None
+    padded = Pad(source, plain_padding(pad), pad.fill)
+    fill = broadcast_to(pad.fill, pad.shape)
+    return Where(is_there, broadcast_to(padded, pad.shape), fill)
 
 
 def _held(
@@ -212,6 +242,9 @@ def _held(
 
 def _as_buffer(variant: Node, on: Device) -> Buffer:
     """A variant's value: shared where its elements lie together, else copied."""
+    if isinstance(variant, Pad):
+        starts = [variant.padding[dim][0] for dim in single_places(variant)]
+        return _uploaded(np.array(starts, np.int64), dtypes.int64, on)
     if isinstance(variant, Constant):
         return _uploaded(variant.array, variant.dtype, on)
     found = _where(variant)
