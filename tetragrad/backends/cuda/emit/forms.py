@@ -35,10 +35,12 @@ class Extents(dict[int, int]):
     def __init__(self) -> None:
         super().__init__()
         self._ranges: dict[Affine, tuple[int, int]] = {}
+        self._narrow: dict[Affine, bool] = {}
 
     def __setitem__(self, axis: int, extent: int) -> None:
         if self.get(axis) != extent:
             self._ranges.clear()
+            self._narrow.clear()
             super().__setitem__(axis, extent)
 
     def range_of(self, form: Affine) -> tuple[int, int]:
@@ -46,6 +48,16 @@ class Extents(dict[int, int]):
         found = self._ranges.get(form)
         if found is None:
             found = self._ranges[form] = form.range(self)  # type: ignore[arg-type]
+        return found
+
+    def is_narrow(self, form: Affine) -> bool:
+        """Whether a form, and all that it is computed from, fits 32 bits."""
+        found = self._narrow.get(form)
+        if found is None:
+            low, high = self.range_of(form)
+            largest = max(-low, high, abs(form.constant))
+            largest = max([largest, *(abs(factor) for _, factor in form.terms)])
+            found = self._narrow[form] = largest < _NARROW
         return found
 
 
@@ -87,7 +99,7 @@ class Forms:
                 step = factor
             if place.register is not None:
                 terms.append((factor, place.register))
-        base = self._sum_of_axes(tuple(terms), self._is_narrow(form))
+        base = self._sum_of_axes(tuple(terms), self.values.extents.is_narrow(form))
         self._linear[form] = (base, offset, step)
         return Linear(base, offset + step * element)
 
@@ -122,18 +134,11 @@ class Forms:
                 continue
             lanes = self.evaluate(atom)
             terms.append((factor, lanes[element % len(lanes)]))
-        return Linear(self._sum(terms, self._is_narrow(form)), offset)
+        return Linear(self._sum(terms, self.values.extents.is_narrow(form)), offset)
 
     def _place(self, axis: int) -> Coordinate:
         found = self.run.places.get(axis)
         return self.values.places[axis] if found is None else found
-
-    def _is_narrow(self, form: Affine) -> bool:
-        low, high = self.values.extents.range_of(form)
-        largest = max(-low, high, abs(form.constant))
-        for _, factor in form.terms:
-            largest = max(largest, abs(factor))
-        return largest < _NARROW
 
     def _sum(self, terms: list[tuple[int, Value]], narrow: bool) -> Value | None:
         """Σ factor * value in 32 or 64 bits."""

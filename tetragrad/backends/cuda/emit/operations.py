@@ -24,6 +24,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.graph import elementwise as op
+from tetragrad.tile.functions import BY_OP
 from tetragrad.tile.operations import DeviceOperations
 
 FLOAT_INSTRUCTIONS = {
@@ -115,6 +116,19 @@ class Operations(DeviceOperations[Value]):
                 if found is not None:
                     return found
         return self.narrowed(result)
+
+    def exact_instruction(self, kind: type[op.Elementwise], dtype: DType) -> str | None:
+        """The only instruction of an op on a dtype, if nothing else belongs to it."""
+        if kind in (op.Cast, op.Bitcast) or kind in BY_OP or kind in self.methods:
+            return None
+        if dtype.itemsize == 1:
+            # What is known of bytes is told about the result, too.
+            return None
+        found = self._instructions.get((kind, dtype))
+        if found is None:
+            found = self._instructions[kind, dtype] = _instruction_of(kind, dtype)
+        name, is_exact = found
+        return name if is_exact else None
 
     def pair_instruction(self, kind: type[op.Elementwise], dtype: DType) -> str | None:
         """The instruction on two half-width floats in one register, if there is one."""

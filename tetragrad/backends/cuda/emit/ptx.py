@@ -7,6 +7,7 @@ Only the carriers of loops are assigned again, by :meth:`Builder.move`.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -166,11 +167,13 @@ class Builder:
 
     def compute(self, instruction: str, dtype: DType, *operands: Value) -> Value:
         """An instruction on values, whose result has a dtype."""
-        texts = [
-            entry.text if entry.constant is None else self.text(entry)
-            for entry in operands
-        ]
-        return Value(self.assign(_CLASSES[dtype], instruction, ", ".join(texts)), dtype)
+        texts = ", ".join(
+            [
+                entry.text if entry.constant is None else self.text(entry)
+                for entry in operands
+            ]
+        )
+        return Value(self.assign(_CLASSES[dtype], instruction, texts), dtype)
 
     def text(self, value: Value) -> str:
         """A value as an operand; predicates have no immediates."""
@@ -211,12 +214,19 @@ class Builder:
 
 def constant(value: Number, dtype: DType) -> Value:
     """A number as an immediate operand."""
+    if type(value) is int and dtype.is_integer:
+        return _integer(value, dtype)
     if dtype.is_bool:
         return Value(f"<{bool(value)}>", dtype, bool(value))
     if dtype.is_floating_point:
         text = float64_text if dtype.bits == 64 else float32_text
         return Value(text(float(value)), dtype, float(value))
-    number = wrapped(int(value), dtype)
+    return _integer(int(value), dtype)
+
+
+@functools.lru_cache(maxsize=4096)
+def _integer(value: int, dtype: DType) -> Value:
+    number = wrapped(value, dtype)
     return Value(str(number), dtype, number)
 
 

@@ -27,8 +27,10 @@ from tetragrad.tile.ir import (
     Extent,
     Fold,
     For,
+    Grid,
     Map,
     Mma,
+    Role,
     Running,
     Space,
     Statement,
@@ -316,10 +318,14 @@ def is_for_matrix_unit(product: Mma) -> bool:
 
 def statements_in(body: Sequence[Statement]) -> Iterator[Statement]:
     """Every statement at any depth."""
-    for statement in body:
+    ahead = list(reversed(body))
+    while ahead:
+        statement = ahead.pop()
         yield statement
-        yield from statements_in(getattr(statement, "body", ()))
-        yield from statements_in(getattr(statement, "otherwise", ()))
+        if isinstance(statement, When):
+            ahead += reversed((*statement.body, *statement.otherwise))
+        elif isinstance(statement, For | Grid | Role):
+            ahead += reversed(statement.body)
 
 
 def roots_of(statement: Collective | When) -> list[Expression]:

@@ -101,6 +101,8 @@ class Point(Forms):
         super().__init__(values, run)
         self.guard = guard
         self._done: dict[Expression, Lanes] = {}
+        # Forms at the first element, and the step from there.
+        self._constants: dict[Affine, tuple[int, int]] = {}
 
     # --- expressions -------------------------------------------------------------
 
@@ -164,6 +166,16 @@ class Point(Forms):
         if by_pairs is not None and width % 2 == 0:
             return self._by_pairs(by_pairs, expression.dtype, inputs, width)
         apply, kind, dtype = self.ops.apply, expression.op, expression.dtype
+        source = inputs[0][0].dtype
+        name = self.ops.exact_instruction(kind, source)
+        if name is not None:
+            compute = self.builder.compute
+            inputs = [
+                lanes if len(lanes) == width else lanes * width for lanes in inputs
+            ]
+            return tuple(
+                [compute(name, source, *lane) for lane in zip(*inputs, strict=False)]
+            )
         if all(len(lanes) == width for lanes in inputs):
             return tuple(
                 apply(kind, dtype, operands) for operands in zip(*inputs, strict=True)
@@ -299,13 +311,21 @@ class Point(Forms):
         return tuple([self._constant_part(form, element) for form in indices])
 
     def _constant_part(self, form: Affine, element: int) -> int:
-        total = form.constant
+        """A form at an element, but for what registers say."""
+        found = self._constants.get(form)
+        if found is None:
+            found = self._constants[form] = self._find_constants(form)
+        first, step = found
+        return first + step * element
+
+    def _find_constants(self, form: Affine) -> tuple[int, int]:
+        total, step = form.constant, 0
         for atom, factor in form.terms:
             assert isinstance(atom, int), "a register tile indexed by data"
             total += factor * self._place(atom).offset
             if atom == self.run.lane:
-                total += factor * element
-        return total
+                step += factor
+        return total, step
 
     # --- stores ------------------------------------------------------------------
 
