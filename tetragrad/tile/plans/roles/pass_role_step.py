@@ -115,7 +115,7 @@ class PassStep:
         size = self.whole.kernel.axes[passed]
         exists = (axis_form(passed).scale(-1).shift(size - 1),)
         multiplied = {*walk(*(entry.scores for entry in self.whole.form.inner))}
-        loads = {
+        loads: dict[Expression, Expression] = {
             entry: Select(exists, entry, literal(0, entry.dtype))
             for entry in walk(value)
             if isinstance(entry, Load) and passed in entry.free_axes
