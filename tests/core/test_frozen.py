@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import FEW_INSTANCES, frozen
 from tetragrad.core.frozen import replace as frozen_replace
 
 
@@ -165,3 +165,31 @@ def test_changed_copies_of_others() -> None:
     assert frozen_replace(Small(1), y=2) == Small(1, 2)
     with pytest.raises(ValueError, match="below 0"):
         frozen_replace(Checked(1), x=-1)
+
+
+@pytest.mark.parametrize("instances", [1, 2 * FEW_INSTANCES])
+def test_arguments_mean_the_same_however_many_instances_there_are(
+    instances: int,
+) -> None:
+    @frozen
+    class Place:
+        x: int
+        y: int = 3
+
+    for number in range(instances):
+        assert (Place(number), Place(x=number)) == (Place(number, 3),) * 2
+        assert replace(Place(number), y=4) == Place(y=4, x=number)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), ((1, 2, 3), {}), ((1,), {"x": 1}), ((1,), {"z": 1})],
+)
+def test_arguments_that_do_not_fit(args: Any, kwargs: Any) -> None:
+    @frozen
+    class Place:
+        x: int
+        y: int = 3
+
+    with pytest.raises(TypeError, match="Place"):
+        Place(*args, **kwargs)

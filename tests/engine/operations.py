@@ -11,6 +11,9 @@ and commit the file with the change that explains it.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +43,7 @@ from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.rewrite import Rewriter
 
 COMMITTED = Path(__file__).parent / "operations.json"
+ROOT = Path(__file__).resolve().parents[2]
 #: Some chip, so that every machine generates the same code.
 TARGET = make_target(
     Processor("x86_64-unknown-linux-gnu", "haswell", ("+avx2", "+fma", "+f16c")),
@@ -85,6 +89,8 @@ def transformer(layers: int) -> list[Node]:
 
 def count_operations(layers: int) -> dict[str, int]:
     """Build and lower a transformer of that many layers, and generate its code."""
+    # What another graph has left behind is not this one's work.
+    repeats._templates.clear()
     with counting() as counts, override(device="reference", verify=False):
         nodes = transformer(layers)
         groups, lowered = kernels_of(nodes, TARGET, settings())
@@ -106,7 +112,6 @@ def code_of(kernel: Kernel) -> str:
 @contextmanager
 def counting() -> Iterator[Counter[str]]:
     """Count calls of the functions that the compiler's work is made of."""
-    counts: Counter[str] = Counter()
     watched: Sequence[tuple[Any, str, str]] = (
         (Node, "build", "nodes built"),
         (fusion._Fusion, "_describe", "values described"),
@@ -123,6 +128,7 @@ def counting() -> Iterator[Counter[str]]:
         (Statements, "emit", "statements emitted"),
         (Builder, "assign", "instructions emitted"),
     )
+    counts = Counter({label: 0 for _, _, label in watched})
     originals = [(owner, name, owner.__dict__[name]) for owner, name, _ in watched]
     try:
         for owner, name, label in watched:
@@ -144,11 +150,60 @@ def _counted(function: Any, label: str, counts: Counter[str]) -> Any:
     return kind(wrapper) if kind else wrapper
 
 
+def count_calls() -> dict[str, int]:
+    """Functions called to schedule one layer and to generate its code.
+
+    Python's own are counted, too. Only the first time in a process is all of the work.
+    """
+    nodes = transformer(1)
+    with counting_calls() as scheduling:
+        _, lowered = kernels_of(nodes, TARGET, settings())
+    with counting_calls() as generating:
+        for kernel in dict.fromkeys(entry.kernel for entry in lowered):
+            code_of(kernel)
+    return {"schedule": scheduling.total(), "code": generating.total()}
+
+
+@contextmanager
+def counting_calls() -> Iterator[Counter[str]]:
+    """Count the calls of all functions meanwhile."""
+    counts: Counter[str] = Counter()
+
+    def count(frame: object, event: str, argument: object) -> None:
+        if event in ("call", "c_call"):
+            counts[event] += 1
+
+    sys.setprofile(count)
+    try:
+        yield counts
+    finally:
+        sys.setprofile(None)
+
+
+def calls_in_fresh_process() -> dict[str, int]:
+    """What ``count_calls`` finds where nothing has been compiled yet."""
+    command = [sys.executable, "-m", "tests.engine.operations", "--calls"]
+    environment = {
+        **os.environ,
+        "TETRAGRAD_VERIFY": "0",
+        "TETRAGRAD_DEVICE": "reference",
+    }
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
 def write() -> None:
     """Replace the committed counts by those of the code as it is."""
     counts = {str(layers): count_operations(layers) for layers in (1, 32)}
+    counts["calls"] = calls_in_fresh_process()
     COMMITTED.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write()
+    if sys.argv[1:] == ["--calls"]:
+        print(json.dumps(count_calls()))
+    else:
+        write()

@@ -6,7 +6,11 @@ import json
 
 import pytest
 
-from tests.engine.operations import COMMITTED, count_operations
+from tests.engine.operations import (
+    COMMITTED,
+    calls_in_fresh_process,
+    count_operations,
+)
 
 #: Growth beyond this is a regression, or a reason to commit new counts.
 ALLOWED = 1.2
@@ -28,6 +32,12 @@ def test_no_more_work_than_committed(
         if found > ALLOWED * committed[name]
     }
     assert not grown, f"grew (from, to): {grown}; see tests/engine/operations.py"
+
+
+def test_no_more_calls_than_committed() -> None:
+    committed = json.loads(COMMITTED.read_text(encoding="utf-8"))["calls"]
+    for name, found in calls_in_fresh_process().items():
+        assert found <= ALLOWED * committed[name], name
 
 
 def test_work_grows_linearly(counts: dict[int, dict[str, int]]) -> None:

@@ -133,26 +133,64 @@ def _refuse_deleting(self: Any, name: str) -> NoReturn:
 # --- constructors -----------------------------------------------------------------
 
 
+#: So many instances of a class are made without compiling a constructor.
+FEW_INSTANCES = 8
+
+
 def _first_constructor(cls: Any) -> Callable[..., None]:
-    """A constructor that makes the real one, for this instance and all others."""
+    """A constructor that makes the real one once there are more than a few instances.
+
+    To compile it takes as long as a hundred instances, and most classes of a compiler
+    have fewer in a program.
+    """
+    instances = 0
 
     def first(self: Any, *args: Any, **kwargs: Any) -> None:
-        cls.__init__ = _constructor(cls)
-        cls.__init__(self, *args, **kwargs)
+        nonlocal instances
+        instances += 1
+        names, defaults = _plain_fields(cls)
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        values = {**defaults, **given}
+        fits = len(values) == len(names) and len(given) == len(args) + len(kwargs)
+        if fits and instances <= FEW_INSTANCES:
+            object.__setattr__(self, "__dict__", values)
+        else:
+            cls.__init__ = _constructor(cls)
+            cls.__init__(self, *args, **kwargs)
 
     return first
+
+
+@functools.cache
+def _plain_fields(cls: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of all fields and the values of some; none where setting is not all."""
+    entries = fields(cls)
+    if _names_of(cls) is None or any(
+        entry.default_factory is not MISSING for entry in entries
+    ):
+        return (), {"": None}
+    defaults = {
+        entry.name: entry.default for entry in entries if entry.default is not MISSING
+    }
+    return tuple(entry.name for entry in entries), defaults
 
 
 def _constructor(cls: Any) -> Callable[..., None]:
     """``__init__`` with the fields as parameters."""
     known: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
-    parameters, body = [], []
+    parameters, values = [], {}
     for entry in fields(cls):
         parameters.append(_parameter(entry, known))
         value = entry.name
         if entry.default_factory is not MISSING:
             value = f"_make_{value}() if {value} is _missing else {value}"
-        body.append(f"    _set(self, {entry.name!r}, {value})")
+        values[entry.name] = value
+    if hasattr(cls, "__slots__"):
+        body = [f"    _set(self, {name!r}, {value})" for name, value in values.items()]
+    else:
+        # All at once takes half the time of one after the other.
+        items = [f"{name!r}: {value}" for name, value in values.items()]
+        body = [f"    _set(self, '__dict__', {{{', '.join(items)}}})"]
     if hasattr(cls, "__post_init__"):
         body.append("    self.__post_init__()")
     head = f"def __init__({', '.join(['self', *parameters])}):"

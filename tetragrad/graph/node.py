@@ -7,19 +7,19 @@ and a node that local algebra can simplify is never built: ``Mul(x, one) is x``.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-from weakref import WeakValueDictionary
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DeviceError
+from tetragrad.core.interning import Interned
 from tetragrad.graph.sizes import Size, forms_in
 
 Shape = tuple[int, ...]
 
-_interned: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()
-_lock = threading.RLock()
+_interned: Interned[Node] = Interned()
+_known = _interned.references
 
 
 def argument(position: int) -> property:
@@ -65,12 +65,10 @@ class Node:
         key: tuple[Any, ...] = (cls, *arguments)
         if Size.in_use and (forms := forms_in(arguments)) is not None:
             key = (*key, forms)
-        node = _interned.get(key)
+        reference = _known.get(key)
+        node = reference() if reference is not None else None
         if node is None:
-            with _lock:
-                node = _interned.get(key)
-                if node is None:
-                    node = _interned[key] = cls.build(arguments)
+            node = _interned.added(key, partial(cls.build, arguments))
         return node  # type: ignore[return-value]
 
     @classmethod
@@ -189,9 +187,9 @@ def walk(
 
 def has_users(node: Node) -> bool:
     """Whether any living node is computed from this one."""
-    return any(node in other.sources for other in list(_interned.values()))
+    return any(node in other.sources for other in _interned.values())
 
 
 def interned_count() -> int:
     """How many nodes are alive: for tests of leaks and of compile cost."""
-    return len(_interned)
+    return len(_known)

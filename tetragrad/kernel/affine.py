@@ -151,13 +151,12 @@ def combine(constant: int, terms: Sequence[tuple[Atom, int]]) -> Affine:
     total: dict[Atom, int] = {}
     for atom, part in terms:
         total[atom] = total.get(atom, 0) + part
-    axes = sorted(
-        (entry for entry in total.items() if entry[1] and isinstance(entry[0], int)),
-        key=lambda entry: entry[0],
-    )
-    others = [
-        entry for entry in total.items() if entry[1] and not isinstance(entry[0], int)
-    ]
+    axes: list[tuple[int, int]] = []
+    others: list[tuple[Atom, int]] = []
+    for entry in total.items():
+        if entry[1]:
+            (axes if isinstance(entry[0], int) else others).append(entry)
+    axes.sort()
     return Affine(constant, (*axes, *others))
 
 

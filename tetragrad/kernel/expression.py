@@ -9,16 +9,17 @@ its address is in range; outside it the load must not touch memory.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-from weakref import WeakValueDictionary
 
 import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
+from tetragrad.core.interning import Interned
 from tetragrad.graph.elementwise import Elementwise
 from tetragrad.graph.node import argument
 from tetragrad.graph.reduce import Reduce as GraphReduce
@@ -26,8 +27,8 @@ from tetragrad.kernel.affine import Affine
 
 Guard = tuple[Affine, ...]
 
-_interned: WeakValueDictionary[tuple[Any, ...], Expression] = WeakValueDictionary()
-_lock = threading.RLock()
+_interned: Interned[Expression] = Interned()
+_known = _interned.references
 
 
 class Expression:
@@ -56,17 +57,22 @@ class Expression:
 
     def __new__(cls, *arguments: Any) -> Self:
         key = (cls, *arguments)
-        found = _interned.get(key)
+        reference = _known.get(key)
+        found = reference() if reference is not None else None
         if found is None:
-            with _lock:
-                found = _interned.get(key)
-                if found is None:
-                    found = object.__new__(cls)
-                    found.arguments = arguments
-                    found._describe(*arguments)
-                    found.children = tuple(children_of(found))
-                    _interned[key] = found
+            found = _interned.added(key, partial(cls._made, arguments))
         return found  # type: ignore[return-value]
+
+    @classmethod
+    def _made(cls, arguments: tuple[Any, ...]) -> Expression:
+        """An expression that is not in the table yet."""
+        made = object.__new__(cls)
+        made.arguments = arguments
+        made._describe(*arguments)
+        made.children = made.operands
+        if forms := forms_of(made):
+            made.children += tuple(atoms_of(forms))
+        return made
 
     def _describe(self, *arguments: Any) -> None:
         """Fill in dtype, operands and free axes."""
@@ -314,22 +320,28 @@ def forms_of(expression: Expression) -> tuple[Affine, ...]:
     return ()
 
 
-def children_of(expression: Expression) -> Iterator[Expression]:
-    """Operands, and the expressions inside addresses and guards."""
-    yield from expression.operands
-    for form in forms_of(expression):
-        for atom, _ in form.terms:
-            if isinstance(atom, Expression):
-                yield atom
+def atoms_of(forms: Iterable[Affine]) -> list[Expression]:
+    """The expressions inside affine forms."""
+    return [
+        atom for form in forms for atom, _ in form.terms if not isinstance(atom, int)
+    ]
 
 
-def walk(*roots: Expression) -> list[Expression]:
+def walk(*roots: Expression) -> Sequence[Expression]:
     """Every expression below the roots once, operands before users."""
+    if len(roots) == 1:
+        return _below(roots[0])
+    return tuple(dict.fromkeys(chain.from_iterable(map(_below, roots))))
+
+
+@lru_cache(maxsize=64)
+def _below(root: Expression) -> tuple[Expression, ...]:
+    """The walk from one root, which each stage of compiling it asks for."""
     entered: set[Expression] = set()
     order: list[Expression] = []
     # The path to where the walk is, with the children that are still to be entered.
     path: list[tuple[Expression, Iterator[Expression]]] = []
-    ahead: Iterator[Expression] = iter(roots)
+    ahead: Iterator[Expression] = iter((root,))
     while True:
         for expression in ahead:
             if expression not in entered:
@@ -339,7 +351,7 @@ def walk(*roots: Expression) -> list[Expression]:
                 break
         else:
             if not path:
-                return order
+                return tuple(order)
             expression, ahead = path.pop()
             order.append(expression)
 
@@ -483,6 +495,18 @@ def _renamed(axis: int, forms: Mapping[int, Affine]) -> int:
 
 
 def literal(value: Any, dtype: DType) -> Literal:
-    """A literal for a Python number."""
+    """A literal for a number or an array of shape ()."""
+    if type(value) not in (bool, int, float):
+        return _new_literal(value, dtype)
+    # The text tells -0.0 from 0.0.
+    return _literal_of_number(value, repr(value), dtype)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _literal_of_number(value: Any, text: str, dtype: DType) -> Literal:
+    return _new_literal(value, dtype)
+
+
+def _new_literal(value: Any, dtype: DType) -> Literal:
     with np.errstate(all="ignore"):
         return Literal(np.asarray(value).astype(dtype.numpy).tobytes(), dtype)

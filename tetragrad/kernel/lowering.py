@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import replace
 from typing import Any
 
 from tetragrad.core import dtypes
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.graph.elementwise import Cast, Elementwise, Eq, Where
 from tetragrad.graph.extents import NO_EXTENTS, Extents
 from tetragrad.graph.leaves import (

@@ -105,6 +105,8 @@ def online_form(kernel: Kernel) -> Online | None:
     Either on one another, as in a softmax, or on inner reductions over other axes
     that one pass makes only once, as in a product of a product.
     """
+    if len(kernel.reductions) < 2:
+        return None
     values = [output.value for output in kernel.outputs]
     chain = _chain(values)
     if not chain:

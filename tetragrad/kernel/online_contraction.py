@@ -14,6 +14,7 @@ named, so that a plan can tile them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
@@ -62,6 +63,7 @@ class OnlineContraction:
     column: int | None
 
 
+@lru_cache(maxsize=64)
 def online_contraction(kernel: Kernel) -> OnlineContraction | None:
     """The kernel as an online contraction, if it is one."""
     online = online_form(kernel)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 
+from tetragrad.core.frozen import replace
 from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.expression import Expression, Load, walk
 from tetragrad.kernel.ir import Kernel, Output

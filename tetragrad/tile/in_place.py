@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Guard, Load
+from tetragrad.kernel.expression import Guard, Load, atoms_of
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
     Copy,
@@ -32,7 +32,7 @@ from tetragrad.tile.ir import (
     View,
     When,
 )
-from tetragrad.tile.plans.rewrite import atoms_of, walk_until
+from tetragrad.tile.plans.rewrite import walk_until
 
 #: An output's slot, and the slot of an input.
 Pair = tuple[int, int]

@@ -19,9 +19,8 @@ from tetragrad.kernel.expression import Compute, Expression, Load
 from tetragrad.kernel.fusion.analysis import is_leaf
 from tetragrad.kernel.fusion.decisions import Decisions
 from tetragrad.kernel.fusion.groups import Group
-from tetragrad.kernel.fusion.repeats import pattern_of
+from tetragrad.kernel.fusion.repeats import lower_group
 from tetragrad.kernel.ir import Kernel
-from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
 from tetragrad.kernel.single_row import with_row
 
@@ -40,7 +39,7 @@ class _Join:
     def __init__(self, decisions: Decisions) -> None:
         self.decisions = decisions
         # Asked once for all layers that are the same.
-        self.answers: dict[tuple[object, ...], bool] = {}
+        self.answers: dict[Kernel, bool] = {}
 
     def run(self) -> None:
         reads = {end: self.reads_of(end) for end in self.products}
@@ -78,14 +77,13 @@ class _Join:
 
     def has_online_form(self, end: Node) -> bool:
         """Ask shift analysis about the kernel of what is not stored now."""
-        stored = self.decisions.in_memory
-        key = pattern_of(Group([end]), stored).key
-        if key not in self.answers:
-            kernel = with_row(lower([end], stored).kernel)
+        lowered = lower_group(Group([end]), self.decisions.in_memory).kernel
+        if lowered not in self.answers:
+            kernel = with_row(lowered)
             form = online_contraction(kernel)
             target = self.decisions.target
-            self.answers[key] = form is not None and pays(kernel, form, target)
-        return self.answers[key]
+            self.answers[lowered] = form is not None and pays(kernel, form, target)
+        return self.answers[lowered]
 
     def is_row(self, node: Node) -> bool:
         """Whether the node's kernel reads its own row again."""

@@ -41,17 +41,26 @@ def lower_groups(
         if plain and layouts.keys().isdisjoint(plain[place].nodes):
             lowered.append(plain[place])
             continue
-        pattern = pattern_of(group, in_memory, extents, layouts)
-        template = _templates.get(pattern.key)
-        if template is None:
-            made = lower(group.roots, in_memory, extents, layouts)
-            if len(_templates) >= MAXIMUM_TEMPLATES:
-                _templates.clear()
-            _templates[pattern.key] = _Template.of(made, pattern)
-            lowered.append(made)
-        else:
-            lowered.append(template.filled(group, pattern))
+        lowered.append(lower_group(group, in_memory, extents, layouts))
     return lowered
+
+
+def lower_group(
+    group: Group,
+    in_memory: Set[Node],
+    extents: Extents = NO_EXTENTS,
+    layouts: Layouts = ROW_MAJOR,
+) -> Lowered:
+    """One group's kernel: lowered now, or taken from a group with its pattern."""
+    pattern = pattern_of(group, in_memory, extents, layouts)
+    template = _templates.get(pattern.key)
+    if template is not None:
+        return template.filled(group, pattern)
+    made = lower(group.roots, in_memory, extents, layouts)
+    if len(_templates) >= MAXIMUM_TEMPLATES:
+        _templates.clear()
+    _templates[pattern.key] = _Template.of(made, pattern)
+    return made
 
 
 @frozen(slots=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from tetragrad.core import dtypes
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.core.target import Target
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.expression import Expression, Load

@@ -13,8 +13,8 @@ nothing is checked, and whole vectors are moved.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
+from tetragrad.core.frozen import replace
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, Load, Select
 from tetragrad.tile.ir import Fold, Grid, Map, Running, Statement, Store, When

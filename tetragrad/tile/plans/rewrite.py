@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
 
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -17,6 +19,7 @@ from tetragrad.kernel.expression import (
     Remainder,
     Scan,
     Select,
+    atoms_of,
 )
 from tetragrad.tile.ir import QuickPower, TileLoad
 
@@ -24,8 +27,22 @@ Forms = Mapping[int, Affine]
 Replacements = Mapping[Expression, Expression]
 
 
-def walk_until(stop: Replacements, *roots: Expression) -> list[Expression]:
+def walk_until(stop: Replacements, *roots: Expression) -> Sequence[Expression]:
     """Every expression below the roots once, operands first, not below ``stop``."""
+    if not stop:
+        if len(roots) == 1:
+            return _below(roots[0])
+        return tuple(dict.fromkeys(chain.from_iterable(map(_below, roots))))
+    return _walked(stop, roots)
+
+
+@lru_cache(maxsize=64)
+def _below(root: Expression) -> Sequence[Expression]:
+    """The walk from one root, which each step of planning asks for."""
+    return _walked({}, (root,))
+
+
+def _walked(stop: Replacements, roots: Iterable[Expression]) -> Sequence[Expression]:
     entered: set[Expression] = set()
     order: list[Expression] = []
     # The path to where the walk is, with what is still to be entered at each step.
@@ -41,7 +58,7 @@ def walk_until(stop: Replacements, *roots: Expression) -> list[Expression]:
                 break
         else:
             if not path:
-                return order
+                return tuple(order)
             expression, ahead = path.pop()
             order.append(expression)
 
@@ -51,13 +68,6 @@ def below(expression: Expression) -> Sequence[Expression]:
     if isinstance(expression, TileLoad):
         return atoms_of(expression.indices)
     return expression.children
-
-
-def atoms_of(forms: tuple[Affine, ...]) -> list[Expression]:
-    """The expressions inside affine forms."""
-    return [
-        atom for form in forms for atom, _ in form.terms if not isinstance(atom, int)
-    ]
 
 
 class Rewriter:

@@ -9,10 +9,11 @@ become loads of their tiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from tetragrad.core.dtypes import DType
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.graph.elementwise import Cast
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Compute, Expression, Guard
@@ -125,11 +126,16 @@ class Scope:
 
     def rewriter(self) -> Rewriter:
         """Reads kernel expressions at this place."""
+        return self._rewriter
+
+    @cached_property
+    def _rewriter(self) -> Rewriter:
+        """One for all readers: it remembers what it has rewritten."""
         return Rewriter(self.forms, self.values, self.guard)
 
     def value(self, expression: Expression) -> Expression:
         """A kernel expression as it reads at this place."""
-        return self.rewriter()(expression)
+        return self._rewriter(expression)
 
     def collective_axes_of(self, kernel_axes: Iterable[int]) -> tuple[Extent, ...]:
         """The collective axes that forms of some kernel axes depend on."""

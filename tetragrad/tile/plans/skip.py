@@ -13,8 +13,8 @@ Must run last: it reads the guards that the plans wrote.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
+from tetragrad.core.frozen import replace
 from tetragrad.kernel.absence import absence
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Given, Guard

@@ -45,7 +45,7 @@ def points_of(outputs: Iterable[Output]) -> Iterator[Point]:
     A reduction's body runs inside its free axes and the axes it binds; everything
     else inside the axes that it depends on.
     """
-    seen: set[Point] = set()
+    seen: set[tuple[Expression, frozenset[int]]] = set()
     stack = [
         Point(root, frozenset(output.axes))
         for output in outputs
@@ -53,11 +53,11 @@ def points_of(outputs: Iterable[Output]) -> Iterator[Point]:
     ]
     while stack:
         point = stack.pop()
-        if point in seen:
-            continue
-        seen.add(point)
-        yield point
         axes = point.axes
+        if (point.expression, axes) in seen:
+            continue
+        seen.add((point.expression, axes))
+        yield point
         if isinstance(point.expression, Reduction):
             axes = point.expression.free_axes | set(point.expression.axes)
         for child in below(point.expression):

@@ -32,6 +32,11 @@ class Mask:
         return self.uniform is None and self.lanes is None and not self.never
 
 
+ALWAYS = Mask()
+#: What sums of addresses begin with.
+NOTHING = constant(0, dtypes.int64)
+
+
 @frozen
 class Term:
     """``coefficient · value`` of an address, known from scope ``level`` on."""
@@ -72,6 +77,7 @@ class Addresses:
     def split(self, form: Affine) -> Split:
         """Sort a form's terms by how they vary at the current point."""
         scopes = self.scopes
+        points, vector = scopes.points, scopes.vector
         total, stride = form.constant, 0
         scalars: list[Term] = []
         gathered: list[Term] = []
@@ -80,15 +86,15 @@ class Addresses:
                 value = self.atoms[atom]
                 term = Term(value, part, self.atom_levels[atom])
                 (gathered if value.lanes > 1 else scalars).append(term)
-            elif atom in scopes.points:
-                total += part * scopes.points[atom]
-            elif scopes.vector and scopes.vector.axis == atom:
-                total += part * scopes.vector.start
-                stride = part if scopes.vector.lanes > 1 else 0
+            elif atom in points:
+                total += part * points[atom]
+            elif vector is not None and vector.axis == atom:
+                total += part * vector.start
+                stride = part if vector.lanes > 1 else 0
             else:
-                term = Term(scopes.counters[atom], part, scopes.level_of(atom))
-                scalars.append(term)
-        scalars.sort(key=lambda term: term.level)
+                scalars.append(Term(scopes.counters[atom], part, scopes.levels[atom]))
+        if len(scalars) > 1:
+            scalars.sort(key=lambda term: term.level)
         return Split(total, tuple(scalars), stride, tuple(gathered))
 
     def range_of(self, form: Affine) -> tuple[int, int]:
@@ -103,16 +109,17 @@ class Addresses:
 
     def scalar_sum(self, terms: tuple[Term, ...]) -> tuple[Value, int]:
         """The sum of scalar terms, each prefix computed in the scope that knows it."""
-        total, level = constant(0, dtypes.int64), 0
+        total, level = NOTHING, 0
         key: tuple[object, ...] = ("sum",)
         for term in terms:
             key = (*key, term.value.text, term.coefficient)
             level = max(level, term.level)
-            found = self.scopes.recall(key, level)
+            known = self.scopes.stack[level].known
+            found = known.get(key)
             if found is None:
                 with self.scopes.at_level(level):
                     found = self._add_term(total, term)
-                self.scopes.remember(key, level, found)
+                known[key] = found
             total = found
         return total, level
 
@@ -156,7 +163,7 @@ class Addresses:
 
     def mask(self, guard: Guard) -> Mask:
         """Where all the forms of a guard are at least 0."""
-        mask = Mask()
+        mask = ALWAYS
         for form in guard:
             low, high = self.range_of(form)
             if high < 0:

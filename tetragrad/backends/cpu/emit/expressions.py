@@ -20,7 +20,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.frozen import frozen
 from tetragrad.core.target import DotStep
-from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.affine import ZERO, Affine
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
@@ -35,18 +35,24 @@ from tetragrad.kernel.expression import (
     Scalar,
     Scan,
     Select,
+    atoms_of,
     forms_of,
 )
 from tetragrad.tile.ir import Tile, TileLoad
+from tetragrad.tile.plans.rewrite import below
 
 
 @frozen
 class Step:
-    """An expression, the scope it belongs to, and the known axes it depends on."""
+    """An expression, the scope it belongs to, and the known axes it depends on.
+
+    ``form`` is where it is loaded from, if it is.
+    """
 
     expression: Expression
     level: int
     axes: tuple[int, ...]
+    form: Affine
 
 
 @frozen
@@ -94,34 +100,37 @@ class Expressions:
 
         Indices do not count: they are mostly the same for all lanes.
         """
-        dtypes_met = {entry.dtype for entry in _operands_below(values)}
-        return lanes_for({*dtypes_met, *others}, self.vector_bytes)
+        dtypes_met = frozenset(others).union(*map(_dtypes_below, values))
+        return lanes_for(dtypes_met, self.vector_bytes)
 
     # --- preparing ---------------------------------------------------------------
 
     def prepare(self, values: Iterable[Expression], forms: Iterable[Affine]) -> Recipe:
         """Order the expressions below values and forms; say where each belongs."""
         # The walk takes the last root first: a guard's atoms before guarded loads.
-        roots = [*values, *_atoms(forms)]
+        roots = [*values, *atoms_of(forms)]
         levels: dict[Expression, int] = {}
         steps = []
         for expression in outside_reductions(roots):
             level = self._level_of(expression, levels)
             levels[expression] = level
-            steps.append(Step(expression, level, self._known_axes(expression)))
+            axes = self._known_axes(expression)
+            steps.append(Step(expression, level, axes, _place_of(expression)))
         return Recipe(tuple(steps), levels)
 
     def _known_axes(self, expression: Expression) -> tuple[int, ...]:
         """Axes that are numbers while the expression is computed, so its key's part."""
         free = expression.free_axes
-        if isinstance(expression, Load) and not is_always_there(expression):
+        is_guarded = self.guard and isinstance(expression, Load)
+        if is_guarded and not is_always_there(expression):
             free = free.union(*(form.axes() for form in self.guard))
-        return tuple(axis for axis in sorted(free) if axis not in self.scopes.levels)
+        levels = self.scopes.levels
+        return tuple(sorted([axis for axis in free if axis not in levels]))
 
     def _level_of(self, expression: Expression, levels: dict[Expression, int]) -> int:
         """The outermost scope in which the expression may be computed."""
         forms = direct_forms(expression)
-        level = max((levels[child] for child in direct_children(expression)), default=0)
+        level = max([levels[child] for child in direct_children(expression)], default=0)
         match expression:
             case TileLoad():
                 return self.scopes.depth
@@ -163,37 +172,36 @@ class Expressions:
         depth = self.scopes.depth
         # Addresses and guards of the statement refer to these afterwards, too.
         self.memory.atoms, self.memory.atom_levels = values, recipe.levels
+        points, vector = self.scopes.points, self.scopes.vector
+        lane, lanes = None, None
+        if vector is not None:
+            lane, lanes = vector.axis, ("lanes", vector.start, vector.lanes)
         for step in recipe.steps:
-            key = (step.expression, *map(self._place, step.axes))
+            places = [
+                lanes if axis == lane else (axis, points.get(axis))
+                for axis in step.axes
+            ]
+            key = (step.expression, *places)
             known = self.scopes.stack[step.level].known
             found = known.get(key)
             if found is None:
                 if step.level == depth:
-                    found = self._compute(step.expression, values)
+                    found = self._compute(step, values)
                 else:
                     with self.scopes.at_level(step.level):
-                        found = self._compute(step.expression, values)
+                        found = self._compute(step, values)
                 known[key] = found
             values[step.expression] = found
         return values
 
-    def _place(self, axis: int) -> object:
-        vector = self.scopes.vector
-        if vector is not None and vector.axis == axis:
-            return vector
-        return axis, self.scopes.points.get(axis)
-
-    def _compute(
-        self, expression: Expression, values: dict[Expression, Value]
-    ) -> Value:
+    def _compute(self, step: Step, values: dict[Expression, Value]) -> Value:
+        expression = step.expression
         match expression:
-            case Literal():
-                return constant(expression.value, expression.dtype)
-            case Scalar():
-                return self.scalars[expression.slot]
             case Compute():
-                operands = tuple(values[entry] for entry in expression.inputs)
+                operands = tuple([values[entry] for entry in expression.inputs])
                 return self.ops.apply(expression.op, expression.dtype, operands)
+            case TileLoad():
+                return self.memory.load(self.tiles[expression.tile.name], step.form)
             case Load():
                 guard = (
                     ()
@@ -201,13 +209,11 @@ class Expressions:
                     else (*expression.guard, *self.guard)
                 )
                 mask = self.memory.mask(guard)
-                return self.memory.load(
-                    self.slots[expression.slot], expression.address, mask
-                )
-            case TileLoad():
-                tile: Tile = expression.tile
-                form = tile_form(tile, expression.indices)
-                return self.memory.load(self.tiles[tile.name], form)
+                return self.memory.load(self.slots[expression.slot], step.form, mask)
+            case Literal():
+                return constant(expression.value, expression.dtype)
+            case Scalar():
+                return self.scalars[expression.slot]
             case Position():
                 number = self.memory.form_value(expression.form)
                 return self.ops.cast(number, expression.dtype)
@@ -264,6 +270,14 @@ def _place(strides: tuple[int, ...], indices: tuple[Affine, ...]) -> Affine:
     return total
 
 
+def _place_of(expression: Expression) -> Affine:
+    """Where an expression is loaded from; nothing, if it is not."""
+    if isinstance(expression, TileLoad):
+        return tile_form(expression.tile, expression.indices)
+    address: Affine = expression.address if isinstance(expression, Load) else ZERO
+    return address
+
+
 def direct_forms(expression: Expression) -> tuple[Affine, ...]:
     """The affine forms that an expression holds directly."""
     if isinstance(expression, TileLoad):
@@ -272,31 +286,22 @@ def direct_forms(expression: Expression) -> tuple[Affine, ...]:
     return forms_of(expression)
 
 
-def direct_children(expression: Expression) -> Iterator[Expression]:
+def direct_children(expression: Expression) -> Sequence[Expression]:
     """What is computed before an expression; a reduction computes its own body."""
-    if isinstance(expression, Reduction):
-        return
-    yield from expression.operands
-    yield from _atoms(direct_forms(expression))
+    return () if isinstance(expression, Reduction) else below(expression)
 
 
-def _atoms(forms: Iterable[Affine]) -> Iterator[Expression]:
-    for form in forms:
-        for atom, _ in form.terms:
-            if isinstance(atom, Expression):
-                yield atom
-
-
-def _operands_below(roots: Iterable[Expression]) -> set[Expression]:
-    """All values that some are computed from, but for what addresses are made of."""
-    found: set[Expression] = set()
-    stack = list(roots)
+@functools.lru_cache(maxsize=64)
+def _dtypes_below(root: Expression) -> frozenset[DType]:
+    """Of all that a value is computed from, but for what addresses are made of."""
+    found: set[Expression] = {root}
+    stack = [root]
     while stack:
-        expression = stack.pop()
-        if expression not in found:
-            found.add(expression)
-            stack.extend(expression.operands)
-    return found
+        for operand in stack.pop().operands:
+            if operand not in found:
+                found.add(operand)
+                stack.append(operand)
+    return frozenset([entry.dtype for entry in found])
 
 
 def outside_reductions(roots: Iterable[Expression]) -> Iterator[Expression]:
@@ -312,7 +317,7 @@ def outside_reductions(roots: Iterable[Expression]) -> Iterator[Expression]:
             yield expression
             continue
         stack.append((expression, True))
-        stack.extend((child, False) for child in direct_children(expression))
+        stack += [(child, False) for child in direct_children(expression)]
 
 
 def _no_reductions(reduction: Reduction) -> Value:

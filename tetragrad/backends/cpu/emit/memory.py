@@ -15,15 +15,19 @@ import functools
 from collections.abc import Callable, Sequence
 
 from tetragrad.backends.cpu.emit import formats
-from tetragrad.backends.cpu.emit.addresses import Addresses, Mask, Split
+from tetragrad.backends.cpu.emit.addresses import ALWAYS, Addresses, Mask, Split
 from tetragrad.backends.cpu.emit.interleaved import interleaved
+from tetragrad.backends.cpu.emit.operations import Operations
+from tetragrad.backends.cpu.emit.scopes import Scopes
 from tetragrad.backends.cpu.emit.vector import (
+    Builder,
     Value,
     constant,
     constant_lanes,
     mangled,
     memory_dtype,
     register_dtype,
+    register_type,
     scalar_type,
     type_of,
     vector_of,
@@ -64,9 +68,19 @@ class Storage:
             return memory_dtype(self.dtype)
         return dtypes.uint8 if self.dtype.is_bool else register_dtype(self.dtype)
 
+    @functools.cached_property
+    def type(self) -> str:
+        """LLVM's name for an element's type."""
+        return scalar_type(self.element)
+
 
 class Memory(Addresses):
     """Reads and writes storage at affine addresses."""
+
+    def __init__(self, builder: Builder, scopes: Scopes, ops: Operations) -> None:
+        super().__init__(builder, scopes, ops)
+        # Elements of slots on the stack that have a name.
+        self._registers: dict[tuple[str, int], str] = {}
 
     # --- pointers ---------------------------------------------------------------
 
@@ -76,43 +90,42 @@ class Memory(Addresses):
 
     def _pointer(self, storage: Storage, split: Split) -> str:
         """Where the first lane's element is (without gathered terms)."""
-        element = scalar_type(storage.element)
+        element = storage.type
         pointer = storage.base
         if split.scalars:
             index, level = self.scalar_sum(split.scalars)
             level = max(level, storage.level)
             key = ("pointer", storage.base, element, index.text)
-            found = self.scopes.recall(key, level)
+            known = self.scopes.stack[level].known
+            found = known.get(key)
             if found is None:
                 with self.scopes.at_level(level):
                     text = self.builder.assign(
                         f"getelementptr {element}, ptr {pointer}, i64 {index.text}"
                     )
-                found = self.scopes.remember(key, level, Value(text, dtypes.int64))
+                found = known[key] = Value(text, dtypes.int64)
             pointer = found.text
         return self._moved(pointer, storage, split.constant)
 
     def _register(self, storage: Storage, place: int) -> str:
         """An element of a slot on the stack, which is named once for all uses."""
-        key = ("register", storage.base, place)
-        found = self.scopes.recall(key, 0)
+        key = (storage.base, place)
+        found = self._registers.get(key)
         if found is None:
-            element = scalar_type(storage.element)
             with self.scopes.at_level(0):
-                text = self.builder.assign(
-                    f"getelementptr {element}, ptr {storage.base}, i64 {place}"
+                found = self.builder.assign(
+                    f"getelementptr {storage.type}, ptr {storage.base}, i64 {place}"
                 )
-            found = self.scopes.remember(key, 0, Value(text, dtypes.int64))
-        return found.text
+            self._registers[key] = found
+        return found
 
     def _moved(self, pointer: str, storage: Storage, elements: int) -> str:
         if elements == 0:
             return pointer
         if storage.in_registers and pointer == storage.base:
             return self._register(storage, elements)
-        element = scalar_type(storage.element)
         return self.builder.assign(
-            f"getelementptr {element}, ptr {pointer}, i64 {elements}"
+            f"getelementptr {storage.type}, ptr {pointer}, i64 {elements}"
         )
 
     def pointers(self, storage: Storage, split: Split) -> str:
@@ -126,16 +139,14 @@ class Memory(Addresses):
             part = self.builder.binary("mul", term.value, factor)
             index = self.builder.binary("add", index, part)
         base = self._pointer(storage, split)
-        element = scalar_type(storage.element)
         return self.builder.assign(
-            f"getelementptr {element}, ptr {base}, {type_of(index)} {index.text}"
+            f"getelementptr {storage.type}, ptr {base}, {type_of(index)} {index.text}"
         )
 
     # --- loads -------------------------------------------------------------------
 
-    def load(self, storage: Storage, form: Affine, mask: Mask | None = None) -> Value:
+    def load(self, storage: Storage, form: Affine, mask: Mask = ALWAYS) -> Value:
         """The element (or one for each lane) at an address; 0 outside the mask."""
-        mask = mask or Mask()
         if mask.never:
             return constant(0, storage.dtype)
         split = self.split(form)
@@ -167,6 +178,8 @@ class Memory(Addresses):
         )
 
     def _from_storage(self, storage: Storage, value: Value) -> Value:
+        if storage.dtype is storage.element:
+            return value
         if not storage.in_registers:
             return formats.from_memory(self.ops, value, storage.dtype)
         if storage.dtype.is_bool:
@@ -176,7 +189,7 @@ class Memory(Addresses):
     def _read(self, storage: Storage, pointer: str, lanes: int) -> Value:
         element = storage.element
         text = self.builder.assign(
-            f"load {vector_of(scalar_type(element), lanes)}, ptr {pointer}, "
+            f"load {register_type(element, lanes)}, ptr {pointer}, "
             f"align {element.itemsize}{storage.load_access}"
         )
         return Value(text, element, lanes)
@@ -205,9 +218,7 @@ class Memory(Addresses):
         if size > _LARGEST_SHUFFLED_STRIDE or not is_small:
             return self._gather(storage, split, Mask(uniform=condition))
         # The lane at the lowest address comes first, whichever way the stride goes.
-        first = split.constant + min(0, split.stride * (lanes - 1))
-        lowest = Split(first, split.scalars, split.stride, ())
-        pointer = self._guarded(self._pointer(storage, lowest), condition)
+        pointer = self._guarded(self._lowest(storage, split, lanes), condition)
         value = self._read_every(storage, pointer, lanes, size)
         return self.builder.reversed(value) if split.stride < 0 else value
 
@@ -254,7 +265,9 @@ class Memory(Addresses):
         return self.builder.reversed(value) if split.stride < 0 else value
 
     def _lowest(self, storage: Storage, split: Split, lanes: int) -> str:
-        first = split.constant + min(0, split.stride * (lanes - 1))
+        if split.stride >= 0:
+            return self._pointer(storage, split)
+        first = split.constant + split.stride * (lanes - 1)
         return self._pointer(storage, Split(first, split.scalars, split.stride, ()))
 
     def _gather(self, storage: Storage, split: Split, mask: Mask) -> Value:
@@ -265,7 +278,7 @@ class Memory(Addresses):
         """
         assert self.scopes.vector is not None
         lanes, element = self.scopes.vector.lanes, storage.element
-        if split.gathered or mask != Mask():
+        if split.gathered or not mask.always:
             places = self._places(storage, split, mask)
         else:
             base = self._pointer(storage, split)
@@ -287,7 +300,7 @@ class Memory(Addresses):
         assert self.scopes.vector is not None
         lanes = self.scopes.vector.lanes
         pointers = self.pointers(storage, split)
-        if mask != Mask():
+        if not mask.always:
             chosen = self.builder.broadcast(self.condition(mask), lanes)
             zeros = f"splat (ptr {ZEROS})"
             pointers = self.builder.assign(
@@ -358,6 +371,8 @@ class Memory(Addresses):
 
     def to_storage(self, storage: Storage, value: Value) -> Value:
         """A value as the elements that a storage holds."""
+        if value.dtype is storage.element:
+            return value
         if not storage.in_registers:
             return formats.to_memory(self.ops, value)
         if storage.dtype.is_bool:
@@ -388,6 +403,9 @@ class Memory(Addresses):
         pointer = self._lowest(storage, split, value.lanes)
         if split.stride < 0:
             value = self.builder.reversed(value)
+        if mask.lanes is None and mask.uniform is None:
+            self._write_at(storage, pointer, value)
+            return
         if mask.lanes is None:
             self._where(mask, lambda: self._write_at(storage, pointer, value))
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from operator import mul
 
 from tetragrad.backends.cpu.emit.expressions import Expressions, tile_form
 from tetragrad.backends.cpu.emit.memory import Storage
@@ -45,15 +46,10 @@ class Moves:
         to_storage = self.expressions.tiles[statement.tile.name]
         source_corner = self._corner(from_storage, source, statement.axes)
         corner = self._corner(to_storage, to, statement.axes)
-        for point, lanes in self._vectors(statement):
-            moved = self.memory.load_at(
-                from_storage,
-                source_corner,
-                _distance(source, statement.axes, point),
-                lanes,
-            )
-            distance = _distance(to, statement.axes, point)
-            self.memory.store_at(to_storage, corner, moved, distance)
+        load, store = self.memory.load_at, self.memory.store_at
+        for (begin, end), lanes in self._vectors(statement, forms):
+            moved = load(from_storage, source_corner, begin, lanes)
+            store(to_storage, corner, moved, end)
         return True
 
     def _fill(self, statement: Map, to: Affine, value: Literal) -> bool:
@@ -62,9 +58,8 @@ class Moves:
         storage = self.expressions.tiles[statement.tile.name]
         corner = self._corner(storage, to, statement.axes)
         scalar = constant(value.value, value.dtype)
-        for point, lanes in self._vectors(statement):
+        for (distance,), lanes in self._vectors(statement, (to,)):
             vector = self.builder.broadcast(scalar, lanes)
-            distance = _distance(to, statement.axes, point)
             self.memory.store_at(storage, corner, vector, distance)
         return True
 
@@ -74,17 +69,21 @@ class Moves:
         with self.scopes.unrolled(names, [0] * len(names)):
             return self.memory.pointer(storage, form)
 
-    def _vectors(self, statement: Map) -> Iterator[tuple[tuple[int, ...], int]]:
-        """The first point of each vector, and its lanes."""
+    def _vectors(
+        self, statement: Map, forms: Sequence[Affine]
+    ) -> Iterator[tuple[list[int], int]]:
+        """How far each vector is from the corners of all forms, and its lanes."""
         *outer, (_, extent) = statement.axes
         dtypes = [statement.tile.dtype]
         lanes = lanes_for(dtypes, self.expressions.vector_bytes)
         if _registers(statement) <= self.expressions.accumulators:
             lanes *= REGISTERS_PER_VECTOR
         spans = list(chunks(0, extent, lanes))
-        for point in itertools.product(*(range(size) for _, size in outer)):
+        steps = [[form.coefficient(axis) for axis, _ in outer] for form in forms]
+        for point in itertools.product(*[range(size) for _, size in outer]):
+            rows = [sum(map(mul, point, row)) for row in steps]
             for start, width in spans:
-                yield (*point, start), width
+                yield [row + start for row in rows], width
 
 
 def _registers(statement: Map) -> set[str]:
@@ -108,11 +107,3 @@ def _moves_registers(tile: Tile, value: Expression) -> bool:
 def _is_plain(form: Affine, axes: Sequence[Extent]) -> bool:
     """Whether vectors along the last axis are contiguous."""
     return bool(axes) and form.is_pure() and form.coefficient(axes[-1][0]) == 1
-
-
-def _distance(form: Affine, axes: Sequence[Extent], point: Sequence[int]) -> int:
-    """Elements from the first point to another one."""
-    return sum(
-        form.coefficient(axis) * place
-        for (axis, _), place in zip(axes, point, strict=True)
-    )

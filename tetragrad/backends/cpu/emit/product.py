@@ -9,8 +9,6 @@ four bytes, and moves as one int32.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from functools import cached_property
 
 from tetragrad.backends.cpu.emit.dot_steps import emit_dot_step, step_of
@@ -77,6 +75,8 @@ class _MicroKernel:
             VectorAxis(self.column_axis, start, width)
             for start, width in chunks(0, product.columns, most_lanes)
         ]
+        # Multiply-add functions by their lanes.
+        self._functions: dict[int, tuple[str, str]] = {}
         self.part_axis, self.parts = self.scopes.fresh_axis(), 1
         if product.ahead is not None:
             self.part_axis, self.parts = product.ahead.parts
@@ -117,28 +117,37 @@ class _MicroKernel:
 
     def _steps(self, steps: range) -> None:
         """Some rank-1 updates; totals are read before and written after them all."""
-        totals = {place: self._total(*place) for place in self._places()}
+        totals = [
+            [self._total(row, vector) for vector in self.vectors]
+            for row in range(self.product.rows)
+        ]
         # Elements then are at constants from one pointer to each region's corner.
         corner = [self.row_axis, self.column_axis, self.step_axis]
         with self.scopes.unrolled(corner, [0, 0, 0]):
             lhs = self.memory.pointer(self.lhs.storage, self.lhs_form)
             rhs = self.memory.pointer(self.rhs.storage, self.rhs_form)
         for step in steps:
-            columns = {
-                vector: self._column(rhs, step, vector) for vector in self.vectors
-            }
+            columns = [self._column(rhs, step, vector) for vector in self.vectors]
             for row in range(self.product.rows):
                 offset = step * self.lhs.by_step + row * self.lhs.by_side
-                for vector, column in columns.items():
-                    totals[row, vector] = self._multiply_add(
-                        lhs, offset, column, totals[row, vector]
-                    )
-        for (row, vector), total in totals.items():
-            offset = self._offset(row, vector)
-            self.memory.store_at(self.totals, self.totals.base, total, offset)
+                self._add_products(lhs, offset, columns, totals[row])
+        for row, vectors in enumerate(totals):
+            for vector, total in zip(self.vectors, vectors, strict=True):
+                offset = self._offset(row, vector)
+                self.memory.store_at(self.totals, self.totals.base, total, offset)
 
-    def _places(self) -> Iterator[tuple[int, VectorAxis]]:
-        return itertools.product(range(self.product.rows), self.vectors)
+    def _add_products(
+        self, corner: str, offset: int, columns: list[Value], totals: list[Value]
+    ) -> None:
+        """A row's totals += lhs[corner + offset] * columns."""
+        assign = self.expressions.builder.assign
+        for place, (column, total) in enumerate(zip(columns, totals, strict=True)):
+            whole, function = self._multiply_add(column, total)
+            text = assign(
+                f"call {whole} {function}(ptr {corner}, i64 {offset}, "
+                f"{type_of(column)} {column.text}, {whole} {total.text})"
+            )
+            totals[place] = Value(text, total.dtype, total.lanes)
 
     def _offset(self, row: int, vector: VectorAxis) -> int:
         """Where a vector of totals is in the accumulator."""
@@ -170,27 +179,24 @@ class _MicroKernel:
             return value
         return ops.cast(value, self.accumulator.dtype)
 
-    def _multiply_add(
-        self, corner: str, offset: int, column: Value, total: Value
-    ) -> Value:
-        """total + lhs[corner + offset] * column"""
-        builder = self.expressions.builder
-        whole = type_of(total)
-        column_type = type_of(column)
-        product = self.product
+    def _multiply_add(self, column: Value, total: Value) -> tuple[str, str]:
+        """The type of a total, and the function that adds an element times a column."""
+        found = self._functions.get(total.lanes)
+        if found is None:
+            found = self._functions[total.lanes] = self._new_function(column, total)
+        return found
+
+    def _new_function(self, column: Value, total: Value) -> tuple[str, str]:
+        whole, product = type_of(total), self.product
         dtypes_met = (product.lhs.dtype, product.rhs.dtype, total.dtype)
         # What its load may meet in memory is a part of what the function is.
         scope = "".join(filter(str.isdigit, self.lhs.storage.load_access))
-        function = builder.inlined(
+        function = self.expressions.builder.inlined(
             f"multiply_add_{'_'.join(map(str, dtypes_met))}_{total.lanes}_{scope}",
-            f"ptr %lhs, i64 %offset, {column_type} %column, {whole} %total",
+            f"ptr %lhs, i64 %offset, {type_of(column)} %column, {whole} %total",
             lambda inner: self._write_multiply_add(inner, column, total),
         )
-        text = builder.assign(
-            f"call {whole} {function}(ptr {corner}, i64 {offset}, "
-            f"{column_type} {column.text}, {whole} {total.text})"
-        )
-        return Value(text, total.dtype, total.lanes)
+        return whole, function
 
     def _write_multiply_add(
         self, builder: Builder, column: Value, total: Value

@@ -118,9 +118,9 @@ def _entry(program: Program, grids: Sequence[Grid], target: Target) -> str:
 
 def _parts_of(grid: Grid, target: Target) -> int:
     """Parts to hand to threads: enough to balance them, none too small to pay."""
-    if target.units == 1 or not may_run_in_parallel(grid):
-        return 1
     iterations = iterations_of(grid)
+    if target.units == 1 or iterations == 1 or not may_run_in_parallel(grid):
+        return 1
     worthwhile = int(iterations * work_of(grid.body)) // WORK_PER_PART
     return max(1, min(iterations, worthwhile, PARTS_PER_THREAD * target.units))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 from tetragrad.backends.cpu.emit.addresses import Mask
 from tetragrad.backends.cpu.emit.expressions import Expressions, Recipe, tile_form
@@ -25,6 +24,7 @@ from tetragrad.backends.cpu.emit.turns import Turns
 from tetragrad.backends.cpu.emit.vector import Value, scalar_type
 from tetragrad.backends.cpu.emit.widths import vector_lanes
 from tetragrad.core.errors import UnsupportedError
+from tetragrad.core.frozen import replace
 from tetragrad.graph import reduce
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine, axis_form
@@ -172,9 +172,15 @@ class Statements:
     def _map(self, statement: Map) -> None:
         if self.moves.write(statement):
             return
-        statement = merged(statement)
-        if self.turns.write(statement):
-            return
+        axes, single = merged(statement)
+        if single:
+            statement = replace(statement, axes=axes)
+        with self.scopes.unrolled(single, [0] * len(single)):
+            if not self.turns.write(statement):
+                self._map_values(statement)
+
+    def _map_values(self, statement: Map) -> None:
+        """A map of computed values."""
         tile = statement.tile
         storage = self.expressions.tiles[tile.name]
         form = tile_form(tile, statement.indices)
@@ -203,7 +209,12 @@ class Statements:
         self._map(Map(statement.axes, statement.tile, indices, load))
 
     def _store(self, statement: Store) -> None:
-        statement = merged(statement)
+        axes, single = merged(statement)
+        with self.scopes.unrolled(single, [0] * len(single)):
+            self._store_values(statement, axes)
+
+    def _store_values(self, statement: Store, axes: Sequence[Extent]) -> None:
+        """A store over some axes; the statement's others stay at 0."""
         storage = self.expressions.slots[statement.slot]
         address, op = statement.address, MODE_REDUCTIONS.get(statement.mode)
 
@@ -219,7 +230,7 @@ class Statements:
             for entry in walk(statement.value)
         )
         values, guard = (statement.value,), statement.guard
-        with self._collective(statement.axes, guard, values, (address,)) as place:
+        with self._collective(axes, guard, values, (address,)) as place:
             place.write_long_vectors()
             place.visit(write, first_read=reads_itself, may_loop=True)
 
@@ -338,11 +349,7 @@ class Points:
         """
         outer, inner = self.axes[:-1], self.axes[-1:]
         with ExitStack() as loops:
-            if (
-                may_loop
-                and not first_read
-                and self._num_vectors() > self._most_unrolled()
-            ):
+            if may_loop and not first_read and self._are_many(self._num_vectors()):
                 for axis, extent in outer:
                     loops.enter_context(self.scopes.loop(axis, extent))
                 outer = ()
@@ -352,18 +359,21 @@ class Points:
                 self._visit(recipe, outer, inner, lambda values, mask: None)
             self._visit(recipe, outer, inner, write)
 
-    def _most_unrolled(self) -> int:
-        entries = list(walk(*self.values))
+    def _are_many(self, vectors: int) -> bool:
+        """Whether vectors are too many to be written one by one."""
+        if vectors <= LARGEST_HEAVY_UNROLLING:
+            return False
+        entries = walk(*self.values)
         if any(
             isinstance(entry, TileLoad) and entry.tile.space is Space.REGISTER
             for entry in entries
         ):
-            return LARGEST_REGISTER_UNROLLING
+            return vectors > LARGEST_REGISTER_UNROLLING
         is_heavy = any(
             isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
             for entry in entries
         )
-        return LARGEST_HEAVY_UNROLLING if is_heavy else LARGEST_UNROLLING
+        return is_heavy or vectors > LARGEST_UNROLLING
 
     def _num_vectors(self) -> int:
         count = 1
@@ -381,12 +391,13 @@ class Points:
         memory, scopes = self.expressions.memory, self.scopes
         axes = [axis for axis, _ in outer]
         vectors = list(self._vectors(inner))
+        points, lanes = scopes.points, scopes.vector
         for point in itertools.product(*(range(extent) for _, extent in outer)):
-            with scopes.unrolled(axes, point):
-                for vector in vectors:
-                    with scopes.lanes_along(vector):
-                        values = self.expressions.evaluate(recipe)
-                        write(values, memory.mask(self.guard))
+            scopes.points = {**points, **dict(zip(axes, point, strict=True))}
+            for scopes.vector in vectors:
+                values = self.expressions.evaluate(recipe)
+                write(values, memory.mask(self.guard))
+        scopes.points, scopes.vector = points, lanes
 
     def _vectors(self, inner: Sequence[Extent]) -> Iterator[VectorAxis | None]:
         if not inner:

@@ -26,7 +26,7 @@ Number = int | float | bool
 _ALIGNMENT = 64
 
 
-@frozen(slots=True)
+@frozen
 class Value:
     """The name of a scalar or vector, or a constant."""
 
@@ -118,6 +118,15 @@ def constant_text(value: Number, dtype: DType) -> str:
 
 def constant(value: Number, dtype: DType) -> Value:
     """A constant value, rounded or wrapped to its dtype."""
+    return _integer(value, dtype) if type(value) is int else _constant(value, dtype)
+
+
+@functools.lru_cache(maxsize=1024)
+def _integer(value: int, dtype: DType) -> Value:
+    return _constant(value, dtype)
+
+
+def _constant(value: Number, dtype: DType) -> Value:
     if dtype is dtypes.float32:
         value = _round_to_float32(float(value))
     return Value(constant_text(value, dtype), dtype, 1, value)
@@ -285,8 +294,11 @@ class Builder:
 
     def alike(self, *values: Value) -> tuple[Value, ...]:
         """The values with scalars broadcast to the widest of them."""
-        lanes = max([value.lanes for value in values])
-        return tuple([self.broadcast(value, lanes) for value in values])
+        lanes = [value.lanes for value in values]
+        widest = max(lanes)
+        if min(lanes) == widest:
+            return values
+        return tuple([self.broadcast(value, widest) for value in values])
 
     def shuffle(self, first: Value, second: Value, places: Sequence[int]) -> Value:
         """Choose lanes from the concatenation of two vectors of one type."""
@@ -344,7 +356,7 @@ class Builder:
 
     def convert(self, instruction: str, value: Value, dtype: DType) -> Value:
         """A conversion instruction between register types."""
-        result = vector_of(scalar_type(dtype), value.lanes)
+        result = register_type(dtype, value.lanes)
         text = self.assign(f"{instruction} {type_of(value)} {value.text} to {result}")
         return Value(text, dtype, value.lanes)
 
@@ -359,10 +371,11 @@ class Builder:
         self, function: str, dtype: DType, lanes: int, operands: Sequence[Value]
     ) -> Value:
         """Call a function by its full name and declare it."""
-        result = vector_of(scalar_type(dtype), lanes)
-        types = ", ".join(type_of(entry) for entry in operands)
-        self.declarations.add(f"declare {result} {function}({types})")
-        arguments = ", ".join(f"{type_of(entry)} {entry.text}" for entry in operands)
+        result = register_type(dtype, lanes)
+        types = [type_of(entry) for entry in operands]
+        self.declarations.add(f"declare {result} {function}({', '.join(types)})")
+        typed = zip(types, operands, strict=True)
+        arguments = ", ".join([f"{whole} {entry.text}" for whole, entry in typed])
         return Value(
             self.assign(f"call {result} {function}({arguments})"), dtype, lanes
         )

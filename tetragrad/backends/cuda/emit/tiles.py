@@ -21,7 +21,7 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Mul
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Compute, Expression, Literal, Load
+from tetragrad.kernel.expression import Compute, Expression, Literal, Load, atoms_of
 from tetragrad.tile.ir import (
     Alloc,
     Extent,
@@ -39,7 +39,7 @@ from tetragrad.tile.ir import (
     TileLoad,
     When,
 )
-from tetragrad.tile.plans.rewrite import atoms_of, walk_until
+from tetragrad.tile.plans.rewrite import walk_until
 
 #: The largest tile that every thread holds as a whole.
 LARGEST_EVERYWHERE = 64

@@ -65,7 +65,7 @@ class Values:
         #: Tiles in device memory that an earlier kernel has written.
         self.given: frozenset[str] = frozenset()
         self._only_rounded: dict[Expression, frozenset[Expression]] = {}
-        self._orders: dict[Expression, list[Expression]] = {}
+        self._orders: dict[Expression, Sequence[Expression]] = {}
         #: Conditions on this value are known to hold where code is written now.
         self.ample: Expression | None = None
 
@@ -86,7 +86,7 @@ class Values:
             found = self._only_rounded[root] = quotients_only_rounded(root)
         return found
 
-    def order(self, root: Expression) -> list[Expression]:
+    def order(self, root: Expression) -> Sequence[Expression]:
         """What a value is made of, operands first."""
         found = self._orders.get(root)
         if found is None:

@@ -14,9 +14,8 @@ its statistics in registers:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, Load, Reduction, Scan
 from tetragrad.kernel.ir import Mode, Output

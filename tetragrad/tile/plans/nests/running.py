@@ -14,9 +14,8 @@ A reduction over running values is done at each step, over all of them side by s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, literal
 from tetragrad.tile.ir import Alloc, Extent, Fold, Map, Running, Statement, Tile

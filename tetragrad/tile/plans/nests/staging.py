@@ -17,10 +17,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 
 from tetragrad.core.dtypes import DType
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, Guard, Load
 from tetragrad.kernel.ir import Mode

@@ -21,11 +21,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 
 from tetragrad.core.dtypes import DType
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.reduce import Sum

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
+from tetragrad.core.frozen import replace
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine, Atom
 from tetragrad.kernel.expression import (

@@ -15,6 +15,7 @@ from tetragrad.kernel.expression import (
     Expression,
     Reduction,
     Scan,
+    atoms_of,
     forms_of,
     literal,
 )
@@ -23,7 +24,7 @@ from tetragrad.tile.plans.prepare.alternatives import (
     write_out_alternatives,
     write_out_spread,
 )
-from tetragrad.tile.plans.rewrite import Rewriter, atoms_of, walk_until
+from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 
 
 @functools.lru_cache(maxsize=64)

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.expression import (
     Expression,

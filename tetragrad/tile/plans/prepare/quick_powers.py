@@ -24,12 +24,13 @@ from tetragrad.kernel.expression import (
     Literal,
     Reduction,
     Select,
+    atoms_of,
     literal,
 )
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import QuickPower
 from tetragrad.tile.plans.prepare.axes import expressions_of
-from tetragrad.tile.plans.rewrite import Rewriter, atoms_of, below
+from tetragrad.tile.plans.rewrite import Rewriter, below
 
 _FACTORS = {op.Exp: math.log2(math.e), op.Exp2: 1.0}
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.graph.elementwise import Add, And, Maximum, Mul, Neg, Not
 from tetragrad.graph.reduce import Max, Prod, Reduce, Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form

@@ -8,10 +8,8 @@ Memory that many points add to would otherwise be rounded with every addition.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tetragrad.core import dtypes
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.expression import Load
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Load, Position, Select

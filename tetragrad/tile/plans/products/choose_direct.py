@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
+from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression
 from tetragrad.kernel.ir import Kernel

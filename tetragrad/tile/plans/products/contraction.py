@@ -10,8 +10,8 @@ convolutions (rows n, oh, ow; columns cout; depth cin, kh, kw) are all of this f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from enum import Enum
+from functools import lru_cache
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
@@ -267,7 +267,10 @@ def strides_of(operand: Expression, axis: int) -> list[int]:
     ]
 
 
-def moves_evenly(kernel: Kernel, contraction: Contraction, axes: Sequence[int]) -> bool:
+@lru_cache(maxsize=256)
+def moves_evenly(
+    kernel: Kernel, contraction: Contraction, axes: tuple[int, ...]
+) -> bool:
     """Whether all forms outside the sum are affine in the flat index over axes."""
     strides, stride = {}, 1
     for axis in reversed(axes):
@@ -304,7 +307,8 @@ def cut_evenly(
     return Panels(size, width, overlap)
 
 
-def epilogue_forms(kernel: Kernel, contraction: Contraction) -> list[Affine]:
+@lru_cache(maxsize=64)
+def epilogue_forms(kernel: Kernel, contraction: Contraction) -> tuple[Affine, ...]:
     """The affine forms outside the sum: addresses, guards and loads."""
     stop = {contraction.reduction: contraction.reduction}
     forms: list[Affine] = []
@@ -313,4 +317,4 @@ def epilogue_forms(kernel: Kernel, contraction: Contraction) -> list[Affine]:
     for entry in walk_until(stop, *roots_of(kernel.outputs)):
         if entry not in stop:
             forms += forms_of(entry)
-    return forms
+    return tuple(dict.fromkeys(forms))

@@ -7,10 +7,9 @@ computed here, once for each block.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import (
     Expression,
@@ -71,7 +70,8 @@ class Run:
     is_chunked: bool
 
 
-def runs_of(kernel: Kernel, block: Block, operand: Expression) -> list[Run]:
+@lru_cache(maxsize=256)
+def runs_of(kernel: Kernel, block: Block, operand: Expression) -> tuple[Run, ...]:
     """The axes of a block in as few runs as the operand's addresses allow."""
     forms = [form for entry in walk_until({}, operand) for form in forms_of(entry)]
     found: list[Run] = []
@@ -91,7 +91,7 @@ def runs_of(kernel: Kernel, block: Block, operand: Expression) -> list[Run]:
                 is_chunked,
             )
         found.append(run)
-    return found
+    return tuple(found)
 
 
 def _continues(forms: Sequence[Affine], axis: int, run: Run) -> bool:
@@ -136,6 +136,7 @@ def at_run(scope: Scope, run: Run, placed: Placed, offset: Affine) -> Scope:
     return scope.bind(run.axes[-1], start + offset)
 
 
+@lru_cache(maxsize=256)
 def strides_in_place(
     kernel: Kernel, depth: Block, side: Block, value: Expression
 ) -> tuple[int, int] | None:
@@ -212,12 +213,12 @@ class Operand:
         return loads[0] if len(loads) == 1 and loads[0].address.is_pure() else None
 
     @cached_property
-    def depth_runs(self) -> list[Run]:
+    def depth_runs(self) -> tuple[Run, ...]:
         """Runs of axes along the depth, innermost first."""
         return runs_of(self.kernel, self.depth, self.value)
 
     @cached_property
-    def side_runs(self) -> list[Run]:
+    def side_runs(self) -> tuple[Run, ...]:
         """Runs of axes along the side, innermost first."""
         return runs_of(self.kernel, self.side, self.value)
 

@@ -18,10 +18,9 @@ the results are gathered in a shared tile between them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.graph.elementwise import Cast, Neg
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form

@@ -59,7 +59,7 @@ from tetragrad.backends.cuda.emit.values import Values
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Expression, forms_of
+from tetragrad.kernel.expression import Expression, atoms_of, forms_of
 from tetragrad.tile.ir import (
     Acquire,
     Alloc,
@@ -83,7 +83,7 @@ from tetragrad.tile.ir import (
     Wait,
     When,
 )
-from tetragrad.tile.plans.rewrite import atoms_of, walk_until
+from tetragrad.tile.plans.rewrite import walk_until
 
 WARPGROUP = 4 * WARP
 
