@@ -22,7 +22,6 @@ from tetragrad.tile.ir import Program
 from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.candidates import candidates
 
-
 #: How often each plan is measured, if there is time.
 ROUNDS = 2
 
