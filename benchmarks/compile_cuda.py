@@ -133,8 +133,8 @@ def cost(kernel: Kernel, name: str) -> Cost:
 
 def least(costs: Sequence[Cost]) -> Cost:
     """What a kernel costs at least, part by part."""
-    parts = (min(getattr(cost, part) for cost in costs) for part in PARTS)
-    return Cost(costs[0].name, *parts, costs[0].lines)
+    parts = {part: min(getattr(cost, part) for cost in costs) for part in PARTS}
+    return dataclasses.replace(costs[0], **parts)
 
 
 def costs_here(only: str, profiled: int) -> list[Cost]:
