@@ -70,7 +70,11 @@ def is_bf16_supported() -> bool:
 
 
 def current_device() -> int:
-    """The number of the GPU where new tensors live, or would live: 0 by default."""
+    """The number of the GPU where new tensors live, or would live: 0 by default.
+
+    >>> tetragrad.cuda.current_device()
+    0
+    """
     kind, _, number = settings().device.partition(":")
     return int(number or 0) if kind == "cuda" else 0
 
@@ -83,12 +87,19 @@ def get_device_name(device: Any = None) -> str:
 
     Raises:
         DeviceError: there is no such GPU.
+
+    >>> if tetragrad.cuda.is_available():
+    ...     assert tetragrad.cuda.get_device_name(0)
     """
     return _opened(device).context.facts().name
 
 
 def get_device_capability(device: Any = None) -> tuple[int, int]:
-    """A GPU's compute capability, as (9, 0); arguments as in ``get_device_name``."""
+    """A GPU's compute capability, as (9, 0); arguments as in ``get_device_name``.
+
+    >>> if tetragrad.cuda.is_available():
+    ...     assert tetragrad.cuda.get_device_capability() >= (8, 0)
+    """
     return _opened(device).context.facts().capability
 
 
@@ -96,38 +107,64 @@ def synchronize(device: Any = None) -> None:
     """Wait until a GPU has done all that it was given; arguments as above.
 
     Values that nobody read yet have not been given to it: ``x.realize()`` does.
+
+    >>> if tetragrad.cuda.is_available():
+    ...     tetragrad.cuda.synchronize()
     """
     _opened(device).synchronize()
 
 
 def memory_allocated(device: Any = None) -> int:
-    """Bytes of a GPU's memory that tensors and captured functions hold."""
+    """Bytes of a GPU's memory that tensors and captured functions hold.
+
+    >>> if tetragrad.cuda.is_available():
+    ...     assert tetragrad.cuda.memory_allocated() >= 0
+    """
     return _opened(device).pool.used_bytes
 
 
 def max_memory_allocated(device: Any = None) -> int:
-    """The most bytes that were held at once, since the last reset."""
+    """The most bytes that were held at once, since the last reset.
+
+    >>> if tetragrad.cuda.is_available():
+    ...     assert tetragrad.cuda.max_memory_allocated() >= 0
+    """
     return _opened(device).pool.peak_bytes
 
 
 def reset_peak_memory_stats(device: Any = None) -> None:
-    """Begin to look for the most bytes anew."""
+    """Begin to look for the most bytes anew.
+
+    >>> if tetragrad.cuda.is_available():
+    ...     tetragrad.cuda.reset_peak_memory_stats()
+    """
     _opened(device).pool.reset_peak()
 
 
 def memory_reserved(device: Any = None) -> int:
-    """Bytes of a GPU's memory that this process has, held or kept for later."""
+    """Bytes of a GPU's memory that this process has, held or kept for later.
+
+    >>> if tetragrad.cuda.is_available():
+    ...     assert tetragrad.cuda.memory_reserved() >= 0
+    """
     pool = _opened(device).pool
     return pool.used_bytes + pool.idle_bytes
 
 
 def mem_get_info(device: Any = None) -> tuple[int, int]:
-    """Bytes of a GPU's memory that are free, and all that it has."""
+    """Bytes of a GPU's memory that are free, and all that it has.
+
+    >>> if tetragrad.cuda.is_available():
+    ...     free, total = tetragrad.cuda.mem_get_info()
+    """
     return _opened(device).context.free_bytes()
 
 
 def empty_cache() -> None:
-    """Give memory that nobody holds back to the GPU, for other programs."""
+    """Give memory that nobody holds back to the GPU, for other programs.
+
+    >>> tetragrad.cuda.empty_cache()
+    """
     if is_available():
         _opened(None).pool.clear()
 
