@@ -104,7 +104,8 @@ class Operations(DeviceOperations[Value]):
     ) -> Value:
         """The result of an instruction on bytes; of what is known, it is told too."""
         if kind is op.And:
-            return small_integers.masked(self.builder, *operands, result)
+            lhs, rhs = operands
+            return small_integers.masked(self.builder, lhs, rhs, result)
         if kind in BIT_INSTRUCTIONS:
             return result
         if kind is not op.Mul:

@@ -161,10 +161,11 @@ def both_halves(ops: Operations, low: Value, high: Value) -> str | None:
     """
     builder, dtype = ops.builder, low.dtype
     add = ops.pair_instruction(Add, dtype)
-    known = [builder.known(("float of byte", *value.name)) for value in (low, high)]
+    bytes_of = [builder.known(("float of byte", *value.name)) for value in (low, high)]
     if add is None or dtype not in _PAIRED:
         return None
-    if known[0] is None or known[1] is None:
+    known = [entry for entry in bytes_of if entry is not None]
+    if len(known) < len(bytes_of):
         return None
     first, second = (Byte(word, *map(int, numbers)) for word, *numbers in known)
     large, upper, most = _PAIRED[dtype]

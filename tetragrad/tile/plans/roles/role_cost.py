@@ -206,7 +206,7 @@ class Pricing:
         touched = parts * (MEMBER_ROWS + block.columns) + block.rows + block.columns
         lines = self._lines(0, block.rows, block.depth)
         lines += self._lines(1, block.columns, block.depth) / cluster
-        least = PAIR_CYCLES
+        least = float(PAIR_CYCLES)
         if parts == 1:
             least = ALONE_CYCLES + block.columns * ALONE_COLUMN_CYCLES
         filling = 0.0

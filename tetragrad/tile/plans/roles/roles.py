@@ -377,11 +377,13 @@ class _Roles:
         first_row = member.scale(self.plan.member_rows)
         if self.operands.held is not None:
             first_row = ZERO
+        rows, columns = total.shape
         return Mma(
             total,
             lhs,
             rhs,
-            *total.shape,
+            rows,
+            columns,
             self.plan.depth,
             (ZERO, first_row),
             (ZERO, Affine(first_column)),
