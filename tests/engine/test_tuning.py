@@ -13,7 +13,8 @@ import pytest
 
 from tests.tile.kernels import TARGETS, check
 from tetragrad import Tensor
-from tetragrad.core.settings import override, settings
+from tetragrad.backends.cuda.target import target_for
+from tetragrad.core.settings import Settings, override, settings
 from tetragrad.engine import realize, tuning, tuning_database
 from tetragrad.engine.assembly import executables, plan_name
 from tetragrad.engine.pipeline import kernels_of
@@ -128,3 +129,11 @@ def test_shipped_defaults_name_plans_that_there_are() -> None:
         plans = json.loads(path.read_text("utf-8")).values()
         # Products by roles are named by their blocks.
         assert all(name in CHANGES or re.match(r"\d+ x \d+", name) for name in plans)
+
+
+def test_what_ships_is_for_targets_and_settings_of_today() -> None:
+    h200 = target_for(9, 0, units=132)
+    assert h200 is not None
+    # A fact or a setting that is new gives another name: then measure and write again.
+    known = {TuningDatabase(h200, Settings()).name}
+    assert {path.stem for path in tuning_database.DEFAULTS.glob("*.json")} == known
