@@ -69,6 +69,10 @@ def test_instructions(lhs, rhs, instruction, transposed):
 # --- the same, run -------------------------------------------------------------------
 
 
+#: The instruction for operands that changed sides, where it is another one.
+TURNED = {"tdpbusd": "tdpbsud", "tdpbsud": "tdpbusd"}
+
+
 class Tiles:
     """Eight tile registers, and what the instructions do with them."""
 
@@ -113,12 +117,17 @@ class Tiles:
         def product(*tiles: int) -> None:
             self.multiply(lhs, rhs, *tiles)
 
+        def turned(*tiles: int) -> None:
+            self.multiply(rhs, lhs, *tiles)
+
         moved = (small, wide, wide)
         kinds = {
             "ldtilecfg": (self.ldtilecfg, (wide,)),
             "tilerelease": (self.tilerelease, ()),
             "tileloadd64": (self.tileloadd64, moved),
             "tilestored64": (self.tilestored64, moved),
+            # The plan may let operands change sides, and signs with them.
+            TURNED.get(name, name): (turned, (small, small, small)),
             name: (product, (small, small, small)),
         }
         return {

@@ -226,7 +226,7 @@ def test_an_alias_keeps_the_memory_that_it_names() -> None:
         def give_back(self, nbytes: int, address: int) -> None:
             self.given_back.append(address)
 
-    memory = DeviceMemory(Pool(), 256, 4096)
+    memory = DeviceMemory(Pool(), 256, 4096, since=0)
     alias = memory.alias(memory)
     del memory
     assert (alias.address, alias.nbytes) == (4096, 256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,7 +114,8 @@ def test_only_changed_launches_are_told(monkeypatch: pytest.MonkeyPatch) -> None
         return f"node of {call}"
 
     device: Any = SimpleNamespace(
-        context=None,
+        context=SimpleNamespace(lock=nullcontext()),
+        blaming=nullcontext,
         start=started.append,
         record=record,
         progress=SimpleNamespace(launched=lambda name: None),

@@ -35,7 +35,7 @@ def kept() -> dict[str, int]:
     return {
         "bytes of tensors": memory.allocated_bytes(),
         "nodes": interned_count(),
-        "expressions": len(expression._interned),
+        "expressions": len(expression._interned.references),
         "realized": len(realize._realized),
         "schedules": len(realize._schedules),
         "executables": len(assembly._loaded),

@@ -190,9 +190,9 @@ def _is_made_again(decisions: Decisions, node: Node) -> bool:
     if readers < 2 or _work_on_row(decisions, node) > MOST_REPEATED_WORK:
         return False
     reads = decisions.reads[node]
-    if any(isinstance(entry, Max) for entry in reads):
-        return False
     statistics = sum(isinstance(entry, Reduce) for entry in reads)
+    if not statistics or any(isinstance(entry, Max) for entry in reads):
+        return False
     read, own = sum(reads.values()), node.numel * node.dtype.itemsize
     if (statistics + readers) * read > read + (1 + readers) * own * 1.05:
         return False
