@@ -11,14 +11,12 @@ and commit the file with the change that explains it.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tests.counting import counting
 from tetragrad.backends.cuda.emit.forms import Forms
 from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.emit.ptx import Builder, Value
@@ -74,37 +72,13 @@ def count_operations(name: str) -> dict[str, int]:
         nodes = without_markers([computations()[name]().node])
         _, lowered = kernels_of(nodes, SM_90A, settings())
         kernels = dict.fromkeys(entry.kernel for entry in lowered)
-        with counting() as counts:
+        with counting(WATCHED) as counts:
             for kernel in kernels:
                 plan = choose_plan(kernel, SM_90A, settings())
                 program = build(kernel, plan, SM_90A)
                 text = emit_program(program, SM_90A, settings()).text
                 counts["lines of target text"] += text.count("\n")
     return dict(sorted(counts.items()))
-
-
-@contextmanager
-def counting() -> Iterator[Counter[str]]:
-    """Count calls of what is watched."""
-    counts: Counter[str] = Counter()
-    originals = [(owner, name, owner.__dict__[name]) for owner, name, _ in WATCHED]
-    try:
-        for owner, name, label in WATCHED:
-            setattr(owner, name, _counted(owner.__dict__[name], label, counts))
-        yield counts
-    finally:
-        for owner, name, original in originals:
-            setattr(owner, name, original)
-
-
-def _counted(
-    function: Callable[..., Any], label: str, counts: Counter[str]
-) -> Callable[..., Any]:
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        counts[label] += 1
-        return function(*args, **kwargs)
-
-    return wrapper
 
 
 def write() -> None:

@@ -15,13 +15,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tests.counting import Watched, counting
 from tetragrad.backends.cpu.compiler import Processor
 from tetragrad.backends.cpu.emit import program as emit
 from tetragrad.backends.cpu.emit.statements import Statements
@@ -50,6 +50,24 @@ TARGET = make_target(
     units=2,
 )
 WIDTH, HEADS, TOKENS = 64, 4, 32
+
+#: The functions that the compiler's work is made of.
+WATCHED: Watched = (
+    (Node, "build", "nodes built"),
+    (fusion._Fusion, "_describe", "values described"),
+    (fusion._Fusion, "_must_be_stored", "values stored or not"),
+    (row_join, "_revisits_row", "rows followed"),
+    (epilogues, "_belongs", "values tried in epilogues"),
+    (repeats, "pattern_of", "patterns compared"),
+    (lowering._Lowering, "step", "lowering steps"),
+    (lowering._Lowering, "run", "lowering attempts"),
+    (recognise, "reduction", "reductions recognised"),
+    (simplify, "compute", "expressions simplified"),
+    (Expression, "__new__", "expressions asked for"),
+    (Rewriter, "_one", "expressions rewritten"),
+    (Statements, "emit", "statements emitted"),
+    (Builder, "assign", "instructions emitted"),
+)
 
 
 def values(*shape: int) -> Tensor:
@@ -91,7 +109,7 @@ def count_operations(layers: int) -> dict[str, int]:
     """Build and lower a transformer of that many layers, and generate its code."""
     # What another graph has left behind is not this one's work.
     repeats._templates.clear()
-    with counting() as counts, override(device="reference", verify=False):
+    with counting(WATCHED) as counts, override(device="reference", verify=False):
         nodes = transformer(layers)
         groups, lowered = kernels_of(nodes, TARGET, settings())
         kernels = dict.fromkeys(entry.kernel for entry in lowered)
@@ -107,47 +125,6 @@ def code_of(kernel: Kernel) -> str:
     """The target text of one kernel."""
     plan = choose_plan(kernel, TARGET, settings())
     return emit.emit(build(kernel, plan, TARGET), TARGET, settings())
-
-
-@contextmanager
-def counting() -> Iterator[Counter[str]]:
-    """Count calls of the functions that the compiler's work is made of."""
-    watched: Sequence[tuple[Any, str, str]] = (
-        (Node, "build", "nodes built"),
-        (fusion._Fusion, "_describe", "values described"),
-        (fusion._Fusion, "_must_be_stored", "values stored or not"),
-        (row_join, "_revisits_row", "rows followed"),
-        (epilogues, "_belongs", "values tried in epilogues"),
-        (repeats, "pattern_of", "patterns compared"),
-        (lowering._Lowering, "step", "lowering steps"),
-        (lowering._Lowering, "run", "lowering attempts"),
-        (recognise, "reduction", "reductions recognised"),
-        (simplify, "compute", "expressions simplified"),
-        (Expression, "__new__", "expressions asked for"),
-        (Rewriter, "_one", "expressions rewritten"),
-        (Statements, "emit", "statements emitted"),
-        (Builder, "assign", "instructions emitted"),
-    )
-    counts = Counter({label: 0 for _, _, label in watched})
-    originals = [(owner, name, owner.__dict__[name]) for owner, name, _ in watched]
-    try:
-        for owner, name, label in watched:
-            setattr(owner, name, _counted(owner.__dict__[name], label, counts))
-        yield counts
-    finally:
-        for owner, name, original in originals:
-            setattr(owner, name, original)
-
-
-def _counted(function: Any, label: str, counts: Counter[str]) -> Any:
-    kind = type(function) if isinstance(function, classmethod | staticmethod) else None
-    inner: Callable[..., Any] = function.__func__ if kind else function
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        counts[label] += 1
-        return inner(*args, **kwargs)
-
-    return kind(wrapper) if kind else wrapper
 
 
 def count_calls() -> dict[str, int]:

@@ -223,7 +223,7 @@ class _NotSpelledError(Exception):
 def _spelled(part: Any) -> str:
     """A part of a structure's key as text that is the same in every process."""
     kind = type(part)
-    if kind in _PLAIN:
+    if kind in _PLAIN or isinstance(part, str):
         return repr(part)
     if kind is tuple or kind is list:
         return f"({','.join(map(_spelled, part))})"
@@ -236,4 +236,4 @@ def _spelled(part: Any) -> str:
     raise _NotSpelledError
 
 
-_PLAIN = frozenset((int, str, bool, bytes, float, type(None)))
+_PLAIN = frozenset((int, bool, bytes, float, type(None)))

@@ -9,6 +9,7 @@ network are equal objects, compiled once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from functools import cached_property
 
@@ -41,6 +42,11 @@ class Output:
     axes: tuple[int, ...]
     guard: Guard = ()
     mode: Mode = Mode.STORE
+
+
+def combines(outputs: Iterable[Output]) -> bool:
+    """Whether points are combined with what is in memory, as a scatter's are."""
+    return any(output.mode is not Mode.STORE for output in outputs)
 
 
 @frozen

@@ -20,7 +20,7 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import reduce as reduces
 from tetragrad.kernel.expression import Compute, Expression, Reduction, walk
-from tetragrad.kernel.ir import Kernel, Mode
+from tetragrad.kernel.ir import Kernel, combines
 from tetragrad.kernel.online import Carried, Carry, Online, online_form
 
 
@@ -67,7 +67,7 @@ class OnlineContraction:
 def online_contraction(kernel: Kernel) -> OnlineContraction | None:
     """The kernel as an online contraction, if it is one."""
     online = online_form(kernel)
-    if online is None or any(entry.mode is not Mode.STORE for entry in kernel.outputs):
+    if online is None or combines(kernel.outputs):
         return None
     *repeated, passed = online.axes
     inner = inner_products(online, passed)

@@ -36,7 +36,7 @@ from tetragrad.kernel.expression import (
     substitute,
     walk,
 )
-from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.kernel.ir import Kernel, Output, combines
 from tetragrad.kernel.simplify import as_form, compute, select
 
 #: A kernel with fewer points than this times those of the narrow one stays as it is.
@@ -59,7 +59,7 @@ def narrowed(kernel: Kernel, old_slots: Mapping[int, int]) -> Kernel | None:
 
 def _narrowed_once(kernel: Kernel, old_slots: Mapping[int, int]) -> Kernel | None:
     """The kernel at the points where one condition holds."""
-    if any(output.mode is not Mode.STORE for output in kernel.outputs):
+    if combines(kernel.outputs):
         return None
     for condition in _conditions(kernel):
         if all(

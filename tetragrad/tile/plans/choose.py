@@ -8,7 +8,7 @@ from dataclasses import replace
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Expression, Load, Reduction, Scan
-from tetragrad.kernel.ir import Kernel, Mode
+from tetragrad.kernel.ir import Kernel, combines
 from tetragrad.kernel.single_row import with_row
 from tetragrad.tile.plans.build import GridPlan, Plan
 from tetragrad.tile.plans.nests.chain import choose_chain
@@ -484,7 +484,7 @@ def choose_transpose(
     """Squares of two axes, where some load is contiguous along another axis."""
     outputs = [kernel.outputs[number] for number in group]
     axes = outputs[0].axes
-    if cuttable(kernel) or any(entry.mode is not Mode.STORE for entry in outputs):
+    if cuttable(kernel) or combines(outputs):
         return None
     for store_axis in axes:
         if any(entry.address.coefficient(store_axis) != 1 for entry in outputs):

@@ -10,7 +10,7 @@ from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
-from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.kernel.ir import Kernel, Mode, Output, combines
 from tetragrad.tile.plans.nests.choose_running import choose_running
 from tetragrad.tile.plans.nests.choose_together import (
     choose_counted,
@@ -205,11 +205,6 @@ def runs_along_memory(outputs: Sequence[Output], beside: int) -> bool:
     ) and all(abs(output.address.coefficient(beside)) > 1 for output in outputs)
 
 
-def combines(outputs: Sequence[Output]) -> bool:
-    """Whether points are added to what is in memory, as a scatter's are."""
-    return any(output.mode is not Mode.STORE for output in outputs)
-
-
 def scattered_vectors(
     kernel: Kernel, outputs: Sequence[Output], beside: int, lanes: int, target: Target
 ) -> tuple[int, int]:
@@ -235,7 +230,7 @@ def axes_beside(
     A product with two or three rows is not packed; its rows are computed together,
     so that the large operand is read once.
     """
-    if any(output.mode is not Mode.STORE for output in outputs):
+    if combines(outputs):
         return ()
     for contraction in _contractions_of(outputs):
         for side in (contraction.rows, contraction.columns):
@@ -392,7 +387,7 @@ def rank_vector_axes(
             reduced |= set(point.expression.axes)
     scanned = {entry.axis for entry in scans_of(outputs)}
     candidates = (common | reduced) - scanned
-    if any(output.mode is not Mode.STORE for output in outputs):
+    if combines(outputs):
         candidates &= set(grid) | (reduced - common)
 
     def cost(axis: int) -> tuple[float, int]:

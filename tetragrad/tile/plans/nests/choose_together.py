@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tetragrad.core.target import Target
 from tetragrad.kernel.expression import Compute, Load, Reduction
-from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.kernel.ir import Kernel, Output, combines
 from tetragrad.tile.plans.nests.nest import NestPlan, scans_of
 from tetragrad.tile.plans.traffic import operation_cost, points_in, points_of
 
@@ -33,7 +33,7 @@ def choose_together(
     outputs = [kernel.outputs[number] for number in group]
     if not ranked or ranked[0] not in grid or scans_of(outputs):
         return None
-    if any(output.mode is not Mode.STORE for output in outputs):
+    if combines(outputs):
         return None
     row = ranked[0]
     width = RUN_BYTES // _widest(kernel, outputs, row)
@@ -64,7 +64,7 @@ def choose_counted(
 ) -> NestPlan | None:
     """Sums of several kinds over what is loaded once, as the counts of digits are."""
     outputs = [kernel.outputs[number] for number in group]
-    if scans_of(outputs) or any(output.mode is not Mode.STORE for output in outputs):
+    if scans_of(outputs) or combines(outputs):
         return None
     entries = {point.expression for point in points_of(outputs)}
     reductions = [entry for entry in entries if isinstance(entry, Reduction)]
@@ -104,7 +104,7 @@ def choose_placed(
     others = [axis for axis in grid if not ranked or axis != ranked[0]]
     if not ranked or ranked[0] not in grid or not others or scans_of(outputs):
         return None
-    if any(output.mode is not Mode.STORE for output in outputs):
+    if combines(outputs):
         return None
     row = ranked[0]
     nbytes = kernel.axes[row] * _widest(kernel, outputs, row)

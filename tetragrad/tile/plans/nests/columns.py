@@ -29,7 +29,7 @@ from tetragrad.kernel.expression import (
     forms_of,
     literal,
 )
-from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.kernel.ir import Kernel, Output, combines
 from tetragrad.tile.ir import (
     Alloc,
     Extent,
@@ -231,7 +231,7 @@ def choose_columns(
 ) -> ColumnsPlan | None:
     """A plan, if all that some outputs need is sums down a few columns."""
     outputs = [kernel.outputs[number] for number in group]
-    if any(output.mode is not Mode.STORE for output in outputs):
+    if combines(outputs):
         return None
     entries = walk_until({}, *roots_of(outputs))
     reductions = [entry for entry in entries if isinstance(entry, Reduction)]

@@ -19,7 +19,7 @@ from functools import cached_property
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Compute, Expression, literal
-from tetragrad.kernel.ir import Kernel, Mode
+from tetragrad.kernel.ir import Kernel, combines
 from tetragrad.tile.ir import Alloc, Extent, Fold, Grid, Map, Statement, Tile, TileLoad
 from tetragrad.tile.plans.nests.nest import reductions_of, scans_of, store_of
 from tetragrad.tile.plans.products.contraction import Block
@@ -71,7 +71,7 @@ def find_windowed(
     if len(found) != 1 or scans_of(stored):
         return None
     (reduction,) = found
-    if any(output.mode is not Mode.STORE for output in stored):
+    if combines(stored):
         return None
     # An output's axis may also be one that a reduction inside it runs over.
     reduced = {axis for output in stored for axis in output.axes} & set(reduction.axes)

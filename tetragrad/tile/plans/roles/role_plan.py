@@ -13,7 +13,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine
 from tetragrad.kernel.expression import Expression, walk
-from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.kernel.ir import Kernel, Output, combines
 from tetragrad.tile.ir import Dimension, ends_of
 from tetragrad.tile.layout import CHUNK_BYTES
 from tetragrad.tile.plans.products.contraction import Contraction
@@ -184,7 +184,7 @@ def overlap_of(kernel: Kernel, operand: Operand) -> int:
 
     What is stored twice must not be added twice. Boxes begin with chunks of memory.
     """
-    if any(output.mode is not Mode.STORE for output in kernel.outputs):
+    if combines(kernel.outputs):
         return 0
     brought = operand.narrow if isinstance(operand, FilledOperand) else operand
     if brought is None or brought.is_deep:
