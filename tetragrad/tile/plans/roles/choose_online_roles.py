@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from statistics import fmean as mean
 
 from tetragrad.core.target import Target
 from tetragrad.kernel.affine import axis_form
@@ -22,6 +23,7 @@ from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
 from tetragrad.tile.plans.roles.online_rows import RowForm, loads_beside, row_form
 from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS, STAGED_PADDING_BYTES
+from tetragrad.tile.plans.roles.row_blocks import balanced_workers
 from tetragrad.tile.plans.scope import Builder, Scope
 
 MEMBERS = (2, 3, 1)
@@ -75,7 +77,8 @@ def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None
         if _shared_bytes(kernel, rows, staged) <= target.shared_bytes:
             break
     # The next block's queries come before this one has finished with its own.
-    ahead = replace(staged, workers=target.units, query_stages=2)
+    workers = _workers(kernel, rows, plan, target)
+    ahead = replace(staged, workers=workers, query_stages=2)
     if _shared_bytes(kernel, rows, ahead) <= target.shared_bytes:
         return ahead
     return replace(ahead, query_stages=1)
@@ -108,7 +111,7 @@ def choose_pass_parts(
     """
     rows = row_form(kernel)
     assert rows is not None, "a plan by roles"
-    blocks, turns = _blocks(kernel, rows, plan), _mean_turns(kernel, rows, plan)
+    blocks, turns = _blocks(kernel, rows, plan), mean(_turns(kernel, rows, plan))
     if blocks >= target.units:
         return None
     turn, size = _turn_cycles(kernel, rows, plan), kernel.axes[rows.form.passed]
@@ -193,7 +196,7 @@ def _cycles(
     kernel: Kernel, rows: RowForm, plan: OnlineRolePlan, target: Target
 ) -> float:
     """How long a multiprocessor takes for its share of all blocks."""
-    turns, turn = _mean_turns(kernel, rows, plan), _turn_cycles(kernel, rows, plan)
+    turns, turn = mean(_turns(kernel, rows, plan)), _turn_cycles(kernel, rows, plan)
     shares = max(1.0, _blocks(kernel, rows, plan) / target.units)
     return shares * (BLOCK_CYCLES + turns * turn)
 
@@ -206,8 +209,18 @@ def _turn_cycles(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> float:
     return max(multiplying, scores / SCORES_PER_CYCLE[plan.members]) + TURN_CYCLES
 
 
-def _mean_turns(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> float:
-    """Blocks of keys that a block of rows takes in: few, where a mask leaves few."""
+def _workers(
+    kernel: Kernel, rows: RowForm, plan: OnlineRolePlan, target: Target
+) -> int:
+    """How many multiprocessors share the blocks, so that all end at the same time."""
+    turn = _turn_cycles(kernel, rows, plan)
+    costs = [BLOCK_CYCLES + turn * turns for turns in _turns(kernel, rows, plan)]
+    batches = _blocks(kernel, rows, plan) // len(costs)
+    return balanced_workers(costs[::-1], batches, target.units)
+
+
+def _turns(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> list[int]:
+    """Blocks of keys that each block of rows takes in: few, where a mask leaves few."""
     form, builder = rows.form, Builder(kernel)
     chunks = -(-kernel.axes[form.row] // plan.rows)
     most = -(-kernel.axes[form.passed] // plan.keys)
@@ -223,7 +236,7 @@ def _mean_turns(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> float:
         for needed in needed_blocks(form, Scope(builder), placed_rows, placed_keys)
         if needed.coefficient(key) < 0 and needed.axes() <= {row, key}
     ]
-    total = 0
+    found = []
     for place in range(chunks):
         counts = [
             (needed.constant + needed.coefficient(row) * place)
@@ -231,5 +244,5 @@ def _mean_turns(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> float:
             + 1
             for needed in limits
         ]
-        total += max(1, min([most, *counts]))
-    return total / chunks
+        found.append(max(1, min([most, *counts])))
+    return found

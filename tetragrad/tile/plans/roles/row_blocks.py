@@ -15,8 +15,10 @@ while the results of the last one are stored.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
+
+import numpy
 
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen
@@ -115,6 +117,25 @@ class RowBlocks:
         for axis, digit in zip(axes, digits, strict=False):
             scope = scope.bind(axis, digit)
         return RowBlock(scope, chunk.scale(self.height))
+
+
+def balanced_workers(costs: Sequence[float], batches: int, units: int) -> int:
+    """How many workers have done sooner, if up to an eighth of the units may rest.
+
+    The blocks of a batch cost so much each. Where a batch has nearly as many as there
+    are workers, some of them would always meet those with most to do.
+    """
+    count = len(costs) * batches
+    if count <= units:
+        return units
+
+    def longest(workers: int) -> float:
+        turns = numpy.zeros((-(-count // workers), workers))
+        turns.flat[:count] = numpy.tile(costs, batches)
+        turns[1::2] = turns[1::2, ::-1]
+        return float(turns.sum(axis=0).max())
+
+    return min(range(units, units - units // 8, -1), key=longest)
 
 
 def _value(form: Affine) -> Position:
