@@ -1,4 +1,4 @@
-"""The README's commands are the real ones, and its Python runs as printed."""
+"""The README's commands are the real ones, and Python in prose runs as printed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [
+    page
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    if ">>> " in page.read_text("utf-8")
+]
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
@@ -33,7 +40,10 @@ def test_second_block_is_what_the_ci_runs() -> None:
     assert text.strip() in (ROOT / ".ci/run").read_text("utf-8")
 
 
-def test_python_in_the_readme_runs_as_printed() -> None:
-    results = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_prose_runs_as_printed(page: Path) -> None:
+    results = doctest.testfile(
+        str(page), module_relative=False, optionflags=doctest.ELLIPSIS
+    )
     assert results.attempted > 0
     assert results.failed == 0

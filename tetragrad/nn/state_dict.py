@@ -37,6 +37,14 @@ class IncompatibleKeys(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
 
+    def __repr__(self) -> str:
+        if not any(self):
+            return "<All keys matched successfully>"
+        return (
+            f"{type(self).__name__}(missing_keys={self.missing_keys}, "
+            f"unexpected_keys={self.unexpected_keys})"
+        )
+
     def complaints(self, strict: bool) -> list[str]:
         """One line for each kind of problem, with every name."""
         lines = []
