@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,17 @@ import tetragrad
 from tetragrad import Tensor
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cuda.driver import Event, Graph
+from tetragrad.backends.cuda.launches import LaunchSequence
 from tetragrad.backends.cuda.memory import MemoryAlias
 from tetragrad.backends.cuda.programs import facts_text, target_text
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core.settings import Settings
 from tetragrad.engine import capture, realize
+from tetragrad.engine.profile import loops_text
 from tetragrad.engine.replay import Program
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Shape, size_of
+from tetragrad.kernel.cost import work_of
 from tetragrad.tile.ir import Program as TileProgram
 
 #: Turns of each library, and how long one should take.
@@ -42,6 +45,9 @@ SECONDS_A_TURN = 0.02
 MOST_REPEATED = 16
 SECONDS_REPEATED = 3e-4
 PATIENCE_SECONDS = 60
+#: What no kernel of a network does more of in a second, and repetitions of one.
+OPERATIONS, NBYTES = 2 * 400e12, 4.2e12
+REPEATED = 4
 
 
 class Watchdog:
@@ -208,6 +214,64 @@ def in_turns(
             timer()
             found[place].append(statistics.median(timer() for _ in range(count)))
     return found
+
+
+# --- where a captured step's time goes ------------------------------------------------
+
+
+def print_kernel_times(function: Any, file: Any = None) -> None:
+    """The kernels of the last capture timed one by one, the largest losses first.
+
+    Each is repeated with its arguments of now, so what it reads may be in the cache.
+    What is lost is the time beyond what its bytes and operations must take.
+    """
+    found: dict[Any, list[float]] = {}
+    launches = {}
+    for launch, calls in _last_launches(function):
+        key = (launch.name, loops_text(launch.kernel))
+        launches[key] = launch
+        found.setdefault(key, []).append(_seconds_of(calls))
+    lines = []
+    for (name, loops), seconds in found.items():
+        launch = launches[name, loops]
+        work = work_of(launch.kernel).times(launch.repeats)
+        least = max(work.operations / OPERATIONS, work.nbytes / NBYTES)
+        lines.append((sum(seconds) - least * len(seconds), seconds, work, name, loops))
+    total = sum(sum(entry) for entry in found.values())
+    count = sum(map(len, found.values()))
+    print(f"{count} launches take {total * 1e3:.3f} ms one by one", file=file)
+    for lost, seconds, work, name, loops in sorted(lines, reverse=True):
+        once = statistics.median(seconds)
+        print(
+            f"lost {lost * 1e3:7.3f} of {sum(seconds) * 1e3:7.3f} ms {len(seconds):4}x "
+            f"{once * 1e6:8.1f} us {work.operations / once / 1e12:6.1f} TFLOP/s "
+            f"{work.nbytes / once / 1e9:6.0f} GB/s {name} {loops}",
+            file=file,
+        )
+
+
+def _last_launches(function: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """The launches of the frame that was replayed last, and their kernels."""
+    program = function.captures[0].program
+    frame, narrow = program._last, program._in_place.is_everywhere
+    launches = program.narrow_launches if narrow else program.launches
+    for part, run in frame.narrow_parts if narrow else frame.parts:
+        if isinstance(run, LaunchSequence):
+            yield from zip((launches[n] for n in part), run._kept, strict=True)
+
+
+def _seconds_of(calls: Sequence[Any]) -> float:
+    """How long a few kernels take, when they are repeated."""
+    device = realize.device("cuda")
+
+    def record() -> None:
+        for _ in range(REPEATED):
+            for call in calls:
+                device.start(call)
+
+    timer = graph_timer(record, device)
+    timer()
+    return statistics.median(timer() for _ in range(3)) / REPEATED
 
 
 def relative_error(found: Any, exact: Any) -> float:
