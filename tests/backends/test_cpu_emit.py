@@ -679,19 +679,33 @@ def test_when_and_unrolled_loops():
 def test_grids_split_into_parts_cover_everything_once():
     """Any number of parts, each any slice of a grid with three axes."""
     shape = (3, 5, 7)
-    result = np.zeros(105, np.float32)
+    memory = np.zeros(106, np.float32)
+    result = memory[:105]
     address = form(a0=35, a1=7, a2=1)
     store = Store((), 0, address, literal(1.0, f32), mode=Mode.ADD)
-    program = make_program([(f32, 105)], [Grid(tuple(enumerate(shape)), (store,))])
+    grid = Grid(tuple(enumerate(shape)), (store,))
+    # Of two grids, none is put in place of its call.
+    other = Grid((), (Store((), 0, form(105), literal(1.0, f32)),))
+    program = make_program([(f32, 106)], [grid, other])
     module = compiler.load(compiler.assemble(emit(program, host_target(), SETTINGS)))
     signature = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     function = signature(module.address("program_0"))
-    arguments = np.array([result.ctypes.data], np.uint64)
+    arguments = np.array([memory.ctypes.data], np.uint64)
     for parts in (1, 2, 3, 8, 64, 200):
         result[:] = 0
         for part in range(parts):
             function(arguments.ctypes.data, part, parts)
         assert (result == 1).all(), parts
+
+
+def test_an_only_grid_of_one_thread_is_no_function():
+    result = np.zeros(8, np.float32)
+    store = Store((), 0, form(a0=1), literal(1.0, f32))
+    program = make_program([(f32, 8)], [Grid(((0, 8),), (store,))])
+    assembly = compiler.disassemble(emit(program, host_target(), SETTINGS))
+    assert "program:" in assembly and "program_0:" not in assembly
+    run(program, result)
+    assert (result == 1).all()
 
 
 def test_a_large_grid_runs_on_all_threads():

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,13 @@ def test_stack_slots_become_registers() -> None:
     """
     processor = Processor("x86_64-unknown-linux-gnu", "haswell")
     assert "(%rsp)" not in disassemble(text, processor)
+
+
+def test_several_threads_generate_the_same_code() -> None:
+    texts = [ADD_ONE.replace("1", str(number)) for number in range(1, 40)]
+    expected = [assemble(text) for text in texts]
+    with ThreadPoolExecutor(4) as executor:
+        assert list(executor.map(assemble, texts)) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,21 @@ vector instructions): reading and verifying 0.7 ms, SROA 0.15 ms, code generatio
 5 ms at levels 1, 2 and 3 alike (level 0 saves a third and spills everything);
 loading through OrcJIT 0.3 ms and 43 kB a module, against 1.1 ms and 54 kB with MCJIT,
 which gives little of it back.
-LLVM runs under llvmlite's lock, so compiling in parallel takes processes, not threads.
+
+llvmlite runs all of LLVM under one lock. LLVM itself only wants a context and a target
+machine for each thread, so code generation, four fifths of the time, is called past
+the lock: several threads generate code at once.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import platform
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tetragrad.backends.cpu.host import host
 from tetragrad.core.errors import CompileError
@@ -51,15 +55,19 @@ def assemble(text: str, processor: Processor | None = None) -> bytes:
     The text may define any number of functions. A mistake in it raises
     CompileError with LLVM's message and the text.
     """
-    machine = _target_machine(processor or host_processor())
-    with _prepared(text, machine) as module:
-        return bytes(machine.emit_object(module))
+    with (
+        _machines.one_for(processor or host_processor()) as machine,
+        _prepared(text, machine) as module,
+    ):
+        return _object_code(module, machine)
 
 
 def disassemble(text: str, processor: Processor | None = None) -> str:
     """The assembly text of what ``assemble`` would produce, to be read by people."""
-    machine = _target_machine(processor or host_processor())
-    with _prepared(text, machine) as module:
+    with (
+        _machines.one_for(processor or host_processor()) as machine,
+        _prepared(text, machine) as module,
+    ):
         return str(machine.emit_assembly(module))
 
 
@@ -192,7 +200,60 @@ def _start_llvm() -> None:
     binding.initialize_all_asmprinters()
 
 
-@functools.lru_cache(maxsize=16)
+def _object_code(module: binding.ModuleRef, machine: binding.TargetMachine) -> bytes:
+    """What ``machine.emit_object`` gives, while other threads may do the same."""
+    from llvmlite.binding import ffi
+
+    with ffi.OutputString() as mistake:
+        buffer = _emit_without_lock()(machine, module, 1, mistake)
+        if not buffer:
+            raise CompileError(f"LLVM generates no code: {mistake}")
+    try:
+        start = ffi.lib.LLVMPY_GetBufferStart(buffer)
+        return ctypes.string_at(start, ffi.lib.LLVMPY_GetBufferSize(buffer))
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@functools.cache
+def _emit_without_lock() -> Callable[..., Any]:
+    """llvmlite's function that generates code, from the library itself."""
+    from llvmlite.binding import ffi
+
+    library = ctypes.CDLL(ffi.lib._name, handle=ffi.lib._handle)
+    locked, free = (
+        entry.LLVMPY_TargetMachineEmitToMemory for entry in (ffi.lib, library)
+    )
+    free.argtypes, free.restype = locked.argtypes, locked.restype
+    return free
+
+
+class _Machines:
+    """Target machines, each used by one thread at a time, which LLVM asks for.
+
+    Making one takes as long as code for a small kernel, so they are kept.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[Processor, list[binding.TargetMachine]] = {}
+
+    @contextmanager
+    def one_for(self, processor: Processor) -> Iterator[binding.TargetMachine]:
+        """A machine that nobody else uses meanwhile."""
+        idle = self._idle.setdefault(processor, [])
+        try:
+            machine = idle.pop()
+        except IndexError:
+            machine = _target_machine(processor)
+        try:
+            yield machine
+        finally:
+            idle.append(machine)
+
+
+_machines = _Machines()
+
+
 def _target_machine(processor: Processor) -> binding.TargetMachine:
     from llvmlite import binding
 

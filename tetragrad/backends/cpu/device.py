@@ -14,6 +14,7 @@ import numpy as np
 
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cpu import compiler, pool, sequence
+from tetragrad.backends.cpu.host import available_cores
 from tetragrad.backends.cpu.pieces import CpuPieces
 from tetragrad.backends.cpu.target import host_target
 from tetragrad.core.frozen import frozen
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _Entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
 
 _SCRATCH_ALIGNMENT = 64
+#: Threads that assemble programs, at most.
+MOST_ASSEMBLERS = 8
 
 
 @frozen
@@ -117,6 +120,7 @@ class CpuDevice(Device):
     def __init__(self, name: str, target: Target | None = None) -> None:
         self.name = name
         self.target = target or host_target()
+        self.assemblers = min(MOST_ASSEMBLERS, available_cores())
 
     def prepare(
         self,

@@ -6,6 +6,8 @@ function that runs the grids in order, in parallel where the work is worth it:
     void @{name}_0(ptr arguments, i64 part, i64 parts)
     void @{name}(ptr pool, ptr arguments)
 
+An only grid that one thread runs is put in place of its call: LLVM takes half a
+millisecond for a function, however little is in it.
 ``arguments`` is an array of addresses: of each slot's buffer, of each scalar's value,
 of each tile of scratch. A captured step can thus call one program after the other
 with nothing in between.
@@ -59,9 +61,10 @@ def emit(program: Program, target: Target, settings: Settings) -> str:
     declarations: set[str] = set()
     grids = _grids_of(program)
     overlaps = Overlaps(program)
+    in_place = len(grids) == 1 and not uses_threads(program, target)
     for number, grid in enumerate(grids):
         emitter = _GridEmitter(program, target, settings, overlaps)
-        functions.append(emitter.function(f"{program.name}_{number}", grid))
+        functions.append(emitter.function(f"{program.name}_{number}", grid, in_place))
         shared |= emitter.builder.functions
         declarations |= emitter.builder.declarations
     functions.append(_entry(program, grids, target))
@@ -236,7 +239,7 @@ class _GridEmitter:
 
     # --- the loop over the grid --------------------------------------------------
 
-    def function(self, name: str, grid: Grid) -> str:
+    def function(self, name: str, grid: Grid, in_place: bool) -> str:
         """The function that runs part ``%part`` of ``%parts`` of a grid."""
         once = [axis for axis, extent in grid.axes if extent == 1]
         axes = [entry for entry in grid.axes if entry[1] > 1]
@@ -245,7 +248,8 @@ class _GridEmitter:
                 self._part_of(axes, grid.body)
             else:
                 self.statements.emit(grid.body)
-        return self.builder.function(name, "ptr %arguments, i64 %part, i64 %parts")
+        parameters = "ptr %arguments, i64 %part, i64 %parts"
+        return self.builder.function(name, parameters, in_place=in_place)
 
     def _part_of(self, axes: Sequence[Extent], body: Sequence[Statement]) -> None:
         """Iterations part·n/parts up to (part+1)·n/parts of the linearised grid."""

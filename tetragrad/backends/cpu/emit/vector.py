@@ -261,9 +261,11 @@ class Builder:
         self.heap_bytes += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
         return name
 
-    def function(self, name: str, parameters: str) -> str:
-        """The finished function."""
-        lines = [f"define void {quoted(name)}({parameters}) #0 {{", "entry:"]
+    def function(self, name: str, parameters: str, *, in_place: bool = False) -> str:
+        """The finished function; ``in_place`` puts it where it is called."""
+        linkage, inlining = ("internal ", "alwaysinline ") if in_place else ("", "")
+        head = f"define {linkage}void {quoted(name)}({parameters}) {inlining}#0 {{"
+        lines = [head, "entry:"]
         if self.heap_bytes:
             self.declarations |= {"declare ptr @malloc(i64)", "declare void @free(ptr)"}
             lines += _take_heap(self.heap_bytes)
