@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tetragrad import Tensor
+from tetragrad.tensor import ordering
 
 #: Short rows are counted, many rows sorted by a network, others by digits.
 CASES = [
@@ -72,3 +75,20 @@ def test_one_draw_has_the_frequencies_of_its_weights() -> None:
     drawn = weights.multinomial(1).numpy()
     assert set(drawn.ravel()) == {0, 2}
     assert abs((drawn == 2).mean() - 0.75) < 0.03
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8, np.float64])
+def test_rows_longer_than_a_block(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a GPU, where blocks of this size are sorted on the chip.
+    monkeypatch.setattr(ordering, "_chained_bytes", lambda node: 64 * 8)
+    monkeypatch.setattr(ordering, "SHORTEST_BLOCK", 16)
+    monkeypatch.setattr(ordering, "LEAST_SORTED", 64)
+    given = np.random.default_rng(5).integers(-4, 5, (2, 300)).astype(dtype)
+    values, places = Tensor(given).sort(-1)
+    expected = np.argsort(given, -1, kind="stable")
+    np.testing.assert_array_equal(places.numpy(), expected)
+    np.testing.assert_array_equal(
+        values.numpy(), np.take_along_axis(given, expected, -1)
+    )
+    downwards = np.argsort(-given.astype(np.int64), -1, kind="stable")
+    np.testing.assert_array_equal(Tensor(given).topk(7).indices, downwards[:, :7])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -59,9 +61,23 @@ def test_merges_sort_what_rises_and_falls() -> None:
     for ones in range(17):
         row = [0] * ((16 - ones) // 2) + [1] * ones
         row += [0] * (16 - len(row))
-        for first, second in merging_comparisons(16):
-            row[first], row[second] = sorted((row[first], row[second]))
-        assert row == sorted(row)
+        assert compared(row, merging_comparisons(16, is_first=False)) == sorted(row)
+
+
+def test_merges_sort_two_runs() -> None:
+    for first in range(9):
+        for second in range(9):
+            row = [0] * first + [1] * (8 - first) + [0] * second + [1] * (8 - second)
+            found = compared(row, merging_comparisons(16, is_first=True))
+            assert found == sorted(row)
+
+
+def compared(row: list[int], comparisons: Sequence[tuple[int, int]]) -> list[int]:
+    """The row after comparisons that exchange what is in the wrong order."""
+    row = list(row)
+    for first, second in comparisons:
+        row[first], row[second] = sorted((row[first], row[second]))
+    return row
 
 
 @pytest.mark.parametrize("parts", [2, 3, 4])

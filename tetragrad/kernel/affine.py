@@ -194,9 +194,9 @@ def divide(
             whole = Affine(form.constant // divisor, tuple(quotient))
             return whole + axis_form(atom), Affine(offset, ((atom, part - divisor),))
     for atom, part in rest:
-        if not isinstance(atom, int) or part <= 0 or divisor % part:
+        if not isinstance(atom, int) or divisor % part:
             continue
-        inner = divisor // part
+        inner = divisor // abs(part)
         if sizes[atom] > inner and sizes[atom] % inner == 0:
             raise SplitAxis(atom, inner)
     return None

@@ -35,21 +35,32 @@ COUNTED_PAIRS = 1 << 16
 NETWORK_LIMIT = 1 << 14
 NETWORK_ROWS = 16
 
-#: The shortest row that a network's kernels hand to one another on a chip.
-SHORTEST_CHAIN = 32
+#: The shortest and the longest row that a network sorts where its kernels hand blocks
+#: to one another on a chip; of longer ones, digits have fewer passes.
+SHORTEST_CHAIN, LONGEST_CHAINED = 32, 1 << 24
+
+#: Blocks on a chip are not shorter only because there are multiprocessors left.
+SHORTEST_BLOCK = 1 << 12
 
 #: A digit has four bits, so that the counts of its values fill one vector.
 DIGIT_BITS = 4
 DIGIT_VALUES = 1 << DIGIT_BITS
 
-#: A number that the network sorts has a key above its place.
-PLACE_BITS = 32
+#: Bits of a key and its place that are sorted as 32-bit integers.
+NARROW_BITS = 32
+#: The bits of the least normal double-precision float.
+LEAST_NORMAL = 1 << 52
 
 #: Longer rows are counted in blocks of this many elements, side by side.
 COUNTED_TOGETHER = 256
 
 #: The largest are looked for in blocks if there are so many elements for each.
 WORTH_BLOCKS = 64
+
+#: On a chip, blocks of so many elements for each of the largest, and no fewer in all,
+#: are sorted, if there are no more elements than this; otherwise blocks are chosen.
+SORTED_FOR_EACH, LEAST_SORTED = 4, 1 << 10
+MOST_SORTED = 1 << 22
 
 _SIGNED = {8: dtypes.int8, 16: dtypes.int16, 32: dtypes.int32, 64: dtypes.int64}
 _UNSIGNED = {8: dtypes.uint8, 16: dtypes.uint16, 32: dtypes.uint32, 64: dtypes.uint64}
@@ -82,7 +93,7 @@ def _signed_key(node: Node) -> Node:
 def sorted_order(key: Node) -> Node:
     """The places of the keys of the last dimension, smallest first; stable."""
     size, dim = key.shape[-1], key.ndim - 1
-    is_chain = SHORTEST_CHAIN <= size <= _longest_chain(key)
+    is_chain = _chained_bytes(key) and SHORTEST_CHAIN <= size <= LONGEST_CHAINED
     if not is_chain and size <= COUNTING_LIMIT and key.numel * size <= COUNTED_PAIRS:
         return _order_by_counting(key)
     are_many = size <= NETWORK_LIMIT and key.numel >= size * NETWORK_ROWS
@@ -97,11 +108,9 @@ def sorted_order(key: Node) -> Node:
     return take_along(by_low, by_high, dim)
 
 
-def _longest_chain(key: Node) -> int:
-    """The longest row whose network is one kernel, so that one row is worth it."""
-    target = engine.device(key.device or settings().device).target
-    longest = target.chained_bytes * 8 // (2 * PLACE_BITS)
-    return 1 << (longest.bit_length() - 1) if longest else 0
+def _chained_bytes(key: Node) -> int:
+    """Bytes of a block that kernels hand to one another on a chip; 0 if they do not."""
+    return engine.device(key.device or settings().device).target.chained_bytes
 
 
 # --- by counting ---------------------------------------------------------------------
@@ -128,25 +137,60 @@ def _order_by_counting(key: Node) -> Node:
 
 
 def _order_by_network(key: Node) -> Node:
-    """All rows at once: each key with its place below it, which makes them distinct.
-
-    The rows become columns, so that neighbours in memory make the same comparisons.
-    """
+    """All rows at once, in blocks that are sorted on a chip where there is one."""
     *batch, size = key.shape
-    rows = math.prod(batch)
-    length = 1 << (size - 1).bit_length()
-    key = graph.Permute(graph.Reshape(key, (rows, size)), (1, 0))
-    key = pad_dim(key, 0, 0, length - size, dtypes.highest(key.dtype))
-    place = broadcast_to(positions(length, 0, 2, dtypes.uint64), key.shape)
-    above = ops.Shl(ops.Cast(key, dtypes.uint64), full_like(place, PLACE_BITS))
-    numbers = graph.Kept(ops.Or(above, place))
+    numbers, places = _numbered(key)
     # Imported here because few programs sort.
-    from tetragrad.tensor.sorting_network import sorted_columns
+    from tetragrad.tensor.sorting_network import sorted_rows
 
-    found = pad_dim(sorted_columns(numbers), 0, 0, size - length)
-    order = ops.And(found, full_like(found, (1 << PLACE_BITS) - 1))
-    turned = graph.Permute(ops.Cast(order, dtypes.int64), (1, 0))
-    return graph.Reshape(turned, (*batch, size))
+    found = sorted_rows(numbers, _longest_block(numbers))
+    order = pad_dim(_places_of(found, places), 1, 0, size - found.shape[1])
+    return graph.Reshape(order, (*batch, size))
+
+
+def _numbered(key: Node) -> tuple[Node, int]:
+    """Numbers (rows, power of two) in the order of the keys, and the bits of places.
+
+    Each key has its place below it, which makes all distinct. Narrow ones fit 32 bits.
+    Others are compared as floats, whose order is that of their bits, as one comparison
+    of floats is cheaper than that of 64 bits in two halves; from the least normal one
+    upwards, since nobody is sure to tell the smaller ones apart.
+    """
+    size = key.shape[-1]
+    length = 1 << (size - 1).bit_length()
+    key = graph.Reshape(key, (key.numel // size, size))
+    key = pad_dim(key, 1, 0, length - size, dtypes.highest(key.dtype))
+    bits = length.bit_length() - 1
+    is_narrow = key.dtype.bits + bits <= NARROW_BITS
+    dtype = dtypes.uint32 if is_narrow else dtypes.uint64
+    place = broadcast_to(positions(length, 1, 2, dtype), key.shape)
+    above = ops.Shl(ops.Cast(key, dtype), full_like(place, bits))
+    numbers: Node = ops.Or(above, place)
+    if not is_narrow:
+        normal = ops.Add(numbers, full_like(numbers, LEAST_NORMAL))
+        numbers = ops.Bitcast(normal, dtypes.float64)
+    return numbers, bits
+
+
+def _places_of(numbers: Node, bits: int) -> Node:
+    """The places below the keys of numbers."""
+    if numbers.dtype.is_floating_point:
+        numbers = ops.Bitcast(numbers, dtypes.uint64)
+    places = ops.And(numbers, full_like(numbers, (1 << bits) - 1))
+    return ops.Cast(places, dtypes.int64)
+
+
+def _longest_block(numbers: Node) -> int:
+    """The longest block that is sorted on a chip; where there is none, a whole row."""
+    longest = _chained_bytes(numbers) // numbers.dtype.itemsize
+    if not longest:
+        return numbers.shape[-1]
+    units = engine.device(numbers.device or settings().device).target.units
+    block = 1 << (longest.bit_length() - 1)
+    # All multiprocessors, or nearly all, should have one.
+    while block > SHORTEST_BLOCK and numbers.numel // block < units * 3 // 4:
+        block //= 2
+    return block
 
 
 # --- digit by digit ------------------------------------------------------------------
@@ -222,6 +266,10 @@ def largest_places(key: Node, k: int) -> Node:
     size, dim = key.shape[-1], key.ndim - 1
     if k == 1:
         return _largest_place(key)
+    least = max(LEAST_SORTED, SORTED_FOR_EACH * k)
+    fits = key.dtype.bits <= 32 and least <= _chained_bytes(key) // 8
+    if fits and key.numel <= MOST_SORTED:
+        return _largest_of_blocks(key, k, 1 << (least - 1).bit_length())
     if size < WORTH_BLOCKS * k:
         return pad_dim(sorted_order(ops.Not(key)), dim, 0, k - size)
     # As many blocks as candidates in the chosen ones.
@@ -243,6 +291,28 @@ def largest_places(key: Node, k: int) -> Node:
     inside = full_like(found, length)
     block = take_along(chosen, ops.IDiv(found, inside), dim)
     return ops.Add(ops.Mul(block, inside), ops.Mod(found, inside))
+
+
+def _largest_of_blocks(key: Node, k: int, block: int) -> Node:
+    """Blocks are sorted on a chip, and what is first in each one is sorted again."""
+    from tetragrad.tensor.sorting_network import as_columns, sorted_columns
+
+    numbers, bits = _numbered(ops.Not(key))
+    rows = numbers.shape[0]
+    while True:
+        length = numbers.shape[1]
+        block = min(block, 1 << (length - 1).bit_length())
+        # What is last in order is never among the first, which are different numbers.
+        last = dtypes.highest(numbers.dtype)
+        numbers = pad_dim(numbers, 1, 0, -length % block, last)
+        columns = sorted_columns(as_columns(numbers, block))
+        first = pad_dim(columns, 0, 0, min(k, block) - block)
+        is_done = numbers.shape[1] == block
+        numbers = graph.Permute(first, (1, 0))
+        numbers = graph.Reshape(numbers, (rows, numbers.numel // rows))
+        if is_done:
+            return graph.Reshape(_places_of(numbers, bits), (*key.shape[:-1], k))
+        numbers = graph.Kept(numbers)
 
 
 def _largest_place(key: Node) -> Node:

@@ -1,9 +1,15 @@
-"""Many rows sorted side by side, by a network of comparisons that no data decides.
+"""Rows sorted by a network of comparisons that no data decides.
 
 K. E. Batcher, "Sorting networks and their applications", 1968. All rows make the same
 comparisons, so the rows lie on the lanes of vectors, and one comparison of two places
-is one of whole vectors. A pass does four stages of the network on
-sixteen places at a time, which stay in registers meanwhile.
+is one of whole vectors. A pass does four stages of the network on sixteen places at a
+time, which stay in registers meanwhile.
+
+A sorted run is merged with the next one by comparing the first place of both with the
+last one, and so on towards the middle. What is smaller then falls and rises again, what
+is greater too, and stages of comparisons at half the distance each put that in order,
+in whichever direction it lies. So a pass reads the upper half of its places from the
+end, where they were compared, and nothing needs to be turned back.
 """
 
 from __future__ import annotations
@@ -13,11 +19,8 @@ from collections.abc import Iterator, Sequence
 
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
-from tetragrad.graph.elementwise import full_like
-from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.joining import concatenate_nodes
-from tetragrad.tensor.reductions import positions
 
 #: The first pass sorts this many neighbours, in as many steps as a merge of all.
 SORTED_AT_ONCE = 16
@@ -29,23 +32,60 @@ STAGES_A_PASS = 4
 Comparison = tuple[int, int]
 
 
-def sorted_columns(numbers: Node) -> Node:
-    """Unsigned numbers (length, rows) with every column in order, smallest first.
+def sorted_rows(numbers: Node, longest: int) -> Node:
+    """Numbers (rows, length) with every row in order, smallest first.
 
-    The length is a power of two. Sorted runs are merged pair by pair. Of each pair
-    the second one goes downwards, so that both together first rise and then fall,
-    which log2(length) stages of comparisons put in order. Runs that should go
-    downwards are sorted upwards with all their bits inverted.
+    Blocks of at most ``longest`` are sorted as columns, which a GPU does on a chip.
+    They are merged over memory as long as what is compared is further apart, and then
+    as columns again. Both lengths are powers of two.
     """
+    rows, length = numbers.shape
+    within = min(length, longest)
+    columns = sorted_columns(as_columns(numbers, within))
+    run = within
+    while run < length:
+        run *= 2
+        # One column of everything, which is in order block by block.
+        merged: Node = graph.Kept(
+            graph.Reshape(_as_blocks(columns), (rows * length, 1))
+        )
+        merged = _merged(merged, run // within, within, is_first=True)
+        columns = as_columns(merged, within)
+        columns = _merged(columns, within, 1, is_first=False)
+    return graph.Reshape(_as_blocks(columns), numbers.shape)
+
+
+def as_columns(numbers: Node, length: int) -> Node:
+    """Numbers in memory, of which each column is the next so many."""
+    blocks = graph.Reshape(numbers, (numbers.numel // length, length))
+    return graph.Permute(blocks, (1, 0))
+
+
+def _as_blocks(columns: Node) -> Node:
+    """Columns one after another."""
+    return graph.Permute(columns, (1, 0))
+
+
+def sorted_columns(numbers: Node) -> Node:
+    """Numbers (length, columns) with every column in order, smallest first."""
     length = numbers.shape[0]
-    runs = min(length, SORTED_AT_ONCE)
-    numbers = _inverted(numbers, runs)
-    numbers = _pass(numbers, 1, runs, sorting_comparisons(runs))
-    while runs < length:
-        numbers = _inverted(_inverted(numbers, runs), 2 * runs)
-        runs *= 2
-        for distance, places in passes_of_merge(runs):
-            numbers = _pass(numbers, distance, places, merging_comparisons(places))
+    run = min(length, SORTED_AT_ONCE)
+    numbers = _pass(graph.Kept(numbers), 1, sorting_comparisons(run), run)
+    while run < length:
+        run *= 2
+        numbers = _merged(numbers, run, 1, is_first=True)
+    return numbers
+
+
+def _merged(numbers: Node, length: int, distance: int, is_first: bool) -> Node:
+    """Groups of so many places, a distance apart, after all stages of a merge.
+
+    The first stage of all takes runs that rise both, which it reads from both ends.
+    """
+    for apart, places in passes_of_merge(length):
+        comparisons = merging_comparisons(places, is_first)
+        numbers = _pass(numbers, apart * distance, comparisons, places, is_first)
+        is_first = False
     return numbers
 
 
@@ -82,10 +122,16 @@ def sorting_comparisons(places: int) -> tuple[Comparison, ...]:
 
 
 @functools.cache
-def merging_comparisons(places: int) -> tuple[Comparison, ...]:
-    """What sorts places that first rise and then fall: halves, quarters, and so on."""
+def merging_comparisons(places: int, is_first: bool) -> tuple[Comparison, ...]:
+    """What sorts places that rise and fall: halves, quarters, and so on.
+
+    At first both halves rise, and are compared from both ends.
+    """
     found: list[Comparison] = []
     distance = places // 2
+    if is_first:
+        found += [(place, places - 1 - place) for place in range(distance)]
+        distance //= 2
     while distance:
         found += [
             (first, first + distance) for first in range(places) if not first & distance
@@ -95,13 +141,20 @@ def merging_comparisons(places: int) -> tuple[Comparison, ...]:
 
 
 def _pass(
-    numbers: Node, distance: int, places: int, comparisons: Sequence[Comparison]
+    numbers: Node,
+    distance: int,
+    comparisons: Sequence[Comparison],
+    places: int,
+    is_first: bool = False,
 ) -> Node:
     """Compare within groups of places that are a distance apart; kept in memory."""
-    length, rows = numbers.shape
+    length, columns = numbers.shape
     groups = length // (distance * places)
-    apart = graph.Reshape(numbers, (groups, places, distance, rows))
+    apart = graph.Reshape(numbers, (groups, places, distance, columns))
     values = [_place(apart, place) for place in range(places)]
+    if is_first:
+        half = places // 2
+        values[half:] = [graph.Flip(value, (2,)) for value in values[half:]]
     for first, second in comparisons:
         values[first], values[second] = _in_order(values[first], values[second])
     together = concatenate_nodes(values, 1)
@@ -118,14 +171,3 @@ def _place(apart: Node, place: int) -> Node:
 def _in_order(first: Node, second: Node) -> tuple[Node, Node]:
     is_less = ops.Lt(first, second)
     return ops.Where(is_less, first, second), ops.Where(is_less, second, first)
-
-
-def _inverted(numbers: Node, run: int) -> Node:
-    """Every other run of a length with all bits inverted; none if there is one."""
-    length, rows = numbers.shape
-    if run == length:
-        return numbers
-    pairs = graph.Reshape(numbers, (length // (2 * run), 2, run, rows))
-    which = broadcast_to(positions(2, 1, 4, numbers.dtype), pairs.shape)
-    mask = ops.Sub(full_like(pairs, 0), which)
-    return graph.Reshape(ops.Xor(pairs, mask), numbers.shape)
