@@ -73,6 +73,14 @@ class Target:
         return self.iteration_elements <= 1
 
     @property
+    def has_roles(self) -> bool:
+        """Whether a matrix unit is fed by roles: some bring, and others multiply.
+
+        They bring operands behind a guard, too, and store blocks of any shape.
+        """
+        return "wgmma" in self.features
+
+    @property
     def longest_kept_row(self) -> int:
         """Elements of a row that stays in registers from one pass to the next."""
         return self.row_vectors * self.longest_vector_bytes * self.neighbours // 4

@@ -181,7 +181,7 @@ class _Fusion(Decisions):
                 self.wanted,
                 self.epilogues.keys(),
                 self._is_light,
-                spreads="wgmma" in self.target.features,
+                spreads=self.target.has_roles,
             )
             if is_cut_unevenly(node, end):
                 end = last_before_cut(node, end)

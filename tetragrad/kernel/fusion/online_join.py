@@ -57,7 +57,7 @@ class _Join:
         """
         decisions = self.decisions
         found = dict.fromkeys(decisions.epilogues)
-        if "wgmma" in decisions.target.features:
+        if decisions.target.has_roles:
             stored = (node for node in decisions.order if node in decisions.in_memory)
             found |= dict.fromkeys(filter(_is_sum_of_products, stored))
         return found
@@ -141,7 +141,7 @@ def pays(kernel: Kernel, form: OnlineContraction, target: Target) -> bool:
     if "mma" not in target.features or not halves:
         return True
     if not form.totals:
-        return "wgmma" in target.features
+        return target.has_roles
     features = [axis for entry in form.inner for axis in entry.scores.axes]
     if form.column is not None:
         features.append(form.column)
@@ -149,7 +149,7 @@ def pays(kernel: Kernel, form: OnlineContraction, target: Target) -> bool:
     is_brought = len(halves) == len(operands) and all(map(_is_bulk, halves))
     is_rounded = all(_is_rounded(total.weights) for total in form.totals)
     is_kept = is_rounded and (not form.statistics or _is_softmax(form))
-    return "wgmma" in target.features and is_narrow and is_brought and is_kept
+    return target.has_roles and is_narrow and is_brought and is_kept
 
 
 def _is_softmax(form: OnlineContraction) -> bool:

@@ -61,7 +61,7 @@ PART_STEP = 64
 
 def choose_online_roles(kernel: Kernel, target: Target) -> OnlineRolePlan | None:
     """The cheapest plan, or None where the kernel is not made for roles."""
-    if "wgmma" not in target.features:
+    if not target.has_roles:
         return None
     rows = row_form(kernel)
     if rows is None:

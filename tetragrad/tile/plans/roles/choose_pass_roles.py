@@ -41,7 +41,7 @@ def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
     Smaller ones where some multiprocessors would have nothing to do, or where then all
     blocks of keys are whole, and nothing is compared.
     """
-    if "wgmma" not in target.features:
+    if not target.has_roles:
         return None
     form = pass_form(kernel)
     if form is None:

@@ -307,7 +307,7 @@ class _Search:
 
 def multiplied_dtype(contraction: Contraction, target: Target) -> DType | None:
     """What the matrix unit multiplies, if it has products of these operands."""
-    if "wgmma" not in target.features:
+    if not target.has_roles:
         return None
     lhs, rhs = levels_of(contraction.lhs), levels_of(contraction.rhs)
     accumulator = contraction.reduction.accumulator

@@ -262,7 +262,7 @@ def choose_repack(kernel: Kernel, target: Target) -> Repack | None:
     is_multiplied = multiplied_dtype(contraction, target) is not None
     if not is_multiplied and is_for_patches(kernel, contraction, target):
         return _choose_turned(kernel, contraction)
-    if "wgmma" not in target.features:
+    if not target.has_roles:
         return None
     wanted = [
         factor
