@@ -20,10 +20,12 @@ from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.expression import (
     Expression,
+    Load,
     Reduction,
     Scan,
     Select,
     literal,
+    walk,
 )
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.prepare.axes import expressions_of, simplify_axes
@@ -91,6 +93,20 @@ def _whole(kernel: Kernel, value: Expression) -> tuple[Kernel, Expression, Kerne
     return through_scratch(kernel, value, axes)
 
 
+def _as_read(value: Reduction) -> list[int]:
+    """The free axes in their order, but last those that lie nearest in memory.
+
+    What is computed side by side is then stored so. Only axes of the operand that
+    moves along the last one count: others are far apart in its blocks anyway.
+    """
+    axes = sorted(value.free_axes)
+    for entry in walk(value.body):
+        if isinstance(entry, Load) and axes and entry.address.coefficient(axes[-1]):
+            nearest = [axis for axis in axes if entry.address.coefficient(axis) == 1]
+            return [axis for axis in axes if axis not in nearest] + nearest
+    return axes
+
+
 def _in_parts(
     kernel: Kernel, values: Sequence[Expression], cut: Cut
 ) -> tuple[Kernel, dict[Expression, Expression], Kernel]:
@@ -104,6 +120,7 @@ def _in_parts(
     outputs: list[Output] = []
     replacements: dict[Expression, Expression] = {}
     for value in values:
+        assert isinstance(value, Reduction), "a sum in parts"
         body = Rewriter({cut.axis: position}, {}, guard)(value.body)
         if guard:
             identity = literal(value.op.identity(value.dtype), body.dtype)
@@ -111,7 +128,7 @@ def _in_parts(
         others = tuple(axis for axis in value.axes if axis != cut.axis)
         carried = cast(body, value.accumulator)
         partial = Reduction(value.op, (*others, inner), carried)
-        axes = (part, *sorted(value.free_axes))
+        axes = (part, *_as_read(value))
         first, loaded, kernel = through_scratch(kernel, partial, axes)
         outputs += first.outputs
         total = Reduction(value.op, (part,), loaded)
