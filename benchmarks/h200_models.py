@@ -9,7 +9,8 @@ Both libraries run the same program, in ``networks.py``, from the same random we
 step of training is forward, backward and AdamW (MNIST: Adam), ours captured by ``jit``;
 decoding is one token after the other with keys and values kept, each token read before
 the next is asked for. PyTorch's compiler gets the network, and makes CUDA graphs where
-kernels are small. Losses, or tokens' scores, are compared with PyTorch's in float32.
+kernels are small. Losses, or the scores of a token, are compared with PyTorch's in
+float32.
 ResNet-50 is in ``resnet50.py``.
 """
 
@@ -149,7 +150,18 @@ def weights_of(network: Any, deviation: float) -> dict[str, Any]:
         for parameter in network.parameters():
             if deviation and parameter.ndim > 1:
                 parameter.normal_(0.0, deviation)
+                # So that it is the same in half width.
+                parameter.copy_(parameter.bfloat16())
     return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def generator(network: Any) -> Any:
+    """The likeliest next token of each sequence."""
+
+    def step(tokens: Any, positions: Any) -> Any:
+        return network(tokens, positions).argmax(-1)
+
+    return step
 
 
 def trainer(library: Any, network: Any, forward: Any, **options: Any) -> Any:
@@ -213,9 +225,13 @@ class Run:
                 self.place = self.begin
         return found
 
-    def values(self, count: int) -> list[Any]:
-        """The losses of some steps, or their tokens."""
-        return [np.asarray(self.one().tolist()) for _ in range(count)]
+    def values(self) -> np.ndarray:
+        """The losses of some steps, or the scores of the first token."""
+        if isinstance(self.model, Model):
+            return np.array([self.one().tolist() for _ in range(CHECKED_STEPS)])
+        positions = self.tensor(np.arange(self.place, self.place + self.model.tokens))
+        with self.library.no_grad():
+            return np.array(self.network(self.token, positions).float().tolist())
 
 
 class Ours(Run):
@@ -231,10 +247,11 @@ class Ours(Run):
                 {name: tetragrad.from_dlpack(v) for name, v in weights.items()}
             )
         super().__init__(tetragrad, model, self.kind)
-        step = network
-        if isinstance(model, Model):
-            step = trainer(tetragrad, network, network)
-        self.step = tetragrad.jit(step)
+        self.network = network
+        is_trained = isinstance(model, Model)
+        self.step = tetragrad.jit(
+            trainer(tetragrad, network, network) if is_trained else generator(network)
+        )
 
 
 class Theirs(Run):
@@ -253,14 +270,14 @@ class Theirs(Run):
         deviation = model.deviation if isinstance(model, Model) else 0.02
         self.weights = weights_of(network, deviation)
         super().__init__(torch, model, kind)
-        forward = network
-        if compiled:
-            default = "reduce-overhead"
-            mode = model.mode if isinstance(model, Model) else default
-            forward = torch.compile(network, mode=mode)
-        self.step = forward
+        self.network = network
         if isinstance(model, Model):
+            forward = torch.compile(network, mode=model.mode) if compiled else network
             self.step = trainer(torch, network, forward, fused=device == "cuda")
+        else:
+            self.step = generator(network)
+            if compiled:
+                self.step = torch.compile(self.step, mode="reduce-overhead")
 
     def tensor(self, array: np.ndarray) -> Any:
         return self.library.tensor(array, device=self.device)
@@ -274,12 +291,9 @@ def is_half(model: Model | Generation) -> bool:
 # --- right, and how fast -------------------------------------------------------------
 
 
-def difference(found: list[Any], wanted: list[Any]) -> float:
-    """The largest relative difference of losses, or the part of tokens that differ."""
-    if wanted[0].dtype.kind == "f":
-        pairs = zip(found, wanted, strict=True)
-        return max(float(abs(a - b) / abs(b)) for a, b in pairs)
-    return float(np.mean(np.array(found) != np.array(wanted)))
+def difference(found: np.ndarray, wanted: np.ndarray) -> float:
+    """How far losses or scores are from what they should be, as a part of that."""
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
 def milliseconds(call: Callable[[], Any], wait: Callable[[], None]) -> float:
@@ -306,14 +320,16 @@ def compare(
 
     torch.set_float32_matmul_precision("highest")
     exact = Theirs(model, device, half=False, compiled=False)
-    weights, wanted = exact.weights, exact.values(CHECKED_STEPS)
+    weights, wanted = exact.weights, exact.values()
     del exact
     clean()
     torch.set_float32_matmul_precision("high")
     ours = Ours(model, weights)
     del weights
     found: dict[str, Any] = {}
-    found["ours error"] = difference(ours.values(CHECKED_STEPS), wanted)
+    found["ours error"] = difference(ours.values(), wanted)
+    for _ in range(CHECKED_STEPS):
+        ours.one()
     found["launches"] = len(ours.step.captures[0].program.launches)
     found["ours"] = milliseconds(ours.one, device_of(device).synchronize)
     show(found)
@@ -327,7 +343,7 @@ def compare(
         clean()
         compiled = peer == "compiled"
         theirs = Theirs(model, device, half=is_half(model), compiled=compiled)
-        found[f"{peer} error"] = difference(theirs.values(CHECKED_STEPS), wanted)
+        found[f"{peer} error"] = difference(theirs.values(), wanted)
         found[peer] = milliseconds(theirs.one, wait)
         show(found)
     rates = {

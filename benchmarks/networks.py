@@ -147,7 +147,7 @@ def vision_transformer(library: Any, size: Transformer, half: Any = None) -> Any
 
 
 def llama(library: Any, size: Decoder, batch: int) -> Any:
-    """Llama 3: the likeliest next token of each sequence; keys and values are kept."""
+    """Llama 3: scores of the next token; keys and values are kept."""
     nn = library.nn
 
     class Llama(nn.Module):  # type: ignore[misc]
@@ -167,7 +167,7 @@ def llama(library: Any, size: Decoder, batch: int) -> Any:
             turn = _turn(library, size, positions)
             for layer in self.layers:
                 x = layer(x, positions, turn, allowed)
-            return self.head(self.norm(x[:, -1:])).argmax(-1)
+            return self.head(self.norm(x[:, -1:]))
 
     return Llama()
 
@@ -175,7 +175,7 @@ def llama(library: Any, size: Decoder, batch: int) -> Any:
 def _turn(library: Any, size: Decoder, positions: Any) -> tuple[Any, Any]:
     """Cosine and sine of each position's angles: Su et al., "RoFormer", 2021."""
     half_width = size.width // size.heads // 2
-    features = library.arange(half_width, device=positions.device)
+    features = library.arange(half_width, device=positions.device).float()
     angles = positions[:, None] * ROTATION ** (-features / half_width)
     return angles.cos(), angles.sin()
 
