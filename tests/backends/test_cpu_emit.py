@@ -347,7 +347,7 @@ def test_strided_loads_and_stores(stride, dtype):
         alike(back[places], values[places])
 
 
-@pytest.mark.parametrize("stride", [1, -1, 2, 5])
+@pytest.mark.parametrize("stride", [1, -1, 2, -2, 3, -4, 5])
 @pytest.mark.parametrize("dtype", [f32, f64, dtypes.int8, dtypes.float16], ids=str)
 def test_guards_keep_memory_untouched(stride, dtype):
     """A window that hangs over both ends of its buffer reads zeros there."""

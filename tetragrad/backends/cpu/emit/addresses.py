@@ -196,7 +196,7 @@ class Addresses:
 
     def both_hold(self, lhs: Value | None, rhs: Value | None) -> Value | None:
         """Two conditions as one; None is true."""
-        if lhs is None or rhs is None:
+        if lhs is None or rhs is None or lhs == rhs:
             return lhs or rhs
         return self.builder.binary("and", lhs, rhs)
 

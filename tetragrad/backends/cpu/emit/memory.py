@@ -219,19 +219,24 @@ class Memory(Addresses):
             return self._gather(storage, split, Mask(uniform=condition))
         # The lane at the lowest address comes first, whichever way the stride goes.
         pointer = self._guarded(self._lowest(storage, split, lanes), condition)
-        value = self._read_every(storage, pointer, lanes, size)
+
+        def read(start: int) -> Value:
+            return self._read(storage, self._moved(pointer, storage, start), lanes)
+
+        value = self._read_every(size, lanes, read)
         return self.builder.reversed(value) if split.stride < 0 else value
 
     def _read_every(
-        self, storage: Storage, pointer: str, lanes: int, stride: int
+        self, stride: int, lanes: int, read: Callable[[int], Value]
     ) -> Value:
-        """Every stride-th element, from whole vectors that end with the last one."""
-        value = self._read(storage, pointer, lanes)
+        """Every stride-th element, from whole vectors that end with the last one.
+
+        ``read`` gives the vector from an element on.
+        """
+        value = read(0)
         last_start = stride * (lanes - 1) + 1 - lanes
         for part in range(1, stride):
             start = min(part * lanes, last_start)
-            begin = self._moved(pointer, storage, start)
-            rest = self._read(storage, begin, lanes)
             places = []
             for lane in range(lanes):
                 place = lane * stride
@@ -240,18 +245,46 @@ class Memory(Addresses):
                 else:
                     # The first shuffle puts lanes in place; later ones keep them.
                     places.append(place if part == 1 and place < start else lane)
-            value = self.builder.shuffle(value, rest, places)
+            value = self.builder.shuffle(value, read(start), places)
         return value
 
     def _load_masked(self, storage: Storage, split: Split, mask: Mask) -> Value:
-        if abs(split.stride) != 1:
-            return self._gather(storage, split, mask)
         assert self.scopes.vector is not None
-        lanes, element = self.scopes.vector.lanes, storage.element
+        lanes, stride = self.scopes.vector.lanes, abs(split.stride)
+        if stride > 1 and not self._masks_pay(storage.element, stride):
+            return self._gather(storage, split, mask)
         chosen = self.builder.broadcast(self.condition(mask), lanes)
         pointer = self._lowest(storage, split, lanes)
         if split.stride < 0:
             chosen = self.builder.reversed(chosen)
+
+        def read(start: int) -> Value:
+            moved = self._moved(pointer, storage, start)
+            inside = chosen
+            if stride > 1:
+                inside = self._spread(chosen, stride, start)
+            return self._read_where(storage, moved, inside)
+
+        value = self._read_every(stride, lanes, read)
+        return self.builder.reversed(value) if split.stride < 0 else value
+
+    def _masks_pay(self, element: DType, stride: int) -> bool:
+        """Whether vectors with gaps are read as such: LLVM divides masks it lacks."""
+        needed = "avx2" if element.itemsize >= 4 else "avx512bw"
+        return stride <= _LARGEST_SHUFFLED_STRIDE and needed in self.ops.features
+
+    def _spread(self, chosen: Value, stride: int, start: int) -> Value:
+        """Which elements from a place on are those of chosen lanes."""
+        never = Value("zeroinitializer", chosen.dtype, chosen.lanes)
+        places = []
+        for place in range(start, start + chosen.lanes):
+            lane, beside = divmod(place, stride)
+            places.append(chosen.lanes if beside else lane)
+        return self.builder.shuffle(chosen, never, places)
+
+    def _read_where(self, storage: Storage, pointer: str, chosen: Value) -> Value:
+        """Neighbouring elements of the chosen lanes; zeros in the others."""
+        lanes, element = chosen.lanes, storage.element
         whole = vector_of(scalar_type(element), lanes)
         function = f"@llvm.masked.load.{mangled(element, lanes)}.p0"
         self.builder.declarations.add(
@@ -261,8 +294,7 @@ class Memory(Addresses):
             f"call {whole} {function}(ptr align {element.itemsize} {pointer}, "
             f"{type_of(chosen)} {chosen.text}, {whole} zeroinitializer)"
         )
-        value = Value(text, element, lanes)
-        return self.builder.reversed(value) if split.stride < 0 else value
+        return Value(text, element, lanes)
 
     def _lowest(self, storage: Storage, split: Split, lanes: int) -> str:
         if split.stride >= 0:
