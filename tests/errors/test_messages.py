@@ -137,7 +137,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
         lambda: nn.Linear("3", 4),  # type: ignore[arg-type]
         TypeError,
         "a size of '3'",
-        "int()",
+        "write int(size)",
     ),
     "channels last": (
         lambda: nn.Conv2d(3, 4, 3)(ones(1, 8, 8, 3)),
@@ -242,6 +242,30 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
         RuntimeError,
         "numpy.random inside a captured function",
         "tetragrad.rand",
+    ),
+    "a list for a layer": (
+        lambda: nn.Linear(1, 1)([[1.0]]),
+        TypeError,
+        "Linear is given a list",
+        "pass tetragrad.tensor(x)",
+    ),
+    "a list of layers": (
+        lambda: nn.Sequential([nn.ReLU()]),
+        TypeError,
+        "as module '0': it is not a Module",
+        "one by one",
+    ),
+    "a class for a layer": (
+        lambda: nn.Sequential(nn.ReLU),
+        TypeError,
+        "as module '0': it is not a Module",
+        "make one of the class, ReLU(...)",
+    ),
+    "an option by another name": (
+        lambda: optim.Adam([leaf(1.0)], learning_rate=0.1),
+        TypeError,
+        "Adam has no option 'learning_rate'",
+        "its options are lr, betas",
     ),
     "capturing a class": (
         lambda: tetragrad.jit(nn.Linear),

@@ -192,3 +192,12 @@ def test_ctc_gradient_is_that_of_the_logits() -> None:
     torch.nn.functional.ctc_loss(theirs, their_targets, lengths, [2, 1]).backward()
     assert mine.grad is not None
     np.testing.assert_allclose(mine.grad.numpy(), theirs.grad.numpy(), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"]
+)
+def test_a_target_of_another_shape_is_warned_of(name: str) -> None:
+    loss = getattr(nn.functional, name)
+    with pytest.warns(UserWarning, match=rf"{__file__}:\d+: {name}\(\) of shape"):
+        loss(Tensor.ones(4, 1), Tensor.ones(4))

@@ -79,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "explain":
-            explain.explain_script(options)
-        elif options.command == "onnx":
+            return explain.explain_script(options)
+        if options.command == "onnx":
             onnx.run(options)
         else:
             COMMANDS[options.command][0]()

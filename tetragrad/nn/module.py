@@ -66,22 +66,27 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
         except BaseException as error:
             self._call_hooks_of_failures(args, kwargs)
             if isinstance(error, AttributeError):
-                self._refuse_arrays(args, error)
+                self._refuse_others(args, error)
             raise
         for hook in self._forward_hooks:
             output = hook.after(self, args, kwargs, output)
         return output if passage is None else passage.leave(output)
 
-    def _refuse_arrays(self, args: tuple[Any, ...], error: AttributeError) -> None:
-        """Say that arrays were given where a tensor's method was asked for."""
-        if isinstance(error.obj, np.ndarray) and any(
-            entry is error.obj for entry in args
-        ):
-            raise TypeError(
-                f"{type(self).__name__} is given a NumPy array of shape "
-                f"{error.obj.shape} instead of a tensor\n"
-                "hint: pass tetragrad.from_numpy(x)"
-            ) from error
+    def _refuse_others(self, args: tuple[Any, ...], error: AttributeError) -> None:
+        """Say that arrays or lists were given where a tensor's method was asked for."""
+        given = error.obj
+        if not any(entry is given for entry in args):
+            return
+        if isinstance(given, np.ndarray):
+            what, instead = f"NumPy array of shape {given.shape}", "from_numpy"
+        elif isinstance(given, list | tuple | int | float):
+            what, instead = type(given).__name__, "tensor"
+        else:
+            return
+        raise TypeError(
+            f"{type(self).__name__} is given a {what} instead of a tensor\n"
+            f"hint: pass tetragrad.{instead}(x)"
+        ) from error
 
     # --- attributes ------------------------------------------------------------
 
@@ -209,7 +214,7 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
         if module is not None and not isinstance(module, Module):
             raise TypeError(
                 f"cannot register {module!r} ({type(module).__name__}) as module "
-                f"{name!r}: it is not a Module"
+                f"{name!r}: it is not a Module\n{_meant_module(module)}"
             )
         self._register("_modules", name, module)
 
@@ -384,6 +389,15 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
             return f"{name}({own})"
         lines = [own, *children] if own else children
         return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _meant_module(value: object) -> str:
+    """What to write where a module was expected."""
+    if isinstance(value, type):
+        return f"hint: make one of the class, {value.__name__}(...)"
+    if isinstance(value, list | tuple):
+        return "hint: give its modules one by one, *modules, or use nn.ModuleList"
+    return "hint: a function can be called in forward() without being registered"
 
 
 def _join(prefix: str, name: str) -> str:

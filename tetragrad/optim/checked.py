@@ -33,7 +33,7 @@ class CheckedOptimizer(Optimizer):
     def __init__(
         self, params: Iterable[Any], hints: Mapping[str, Any], **options: Any
     ) -> None:
-        _check_hints(hints)
+        _check_hints(type(self).__name__, hints, options)
         for name, bounds in self.bounds.items():
             value = options[name]
             if isinstance(value, tuple):
@@ -60,11 +60,16 @@ def check_bounds(name: str, value: Any, bounds: Bounds) -> None:
     raise ValueError(f"{name} must be at least {low}{limit}, got {value}")
 
 
-def _check_hints(hints: Mapping[str, Any]) -> None:
+def _check_hints(
+    optimizer: str, hints: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
     """Accept the options that change nothing here, and refuse unknown ones."""
     for name, value in hints.items():
         if name not in HINTS:
-            raise TypeError(f"an optimiser has no option {name!r}")
+            raise TypeError(
+                f"{optimizer} has no option {name!r}\n"
+                f"hint: its options are {', '.join(options)}"
+            )
         if name == "differentiable" and value:
             raise UnsupportedError(
                 "gradients do not flow through optimiser steps",

@@ -19,7 +19,12 @@ from tetragrad.tensor.arithmetic import operator
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import multilinear
 from tetragrad.tensor.conversion import ConversionMethods
-from tetragrad.tensor.promotion import broadcast_shapes, combine, common_dtype
+from tetragrad.tensor.promotion import (
+    broadcast_shapes,
+    combine,
+    common_dtype,
+    do_broadcast,
+)
 from tetragrad.tensor.reductions import drop_dims
 
 if TYPE_CHECKING:
@@ -103,6 +108,12 @@ class ContractionMethods(ConversionMethods):
             )
         left = lhs if lhs.ndim > 1 else Reshape(lhs, (1, *lhs.shape))
         right = rhs if rhs.ndim > 1 else Reshape(rhs, (*rhs.shape, 1))
+        if not do_broadcast(left.shape[:-2], right.shape[:-2]):
+            raise ShapeError(
+                f"matmul() of shapes {lhs.shape} and {rhs.shape}: their batches, all "
+                "sizes but the last two, do not broadcast",
+                hint="sizes of batches must be equal, or 1, counted from the last",
+            )
         product = matmul_nodes(left, right)
         shape = list(product.shape)
         if rhs.ndim == 1:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from tetragrad.core.errors import (
@@ -13,6 +14,7 @@ from tetragrad.core.errors import (
     ShapeError,
     TetragradError,
 )
+from tetragrad.engine.capture import user_line
 from tetragrad.tensor.arithmetic import where
 from tetragrad.tensor.formulas import functions as nodes
 from tetragrad.tensor.gathering import known_elements
@@ -33,6 +35,18 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
     raise TetragradError(
         f"there is no reduction {reduction!r}", hint="use 'mean', 'sum' or 'none'"
     )
+
+
+def difference_of(loss: str, prediction: LossMethods, target: Tensor) -> Tensor:
+    """Prediction less target; warns where one of them is repeated."""
+    if prediction.shape != target.shape:
+        warnings.warn(
+            f"{user_line()}: {loss}() of shape {prediction.shape} with a target of "
+            f"shape {target.shape} compares each element of the one with several of "
+            "the other: make the shapes equal, with target.reshape() say",
+            stacklevel=3,
+        )
+    return prediction - target
 
 
 class LossMethods(NormalisationMethods):
@@ -160,7 +174,7 @@ class LossMethods(NormalisationMethods):
         >>> Tensor([1.0, 3.0]).mse_loss(Tensor([1.0, 1.0]))
         tensor(2.)
         """
-        difference = self - target
+        difference = difference_of("mse_loss", self, target)
         return reduced(difference * difference, reduction)
 
     def l1_loss(self, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -169,7 +183,7 @@ class LossMethods(NormalisationMethods):
         >>> Tensor([1.0, 2.0]).l1_loss(Tensor([1.0, 4.0]))
         tensor(1.)
         """
-        return reduced((self - target).abs(), reduction)
+        return reduced(difference_of("l1_loss", self, target).abs(), reduction)
 
     def smooth_l1_loss(
         self, target: Tensor, reduction: str = "mean", beta: float = 1.0
@@ -181,7 +195,7 @@ class LossMethods(NormalisationMethods):
         """
         if beta == 0:
             return self.l1_loss(target, reduction)
-        difference = self - target
+        difference = difference_of("smooth_l1_loss", self, target)
         size = difference.abs()
         near = difference * difference * (0.5 / beta)
         return reduced(where(size < beta, near, size - 0.5 * beta), reduction)
@@ -194,7 +208,7 @@ class LossMethods(NormalisationMethods):
         >>> Tensor([1.0, 2.0]).huber_loss(Tensor([1.5, 4.0]))
         tensor(0.8125)
         """
-        difference = self - target
+        difference = difference_of("huber_loss", self, target)
         size = difference.abs()
         near = difference * difference * 0.5
         far = (size - 0.5 * delta) * delta

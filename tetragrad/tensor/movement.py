@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +42,13 @@ def sizes_of(sizes: Sequence[Any]) -> tuple[int, ...]:
 
 
 def _whole(size: Any) -> int:
-    if isinstance(size, str):
+    try:
+        return operator.index(size)
+    except TypeError:
         raise DTypeError(
-            f"a size of {size!r}",
-            hint="sizes are whole numbers; convert text with int()",
-        )
-    return int(size)
+            f"a size of {size!r}, a {type(size).__name__}",
+            hint="sizes are whole numbers: write int(size), or n // 2 for n / 2",
+        ) from None
 
 
 class MovementMethods(FactMethods):
@@ -97,7 +99,7 @@ class MovementMethods(FactMethods):
 
     def _whole_shape(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Sizes with -1 worked out; raises if they hold another number of elements."""
-        count = self.numel()
+        count, asked = self.numel(), sizes
         unknown = [dim for dim, size in enumerate(sizes) if size == -1]
         known = math.prod(size for size in sizes if size != -1)
         fits = count == known
@@ -107,7 +109,7 @@ class MovementMethods(FactMethods):
             sizes = (*sizes[:dim], count // known, *sizes[dim + 1 :])
         if not fits or min(sizes, default=0) < 0:
             raise ShapeError(
-                f"cannot reshape {self.shape} ({count} elements) to {sizes}",
+                f"cannot reshape {self.shape} ({count} elements) to {asked}",
                 hint="the sizes must multiply to the number of elements; "
                 "one of them may be -1",
             )

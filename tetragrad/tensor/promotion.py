@@ -175,6 +175,15 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     return tuple(result)
 
 
+def do_broadcast(*shapes: Shape) -> bool:
+    """Whether there is a shape that all of these repeat to."""
+    try:
+        broadcast_shapes(*shapes)
+    except ShapeError:
+        return False
+    return True
+
+
 def _refuse(shapes: Iterable[Shape], dim: int) -> None:
     named = " and ".join(map(str, shapes))
     raise ShapeError(

@@ -1,4 +1,4 @@
-"""``python -m tetragrad.cli`` is the command ``tetragrad``."""
+"""``python -m tetragrad`` is the command ``tetragrad``."""
 
 from tetragrad.cli.main import main
 
