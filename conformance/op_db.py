@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class NameResult:
 # --- processes ------------------------------------------------------------------------
 
 
-def _serve(pipe: Connection, device: str, seconds: float) -> None:
+def _serve(pipe: Connection, device: str, seconds: float, most: int | None) -> None:
     """A process that runs operators' samples: one message for each sample."""
     os.environ["TETRAGRAD_DEVICE"] = device
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -86,7 +87,8 @@ def _serve(pipe: Connection, device: str, seconds: float) -> None:
         except EOFError:
             return
         try:
-            for outcome in outcomes(name, start, seconds):
+            left = None if most is None else max(0, most - start)
+            for outcome in islice(outcomes(name, start, seconds), left):
                 pipe.send(outcome.message)
         except Exception as error:
             # PyTorch could not make the rest of the samples.
@@ -97,8 +99,8 @@ def _serve(pipe: Connection, device: str, seconds: float) -> None:
 class Worker:
     """A process that is replaced when it crashes or does not answer."""
 
-    def __init__(self, device: str, seconds: float) -> None:
-        self._settings = (device, seconds)
+    def __init__(self, device: str, seconds: float, most: int | None) -> None:
+        self._settings = (device, seconds, most)
         self._process: Any = None
 
     def run(self, name: str) -> NameResult:
@@ -173,9 +175,8 @@ def read_progress(path: Path) -> dict[str, NameResult]:
 def run_all(names: list[str], progress: Path, options: Any) -> dict[str, NameResult]:
     """Run names in parallel, and keep each result as soon as it is there."""
     results = read_progress(progress)
-    workers = [
-        Worker(options.device, options.seconds) for _ in range(options.processes)
-    ]
+    settings = (options.device, options.seconds, options.most)
+    workers = [Worker(*settings) for _ in range(options.processes)]
     left = iter([name for name in names if name not in results])
 
     def serve(worker: Worker) -> None:
@@ -249,6 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="reference")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--most", type=int, help="samples of a name, for a quick look")
     parser.add_argument("--restart", action="store_true")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(arguments)
@@ -256,7 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
     output = options.output or RESULTS / "op_db.json"
     progress = output.with_suffix(f".{options.device}.progress")
     if options.only:
-        worker = Worker(options.device, options.seconds)
+        worker = Worker(options.device, options.seconds, options.most)
         for name in names:
             print_messages(worker.run(name))
         return
