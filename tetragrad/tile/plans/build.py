@@ -42,19 +42,14 @@ from tetragrad.tile.plans.nests.stream import StreamPlan, build_stream
 from tetragrad.tile.plans.nests.transpose import TransposePlan, build_transpose
 from tetragrad.tile.plans.online.online import OnlinePlan, build_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
-from tetragrad.tile.plans.prepare.cuts import Cut
-from tetragrad.tile.plans.prepare.even_rows import EvenRows
 from tetragrad.tile.plans.prepare.guarded_products import with_guarded_factors
-from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.prepare.quick_powers import with_quick_powers
-from tetragrad.tile.plans.prepare.widening import Widening
 from tetragrad.tile.plans.products.contraction import ContractionPlan
 from tetragrad.tile.plans.products.product import build_contraction
-from tetragrad.tile.plans.products.winograd import Filters
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan, build_online_roles
 from tetragrad.tile.plans.roles.pass_roles import PassRolePlan, build_pass_roles
-from tetragrad.tile.plans.roles.repack import Repack, divide
+from tetragrad.tile.plans.roles.repack import Division, divide
 from tetragrad.tile.plans.roles.role_plan import RolePlan
 from tetragrad.tile.plans.roles.roles import build_roles
 from tetragrad.tile.plans.scope import Builder
@@ -87,7 +82,7 @@ class Plan:
     grids for each kernel that was cut off, and last for the rest.
     """
 
-    cuts: tuple[Cut | Repack | Widening | Filters | PassParts | EvenRows, ...]
+    cuts: tuple[Division, ...]
     stages: tuple[tuple[GridPlan, ...], ...]
 
     @property
@@ -105,7 +100,7 @@ class Plan:
 
 def cut_kernel(
     kernel: Kernel,
-    cuts: tuple[Cut | Repack | Widening | Filters | PassParts | EvenRows, ...],
+    cuts: tuple[Division, ...],
     *,
     is_pass: bool = False,
 ) -> list[Kernel]:

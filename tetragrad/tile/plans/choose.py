@@ -43,7 +43,7 @@ from tetragrad.tile.plans.roles.choose_online_roles import (
 )
 from tetragrad.tile.plans.roles.choose_pass_roles import choose_pass_roles
 from tetragrad.tile.plans.roles.choose_roles import choose_roles, is_worth_roles
-from tetragrad.tile.plans.roles.repack import Repack, choose_repack, divide
+from tetragrad.tile.plans.roles.repack import Division, choose_repack, divide
 
 
 def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
@@ -100,7 +100,7 @@ def as_set(target: Target, settings: Settings) -> Target:
 
 
 def plan_from(
-    begun: Sequence[Cut | Repack | Widening | Filters | PassParts | EvenRows],
+    begun: Sequence[Division],
     planned: Sequence[tuple[GridPlan, ...]],
     rest: Kernel,
     target: Target,

@@ -79,9 +79,11 @@ class Repack:
     turned: bool = False
 
 
-def divide(
-    kernel: Kernel, cut: Cut | Repack | Widening | Filters | PassParts | EvenRows
-) -> tuple[Kernel, Kernel]:
+#: What makes one kernel two.
+Division = Cut | Repack | Widening | Filters | PassParts | EvenRows
+
+
+def divide(kernel: Kernel, cut: Division) -> tuple[Kernel, Kernel]:
     """The kernel that runs first, and the rest."""
     if isinstance(cut, PassParts):
         return apply_parts(kernel, cut)
