@@ -165,9 +165,9 @@ def _recognised(statement: Map, most_lanes: int) -> _Turn | None:
     lanes = min(most_lanes // group, width & -width)
     if lanes < 2:
         return None
-    if not all(
-        _runs_along(form, first, second, lane, group) for form in _sources(value)
-    ):
+    moving = [form for form in _sources(value) if not _stays(form, second, lane)]
+    runs = [_runs_along(form, first, second, lane, group) for form in moving]
+    if not runs or not all(runs):
         return None
     if target.coefficient(first) != group or (last and target.coefficient(lane) != 1):
         return None
@@ -193,15 +193,22 @@ def _runs_along(form: Affine, first: int, second: int, lane: int, group: int) ->
     )
 
 
+def _stays(form: Affine, second: int, lane: int) -> bool:
+    """Whether an address is that of one element for a whole vector."""
+    return form.moves_evenly((second, lane)) and not (
+        form.coefficient(second) or form.coefficient(lane)
+    )
+
+
 def _sources(value: Expression) -> list[Affine]:
-    """The addresses of what a value reads; one that never fits, if it reads nothing."""
+    """The addresses of what a value reads."""
     found = []
     for entry in walk(value):
         if isinstance(entry, Load):
             found.append(entry.address)
         elif isinstance(entry, TileLoad) and entry.tile.space is not Space.REGISTER:
             found.append(tile_form(entry.tile, entry.indices))
-    return found or [Affine(0)]
+    return found
 
 
 def _squares(turn: _Turn) -> Iterator[tuple[int, int]]:

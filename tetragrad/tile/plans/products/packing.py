@@ -227,10 +227,15 @@ class Operand:
         """The run to move whole vectors along: where memory is contiguous.
 
         If that is not where the tile is, vectors are scattered; gathers are slower.
+        What depends on one axis only, as a scale of each channel does, is no reason.
         """
-        runs = self.side_runs + self.depth_runs
-        contiguous = [run for run in runs if 1 in strides_of(self.value, run.axes[-1])]
-        return max(contiguous or runs, key=lambda run: min(run.extent, self.lanes))
+
+        def reads(run: Run) -> tuple[float, int]:
+            width = min(run.extent, self.lanes)
+            steps = strides_of(self.value, run.axes[-1])
+            return sum(1 / width if step in (0, 1) else 1 for step in steps), -width
+
+        return min(self.side_runs + self.depth_runs, key=reads)
 
     @property
     def is_by_depth(self) -> bool:
