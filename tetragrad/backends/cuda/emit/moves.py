@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from tetragrad.backends.cuda.emit.access import WIDEST_BYTES, Storage
@@ -11,6 +10,7 @@ from tetragrad.backends.cuda.emit.carriers import Key
 from tetragrad.backends.cuda.emit.forms import tile_form
 from tetragrad.backends.cuda.emit.loads import Loads
 from tetragrad.backends.cuda.emit.ptx import Value, constant
+from tetragrad.backends.cuda.emit.runs import MOST_EVEN_RUNS
 from tetragrad.backends.cuda.emit.spread import MOST_RUNS, Run
 from tetragrad.backends.cuda.emit.tiles import Spread
 from tetragrad.backends.cuda.emit.values import Point
@@ -35,10 +35,8 @@ class Moves(Loads):
             if self._copy(statement, form):
                 return
             storage = self.values.storages[tile.name]
-            for run in self.runs_of(statement):
-                run = self._one_writer(statement, run)
-                point = self.values.at(run, statement.guard)
-                with self._where_there_are_rows(point, statement):
+            for points in self._where_there_are_rows(statement):
+                for point in points:
                     lanes = point.evaluate(statement.value)
                     point.write(storage, form, statement.guard, lanes)
             return
@@ -56,20 +54,47 @@ class Moves(Loads):
                 written[key] = value
         elements.update(written)
 
-    @contextmanager
-    def _where_there_are_rows(self, point: Point, statement: Map) -> Iterator[None]:
-        """Where each thread has a row, only those whose row there is go on.
+    def _where_there_are_rows(self, statement: Map) -> Iterator[list[Point]]:
+        """Points of this thread, in a branch where only some threads have them.
 
-        Others would divide by what nobody wrote, which takes long.
+        Where each thread has a row, only those whose row there is go on: others would
+        divide by what nobody wrote, which takes long. What points under one condition
+        are made of is computed once.
         """
-        mask = None
-        if self.block.threads.is_even and point.run.width == 1:
-            mask = point.mask(statement.guard)
-        if mask is None or mask.constant is not None:
-            yield
+        axes, threads = statement.axes, self.block.threads
+        is_loop = bool(axes) and threads.flat_runs(axes) > MOST_EVEN_RUNS
+        together: list[Point] = []
+        known: str | None = None
+        for run in self.runs_of(statement):
+            run = self._one_writer(statement, run)
+            point = self.values.at(run, statement.guard)
+            condition = self._condition_of_row(point, statement)
+            if together and condition != known:
+                yield from self._under(known, together)
+                together = []
+            together.append(point)
+            known = condition
+            if is_loop or condition is None:
+                yield from self._under(condition, together)
+                together = []
+        if together:
+            yield from self._under(known, together)
+
+    def _condition_of_row(self, point: Point, statement: Map) -> str | None:
+        """What says that a thread has a row; None where no branch is worth it."""
+        if not self.block.threads.is_even or point.run.width > 1:
+            return None
+        mask = point.mask(statement.guard)
+        return None if mask is None or mask.constant is not None else mask.text
+
+    def _under(
+        self, condition: str | None, points: list[Point]
+    ) -> Iterator[list[Point]]:
+        if condition is None:
+            yield points
             return
-        with self.builder.only_if(self.builder.text(mask)):
-            yield
+        with self.builder.only_if(condition):
+            yield points
 
     # --- copies to shared memory ------------------------------------------------------
 
