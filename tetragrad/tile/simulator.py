@@ -406,6 +406,8 @@ class Simulator:
         point = self.point(((-1, rows), (-2, columns)), frame)
         axes = (Affine(0, ((-1, 1),)), Affine(0, ((-2, 1),)))
         where = point.offsets(tile, axes)
+        if statement.rhs.layout.swizzle:
+            lhs, rhs = as_multiplied(lhs), as_multiplied(rhs)
         product = lhs.astype(dtype).T @ rhs.astype(dtype)
         memory[where] = product if statement.starts else memory[where] + product
 
@@ -425,6 +427,14 @@ class Simulator:
         indices = (steps, sides, Affine(0, ((-2, 1),)))[: len(tile.shape)]
         where = np.broadcast_to(point.offsets(tile, indices), point.shape)
         return self.memory(tile, frame)[where].reshape(depth * group, side)
+
+
+def as_multiplied(operand: np.ndarray) -> np.ndarray:
+    """An operand as a matrix unit takes it: without the last digits of float32."""
+    if operand.dtype != np.float32:
+        return operand
+    first_digits = np.int32(-1 << 13)
+    return (operand.view(np.int32) & first_digits).view(np.float32)
 
 
 def poisoned(tile: Tile) -> np.ndarray:

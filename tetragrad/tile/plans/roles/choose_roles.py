@@ -33,8 +33,10 @@ from tetragrad.tile.plans.roles.role_cost import (
     WRITTEN_PER_CYCLE,
     Block,
     Pricing,
+    ordinary_cycles,
 )
 from tetragrad.tile.plans.roles.role_plan import (
+    COLUMNS_SUMMED,
     MEMBER_ROWS,
     STEP_BYTES,
     Operand,
@@ -44,6 +46,7 @@ from tetragrad.tile.plans.roles.role_plan import (
     role_operand,
 )
 from tetragrad.tile.plans.roles.role_sizes import clusters_of, with_sizes
+from tetragrad.tile.plans.roles.split import SHALLOWEST
 from tetragrad.tile.plans.traffic import points_in
 
 #: Operands that the unit multiplies. It sums the products of 8-bit ones coarsely.
@@ -224,10 +227,21 @@ def role_plans(
 def best_role_plan(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> tuple[float, RolePlan] | None:
-    """The first of the cheapest plans by roles, with its cycles, if there is one."""
+    """The first of the cheapest plans by roles, with its cycles, if there is one.
+
+    None also where ordinary arithmetic is faster or more exact.
+    """
     search = _Search(kernel, target, keeps_all=False)
     search.go_through(contraction)
-    return search.found[-1] if search.found else None
+    if not search.found:
+        return None
+    cycles, plan = search.found[-1]
+    if plan.splits:
+        depth = points_in(kernel, contraction.depth)
+        ordinary = ordinary_cycles(kernel, contraction, target)
+        if depth < SHALLOWEST or ordinary < cycles:
+            return None
+    return cycles, plan
 
 
 class _Search:
@@ -255,10 +269,17 @@ class _Search:
         if dtype is None:
             return
         left, right = _both_ways(self.kernel, contraction, dtype)
+        splits = splits_float32(dtype, self.target)
+        if splits:
+            left, right = (
+                [entry for entry in ways if isinstance(entry, BulkOperand)]
+                for ways in (left, right)
+            )
         for lhs, rhs in itertools.product(left, right):
-            self._product(RoleProduct(contraction, lhs, rhs), swap=False)
+            self._product(RoleProduct(contraction, lhs, rhs, splits), swap=False)
+        turned = contraction.swapped()
         for lhs, rhs in itertools.product(right, left):
-            self._product(RoleProduct(contraction.swapped(), lhs, rhs), swap=True)
+            self._product(RoleProduct(turned, lhs, rhs, splits), swap=True)
 
     def _product(self, product: RoleProduct, *, swap: bool) -> None:
         pricing = Pricing(self.kernel, product, self.target)
@@ -295,6 +316,7 @@ class _Search:
             group=1,
             workers=1,
             sums_steps=product.is_coarse,
+            splits=product.splits,
             row_chunks=block.row_chunks,
             column_chunks=block.column_chunks,
             depth_chunks=block.depth_chunks,
@@ -306,7 +328,10 @@ class _Search:
 
 
 def multiplied_dtype(contraction: Contraction, target: Target) -> DType | None:
-    """What the matrix unit multiplies, if it has products of these operands."""
+    """What the matrix unit multiplies, if it has products of these operands.
+
+    Those of float32 it has in parts, unless the target allows it to ignore digits.
+    """
     if not target.has_roles:
         return None
     lhs, rhs = levels_of(contraction.lhs), levels_of(contraction.rhs)
@@ -316,9 +341,13 @@ def multiplied_dtype(contraction: Contraction, target: Target) -> DType | None:
         for dtype in lhs.keys() & rhs.keys()
         if dtype in MULTIPLIED
         and accumulator is (dtypes.int32 if dtype.is_integer else dtypes.float32)
-        and (dtype is not dtypes.float32 or "tf32" in target.features)
     ]
     return min(common, key=lambda dtype: dtype.itemsize, default=None)
+
+
+def splits_float32(dtype: DType, target: Target) -> bool:
+    """Whether operands are multiplied in parts, as no digit of them may be lost."""
+    return dtype is dtypes.float32 and "tf32" not in target.features
 
 
 def _both_ways(
@@ -387,6 +416,9 @@ def _extents(
             most = COLUMNS_BESIDE_FILLING[members]
         elif members > MOST_MEMBERS:
             continue
+        elif product.splits:
+            # More sums and what is added to them would not fit into registers.
+            most = COLUMNS_SUMMED
         if rows % product.lhs.side_step:
             continue
         for columns in COLUMNS:

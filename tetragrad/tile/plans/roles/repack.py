@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
 from tetragrad.core.target import Target
@@ -52,6 +53,7 @@ from tetragrad.tile.plans.roles.role_cost import (
     LINE_BYTES,
     MEMORY_BYTES_PER_CYCLE,
     MULTIPLICATIONS_PER_CYCLE,
+    ordinary_cycles,
 )
 from tetragrad.tile.plans.traffic import points_in
 
@@ -72,11 +74,11 @@ class Repack:
     """Store one factor of a product first: 0 for the left one, 1 for the right one.
 
     As a cut does, it divides a kernel into one that runs first, and the rest. What is
-    ``turned`` is stored with neighbours along the factor's own side.
+    stored has neighbours along axis ``nearest``, or as it lies.
     """
 
     factor: int
-    turned: bool = False
+    nearest: int | None = None
 
 
 #: What makes one kernel two.
@@ -99,8 +101,7 @@ def divide(kernel: Kernel, cut: Division) -> tuple[Kernel, Kernel]:
     assert contraction is not None, "a product is repacked"
     tensor = walked_tensor(kernel, contraction, cut.factor)
     assert tensor is not None, "an operand that can be stored"
-    if cut.turned:
-        tensor = _turned(tensor, contraction, cut.factor)
+    tensor = _turned(tensor, cut.nearest)
     first, rest = _stored(kernel, tensor)
     return simplify_axes(first), simplify_axes(rest)
 
@@ -180,12 +181,13 @@ def _in_order(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
     return (nearest, *(entry for entry in order if entry is not nearest))
 
 
-def _turned(
-    tensor: WalkedTensor, contraction: Contraction, factor: int
-) -> WalkedTensor:
-    """The tensor with its factor's side first."""
-    (side,) = (contraction.rows, contraction.columns)[factor]
-    order = sorted(tensor.dimensions, key=lambda entry: side not in entry.index.axes())
+def _turned(tensor: WalkedTensor, nearest: int | None) -> WalkedTensor:
+    """The tensor with neighbours along an axis, or as it lies."""
+    if nearest is None:
+        return tensor
+    order = sorted(
+        tensor.dimensions, key=lambda entry: nearest not in entry.index.axes()
+    )
     return replace(tensor, dimensions=tuple(order))
 
 
@@ -261,26 +263,52 @@ def choose_repack(kernel: Kernel, target: Target) -> Repack | None:
     contraction = hosted_contraction(kernel)
     if contraction is None:
         return None
-    is_multiplied = multiplied_dtype(contraction, target) is not None
-    if not is_multiplied and is_for_patches(kernel, contraction, target):
+    if target.has_roles:
+        found = _choose_for_roles(kernel, contraction, target)
+        if found or divided_cycles(kernel, 0, contraction, target) is not None:
+            return found
+    if is_for_patches(kernel, contraction, target):
         return _choose_turned(kernel, contraction)
-    if not target.has_roles:
-        return None
+    return None
+
+
+def _choose_for_roles(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> Repack | None:
+    """The first factor that should be stored as the bulk copy engine likes it."""
     wanted = [
-        factor
+        cut
         for factor in (0, 1)
-        if (tensor := walked_tensor(kernel, contraction, factor)) is not None
-        and not _lies_well(tensor)
+        if (cut := _wanted(kernel, contraction, factor, target)) is not None
     ]
     if not wanted:
         return None
     as_is = _cycles_as_is(kernel, contraction, target)
-    for factors in [wanted] if len(wanted) == 1 else [[0], [1], wanted]:
-        few = all(_is_computed_from_little(kernel, contraction, e) for e in factors)
+    for cuts in [wanted] if len(wanted) == 1 else [wanted[:1], wanted[1:], wanted]:
+        few = all(
+            _is_computed_from_little(kernel, contraction, cut.factor) for cut in cuts
+        )
         enough = as_is if few else WORTHWHILE * as_is
-        if _cycles_stored(kernel, factors, target) < enough:
-            return Repack(factors[0])
+        if _cycles_stored(kernel, cuts, target) < enough:
+            return cuts[0]
     return None
+
+
+def _wanted(
+    kernel: Kernel, contraction: Contraction, factor: int, target: Target
+) -> Repack | None:
+    """How a factor would be stored, if that is not how it lies.
+
+    The unit turns around 16-bit operands only: others lie along the depth.
+    """
+    tensor = walked_tensor(kernel, contraction, factor)
+    if tensor is None:
+        return None
+    dtype = multiplied_dtype(contraction, target)
+    nearest = None
+    if dtype is dtypes.float32 and len(contraction.depth) == 1:
+        (nearest,) = contraction.depth
+    return None if _lies_well(_turned(tensor, nearest)) else Repack(factor, nearest)
 
 
 def _is_computed_from_little(
@@ -312,7 +340,7 @@ def _choose_turned(kernel: Kernel, contraction: Contraction) -> Repack | None:
         is_flat = operand.address.coefficient(side) == 1
         if is_read_often and not is_flat:
             tensor = walked_tensor(kernel, contraction, factor)
-            return None if tensor is None else Repack(factor, turned=True)
+            return None if tensor is None else Repack(factor, side)
     return None
 
 
@@ -325,16 +353,17 @@ def _lies_well(tensor: WalkedTensor) -> bool:
     return nearest.stride == 1 and all(entry.stride % line == 0 for entry in others)
 
 
-def _cycles_stored(kernel: Kernel, factors: Sequence[int], target: Target) -> float:
+def _cycles_stored(kernel: Kernel, cuts: Sequence[Repack], target: Target) -> float:
     """What a product takes with some factors stored first, and storing them."""
     cycles, rest = 0.0, kernel
-    for factor in factors:
+    for cut in cuts:
         contraction = hosted_contraction(rest)
         if contraction is None:
             return math.inf
-        tensor = walked_tensor(rest, contraction, factor)
+        tensor = walked_tensor(rest, contraction, cut.factor)
         if tensor is None:
             return math.inf
+        tensor = _turned(tensor, cut.nearest)
         _, rest = _stored(rest, tensor)
         moved = tensor.size * (tensor.value.dtype.itemsize + tensor.load.dtype.itemsize)
         cycles += moved / MEMORY_BYTES_PER_CYCLE + LAUNCH_CYCLES
@@ -349,6 +378,8 @@ def _cycles_as_is(kernel: Kernel, contraction: Contraction, target: Target) -> f
     found = divided_cycles(kernel, 0, contraction, target)
     if found is not None:
         return found[0]
+    if multiplied_dtype(contraction, target) is dtypes.float32:
+        return ordinary_cycles(kernel, contraction, target)
     axes = contraction.reduction.free_axes | set(contraction.reduction.axes)
     products = points_in(kernel, axes)
     rate = MULTIPLICATIONS_PER_CYCLE * target.units

@@ -17,6 +17,8 @@ from tetragrad.core.target import Target
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Dimension
 from tetragrad.tile.layout import panel_of
+from tetragrad.tile.plans.products.choose_contraction import is_for_patches
+from tetragrad.tile.plans.products.contraction import Contraction
 from tetragrad.tile.plans.roles.cells import Cells
 from tetragrad.tile.plans.roles.filled import FilledOperand
 from tetragrad.tile.plans.roles.role_plan import (
@@ -30,6 +32,7 @@ from tetragrad.tile.plans.roles.role_plan import (
     overlap_of,
     skipped_dimensions,
 )
+from tetragrad.tile.plans.roles.split import PRODUCTS
 from tetragrad.tile.plans.traffic import points_in
 
 #: What a second launch takes, and what moves through memory in a cycle, on the whole
@@ -81,6 +84,9 @@ HANDING_ON = 700
 #: The same for an element that members hold, and what begins and ends their steps.
 HELD_LOAD = 1.5
 HOLDING = 650
+#: The part of all lanes' multiplications that an ordinary product reaches, in patches
+#: of results and without.
+ORDINARY_PART, SCATTERED_PART = 0.8, 0.3
 #: How sharply the slowest of what goes on at once decides: it hides the others, but
 #: for those that take nearly as long.
 SHARPNESS = 6
@@ -203,7 +209,10 @@ class Pricing:
         """Products, shared memory, the cache, and filling go on at once."""
         # Every 64 rows read the columns again; all that is read was written before.
         parts = block.rows // MEMBER_ROWS
-        touched = parts * (MEMBER_ROWS + block.columns) + block.rows + block.columns
+        products = PRODUCTS if self.product.splits else 1
+        touched = products * parts * (MEMBER_ROWS + block.columns)
+        # The rest of each operand is computed from what was brought, and written.
+        touched += products * (block.rows + block.columns)
         lines = self._lines(0, block.rows, block.depth)
         lines += self._lines(1, block.columns, block.depth) / cluster
         least = float(PAIR_CYCLES)
@@ -213,7 +222,7 @@ class Pricing:
         if any(self.product.filled):
             filling = _filling_cycles(self.product, block, sides)
         step = at_once(
-            _multiplying_cycles(self.product, block),
+            products * _multiplying_cycles(self.product, block),
             touched * block.depth * self.itemsize / SHARED_BYTES_PER_CYCLE,
             lines * LINE_BYTES / CACHE_BYTES_PER_CYCLE,
             lines * count / LINES_FOR_ALL,
@@ -276,6 +285,16 @@ def at_once(*cycles: float) -> float:
         return 0.0
     total = sum((entry / longest) ** SHARPNESS for entry in cycles)
     return longest * float(total ** (1 / SHARPNESS))
+
+
+def ordinary_cycles(kernel: Kernel, contraction: Contraction, target: Target) -> float:
+    """What a product of float32 takes without the matrix unit, at best."""
+    part = ORDINARY_PART
+    if not is_for_patches(kernel, contraction, target):
+        part = SCATTERED_PART
+    axes = contraction.reduction.free_axes | set(contraction.reduction.axes)
+    products = points_in(kernel, axes)
+    return products / (target.units * LANES_PER_CYCLE * part) + LAUNCH_CYCLES
 
 
 def _written(kernel: Kernel) -> int:

@@ -9,6 +9,12 @@ from, if the engine can bring that, through a third, *narrow*:
     Role(fill)       Wait(narrow)  Acquire(filled)  Map(rhs)  Commit  Release
     Role(multiply)   Wait(operands)  Wait(filled)  Mma  Release  Release
 
+Operands of float32 that are multiplied in two parts are brought; the rest of each is
+computed from it, and goes through a channel of its own, *filled* (``split.py``):
+
+    Role(fill)       Wait(operands)  Acquire(filled)  Map(rests)  Commit  Release
+    Role(multiply)   Wait(operands)  Wait(filled)  three Mma  Release  Release
+
 Where the left operand is held in registers, the role that multiplies computes it from a
 narrow tile of its own channel:
 
@@ -35,6 +41,7 @@ from tetragrad.tile.plans.roles.bulk import BulkOperand
 from tetragrad.tile.plans.roles.cells import Cells
 from tetragrad.tile.plans.roles.filled import FilledOperand
 from tetragrad.tile.plans.roles.role_plan import RolePlan, RoleProduct, Sides
+from tetragrad.tile.plans.roles.split import fill_rest
 from tetragrad.tile.plans.scope import Builder
 
 Number = tuple[Affine, int]
@@ -66,6 +73,15 @@ class RoleOperands:
     brought: Channel | None
     narrow: Channel | None
     filled: Channel | None
+    rests: tuple[Tile, Tile] | None = None
+
+    @property
+    def pairs(self) -> list[tuple[Tile, Tile]]:
+        """What is multiplied with what, the smallest products first."""
+        if self.rests is None:
+            return [self.tiles]
+        (lhs, rhs), (rest, other) = self.tiles, self.rests
+        return [(rest, rhs), (lhs, other), (lhs, rhs)]
 
     @property
     def held(self) -> Tile | None:
@@ -130,6 +146,8 @@ class RoleOperands:
     def fill(self, place: Place) -> list[Statement]:
         """Compute a slot of the operands that threads compute."""
         assert self.filled is not None
+        if self.rests is not None:
+            return self._fill_rests(self.rests, self.filled)
         maps: list[Statement] = []
         for number, operand in enumerate(self._operands()):
             if isinstance(operand, FilledOperand):
@@ -149,6 +167,16 @@ class RoleOperands:
         if self.narrow is None:
             return statements
         return [Wait(self.narrow), *statements, Release(self.narrow)]
+
+    def _fill_rests(self, rests: tuple[Tile, Tile], filled: Channel) -> list[Statement]:
+        """Compute what the unit ignores of both operands."""
+        assert self.brought is not None
+        maps = [
+            fill_rest(self.builder, rest, tile)
+            for rest, tile in zip(rests, self.tiles, strict=True)
+        ]
+        steps = [Acquire(filled), *maps, Commit(filled)]
+        return [Wait(self.brought), *steps, Release(self.brought)]
 
     def hold(self, place: Place, member: Affine) -> list[Statement]:
         """Compute a member's rows of the left operand, if these are held."""
@@ -206,6 +234,13 @@ def role_operands(
     sources = list(narrow)
     if plan.held:
         brought, filled, sources = [*filter(None, sources), *brought], [], []
+    rests: tuple[Tile, Tile] | None = None
+    if plan.splits:
+        rests = (
+            product.lhs.tile(builder, "lhs_rest", plan.depth, plan.rows),
+            product.rhs.tile(builder, "rhs_rest", plan.depth, plan.columns),
+        )
+        filled = [*rests]
     return RoleOperands(
         builder,
         product,
@@ -215,4 +250,5 @@ def role_operands(
         channel("operands", brought, plan.stages),
         channel("narrow", sources, plan.stages),
         channel("filled", filled, max(1, plan.filled_stages)),
+        rests,
     )

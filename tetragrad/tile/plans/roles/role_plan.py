@@ -53,6 +53,7 @@ class RolePlan:
     next column block is. A worker is a ``cluster`` of so many neighbours, with a
     block of rows each, that bring the columns together. ``sums_steps`` adds the
     products of each step up in float32, where the matrix unit's own sums are coarse.
+    ``splits`` says that operands are float32 and multiplied in two parts each.
     ``filled`` says which operands threads compute, the left or the right one, in the
     ``dtype`` that is multiplied; these go through a channel of ``filled_stages``. If
     the left one is ``held``, members compute it in registers for themselves.
@@ -69,6 +70,7 @@ class RolePlan:
     workers: int
     cluster: int = 1
     sums_steps: bool = False
+    splits: bool = False
     row_chunks: tuple[int, ...] = ()
     column_chunks: tuple[int, ...] = ()
     depth_chunks: tuple[int, ...] = ()
@@ -92,11 +94,15 @@ Operand = BulkOperand | FilledOperand
 
 @frozen
 class RoleProduct:
-    """A contraction whose operands are copied in bulk, or computed on their way."""
+    """A contraction whose operands are copied in bulk, or computed on their way.
+
+    If it ``splits`` them, the unit multiplies parts of each, and none is computed.
+    """
 
     contraction: Contraction
     lhs: Operand
     rhs: Operand
+    splits: bool = False
 
     @property
     def filled(self) -> tuple[bool, bool]:
@@ -112,7 +118,7 @@ class RoleProduct:
     def is_coarse(self) -> bool:
         """Whether the unit's own sums of such products are coarse."""
         dtype = self.lhs.dtype
-        return dtype.itemsize == 1 and dtype.is_floating_point
+        return self.splits or (dtype.itemsize == 1 and dtype.is_floating_point)
 
 
 @frozen

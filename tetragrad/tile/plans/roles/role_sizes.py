@@ -29,8 +29,9 @@ STAGING_BYTES = 20 * 1024
 BARRIER_BYTES = 1024
 MORE_BARRIER_BYTES = 1280
 CLUSTERS = (1, 2)
-#: Slots of operands that threads compute.
+#: Slots of operands that threads compute, and of what is left of split ones.
 FILLED_STAGES = 3
+REST_STAGES = 2
 
 
 def with_sizes(
@@ -41,8 +42,8 @@ def with_sizes(
     free = target.shared_bytes - BARRIER_BYTES
     filled_stages = 0
     if computed:
-        filled_stages = FILLED_STAGES
-        free -= FILLED_STAGES * computed + MORE_BARRIER_BYTES
+        filled_stages = REST_STAGES if plan.splits else FILLED_STAGES
+        free -= filled_stages * computed + MORE_BARRIER_BYTES
     stages = min(MOST_STAGES, max(2, sides.depth.blocks))
     if copied:
         stages = min(stages, (free - STAGING_BYTES) // copied)
@@ -73,6 +74,7 @@ def slot_bytes(product: RoleProduct, plan: RolePlan, sides: Sides) -> tuple[int,
     ):
         if isinstance(operand, BulkOperand):
             copied += extent * step
+            computed += extent * step if plan.splits else 0
             continue
         if not plan.held:
             computed += extent * step

@@ -99,6 +99,7 @@ def build_roles(builder: Builder, plan: RolePlan) -> list[Statement]:
         contraction = contraction.swapped()
     product = role_product(builder.kernel, contraction, plan.dtype, plan.filled)
     assert product is not None
+    product = replace(product, splits=plan.splits)
     return _Roles(builder, plan, product).grid()
 
 
@@ -176,7 +177,8 @@ class _Roles:
         if self.operands.filled is not None:
             fill = self.operands.fill
             body = tuple(self.operate(worker, fill))
-            roles.append(Role("fill", FILLING_WARPS, body))
+            warps = WARPS if plan.splits else FILLING_WARPS
+            roles.append(Role("fill", warps, body))
         member = builder.axis(plan.members)
         body = tuple(self.multiply(worker, axis_form(member)))
         roles.append(Role("multiply", WARPS, body, (member, plan.members)))
@@ -347,8 +349,7 @@ class _Roles:
             statements: list[Statement] = [Wait(channel) for channel in channels]
             for number, total in enumerate(totals):
                 first = number * part.shape[1]
-                product = self.product_of(part, member, first, is_first=True)
-                statements.append(product)
+                statements += self.products_of(part, member, first, is_first=True)
                 if total == totals[-1]:
                     statements += [Release(channel) for channel in channels]
                 added = TileLoad(part, indices)
@@ -363,32 +364,34 @@ class _Roles:
         self, total: Tile, place: Place, member: Affine, *, is_first: bool
     ) -> list[Statement]:
         """Use one slot of each channel that holds what is multiplied."""
-        product = self.product_of(total, member, 0, is_first=is_first)
+        (product,) = self.products_of(total, member, 0, is_first=is_first)
         channels = self.operands.multiplied
         waits: list[Statement] = [Wait(channel) for channel in channels]
         held = self.operands.hold(place, member)
         return [*waits, *held, product, *(Release(entry) for entry in channels)]
 
-    def product_of(
+    def products_of(
         self, total: Tile, member: Affine, first_column: int, *, is_first: bool
-    ) -> Mma:
-        """What lies in a slot, multiplied: a member's rows and some columns."""
-        lhs, rhs = self.operands.tiles
+    ) -> list[Mma]:
+        """What lies in slots, multiplied: a member's rows and some columns."""
         first_row = member.scale(self.plan.member_rows)
         if self.operands.held is not None:
             first_row = ZERO
         rows, columns = total.shape
-        return Mma(
-            total,
-            lhs,
-            rhs,
-            rows,
-            columns,
-            self.plan.depth,
-            (ZERO, first_row),
-            (ZERO, Affine(first_column)),
-            is_first,
-        )
+        return [
+            Mma(
+                total,
+                lhs,
+                rhs,
+                rows,
+                columns,
+                self.plan.depth,
+                (ZERO, first_row),
+                (ZERO, Affine(first_column)),
+                is_first and number == 0,
+            )
+            for number, (lhs, rhs) in enumerate(self.operands.pairs)
+        ]
 
     def staged(self, output: Output) -> Tile | None:
         """A shared tile for a piece of results, contiguous as the output is.

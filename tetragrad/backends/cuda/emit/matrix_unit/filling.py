@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from tetragrad.backends.cuda.emit.access import Storage
 from tetragrad.backends.cuda.emit.forms import Lanes, Linear
+from tetragrad.backends.cuda.emit.matrix_unit.holding import swizzled_loads
 from tetragrad.backends.cuda.emit.ptx import Builder
 from tetragrad.backends.cuda.emit.spread import Threads
 from tetragrad.backends.cuda.emit.tiles import statements_in
@@ -68,6 +69,8 @@ def fill(values: Values, threads: Threads, statement: Map, place: str) -> None:
         computed: list[tuple[Point, Lanes]] = []
         for sweep in range(first, min(first + together, runs)):
             point = Point(values, threads.flat_run(statement.axes, sweep), guard)
+            for entry in swizzled_loads(statement.value):
+                point.give(entry, _read(point, entry))
             computed.append((point, point.evaluate(statement.value)))
         for point, lanes in computed:
             _write(point, statement, place, lanes)
@@ -106,6 +109,15 @@ def guard_of_scratch(value: Expression) -> Guard:
     if any(isinstance(entry, Select) for entry in walk_until({}, value)) and reads:
         raise UnsupportedError("a stored operand that is chosen after it is computed")
     return guard
+
+
+def _read(point: Point, load: TileLoad) -> Lanes:
+    """Load a run of neighbours from where the swizzle has them."""
+    storage = point.values.storages[load.tile.name]
+    address, offset = _swizzled(point, load.tile, load.indices, storage.base)
+    source = Storage(address, load.tile.dtype, "shared")
+    first = Linear(None, offset // load.tile.dtype.itemsize)
+    return point.values.memory.load(source, first, point.run.width, None, True)
 
 
 def _write(point: Point, statement: Map, place: str, lanes: Lanes) -> None:
