@@ -53,8 +53,9 @@ _LOG_BYTES = 16384
 # line that is read is also brought to the second-level cache.
 _ELEMENTS = {1: 0, 2: 1, 4: 2}
 _SWIZZLES = {0: 0, 32: 1, 64: 2, 128: 3}
-_PROMOTE_256 = 3
+_PROMOTE_128, _PROMOTE_256 = 2, 3
 _MAP_BYTES, _MAP_ALIGNMENT = 128, 64
+_LINE_BYTES = 128
 #: Static shared memory ends here; more must be asked for by function attribute.
 _PLAIN_SHARED_BYTES = 48 * 1024
 
@@ -304,6 +305,16 @@ class Module:
 # --- tensor maps ---------------------------------------------------------------------
 
 
+def _promotion(description: TensorMap) -> int:
+    """How much is brought to the cache where a part of it is read.
+
+    Of rows that begin in the middle of a line, two lines at once are more than a box
+    reads soon: 1000 x 3000 x 520 took 10.9 microseconds with them, and 10.4 with one.
+    """
+    is_even = all(stride % _LINE_BYTES == 0 for stride in description.strides)
+    return _PROMOTE_256 if is_even else _PROMOTE_128
+
+
 class EncodedMap:
     """A tensor map for a tensor at an address, as a kernel's parameter."""
 
@@ -324,7 +335,7 @@ class EncodedMap:
             (c_uint32 * rank)(*description.steps),
             0,
             _SWIZZLES[description.swizzle],
-            _PROMOTE_256,
+            _promotion(description),
             0,
             doing=f"describing a tensor of {description.sizes} for bulk copies",
         )

@@ -38,7 +38,7 @@ SHALLOWEST = 256
 
 
 def rest_of(value: Expression) -> Expression:
-    """What is left of a number without its first digits, as it is rounded by the cut."""
+    """What is left of a number without its first digits, so that a cut rounds it."""
 
     def compute(op: type, *inputs: Expression, dtype: DType = value.dtype) -> Compute:
         return Compute(op, dtype, inputs)
