@@ -70,6 +70,8 @@ def test_gradients_of_convolutions(name):
         {"stride": 2, "padding": 1},
         {"stride": 3, "output_padding": 1},
         {"stride": 2, "dilation": 2, "groups": 2},
+        {"stride": 2, "dilation": 3, "output_padding": 2},
+        {"stride": (3, 4), "dilation": (2, 6), "padding": (2, 1)},
     ],
     ids=str,
 )

@@ -9,6 +9,7 @@ from tetragrad.engine.realize import from_array
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph import reduce as reduces
+from tetragrad.graph.folding import fold
 from tetragrad.graph.leaves import Iota
 from tetragrad.graph.node import Node
 
@@ -144,7 +145,7 @@ class GraphBuilder:
         if self.random.random() < 0.5:
             return window
         length = source.shape[dim]
-        return moves.fold(window, dim, stride, dilation, length)
+        return fold(window, dim, stride, dilation, length)
 
     def skewed(self, source: Node) -> Node:
         if source.ndim < 2:

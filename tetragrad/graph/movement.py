@@ -353,6 +353,8 @@ class Window(Movement):
         return np.take(array, starts + offsets, axis=self.dim)
 
     def gradient(self, upstream: Node) -> tuple[Node]:
+        from tetragrad.graph.folding import fold
+
         length = self.source.shape[self.dim]
         return (fold(upstream, self.dim, self.stride, self.dilation, length),)
 
@@ -472,37 +474,3 @@ def dilate(source: Node, steps: tuple[int, ...], shape: Shape) -> Node:
     spread = Shrink(spread, cut)
     rest = tuple((0, new - old) for old, new in zip(spread.shape, shape, strict=True))
     return pad(spread, rest, 0)
-
-
-def fold(source: Node, dim: int, stride: int, dilation: int, length: int) -> Node:
-    """Sum windows back into one dimension of ``length``: the adjoint of Window.
-
-    With stride 1, out[p] = Σ_k source[p - k*dilation, k], a Skew and a sum. With a
-    stride and dilation 1, k = m*stride + r and p = q*stride + r give one such sum
-    for each phase r, in one kernel. Otherwise windows are first spread apart.
-    """
-    from tetragrad.graph.reduce import Sum
-
-    count, size = source.shape[dim : dim + 2]
-    before, after = source.shape[:dim], source.shape[dim + 2 :]
-    if stride > 1 and dilation > 1:
-        steps = tuple(stride if axis == dim else 1 for axis in range(source.ndim))
-        apart = list(source.shape)
-        apart[dim] = (count - 1) * stride + 1
-        source = dilate(source, steps, tuple(apart))
-        stride = 1
-    if stride == 1:
-        skewed = Skew(source, dim, dilation, 0, length)
-        return Reshape(Sum(skewed, (dim + 1,)), (*before, length, *after))
-    phases = -(-size // stride)
-    widened = [(0, 0)] * source.ndim
-    widened[dim + 1] = (0, phases * stride - size)
-    source = pad(source, tuple(widened), 0)
-    source = Reshape(source, (*before, count, phases, stride, *after))
-    rows = -(-length // stride)
-    summed = Sum(Skew(source, dim, 1, 0, rows), (dim + 1,))
-    joined = Reshape(summed, (*before, rows * stride, *after))
-    cut = tuple(
-        (0, length if axis == dim else size) for axis, size in enumerate(joined.shape)
-    )
-    return Shrink(joined, cut)

@@ -8,18 +8,20 @@ convolution is the adjoint: the product comes first, and overlapping windows are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.dtypes import accumulation
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.graph import elementwise as ops
+from tetragrad.graph.folding import fold
 from tetragrad.graph.movement import (
     Permute,
     Reshape,
     Shrink,
     Window,
     broadcast_to,
-    fold,
+    dilate,
     pad,
 )
 from tetragrad.graph.node import Node
@@ -125,14 +127,18 @@ def transposed_convolve(
     node = _placed_products(ops.Cast(source, wide), ops.Cast(weight, wide), groups)
     counts, kernel = source.shape[2:], weight.shape[2:]
     reaches: list[int] = []
+    # Where all elements lie on multiples of a step, they are spread apart in the end.
+    steps = [gcd(*both) for both in zip(stride, dilation, strict=True)]
     for number in reversed(range(len(kernel))):
-        reach = (counts[number] - 1) * stride[number]
-        reach += dilation[number] * (kernel[number] - 1) + 1 + output_padding[number]
-        dim = 2 + 2 * number
-        reaches.insert(0, reach)
+        step = steps[number]
+        by, apart = stride[number] // step, dilation[number] // step
+        reach = (counts[number] - 1) * by + apart * (kernel[number] - 1) + 1
+        reaches.insert(0, (reach - 1) * step + 1 + output_padding[number])
+        reach += -(-output_padding[number] // step)
         # Whole strides; what is too much is zero, and cut with the padding.
-        whole = -(-reach // stride[number]) * stride[number]
-        node = fold(node, dim, stride[number], dilation[number], whole)
+        node = fold(node, 2 + 2 * number, by, apart, -(-reach // by) * by)
+    if max(steps) > 1:
+        node = dilate(node, (1, 1, *steps), (*node.shape[:2], *reaches))
     bounds = [(0, size) for size in node.shape[:2]]
     bounds += [
         (edge, reach - edge) for edge, reach in zip(padding, reaches, strict=True)

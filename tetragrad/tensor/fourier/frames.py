@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tetragrad.core import dtypes
 from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
-from tetragrad.graph.movement import fold
+from tetragrad.graph.folding import fold
 from tetragrad.tensor.complex_numbers import complex, view_as_complex, view_as_real
 from tetragrad.tensor.fourier.functions import fft, ifft, irfft, rfft
 
