@@ -40,24 +40,72 @@ def unsigned_of(dtype: DType) -> DType:
     return _UNSIGNED[dtype.itemsize * 8]
 
 
+class Half(Value):
+    """A half-width float whose float32 register is made where somebody reads it.
+
+    Many are only stored again, or rounded together with a neighbour. Its ``origin``
+    says where its 16 bits are: ``("register", half)``, ``("word", word, place)``, or
+    ``("rounded", number)`` where a float32 register has still to be rounded.
+    """
+
+    __slots__ = ("_ops", "origin")
+
+    def __init__(self, ops: Operations, dtype: DType, *origin: str) -> None:
+        self._ops = ops
+        self.dtype = dtype
+        self.constant = None
+        self.origin = origin
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        """The float32 register, which is written here unless it is known."""
+        ops, dtype = self._ops, self.dtype
+        half = _half_at(ops, self.origin, dtype)
+        if dtype is dtypes.float16:
+            result = ops.builder.assign("f32", "cvt.f32.f16", half)
+        else:
+            bits = ops.builder.assign("b32", "mov.b32", f"{{0, {half}}}")
+            result = ops.builder.assign("f32", "mov.b32", bits)
+        ops.builder.remember(("half of", result, dtype), self.origin)
+        return result
+
+
+def settled(value: Value) -> Value:
+    """A value in a register that later statements may read, too."""
+    return Value(value.text, value.dtype) if isinstance(value, Half) else value
+
+
+def _origin_of(ops: Operations, value: Value) -> tuple[str, ...] | None:
+    """Where the 16 bits of a half-width float are, if that is known."""
+    if isinstance(value, Half):
+        return value.origin
+    return ops.builder.known(("half of", *value.name))
+
+
+def _half_at(ops: Operations, origin: tuple[str, ...], dtype: DType) -> str:
+    """The 16-bit register of an origin."""
+    kind, register, *place = origin
+    if kind == "word":
+        return split(ops.builder, register)[int(place[0])]
+    if kind == "rounded":
+        return ops.builder.assign("b16", f"cvt.rn.{HALVES[dtype]}.f32", register)
+    return register
+
+
 def rounded(ops: Operations, value: Value) -> Value:
     """A float32 register rounded to nearest even in the format it stands for."""
     if value.dtype.bits >= 32 or not value.dtype.is_floating_point:
         return value
     if value.dtype.bits == 8:
         return float8.rounded(ops, value)
-    result = widened(ops, halved(ops, value), value.dtype)
-    ops.builder.remember(("rounded from", *result.name), (value.text,))
-    return result
+    origin = _origin_of(ops, value)
+    return Half(ops, value.dtype, *(origin or ("rounded", value.text)))
 
 
 def halved(ops: Operations, value: Value) -> str:
     """The 16-bit register with a half-width float."""
-    known = ops.builder.known(("half of", *value.name))
-    if known is not None:
-        return known[0]
-    instruction = f"cvt.rn.{HALVES[value.dtype]}.f32"
-    return ops.builder.assign("b16", instruction, value.text)
+    origin = _origin_of(ops, value)
+    return _half_at(ops, origin or ("rounded", value.text), value.dtype)
 
 
 def packed(ops: Operations, low: Value, high: Value) -> str:
@@ -67,20 +115,23 @@ def packed(ops: Operations, low: Value, high: Value) -> str:
     together, by one instruction.
     """
     builder = ops.builder
-    known = builder.known(("packed", *low.name, *high.name))
-    if known is not None:
-        return known[0]
+    origins = _origin_of(ops, high), _origin_of(ops, low)
+    kinds = {origin and origin[0] for origin in origins}
+    if kinds == {"word"}:
+        (_, above, upper), (_, word, lower) = origins
+        if above == word and lower < upper:
+            return word
     if low.constant is not None and high.constant is not None:
         first, second = (
             _bits_of(value, low.dtype) for value in (high.constant, low.constant)
         )
         return builder.assign("b32", "mov.b32", f"0x{first:04X}{second:04X}")
-    both = small_integers.both_halves(ops, low, high)
-    if both is not None:
-        return both
-    sources = [builder.known(("rounded from", *entry.name)) for entry in (high, low)]
-    if None not in sources:
-        operands = ", ".join(source[0] for source in sources if source)
+    if not (isinstance(low, Half) or isinstance(high, Half)):
+        both = small_integers.both_halves(ops, low, high)
+        if both is not None:
+            return both
+    if kinds == {"rounded"}:
+        operands = ", ".join(origin[1] for origin in origins if origin)
         return builder.assign("b32", f"cvt.rn.{HALVES[low.dtype]}x2.f32", operands)
     halves = f"{{{halved(ops, low)}, {halved(ops, high)}}}"
     return builder.assign("b32", "mov.b32", halves)
@@ -93,9 +144,7 @@ def _bits_of(number: float, dtype: DType) -> int:
 
 def unpacked(ops: Operations, word: str, dtype: DType) -> tuple[Value, Value]:
     """The two half-width floats of a 32-bit register."""
-    low, high = (widened(ops, half, dtype) for half in split(ops.builder, word))
-    ops.builder.remember(("packed", *low.name, *high.name), (word,))
-    return low, high
+    return Half(ops, dtype, "word", word, "0"), Half(ops, dtype, "word", word, "1")
 
 
 def split(builder: Builder, word: str) -> tuple[str, str]:
@@ -109,15 +158,8 @@ def split(builder: Builder, word: str) -> tuple[str, str]:
 
 
 def widened(ops: Operations, half: str, dtype: DType) -> Value:
-    """The float32 register of a half-width float's 16 bits."""
-    if dtype is dtypes.float16:
-        result = ops.builder.assign("f32", "cvt.f32.f16", half)
-    else:
-        bits = ops.builder.assign("b32", "mov.b32", f"{{0, {half}}}")
-        result = ops.builder.assign("f32", "mov.b32", bits)
-    value = Value(result, dtype)
-    ops.builder.remember(("half of", result, dtype), (half,))
-    return value
+    """The half-width float in a 16-bit register."""
+    return Half(ops, dtype, "register", half)
 
 
 def convert_float(ops: Operations, value: Value, dtype: DType) -> Value:
@@ -158,7 +200,7 @@ def small_integer(ops: Operations, value: Value, dtype: DType) -> Value:
         return rounded(ops, result)
     if dtype in HALVES:
         # Exact, so that neighbours can be rounded together.
-        builder.remember(("rounded from", *result.name), (result.text,))
+        builder.remember(("half of", *result.name), ("rounded", result.text))
     return result
 
 

@@ -184,7 +184,8 @@ def scalar_at(ops: Operations, dtype: DType, space: str, operand: str) -> Value:
         kind = register_class(dtype)
         return Value(assign(kind, f"ld.{space}.{kind}", operand), dtype)
     if dtype.is_floating_point:
-        return formats.widened(ops, assign("b16", f"ld.{space}.b16", operand), dtype)
+        half = assign("b16", f"ld.{space}.b16", operand)
+        return formats.settled(formats.widened(ops, half, dtype))
     letter = "s" if dtype.is_signed else "u"
     number = assign("b32", f"ld.{space}.{letter}{dtype.itemsize * 8}", operand)
     if not dtype.is_bool:

@@ -126,9 +126,14 @@ class Point(Forms):
         self._done[expression] = lanes
 
     def value(self, root: Expression, element: int) -> Value:
-        """The value of an expression at one element of the run."""
+        """The value of an expression at one element of the run, to be kept."""
         lanes = self.evaluate(root)
-        return lanes[element % len(lanes)]
+        return formats.settled(lanes[element % len(lanes)])
+
+    def word(self, root: Expression) -> str:
+        """The register with the half-width floats of a run of two."""
+        lanes = self.evaluate(root)
+        return formats.packed(self.ops, lanes[0], lanes[-1])
 
     def _elements(self, forms: Sequence[Affine]) -> range:
         """The elements at which something that depends on forms must be computed."""

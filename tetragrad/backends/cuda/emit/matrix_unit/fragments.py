@@ -136,9 +136,7 @@ class FragmentStatements(Statements):
                 name = f"cvt.rn.{formats.HALVES[dtype]}x2.f32"
                 self.builder.line(f"{name} {register}, {high}, {low}")
             else:
-                pair = (point.value(value, element) for element in (0, 1))
-                word = formats.packed(self.ops, *pair)
-                self.builder.line(f"mov.b32 {register}, {word}")
+                self.builder.line(f"mov.b32 {register}, {point.word(value)}")
 
     # --- folds ---------------------------------------------------------------------
 

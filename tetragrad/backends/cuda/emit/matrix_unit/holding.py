@@ -6,7 +6,7 @@ that are swizzled for this, so that the threads of a warp find them in different
 
 from __future__ import annotations
 
-from tetragrad.backends.cuda.emit import formats, small_integers
+from tetragrad.backends.cuda.emit import small_integers
 from tetragrad.backends.cuda.emit.access import Storage
 from tetragrad.backends.cuda.emit.forms import Lanes, Linear
 from tetragrad.backends.cuda.emit.spread import Threads
@@ -32,9 +32,7 @@ def held_words(values: Values, threads: Threads, statement: Map) -> dict[Key, st
         point = values.at(run)
         for entry in narrow:
             point.give(entry, swizzled_pair(point, entry))
-        pair = (point.value(statement.value, element) for element in (0, 1))
-        key = point.key(statement.indices, 0)
-        words[key] = formats.packed(values.ops, *pair)
+        words[point.key(statement.indices, 0)] = point.word(statement.value)
     return words
 
 
