@@ -100,7 +100,7 @@ short = int16
 _PACKAGES = frozenset(
     """
     autograd cuda data distributions fft func linalg masked nn onnx optim random signal
-    special state xp
+    special state utils xp
     """.split()
 )
 

@@ -42,6 +42,8 @@ MODULES = (
     "tetragrad.random",
     "tetragrad.special",
     "tetragrad.state",
+    "tetragrad.utils",
+    "tetragrad.utils.data",
     "tetragrad.xp",
     "tetragrad.xp.fft",
     "tetragrad.xp.linalg",

@@ -346,7 +346,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     >>> x.grad
     tensor([4.])
     """
-    kwargs.pop("use_reentrant", None)
+    for hint in ("use_reentrant", "preserve_rng_state", "determinism_check"):
+        kwargs.pop(hint, None)
     random_state = default_generator().state.storage
     drawn_before = random_state.value
     with enable_grad():

@@ -1,0 +1,5 @@
+"""``tetragrad.checkpoint``, where PyTorch has it."""
+
+from tetragrad.tensor.autograd import checkpoint
+
+__all__ = ["checkpoint"]
