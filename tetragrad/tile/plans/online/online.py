@@ -65,7 +65,8 @@ from tetragrad.tile.plans.online.online_step import (
     TotalTiles,
 )
 from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.packing import Operand, Placed, pack
+from tetragrad.tile.plans.products.operands import Operand, Placed
+from tetragrad.tile.plans.products.packing import pack
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,

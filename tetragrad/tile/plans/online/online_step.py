@@ -36,7 +36,8 @@ from tetragrad.tile.ir import (
     Tile,
     TileLoad,
 )
-from tetragrad.tile.plans.products.packing import Placed, pack
+from tetragrad.tile.plans.products.operands import Placed
+from tetragrad.tile.plans.products.packing import pack
 from tetragrad.tile.plans.scope import (
     Scope,
     cast,

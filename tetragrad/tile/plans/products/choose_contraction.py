@@ -27,7 +27,7 @@ from tetragrad.tile.plans.products.contraction import (
     strides_of,
 )
 from tetragrad.tile.plans.products.dot_steps import Dot, choose_dot
-from tetragrad.tile.plans.products.packing import runs_of, strides_in_place
+from tetragrad.tile.plans.products.operands import runs_of, strides_in_place
 from tetragrad.tile.plans.products.product_cost import blocks_in, cost_of
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import points_in, register_bytes

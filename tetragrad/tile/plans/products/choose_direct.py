@@ -11,7 +11,7 @@ from tetragrad.kernel.expression import Expression
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.products.choose_supply import are_rows_in_place, is_inside
 from tetragrad.tile.plans.products.contraction import Block, Contraction, Supply
-from tetragrad.tile.plans.products.packing import runs_of
+from tetragrad.tile.plans.products.operands import runs_of
 from tetragrad.tile.plans.products.windows import (
     DirectPlan,
     Extents,

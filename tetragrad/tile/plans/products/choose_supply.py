@@ -19,7 +19,7 @@ from tetragrad.tile.plans.products.contraction import (
     cut_evenly,
 )
 from tetragrad.tile.plans.products.kept import kept_panels
-from tetragrad.tile.plans.products.packing import runs_of, strides_in_place
+from tetragrad.tile.plans.products.operands import runs_of, strides_in_place
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import points_in
 

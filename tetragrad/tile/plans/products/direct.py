@@ -34,13 +34,8 @@ from tetragrad.tile.ir import (
 from tetragrad.tile.plans.products.contraction import Supply
 from tetragrad.tile.plans.products.images import ImageReader, Tap
 from tetragrad.tile.plans.products.micro_tiles import Places, Product, Region
-from tetragrad.tile.plans.products.packing import (
-    Operand,
-    Placed,
-    Window,
-    clear_overhang,
-    pack,
-)
+from tetragrad.tile.plans.products.operands import Operand, Placed, Window
+from tetragrad.tile.plans.products.packing import clear_overhang, pack
 from tetragrad.tile.plans.products.windows import (
     DirectPlan,
     Extents,

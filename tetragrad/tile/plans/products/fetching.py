@@ -11,7 +11,7 @@ from tetragrad.kernel.affine import Affine, axis_form, of_atom
 from tetragrad.kernel.expression import Quotient, Remainder
 from tetragrad.tile.ir import Ahead, Fetch, Tile
 from tetragrad.tile.layout import CACHE_LINE_BYTES
-from tetragrad.tile.plans.products.packing import Operand, Placed, at_run
+from tetragrad.tile.plans.products.operands import Operand, Placed, at_run
 from tetragrad.tile.plans.scope import Builder, Scope
 
 #: Parts of the depth between which lines are fetched: many lines at once would have to

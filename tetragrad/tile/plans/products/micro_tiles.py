@@ -48,7 +48,7 @@ from tetragrad.tile.plans.products.contraction import (
     hosted_contraction,
     moves_evenly,
 )
-from tetragrad.tile.plans.products.packing import Placed, flat_stride
+from tetragrad.tile.plans.products.operands import Placed, flat_stride
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
 
 

@@ -49,13 +49,8 @@ from tetragrad.tile.plans.products.dot_steps import SHIFT, packed_lhs, packed_rh
 from tetragrad.tile.plans.products.fetching import fetch_panel, fetch_rows
 from tetragrad.tile.plans.products.kept import kept_panels
 from tetragrad.tile.plans.products.micro_tiles import Corner, Places, Product, Region
-from tetragrad.tile.plans.products.packing import (
-    Operand,
-    Placed,
-    Window,
-    clear_overhang,
-    pack,
-)
+from tetragrad.tile.plans.products.operands import Operand, Placed, Window
+from tetragrad.tile.plans.products.packing import clear_overhang, pack
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
 

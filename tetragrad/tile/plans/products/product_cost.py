@@ -13,7 +13,7 @@ from tetragrad.tile.plans.products.contraction import (
     Supply,
     strides_of,
 )
-from tetragrad.tile.plans.products.packing import runs_of
+from tetragrad.tile.plans.products.operands import runs_of
 from tetragrad.tile.plans.traffic import points_in, work_in
 
 # Operations an element of packing takes, where vectors cannot be moved as a whole, and

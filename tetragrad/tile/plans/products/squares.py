@@ -17,7 +17,8 @@ from tetragrad.kernel.expression import Expression
 from tetragrad.tile.ir import Alloc, Statement, Tile
 from tetragrad.tile.plans.products.contraction import Block, ContractionPlan
 from tetragrad.tile.plans.products.micro_tiles import Corner, Places, Product, Region
-from tetragrad.tile.plans.products.packing import Operand, Placed, pack
+from tetragrad.tile.plans.products.operands import Operand, Placed
+from tetragrad.tile.plans.products.packing import pack
 from tetragrad.tile.plans.scope import Builder, Scope, loop
 
 # Space between the rows of a matrix unit's operands, so that eight neighbouring rows

@@ -46,7 +46,8 @@ from tetragrad.tile.ir import (
 )
 from tetragrad.tile.plans.products.contraction import Block, ContractionPlan, Panels
 from tetragrad.tile.plans.products.micro_tiles import Places, Product
-from tetragrad.tile.plans.products.packing import Operand, Placed, pack
+from tetragrad.tile.plans.products.operands import Operand, Placed
+from tetragrad.tile.plans.products.packing import pack
 from tetragrad.tile.plans.products.windows import Sliding
 from tetragrad.tile.plans.products.winograd import Matrix, Transform, combined
 from tetragrad.tile.plans.rewrite import Rewriter

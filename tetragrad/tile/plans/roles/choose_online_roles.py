@@ -18,7 +18,7 @@ from tetragrad.tile.plans.online.online import needed_blocks
 from tetragrad.tile.plans.prepare.even_rows import EvenRows
 from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.packing import Placed
+from tetragrad.tile.plans.products.operands import Placed
 from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
 from tetragrad.tile.plans.roles.online_rows import RowForm, loads_beside, row_form

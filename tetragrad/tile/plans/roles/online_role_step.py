@@ -35,7 +35,7 @@ from tetragrad.tile.ir import (
     When,
 )
 from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.packing import Placed
+from tetragrad.tile.plans.products.operands import Placed
 from tetragrad.tile.plans.roles.online_rows import is_positive, quick, whole_blocks
 from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS
 from tetragrad.tile.plans.roles.row_blocks import RowBlock

@@ -47,7 +47,7 @@ from tetragrad.tile.ir import (
 )
 from tetragrad.tile.plans.online.online import needed_blocks
 from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.packing import Placed
+from tetragrad.tile.plans.products.operands import Placed
 from tetragrad.tile.plans.roles.boxes import (
     COLUMN_STEP,
     DEPTH_STEP,

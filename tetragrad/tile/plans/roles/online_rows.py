@@ -34,7 +34,7 @@ from tetragrad.kernel.online import replace
 from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
 from tetragrad.kernel.recognise import is_identity
 from tetragrad.tile.ir import QuickPower
-from tetragrad.tile.plans.products.packing import Placed
+from tetragrad.tile.plans.products.operands import Placed
 from tetragrad.tile.plans.roles.bulk import BulkOperand, boxed_load, bulk_operand
 from tetragrad.tile.plans.scope import Scope
 

@@ -22,7 +22,7 @@ from tetragrad.kernel.expression import (
 from tetragrad.kernel.online import Carried, replace
 from tetragrad.tile.ir import Extent, Map, Statement, Tile, TileLoad, When
 from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.packing import Placed
+from tetragrad.tile.plans.products.operands import Placed
 from tetragrad.tile.plans.roles.online_rows import (
     masks_of,
     quick,
