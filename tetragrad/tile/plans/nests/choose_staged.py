@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tetragrad.core.target import Target
+from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Load, Reduction
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.nests.choose_nest import grid_axes
@@ -14,7 +15,7 @@ from tetragrad.tile.plans.traffic import points_in, points_of
 # A row has at most so many points, which are written out.
 LONGEST_ROW = 64
 # Longer ones only if there are so many that a thread each is enough for the device.
-LONG_ROW, MANY_ROWS = 32, 1 << 15
+LONG_ROW, MANY_ROWS = 16, 1 << 15
 # Rows of whole pieces of so many bytes are better moved by neighbouring threads.
 EVEN_BYTES = 32
 # Rows of one iteration, at most and at least, and what they take in shared memory.
@@ -139,7 +140,16 @@ def _is_worth_it(kernel: Kernel, outputs: Sequence[Output], rows: int) -> bool:
     crosses = any(
         form.coefficient(rows) == 1 and form.axes() != {rows} for form in addresses
     )
-    return (reduces or crosses) and any(size % EVEN_BYTES for size in nbytes)
+    fills = any(_is_mostly_touched(kernel, form, rows) for form in addresses)
+    is_useful = reduces or (crosses and fills)
+    return is_useful and any(size % EVEN_BYTES for size in nbytes)
+
+
+def _is_mostly_touched(kernel: Kernel, address: Affine, rows: int) -> bool:
+    """Whether half of each row's elements are touched, so that whole rows are moved."""
+    step = address.coefficient(rows)
+    inner = [axis for axis in address.axes() if 0 < address.coefficient(axis) < step]
+    return step > 1 and 2 * points_in(kernel, inner) >= step
 
 
 def _lanes(
