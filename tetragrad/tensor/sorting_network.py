@@ -28,6 +28,9 @@ SORTED_AT_ONCE = 16
 #: registers.
 STAGES_A_PASS = 4
 
+#: The dimensions of groups of places: those between its places, and the columns.
+PLACES, COLUMNS = 2, 3
+
 #: Two places of a group, of which the first receives the smaller number.
 Comparison = tuple[int, int]
 
@@ -36,23 +39,18 @@ def sorted_rows(numbers: Node, longest: int) -> Node:
     """Numbers (rows, length) with every row in order, smallest first.
 
     Blocks of at most ``longest`` are sorted as columns, which a GPU does on a chip.
-    They are merged over memory as long as what is compared is further apart, and then
-    as columns again. Both lengths are powers of two.
+    They are merged place by place as long as what is compared is in different blocks,
+    and then as columns again. Both lengths are powers of two.
     """
-    rows, length = numbers.shape
-    within = min(length, longest)
+    within = min(numbers.shape[1], longest)
     columns = sorted_columns(as_columns(numbers, within))
     run = within
-    while run < length:
+    while run < numbers.shape[1]:
         run *= 2
-        # One column of everything, which is in order block by block.
-        merged: Node = graph.Kept(
-            graph.Reshape(_as_blocks(columns), (rows * length, 1))
-        )
-        merged = _merged(merged, run // within, within, is_first=True)
-        columns = as_columns(merged, within)
-        columns = _merged(columns, within, 1, is_first=False)
-    return graph.Reshape(_as_blocks(columns), numbers.shape)
+        blocks: Node = graph.Kept(graph.Permute(columns, (1, 0)))
+        blocks = _merged(blocks, run // within, (PLACES, COLUMNS))
+        columns = _merged(as_columns(blocks, within), within)
+    return graph.Reshape(graph.Permute(columns, (1, 0)), numbers.shape)
 
 
 def as_columns(numbers: Node, length: int) -> Node:
@@ -61,31 +59,27 @@ def as_columns(numbers: Node, length: int) -> Node:
     return graph.Permute(blocks, (1, 0))
 
 
-def _as_blocks(columns: Node) -> Node:
-    """Columns one after another."""
-    return graph.Permute(columns, (1, 0))
-
-
 def sorted_columns(numbers: Node) -> Node:
     """Numbers (length, columns) with every column in order, smallest first."""
     length = numbers.shape[0]
     run = min(length, SORTED_AT_ONCE)
-    numbers = _pass(graph.Kept(numbers), 1, sorting_comparisons(run), run)
+    numbers = _pass(graph.Kept(numbers), 1, run, sorting_comparisons(run))
     while run < length:
         run *= 2
-        numbers = _merged(numbers, run, 1, is_first=True)
+        numbers = _merged(numbers, run, (PLACES,))
     return numbers
 
 
-def _merged(numbers: Node, length: int, distance: int, is_first: bool) -> Node:
-    """Groups of so many places, a distance apart, after all stages of a merge.
+def _merged(numbers: Node, length: int, turned: tuple[int, ...] = ()) -> Node:
+    """Groups of so many places after all stages of a merge.
 
-    The first stage of all takes runs that rise both, which it reads from both ends.
+    The first stage of all takes runs that rise both, of which the second is read from
+    the end: of its places, and of its columns where places are whole blocks.
     """
-    for apart, places in passes_of_merge(length):
-        comparisons = merging_comparisons(places, is_first)
-        numbers = _pass(numbers, apart * distance, comparisons, places, is_first)
-        is_first = False
+    for distance, places in passes_of_merge(length):
+        comparisons = merging_comparisons(places, is_first=bool(turned))
+        numbers = _pass(numbers, distance, places, comparisons, turned)
+        turned = ()
     return numbers
 
 
@@ -143,18 +137,18 @@ def merging_comparisons(places: int, is_first: bool) -> tuple[Comparison, ...]:
 def _pass(
     numbers: Node,
     distance: int,
-    comparisons: Sequence[Comparison],
     places: int,
-    is_first: bool = False,
+    comparisons: Sequence[Comparison],
+    turned: tuple[int, ...] = (),
 ) -> Node:
     """Compare within groups of places that are a distance apart; kept in memory."""
     length, columns = numbers.shape
     groups = length // (distance * places)
     apart = graph.Reshape(numbers, (groups, places, distance, columns))
     values = [_place(apart, place) for place in range(places)]
-    if is_first:
+    if turned:
         half = places // 2
-        values[half:] = [graph.Flip(value, (2,)) for value in values[half:]]
+        values[half:] = [graph.Flip(value, turned) for value in values[half:]]
     for first, second in comparisons:
         values[first], values[second] = _in_order(values[first], values[second])
     together = concatenate_nodes(values, 1)

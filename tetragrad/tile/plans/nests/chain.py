@@ -40,6 +40,8 @@ BANKS = 16
 #: Elements of a stage for each thread, and threads of a block.
 EACH = 16
 WARP, FEWEST_THREADS, MOST_THREADS = 32, 64, 1024
+#: Bytes of memory that come together.
+LINE_BYTES = 128
 
 
 @frozen
@@ -51,16 +53,30 @@ class ChainPlan:
 
 
 def choose_chain(kernel: Kernel) -> ChainPlan:
-    """Several rows together where one alone would leave a block's threads idle."""
+    """Several rows together where one alone would leave a block's threads idle.
+
+    Or where rows lie side by side, of which whole lines of memory are read.
+    """
     (first, *_) = kernel.inner
     length = first.slot.numel // first.rows
+    least = LINE_BYTES // first.slot.dtype.itemsize if _lie_beside(kernel) else 1
     together = 1
-    while (
-        length * together < EACH * FEWEST_THREADS and first.rows % (2 * together) == 0
+    while first.rows % (2 * together) == 0 and (
+        together < least or length * together < EACH * FEWEST_THREADS
     ):
         together *= 2
     threads = -(-length * together // EACH)
     return ChainPlan(together, min(MOST_THREADS, -(-threads // WARP) * WARP))
+
+
+def _lie_beside(kernel: Kernel) -> bool:
+    """Whether the first output reads neighbours in memory for neighbouring rows."""
+    output, first = kernel.outputs[0], kernel.inner[0]
+    row = row_axis(output.address, kernel.axes, first.rows, first.step)
+    return row is not None and any(
+        isinstance(entry, Load) and abs(entry.address.coefficient(row)) == 1
+        for entry in walk(output.value)
+    )
 
 
 def build_chain(builder: Builder, plan: ChainPlan) -> list[Statement]:
