@@ -78,6 +78,31 @@ def simulated(nodes: list[Node], sizes: PassRolePlan | None = None) -> list[np.n
     return [memory[node].reshape(node.shape).astype(np.float64) for node in nodes]
 
 
+def parts_of_a_layer(length: int) -> list[Node]:
+    """Attention between thirds of one layer, and its gradient towards the layer."""
+    layer = Tensor(np.ones((8, length, 3 * 768), np.float32)).to(tetragrad.bfloat16)
+    layer = layer.realize().requires_grad_()
+    query, key, value = (
+        part.reshape(8, length, 12, 64).transpose(1, 2) for part in layer.chunk(3, -1)
+    )
+    result = query.scaled_dot_product_attention(key, value)
+    (gradient,) = tetragrad.grad(result, [layer], result.detach().realize())
+    return without_markers([result.node, gradient.node])
+
+
+@pytest.mark.parametrize("length", [197, 256])
+def test_thirds_of_a_layer_are_read_where_they_are(length: int) -> None:
+    """And the scores are made again, though no head's queries are a third of them."""
+    kernels = kernels_of(parts_of_a_layer(length))
+    for entry in kernels:
+        plan = choose_plan(entry.kernel, SM_90A, settings())
+        written = sum(node.numel for node in entry.outputs)
+        assert written <= 8 * length * 3 * 768
+        if any(node.numel == 8 * length * 3 * 768 for node in entry.inputs):
+            (grid,) = plan.stages[-1]
+            assert isinstance(grid, OnlineRolePlan | PassRolePlan)
+
+
 @pytest.mark.parametrize(
     ("queries", "keys", "dtype", "options"),
     [

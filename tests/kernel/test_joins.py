@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core.dtypes import bfloat16
 from tetragrad.core.settings import override
 from tetragrad.core.target import Target
@@ -15,6 +16,7 @@ from tetragrad.graph.node import Node
 from tetragrad.kernel.fusion.fuse import fuse
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.naming import kernel_name
+from tetragrad.nn.functional import cross_entropy
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.joining import cat
 
@@ -152,3 +154,15 @@ def test_a_product_reads_a_concatenation_of_many_parts_from_memory() -> None:
         joined = cat(parts)
         groups = fuse(without_markers([(weight @ joined).node]), TARGET)
         assert len(groups) == kernels
+
+
+def test_scores_of_many_classes_are_not_stored_once_more() -> None:
+    """The loss and its gradient make what they need of the scores as they came."""
+    scores = halves(2048, 8192).requires_grad_()
+    classes = Tensor(np.arange(2048), device="reference")
+    loss = cross_entropy(scores.float(), classes)
+    loss.backward()
+    assert scores.grad is not None
+    groups = fuse(without_markers([loss.node, scores.grad.node]), SM_90A)
+    wide = [root for group in groups for root in group.roots if root.numel >= 2048 * 8]
+    assert [root.dtype for root in wide] == [bfloat16]

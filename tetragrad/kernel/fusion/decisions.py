@@ -9,6 +9,10 @@ from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Reduce
 from tetragrad.kernel.fusion.analysis import Analysis
 
+#: The most features of an attention head: columns of a product on a matrix unit, and
+#: the depth of products that a pass may make again.
+MOST_FEATURES = 256
+
 
 class Decisions:
     """Which nodes go to memory, who reads the others, and why.
@@ -46,6 +50,16 @@ class Decisions:
     def users(self) -> dict[Node, list[Node]]:
         """The readers of each node."""
         return self.facts.users
+
+    def depth(self, end: Node) -> int:
+        """Of how many products each result of an end's contraction is a sum.
+
+        0 if the kernel that ends here has no contraction.
+        """
+        contraction = self.epilogues.get(end)
+        if contraction is None:
+            return 0
+        return contraction.sources[0].numel // max(contraction.numel, 1)
 
     def note(self, node: Node, reason: str) -> None:
         """Remember why a kernel is as it is."""

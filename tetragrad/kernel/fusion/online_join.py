@@ -17,17 +17,15 @@ from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.expression import Compute, Expression, Load
 from tetragrad.kernel.fusion.analysis import is_leaf
-from tetragrad.kernel.fusion.decisions import Decisions
+from tetragrad.kernel.fusion.decisions import MOST_FEATURES, Decisions
 from tetragrad.kernel.fusion.groups import Group
 from tetragrad.kernel.fusion.repeats import lower_group
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
 from tetragrad.kernel.single_row import with_row
 
-#: What rows are multiples of apart for a copy engine, and the most columns of a product
-#: on a GPU's matrix unit.
+#: What rows are multiples of apart for a copy engine.
 BULK_BYTES = 16
-MOST_FEATURES = 256
 
 
 def join_online(decisions: Decisions) -> None:

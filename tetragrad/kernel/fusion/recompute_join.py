@@ -27,9 +27,9 @@ from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Node
 from tetragrad.graph.reduce import Max
 from tetragrad.kernel.fusion.analysis import is_leaf
-from tetragrad.kernel.fusion.decisions import Decisions
+from tetragrad.kernel.fusion.decisions import MOST_FEATURES, Decisions
 from tetragrad.kernel.fusion.groups import Group
-from tetragrad.kernel.fusion.online_join import MOST_FEATURES, pays
+from tetragrad.kernel.fusion.online_join import pays
 from tetragrad.kernel.fusion.repeats import pattern_of
 from tetragrad.kernel.lowering import lower
 from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
@@ -39,7 +39,8 @@ from tetragrad.kernel.online_contraction import OnlineContraction, online_contra
 FEWEST_RECOMPUTED = 1 << 16
 #: How often a statistic's size goes into that of the scores, at least.
 LEAST_ROW = 8
-_REARRANGED = (moves.Reshape, moves.Permute, moves.Expand)
+#: Movement that passes follow to memory as well as if there were none.
+_REARRANGED = (moves.Reshape, moves.Permute, moves.Expand, moves.Shrink)
 
 
 def join_recomputing(decisions: Decisions) -> None:
@@ -80,25 +81,34 @@ def _wide_values(decisions: Decisions) -> dict[Node, None]:
         is_stored = node in decisions.in_memory and not is_leaf(node)
         if not is_stored or node in decisions.wanted or node.numel < FEWEST_RECOMPUTED:
             continue
-        reads = loads_of(node, decisions.in_memory)
-        smaller = [entry.numel for entry in reads if entry not in found]
-        wider = [entry.numel for entry in reads if entry in found]
-        contraction = decisions.epilogues.get(node)
-        is_shallow = contraction is None or _depth(contraction) <= MOST_FEATURES
+        reads = _parts_read(node, decisions.in_memory)
+        smaller = [numel for entry, numel in reads if entry not in found]
+        wider = [numel for entry, numel in reads if entry in found]
+        is_shallow = decisions.depth(node) <= MOST_FEATURES
         is_large = 2 * max(smaller, default=0) <= node.numel >= max(wider, default=0)
         if is_shallow and is_large and not _has_windows(node, decisions.in_memory):
             found[node] = None
     return found
 
 
+def _parts_read(root: Node, in_memory: Set[Node]) -> Iterator[tuple[Node, int]]:
+    """What a root's kernel loads, and how many elements of it at the most.
+
+    Queries are often a third of what one layer made.
+    """
+    for node in _inside(root, in_memory):
+        for source in node.sources if not isinstance(node, moves.Movement) else ():
+            part = source.numel
+            while isinstance(source, moves.Movement) and source not in in_memory:
+                source = source.sources[0]
+                part = min(part, source.numel)
+            if source in in_memory or isinstance(source, Buffer):
+                yield source, part
+
+
 def _has_windows(root: Node, in_memory: Set[Node]) -> bool:
     """Whether it is a convolution: passes make blocks of plain products only."""
     return any(isinstance(node, moves.Window) for node in _inside(root, in_memory))
-
-
-def _depth(contraction: Node) -> int:
-    """Products that each result of a contraction is a sum of."""
-    return contraction.sources[0].numel // max(contraction.numel, 1)
 
 
 def _readers(decisions: Decisions, read: Mapping[Node, None]) -> dict[Node, list[Node]]:

@@ -15,9 +15,9 @@ from tetragrad.core.target import Target
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.node import Node
-from tetragrad.graph.reduce import Max, Reduce
+from tetragrad.graph.reduce import Reduce
 from tetragrad.kernel.fusion.analysis import Kind, work_per_element
-from tetragrad.kernel.fusion.decisions import Decisions
+from tetragrad.kernel.fusion.decisions import MOST_FEATURES, Decisions
 
 #: The elementwise work before a selection from rows that is looked at.
 MAXIMUM_ROW_NODES = 64
@@ -191,7 +191,7 @@ def _is_made_again(decisions: Decisions, node: Node) -> bool:
         return False
     reads = decisions.reads[node]
     statistics = sum(isinstance(entry, Reduce) for entry in reads)
-    if not statistics or any(isinstance(entry, Max) for entry in reads):
+    if not statistics or any(0 < decisions.depth(e) <= MOST_FEATURES for e in reads):
         return False
     read, own = sum(reads.values()), node.numel * node.dtype.itemsize
     if (statistics + readers) * read > read + (1 + readers) * own * 1.05:
