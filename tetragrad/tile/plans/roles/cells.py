@@ -202,11 +202,14 @@ def flat_position(radices: Sequence[int], digits: Sequence[Affine]) -> Affine:
 
 
 @functools.lru_cache(maxsize=256)
-def box_of(sizes: tuple[int, ...], extent: int) -> tuple[int, ...] | None:
+def box_of(
+    sizes: tuple[int, ...], extent: int, stored: int | None = None
+) -> tuple[int, ...] | None:
     """The box for blocks of ``extent`` positions that leaves the fewest unused.
 
     Boxes are powers of two along every axis; of equals, the largest, then those with
-    the most neighbours in memory.
+    the most neighbours in memory. Results that are next to one another along axis
+    ``stored`` should be so in a box, too: runs of two take twice as long.
     """
     if len(sizes) == 1:
         return (extent,)
@@ -216,6 +219,8 @@ def box_of(sizes: tuple[int, ...], extent: int) -> tuple[int, ...] | None:
 
     def key(box: tuple[int, ...]) -> tuple[int, ...]:
         wasted = _covered(sizes, box, extent)
+        if stored is not None:
+            wasted += 2 * wasted // box[stored]
         return (wasted, -math.prod(box), *(-chunk for chunk in box))
 
     return min(boxes, key=key)

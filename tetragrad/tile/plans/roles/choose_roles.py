@@ -432,7 +432,12 @@ def _side_box(kernel: Kernel, operand: Operand, extent: int) -> tuple[int, ...] 
     """The box for one side of a block: over all axes, or along neighbours only."""
     sizes = tuple(kernel.axes[axis] for axis in operand.side)
     if len(sizes) == 1 or operand.is_deep or isinstance(operand, FilledOperand):
-        return box_of(sizes, extent)
+        stored = [
+            number
+            for number, axis in enumerate(operand.side)
+            if any(entry.address.coefficient(axis) == 1 for entry in kernel.outputs)
+        ]
+        return box_of(sizes, extent, stored[0] if stored else None)
     panel = panel_of(operand.dtype)
     size = kernel.axes[operand.contiguous]
     boxes = [box for box in range(panel, extent + 1, panel) if extent % box == 0]
