@@ -11,25 +11,23 @@
               Store(epilogue of the accumulator)
 
 An operand that several grid iterations use is packed once, by a grid of its own that
-runs before (:class:`_Whole`), if memory has room for it. With more than one depth block
-the results are gathered in a shared tile between them.
+runs before (``panel_operands.py``), if memory has room for it. With more than one depth
+block the results are gathered in a shared tile between them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 from tetragrad.core.frozen import frozen, replace
 from tetragrad.graph.elementwise import Cast, Neg
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Compute, Expression, Guard, literal
+from tetragrad.kernel.expression import Compute, Guard, literal
 from tetragrad.tile.ir import (
     Ahead,
     Alloc,
     Fold,
-    Grid,
     Layout,
     Map,
     Space,
@@ -38,27 +36,15 @@ from tetragrad.tile.ir import (
     TileLoad,
     When,
 )
-from tetragrad.tile.plans.products.contraction import (
-    Block,
-    ContractionPlan,
-    Panels,
-    Supply,
-    cut_evenly,
-)
-from tetragrad.tile.plans.products.dot_steps import SHIFT, packed_lhs, packed_rhs
+from tetragrad.tile.plans.products.contraction import ContractionPlan, Supply
+from tetragrad.tile.plans.products.dot_steps import SHIFT
 from tetragrad.tile.plans.products.fetching import fetch_panel, fetch_rows
-from tetragrad.tile.plans.products.kept import kept_panels
-from tetragrad.tile.plans.products.micro_tiles import Corner, Places, Product, Region
+from tetragrad.tile.plans.products.micro_tiles import Corner, Places, Region
 from tetragrad.tile.plans.products.operands import Operand, Placed, Window
 from tetragrad.tile.plans.products.packing import clear_overhang, pack
+from tetragrad.tile.plans.products.panel_operands import Packed, PanelOperands
 from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
-
-# Row panels packed together, where memory runs along the rows: whole cache lines.
-LARGEST_GROUP = 8
-
-# The most bytes of an operand that is packed as a whole.
-LARGEST_PACKED = 64 << 20
 
 # The numbers of a row panel and of a column panel.
 Place = tuple[Affine, Affine]
@@ -69,35 +55,6 @@ Regions = tuple[Region, Region]
 def build_panels(builder: Builder, plan: ContractionPlan) -> list[Statement]:
     """The grid of a contraction in panels."""
     return _Panels(builder, plan).grid()
-
-
-@frozen
-class _Packed:
-    """The operands of a grid iteration, and the tiles they are packed into."""
-
-    lhs: Operand
-    rhs: Operand
-    lhs_tile: Tile
-    rhs_tile: Tile
-    gathered: Tile | None
-    shifts: Tile | None
-    whole_lhs: _Whole | None
-    whole_rhs: _Whole | None
-
-
-@frozen
-class _Whole:
-    """How the panels of all blocks of an operand lie in one tile.
-
-    Depth blocks come first, then the blocks of the side, each of ``panels`` panels.
-    """
-
-    blocks: int
-    panels: int
-
-    def first(self, depth: Placed, side: Placed) -> Affine:
-        """The number of a block's first panel."""
-        return (depth.number.scale(self.blocks) + side.number).scale(self.panels)
 
 
 @frozen
@@ -121,7 +78,7 @@ class _DepthBlock:
 
 
 @frozen
-class _Panels(Product):
+class _Panels(PanelOperands):
     """Micro-tiles over packed panels."""
 
     def grid(self) -> list[Statement]:
@@ -169,152 +126,9 @@ class _Panels(Product):
             tuple(start.shift(-end) for start, end in zip(starts, ends, strict=True)),
         )
 
-    def cut(self, block: Block, width: int) -> Panels:
-        return cut_evenly(self.kernel, self.contraction, block, width)
-
-    # --- operands ----------------------------------------------------------------
-
-    @cached_property
-    def packed(self) -> _Packed:
-        """How both operands are packed, and where to."""
-        plan, contraction = self.plan, self.contraction
-        lhs = self.operand("lhs", contraction.lhs, self.row_cut, plan.lhs)
-        rhs = self.operand("rhs", contraction.rhs, self.column_cut, plan.rhs)
-        whole_lhs = self.whole(lhs, self.row_panels, plan.columns)
-        whole_rhs = self.whole(rhs, self.column_panels, plan.rows)
-        lhs_panels = self.group_of(lhs)
-        return _Packed(
-            lhs,
-            rhs,
-            self.operand_tile(lhs, whole_lhs, lhs_panels * plan.micro_rows),
-            self.operand_tile(rhs, whole_rhs, self.column_panels * plan.micro_columns),
-            self.gathering_tile(),
-            self.shifts_tile(),
-            whole_lhs,
-            whole_rhs,
-        )
-
-    def whole(self, operand: Operand, panels: int, others: Block) -> _Whole | None:
-        """How all of an operand is packed, if that is worth it.
-
-        It is if there are several blocks of the other side, each of which would pack
-        it again. Where memory runs along the depth as panels do, packing them again
-        is faster than reading them from far away.
-        """
-        count = others.chunks(self.kernel)
-        for axis in others.outer:
-            count *= self.kernel.axes[axis]
-        if count == 1 or not operand.panel or operand.is_by_depth or operand.kept:
-            return None
-        blocks = operand.side.chunks(self.kernel)
-        for axis in (*self.plan.batch, *operand.side.outer):
-            blocks *= self.kernel.axes[axis]
-        group = self.packing_group(operand, panels)
-        whole = _Whole(blocks, -(-panels // group) * group)
-        elements = self.depth_steps * blocks * whole.panels * operand.panel
-        elements *= self.plan.depth.size(self.kernel)
-        too_large = elements * operand.value.dtype.itemsize > LARGEST_PACKED
-        return None if too_large else whole
-
-    def operand_tile(self, operand: Operand, whole: _Whole | None, side: int) -> Tile:
-        """The tile for what is packed of an operand at a time, or for all of it."""
-        if self.is_in_place(operand):
-            return operand.view(self.builder)
-        if whole is None:
-            return operand.tile(self.builder, side)
-        panels = self.depth_steps * whole.blocks * whole.panels
-        tile = operand.tile(self.builder, panels * operand.panel, Space.GLOBAL)
-        self.builder.scratch.append(tile)
-        return tile
-
-    def is_in_place(self, operand: Operand) -> bool:
-        """Whether an operand is read where it is."""
-        supply = self.plan.lhs if operand.name == "lhs" else self.plan.rhs
-        return supply in (Supply.IN_PLACE, Supply.KEPT)
-
-    def packing_group(self, operand: Operand, panels: int) -> int:
-        """Panels that one iteration packs: as many as share lines of memory."""
-        return min(LARGEST_GROUP, panels)
-
-    def packing_grid(
-        self, operand: Operand, tile: Tile, whole: _Whole
-    ) -> list[Statement]:
-        """The grid that packs all blocks of an operand."""
-        walk, side = self.batches().over_blocks(operand.side)
-        walk, depth = replace(walk, number=ZERO).over_blocks(self.plan.depth)
-        size = self.packing_group(operand, whole.panels)
-        walk, group = walk.opened(whole.panels // size)
-        first = group.scale(size)
-        into = whole.first(depth, side) + first
-        window = Window(first, size, into)
-        side = replace(side, window=window)
-        body = pack(operand, walk.scope, depth, side, tile)
-        return [Grid(walk.extents, tuple(body))]
-
-    def operand(
-        self, name: str, value: Expression, cut: Panels, supply: Supply
-    ) -> Operand:
-        """How one operand is packed: in panels, if its positions are one run."""
-        plan = self.plan
-        side = plan.rows if name == "lhs" else plan.columns
-        if plan.dot is not None:
-            packed = packed_lhs if name == "lhs" else packed_rhs
-            value = packed(value, plan.dot)
-        whole = Operand(
-            name,
-            self.kernel,
-            value,
-            plan.depth,
-            side,
-            plan.lanes * plan.group,
-            lanes_along_side=name == "rhs",
-            group=plan.group,
-            fetches=supply is Supply.FETCHED,
-            by_depth=plan.dot is not None and plan.dot.is_by_tiles,
-        )
-        if supply is Supply.IN_PLACE:
-            return whole
-        if supply is Supply.KEPT:
-            return replace(whole, cut=cut, kept=kept_panels(value))
-        return replace(whole, cut=cut) if len(whole.side_runs) == 1 else whole
-
-    def group_of(self, lhs: Operand) -> int:
-        """Row panels that are packed together.
-
-        Where memory runs along the depth one panel is enough; where it runs along
-        the rows, some at once use whole cache lines.
-        """
-        if not lhs.panel:
-            return self.row_panels
-        if lhs.is_by_depth:
-            return 1
-        return largest_divisor(self.row_panels, LARGEST_GROUP)
-
-    def gathering_tile(self) -> Tile | None:
-        """A tile for a block of results, one micro-tile after the other.
-
-        With a single block of the depth, in parts, they all use the same place.
-        """
-        if self.depth_steps == self.plan.parts == 1:
-            return None
-        rows = self.plan.micro_rows
-        if self.depth_steps > 1:
-            rows *= self.row_panels * self.column_panels
-        dtype = self.contraction.reduction.accumulator
-        shape = (rows, self.plan.micro_columns)
-        return self.builder.tile("gathered", shape, dtype, Space.SHARED)
-
     # --- rows that are moved up --------------------------------------------------
 
-    def shifts_tile(self) -> Tile | None:
-        """A tile for what the sums of each column start from, if rows are moved up."""
-        dot = self.plan.dot
-        if dot is None or not dot.is_shifted:
-            return None
-        shape = (self.column_panels, self.plan.micro_columns)
-        return self.builder.tile("shifts", shape, dot.step.total, Space.SHARED)
-
-    def shifting(self, packed: _Packed, first: Affine) -> list[Statement]:
+    def shifting(self, packed: Packed, first: Affine) -> list[Statement]:
         """Fill that tile: a row of nothing but the shift, times the columns, negated.
 
         Every step of the row's depth reads the same group. ``first`` is the number of
@@ -348,7 +162,7 @@ class _Panels(Product):
     # --- loops -------------------------------------------------------------------
 
     def depth_block(
-        self, places: Places, packed: _Packed, depth: _DepthBlock
+        self, places: Places, packed: Packed, depth: _DepthBlock
     ) -> list[Statement]:
         """Pack the columns, then each group of rows, and multiply."""
         placed = depth.placed
@@ -424,7 +238,7 @@ class _Panels(Product):
 
     def pack_rows(
         self,
-        packed: _Packed,
+        packed: Packed,
         rows: Placed,
         depth: _DepthBlock,
         first: Affine,
@@ -467,7 +281,7 @@ class _Panels(Product):
 
     def ahead(
         self,
-        packed: _Packed,
+        packed: Packed,
         places: Places,
         depth: _DepthBlock,
         panel: Affine,
@@ -492,7 +306,7 @@ class _Panels(Product):
 
     def sums(
         self,
-        packed: _Packed,
+        packed: Packed,
         regions: Regions,
         column: Affine,
         ahead: Ahead | None,
@@ -564,8 +378,3 @@ class _Panels(Product):
             for output in self.kernel.outputs
             for entry in walk_until({reduction: reduction}, output.value)
         )
-
-
-def largest_divisor(number: int, most: int) -> int:
-    """The largest divisor up to a limit."""
-    return max(part for part in range(1, most + 1) if number % part == 0)
