@@ -20,6 +20,7 @@ from tetragrad.core.settings import settings
 from tetragrad.engine.realize import read_buffer, without_markers
 from tetragrad.kernel.fusion.fuse import fuse
 from tetragrad.kernel.lowering import Lowered, lower
+from tetragrad.kernel.online_contraction import online_contraction
 from tetragrad.tile.ir import Program
 from tetragrad.tile.plans.build import Plan, build
 from tetragrad.tile.plans.choose import choose_plan
@@ -146,6 +147,20 @@ def test_grouped_heads_share_keys() -> None:
     q, k, v = operands((1, 4, 40, 64), (1, 2, 50, 64), 64)
     found = simulated(q.scaled_dot_product_attention(k, v, enable_gqa=True))
     assert_close(found, in_float64(q, k, v))
+
+
+def test_rows_of_a_block_are_the_longest_axis() -> None:
+    """Tokens, also where heads that share keys are next to one another in memory."""
+    shapes = (1, 70, 4, 16), (1, 2, 40, 16), (1, 2, 40, 16)
+    q, k, v = (leaf(*shape, dtype="bfloat16") for shape in shapes)
+    allowed = np.arange(40) <= np.arange(70)[:, None] % 40
+    query, mask = q.transpose(1, 2), Tensor(allowed).realize()
+    result = query.scaled_dot_product_attention(k, v, mask, enable_gqa=True)
+    lowered = lowered_whole(result.transpose(1, 2)).kernel
+    form = online_contraction(lowered)
+    assert form is not None and lowered.axes[form.row] == 70
+    found = simulated(result.transpose(1, 2))
+    assert_close(found, in_float64(query, k, v, allowed=allowed).swapaxes(1, 2))
 
 
 @pytest.mark.parametrize("scale", [-0.4, 0.0, 2.5])

@@ -71,7 +71,7 @@ def online_contraction(kernel: Kernel) -> OnlineContraction | None:
         return None
     *repeated, passed = online.axes
     inner = inner_products(online, passed)
-    row = row_of(inner, online.axes)
+    row = row_of(inner, online.axes, kernel.axes)
     divided = _divided(online)
     if row is None or divided is None:
         return None
@@ -121,14 +121,20 @@ def _inner_product(scores: Reduction, passed: int) -> InnerProduct | None:
     return InnerProduct(scores, queries, keys)
 
 
-def row_of(inner: Sequence[InnerProduct], axes: tuple[int, ...]) -> int | None:
-    """The innermost axis along which all first operands move, and no second one."""
+def row_of(
+    inner: Sequence[InnerProduct], axes: tuple[int, ...], sizes: Sequence[int]
+) -> int | None:
+    """The longest axis along which all first operands move, and no second one.
+
+    Heads that share keys are such an axis too; of two that are equal, the inner one.
+    """
     if not inner:
         return None
     common = frozenset.intersection(*(entry.queries.free_axes for entry in inner))
     moving = {axis for entry in inner for axis in entry.keys.free_axes}
     bound = {axis for entry in inner for axis in entry.scores.axes}
-    return max(common - moving - bound - {*axes}, default=None)
+    found = common - moving - bound - {*axes}
+    return max(found, key=lambda axis: (sizes[axis], axis), default=None)
 
 
 def _divided(

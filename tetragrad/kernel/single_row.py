@@ -34,7 +34,7 @@ def with_row(kernel: Kernel) -> Kernel:
     if online is None:
         return kernel
     inner = inner_products(online, online.axes[-1])
-    if not inner or row_of(inner, online.axes) is not None:
+    if not inner or row_of(inner, online.axes, kernel.axes) is not None:
         return kernel
     found = _along_a_row(kernel, inner)
     is_pass = found is not None and online_contraction(found) is not None
