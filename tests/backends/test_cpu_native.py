@@ -442,6 +442,25 @@ def meet():
 """
 
 
+@needs_maps
+def test_workers_follow_the_setting() -> None:
+    script = """
+import os
+import tetragrad
+from tetragrad.backends.cpu import pool
+
+def workers(count):
+    tetragrad.set_num_threads(count)
+    pool.state_address()
+    return len(os.listdir("/proc/self/task"))
+
+alone = workers(1)
+assert [workers(count) - alone for count in (3, 2, 1, 4)] == [2, 1, 0, 3]
+print("ok")
+"""
+    assert run_script(script) == "ok\n"
+
+
 @needs_fork
 def test_a_forked_child_gets_workers_of_its_own() -> None:
     script = """

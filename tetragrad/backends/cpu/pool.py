@@ -113,9 +113,13 @@ class _Pool:
         self._native: _Native | None = None
         self._running: _Native | None = None
         self._num_threads = 0
+        #: What the settings said when the workers were started.
+        self._setting = 0
 
     def started(self) -> _Native:
-        """The native functions, after making sure that the workers run."""
+        """The native functions, after making sure that as many run as should."""
+        if self._setting != settings().threads:
+            self.stop()
         return self._running or self._start()
 
     def native(self) -> _Native:
@@ -149,6 +153,7 @@ class _Pool:
         native = self.native()
         with self._lock:
             if self._running is None:
+                self._setting = settings().threads
                 native.prepare(self.address)
                 _without_signals(native.start, self.address, self.num_threads() - 1)
                 self._running = native
