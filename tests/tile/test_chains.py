@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,14 +13,18 @@ from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core import dtypes
 from tetragrad.core.settings import settings
+from tetragrad.engine.pipeline import kernels_of
+from tetragrad.engine.realize import without_markers
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.node import Node
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tensor.gathering import take_along
 from tetragrad.tensor.joining import concatenate_nodes
-from tetragrad.tensor.sorting_network import sorted_columns
+from tetragrad.tensor.sorting_network import sorted_columns, sorted_rows
 from tetragrad.tile.ir import Program
+from tetragrad.tile.plans.build import build
+from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.simulator import run_program
 from tetragrad.tile.verify import verify_program
 
@@ -100,3 +106,22 @@ def test_a_choice_between_rows_is_made_by_each_block() -> None:
     chosen = np.stack([*(mixed[:, :2] ** 2).T, ~mixed[:, 2], mixed[:, 3]], 1)
     expected = chosen + chosen[::-1]
     np.testing.assert_array_equal(result.reshape(64, 4), expected)
+
+
+def test_blocks_are_sorted_and_merged() -> None:
+    numbers = tensor_at(4096, (1, 1024), "float64", None).node
+    (asked,) = without_markers([sorted_rows(numbers, 64)])
+    # A chip that holds 64 numbers twice, with their gaps.
+    target = replace(SM_90A, shared_bytes=64 * 8 * 5 // 2)
+    given = np.random.default_rng(1).standard_normal((1, 1024))
+    known = {numbers: given.ravel().copy()}
+    _, kernels = kernels_of([asked], target, settings())
+    for entry in kernels:
+        plan = choose_plan(entry.kernel, target, settings())
+        program = build(entry.kernel, plan, target)
+        (result,) = entry.outputs
+        known[result] = np.zeros(given.size)
+        run_program(program, [known[node] for node in (*entry.inputs, result)], [])
+    # The blocks, then four times between them and in them.
+    assert len(kernels) == 9
+    np.testing.assert_array_equal(known[result], np.sort(given.ravel()))
