@@ -24,7 +24,8 @@ import numpy as np
 import tetragrad
 from tetragrad import Tensor
 from tetragrad.backends.backend import Device, Executable
-from tetragrad.backends.cuda.driver import Event, Graph
+from tetragrad.backends.cuda.calls import Graph
+from tetragrad.backends.cuda.driver import Event
 from tetragrad.backends.cuda.launches import LaunchSequence
 from tetragrad.backends.cuda.memory import MemoryAlias
 from tetragrad.backends.cuda.programs import facts_text, target_text

@@ -12,7 +12,7 @@ import pytest
 
 from tests.backends.cuda_programs import assembly_report, planned, spilled_bytes
 from tetragrad import Tensor
-from tetragrad.backends.cuda import driver
+from tetragrad.backends.cuda import launches
 from tetragrad.backends.cuda.emit.pieces import emit_pieces, member_table, piece_table
 from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.launches import LaunchSequence
@@ -107,7 +107,7 @@ class Recorded:
 
 
 def test_only_changed_launches_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "Graph", Recorded)
+    monkeypatch.setattr(launches, "Graph", Recorded)
     started: list[object] = []
 
     def record(call: object) -> object:

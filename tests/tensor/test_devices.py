@@ -64,7 +64,7 @@ def test_a_gpu_is_the_default_if_there_is_code_for_it(
 
 
 def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "_library", lambda: None)
+    monkeypatch.setattr(driver, "opened_library", lambda: None)
     assert not tg.cuda.is_available()
     tg.cuda.empty_cache()
     with pytest.raises(DeviceError, match="asked about the device 'cpu'"):

@@ -3,7 +3,8 @@
 Nothing is loaded when this module is imported; the driver's library is opened with
 the first device.
 
-``device.py`` is what the engine sees, ``driver.py`` the few calls that it makes.
+``device.py`` is what the engine sees; ``driver.py`` and ``calls.py``, which launches,
+are the few calls of the driver's that it makes.
 ``emit`` writes the text, ``programs.py`` loads it with what a launch needs to know,
 ``launches.py`` records launches as one, and ``faults.py`` says whose fault it was.
 """

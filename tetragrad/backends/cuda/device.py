@@ -15,6 +15,7 @@ import numpy as np
 from tetragrad.backends import holdings
 from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cuda import driver
+from tetragrad.backends.cuda.calls import Graph, KernelCall, Node, last_recorded
 from tetragrad.backends.cuda.copies import Copies
 from tetragrad.backends.cuda.faults import Progress
 from tetragrad.backends.cuda.launches import LaunchSequence
@@ -182,7 +183,7 @@ class CudaDevice(Device):
 
     # --- launches ----------------------------------------------------------------
 
-    def start(self, call: driver.KernelCall) -> None:
+    def start(self, call: KernelCall) -> None:
         """Let a kernel run behind all that was launched before."""
         self.context.use()
         try:
@@ -193,10 +194,10 @@ class CudaDevice(Device):
         except driver.GpuFault as fault:
             raise self._blamed(fault) from fault
 
-    def record(self, call: driver.KernelCall) -> driver.Node:
+    def record(self, call: KernelCall) -> Node:
         """Record a kernel instead, and where its arguments can be changed."""
         self.start(call)
-        return driver.last_recorded(self.context.stream)
+        return last_recorded(self.context.stream)
 
     def timed(
         self,
@@ -226,7 +227,7 @@ class CudaDevice(Device):
                 for _ in range(count):
                     executable.launch_all(places)
 
-            graph = driver.Graph(self.context, repeat)
+            graph = Graph(self.context, repeat)
             return median(seconds(graph.launch) for _ in range(REPLAYS)) / count
 
     def launch_timed(self, executable: Executable, addresses: Sequence[int]) -> float:

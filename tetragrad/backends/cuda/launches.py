@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tetragrad.backends.cuda import driver
+from tetragrad.backends.cuda.calls import Graph, KernelCall, Node
 from tetragrad.backends.cuda.programs import CudaExecutable
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class LaunchSequence:
         self._bounds = list(zip(starts, [*starts[1:], len(cells)], strict=True))
         self._cells = cells
         self._last: np.ndarray | None = None
-        self._graph: driver.Graph | None = None
+        self._graph: Graph | None = None
         # The nodes of each program's kernels, and what their arguments lead to.
-        self._nodes: list[list[driver.Node]] = []
-        self._kept: list[list[driver.KernelCall]] = []
+        self._nodes: list[list[Node]] = []
+        self._kept: list[list[KernelCall]] = []
 
     def __call__(self) -> None:
         if self._graph is not None:
@@ -47,11 +47,11 @@ class LaunchSequence:
         else:
             # While the stream records, tables could not be copied to the GPU.
             self._kept = [self._calls(place) for place in range(len(self._bounds))]
-            self._graph = driver.Graph(self._device.context, self._record)
+            self._graph = Graph(self._device.context, self._record)
             self._repeat(self._graph)
         self._remember()
 
-    def _repeat(self, graph: driver.Graph) -> None:
+    def _repeat(self, graph: Graph) -> None:
         """Launch everything again; for a fault it counts as one kernel."""
         with self._device.blaming(), self._device.context.lock:
             graph.launch()
@@ -64,7 +64,7 @@ class LaunchSequence:
         else:
             self._last[:] = self._cells
 
-    def _calls(self, place: int) -> list[driver.KernelCall]:
+    def _calls(self, place: int) -> list[KernelCall]:
         """The kernels of one launch with its arguments of now."""
         start, stop = self._bounds[place]
         return self._programs[place].calls(self._cells[start:stop].tolist())
@@ -79,7 +79,7 @@ class LaunchSequence:
             [self._device.record(call) for call in calls] for calls in self._kept
         ]
 
-    def _update(self, graph: driver.Graph) -> None:
+    def _update(self, graph: Graph) -> None:
         """Tell the launches whose arguments are others."""
         changed = np.flatnonzero(self._cells != self._last)
         if not len(changed):

@@ -12,6 +12,7 @@ import numpy as np
 
 from tetragrad.backends.backend import Executable
 from tetragrad.backends.cuda import driver
+from tetragrad.backends.cuda.calls import KernelCall
 from tetragrad.backends.cuda.emit.matrix_unit.bulk import TensorMap
 from tetragrad.backends.cuda.emit.pieces import emit_pieces, member_table, piece_table
 from tetragrad.backends.cuda.emit.program import GridLaunch, emit_program
@@ -106,7 +107,7 @@ class CudaExecutable(Executable):
 
     _device: CudaDevice
 
-    def calls(self, addresses: Sequence[int]) -> list[driver.KernelCall]:
+    def calls(self, addresses: Sequence[int]) -> list[KernelCall]:
         """The kernels, with these arguments; the addresses of scratch come last."""
         raise NotImplementedError
 
@@ -147,7 +148,7 @@ class CudaProgram(CudaExecutable):
         scratch = [pool.allocate(size) for size in self.facts.scratch_bytes]
         self.launch_all([*addresses, *(entry.address for entry in scratch)])
 
-    def calls(self, addresses: Sequence[int]) -> list[driver.KernelCall]:
+    def calls(self, addresses: Sequence[int]) -> list[KernelCall]:
         first = self.facts.slots
         cells = (ctypes.c_uint64 * max(1, len(addresses)))(*addresses)
         places = [ctypes.addressof(cells) + 8 * n for n in range(len(addresses))]
@@ -158,7 +159,7 @@ class CudaProgram(CudaExecutable):
         for function, grid in self._functions:
             maps = [self._encoded(entry, cells[entry.parameter]) for entry in grid.maps]
             every = [*places, *(entry.address for entry in maps)]
-            found.append(driver.KernelCall(function, grid, every, (cells, maps)))
+            found.append(KernelCall(function, grid, every, (cells, maps)))
         return found
 
     def pieces_function(self) -> tuple[ctypes.c_void_p, GridLaunch]:
@@ -213,7 +214,7 @@ class CudaPieces(CudaExecutable):
     def launch(self, addresses: Sequence[int]) -> None:
         self.launch_all(addresses)
 
-    def calls(self, addresses: Sequence[int]) -> list[driver.KernelCall]:
+    def calls(self, addresses: Sequence[int]) -> list[KernelCall]:
         slots = len(self._steps) * len(self._counts)
         scalars = [
             ctypes.c_uint64.from_address(cell).value for cell in addresses[slots:]
@@ -223,7 +224,7 @@ class CudaPieces(CudaExecutable):
         cells = (ctypes.c_uint64 * 2)(self._pieces.address, members.address)
         places = [ctypes.addressof(cells), ctypes.addressof(cells) + 8]
         kept = (cells, members)
-        return [driver.KernelCall(self._function, self._grid, places, kept)]
+        return [KernelCall(self._function, self._grid, places, kept)]
 
     def _uploaded(self, table: np.ndarray) -> DeviceMemory:
         """The table on the GPU; the last few are kept there."""
