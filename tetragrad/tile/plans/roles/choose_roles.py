@@ -126,14 +126,16 @@ def divided_cycles(
     kernel: Kernel, number: int, contraction: Contraction, target: Target
 ) -> tuple[float, Cut] | None:
     """What a product takes at best, and how its depth is cut for that."""
-    found = best_role_plan(kernel, contraction, target)
+    found = _cheapest(kernel, contraction, target)
     if found is None:
         return None
     whole, plan = found
+    if not is_worth_unit(kernel, contraction, found, target):
+        whole = math.inf
     results = points_in(kernel, contraction.reduction.free_axes)
     best = (whole, Cut(number))
     if results >= target.units * ENOUGH_RESULTS:
-        return best
+        return best if whole < math.inf else None
     fewest = target.units / (plan.workers * plan.cluster)
     most = target.units / max(1.0, results / ENOUGH_RESULTS)
     worse = 0
@@ -156,7 +158,7 @@ def divided_cycles(
             best, worse = (cycles, cut), 0
         else:
             worse += 1
-    return best
+    return best if best[0] < math.inf else None
 
 
 def division_cycles(first: Kernel, parts: int) -> float:
@@ -223,7 +225,6 @@ def role_plans(
     return tuple(search.found)
 
 
-@functools.lru_cache(maxsize=64)
 def best_role_plan(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> tuple[float, RolePlan] | None:
@@ -231,17 +232,35 @@ def best_role_plan(
 
     None also where ordinary arithmetic is faster or more exact.
     """
+    found = _cheapest(kernel, contraction, target)
+    if found is None or not is_worth_unit(kernel, contraction, found, target):
+        return None
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _cheapest(
+    kernel: Kernel, contraction: Contraction, target: Target
+) -> tuple[float, RolePlan] | None:
+    """The same, also where ordinary arithmetic would be better."""
     search = _Search(kernel, target, keeps_all=False)
     search.go_through(contraction)
-    if not search.found:
-        return None
-    cycles, plan = search.found[-1]
-    if plan.splits:
-        depth = points_in(kernel, contraction.depth)
-        ordinary = ordinary_cycles(kernel, contraction, target)
-        if depth < SHALLOWEST or ordinary < cycles:
-            return None
-    return cycles, plan
+    return search.found[-1] if search.found else None
+
+
+def is_worth_unit(
+    kernel: Kernel,
+    contraction: Contraction,
+    found: tuple[float, RolePlan],
+    target: Target,
+) -> bool:
+    """Whether ordinary arithmetic is neither faster than a plan nor more exact."""
+    cycles, plan = found
+    if not plan.splits:
+        return True
+    if points_in(kernel, contraction.depth) < SHALLOWEST:
+        return False
+    return cycles < ordinary_cycles(kernel, contraction, target)
 
 
 class _Search:

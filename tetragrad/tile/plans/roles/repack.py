@@ -276,10 +276,14 @@ def _choose_for_roles(
     kernel: Kernel, contraction: Contraction, target: Target
 ) -> Repack | None:
     """The first factor that should be stored as the bulk copy engine likes it."""
+    tensors = [walked_tensor(kernel, contraction, factor) for factor in (0, 1)]
+    nearest = None
+    if multiplied_dtype(contraction, target) is dtypes.float32:
+        nearest = _axis_to_lie_along(kernel, contraction, tensors)
     wanted = [
-        cut
-        for factor in (0, 1)
-        if (cut := _wanted(kernel, contraction, factor, target)) is not None
+        Repack(factor, nearest)
+        for factor, tensor in enumerate(tensors)
+        if tensor is not None and not _lies_well(_turned(tensor, nearest))
     ]
     if not wanted:
         return None
@@ -294,21 +298,33 @@ def _choose_for_roles(
     return None
 
 
-def _wanted(
-    kernel: Kernel, contraction: Contraction, factor: int, target: Target
-) -> Repack | None:
-    """How a factor would be stored, if that is not how it lies.
+def _axis_to_lie_along(
+    kernel: Kernel,
+    contraction: Contraction,
+    tensors: Sequence[WalkedTensor | None],
+) -> int | None:
+    """The axis of the depth along which both factors should have neighbours.
 
-    The unit turns around 16-bit operands only: others lie along the depth.
+    The unit turns around 16-bit operands only. Of the axes that both have, one along
+    which one of them lies already, or else the longest.
     """
-    tensor = walked_tensor(kernel, contraction, factor)
-    if tensor is None:
-        return None
-    dtype = multiplied_dtype(contraction, target)
-    nearest = None
-    if dtype is dtypes.float32 and len(contraction.depth) == 1:
-        (nearest,) = contraction.depth
-    return None if _lies_well(_turned(tensor, nearest)) else Repack(factor, nearest)
+    strides = {
+        axis: [
+            entry.stride
+            for tensor in tensors
+            if tensor is not None
+            for entry in tensor.dimensions
+            if entry.index.axes() == {axis}
+        ]
+        for axis in contraction.depth
+        if kernel.axes[axis] >= ENOUGH_NEIGHBOURS
+    }
+    found = [axis for axis, steps in strides.items() if len(steps) == len(tensors)]
+    return min(
+        found,
+        key=lambda axis: (min(strides[axis]) > 1, -kernel.axes[axis]),
+        default=None,
+    )
 
 
 def _is_computed_from_little(

@@ -34,7 +34,7 @@ NOTHING = 2.0**-30
 #: How many products there are for one of float32.
 PRODUCTS = 3
 #: A sum of fewer is more exact in ordinary arithmetic.
-SHALLOWEST = 256
+SHALLOWEST = 128
 
 
 def rest_of(value: Expression) -> Expression:
