@@ -166,3 +166,5 @@ def test_scores_of_many_classes_are_not_stored_once_more() -> None:
     groups = fuse(without_markers([loss.node, scores.grad.node]), SM_90A)
     wide = [root for group in groups for root in group.roots if root.numel >= 2048 * 8]
     assert [root.dtype for root in wide] == [bfloat16]
+    in_memory = {root for group in groups for root in group.roots}
+    assert "gather" in kernel_name(lower(wide, in_memory).kernel), "not added up"

@@ -157,8 +157,12 @@ class Expand(Movement):
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         # Expand and Sum are each other's adjoint, so one must import the other late.
+        from tetragrad.graph.elementwise import Neg
         from tetragrad.graph.reduce import Sum
 
+        if isinstance(upstream, Neg):
+            # So that a sum of a selection is seen to be one.
+            return (Neg(Sum(upstream.operand, self.expanded_dims)),)
         return (Sum(upstream, self.expanded_dims),)
 
 
