@@ -20,7 +20,7 @@ from tests.counting import counting
 from tetragrad.backends.cuda.emit.forms import Forms
 from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.emit.ptx import Builder, Value
-from tetragrad.backends.cuda.emit.values import Point
+from tetragrad.backends.cuda.emit.values import Points
 from tetragrad.backends.cuda.target import SM_90A
 from tetragrad.core import dtypes
 from tetragrad.core.settings import override, settings
@@ -40,7 +40,7 @@ WATCHED = (
     (role_cost.Pricing, "cycles_of", "blocks priced"),
     (choose_roles._Search, "_sized", "blocks looked at closely"),
     (Rewriter, "_one", "expressions rewritten"),
-    (Point, "evaluate", "values asked for"),
+    (Points, "evaluate", "values asked for"),
     (Forms, "linear", "affine forms asked for"),
     (Value, "__init__", "operands made"),
     (Builder, "assign", "instructions asked for"),

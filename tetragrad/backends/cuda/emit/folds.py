@@ -10,7 +10,7 @@ from tetragrad.backends.cuda.emit.moves import Moves
 from tetragrad.backends.cuda.emit.ptx import Value, constant
 from tetragrad.backends.cuda.emit.running import before_each
 from tetragrad.backends.cuda.emit.tiles import Spread, tiles_read
-from tetragrad.backends.cuda.emit.values import Point
+from tetragrad.backends.cuda.emit.values import Points
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Mul
@@ -54,15 +54,16 @@ class Folds(Moves):
 
     def _fold_into(self, statement: Fold, elements: dict[Key, Value]) -> None:
         """Combine each point into an element that this thread holds."""
-        for run in self.runs_of(statement):
-            point = self.values.at(run, statement.guard)
-            for element in range(run.width):
-                key = point.key(statement.indices, element)
+        for runs in self.alike_runs(statement):
+            point = self.values.along(runs, statement.guard)
+            keys = point.keys(statement.indices)
+            for element in point.at_each(point.elements):
+                key = keys[element]
                 before = elements.get(key)
                 elements[key] = self._combined(statement, point, element, before)
 
     def _combined(
-        self, statement: Fold, point: Point, element: int, before: Value | None
+        self, statement: Fold, point: Points, element: int, before: Value | None
     ) -> Value:
         """An element with one point combined into it, or the first one by itself."""
         value = statement.value
@@ -104,12 +105,13 @@ class Folds(Moves):
     def _partial_sums(self, statement: Fold) -> dict[Key, Value]:
         """What this thread's own points give, by element."""
         partial: dict[Key, Value] = {}
-        for run in self.runs_of(statement):
-            point = self.values.at(run, statement.guard)
-            for element in range(run.width):
-                key = point.key(statement.indices, element)
-                before = partial.get(key)
-                partial[key] = self._combined(statement, point, element, before)
+        for runs in self.alike_runs(statement):
+            point = self.values.along(runs, statement.guard)
+            keys = point.keys(statement.indices)
+            for element in point.at_each(point.elements):
+                before = partial.get(keys[element])
+                found = self._combined(statement, point, element, before)
+                partial[keys[element]] = found
         return partial
 
     def _fold_in_memory(self, statement: Fold) -> None:

@@ -115,8 +115,8 @@ def packed(ops: Operations, low: Value, high: Value) -> str:
     together, by one instruction.
     """
     builder = ops.builder
-    origins = _origin_of(ops, high), _origin_of(ops, low)
-    kinds = {origin and origin[0] for origin in origins}
+    origins = [_origin_of(ops, entry) or ("", "") for entry in (high, low)]
+    kinds = {kind for kind, *_ in origins}
     if kinds == {"word"}:
         (_, above, upper), (_, word, lower) = origins
         if above == word and lower < upper:
@@ -131,7 +131,7 @@ def packed(ops: Operations, low: Value, high: Value) -> str:
         if both is not None:
             return both
     if kinds == {"rounded"}:
-        operands = ", ".join(origin[1] for origin in origins if origin)
+        operands = ", ".join(origin[1] for origin in origins)
         return builder.assign("b32", f"cvt.rn.{HALVES[low.dtype]}x2.f32", operands)
     halves = f"{{{halved(ops, low)}, {halved(ops, high)}}}"
     return builder.assign("b32", "mov.b32", halves)

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from tetragrad.backends.cuda.emit.access import WIDEST_BYTES, Storage
 from tetragrad.backends.cuda.emit.carriers import Key
+from tetragrad.backends.cuda.emit.formats import settled
 from tetragrad.backends.cuda.emit.forms import tile_form
 from tetragrad.backends.cuda.emit.loads import Loads
 from tetragrad.backends.cuda.emit.ptx import Value, constant
 from tetragrad.backends.cuda.emit.runs import MOST_EVEN_RUNS
 from tetragrad.backends.cuda.emit.spread import MOST_RUNS, Run
 from tetragrad.backends.cuda.emit.tiles import Spread
-from tetragrad.backends.cuda.emit.values import Point
+from tetragrad.backends.cuda.emit.values import Points
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard, Load, Select, literal
 from tetragrad.kernel.ir import Mode
@@ -35,26 +36,36 @@ class Moves(Loads):
             if self._copy(statement, form):
                 return
             storage = self.values.storages[tile.name]
-            for points in self._where_there_are_rows(statement):
-                for point in points:
-                    lanes = point.evaluate(statement.value)
-                    point.write(storage, form, statement.guard, lanes)
+            for points in self._written(statement):
+                lanes = points.evaluate(statement.value)
+                points.write(storage, form, statement.guard, lanes)
             return
         written: dict[Key, Value] = {}
         elements = self.values.registers[tile.name]
-        for run in self.runs_of(statement):
-            point = self.values.at(run, statement.guard)
-            for element in range(run.width):
-                key = point.key(statement.indices, element)
-                value = point.value(statement.value, element)
-                condition = point.condition(statement.guard, element)
+        for runs in self.alike_runs(statement):
+            points = self.values.along(runs, statement.guard)
+            keys = points.keys(statement.indices)
+            lanes = points.evaluate(statement.value)
+            for element in points.at_each(points.elements):
+                key = keys[element]
+                value = settled(points.lane(lanes, element))
+                condition = points.condition(statement.guard, element)
                 if condition is not None:
                     before = elements.get(key, constant(0, tile.dtype))
                     value = self.ops.where(condition, value, before)
                 written[key] = value
         elements.update(written)
 
-    def _where_there_are_rows(self, statement: Map) -> Iterator[list[Point]]:
+    def _written(self, statement: Map) -> Iterator[Points]:
+        """The points of a tile in memory, some of them in branches."""
+        if self.block.threads.is_even:
+            for together in self._where_there_are_rows(statement):
+                yield from together
+            return
+        for runs in self.alike_runs(statement, self._writers(statement)):
+            yield self.values.along(runs, statement.guard)
+
+    def _where_there_are_rows(self, statement: Map) -> Iterator[list[Points]]:
         """Points of this thread, in a branch where only some threads have them.
 
         Where each thread has a row, only those whose row there is go on: others would
@@ -63,7 +74,7 @@ class Moves(Loads):
         """
         axes, threads = statement.axes, self.block.threads
         is_loop = bool(axes) and threads.flat_runs(axes) > MOST_EVEN_RUNS
-        together: list[Point] = []
+        together: list[Points] = []
         known: str | None = None
         for run in self.runs_of(statement):
             run = self._one_writer(statement, run)
@@ -80,7 +91,7 @@ class Moves(Loads):
         if together:
             yield from self._under(known, together)
 
-    def _condition_of_row(self, point: Point, statement: Map) -> str | None:
+    def _condition_of_row(self, point: Points, statement: Map) -> str | None:
         """What says that a thread has a row; None where no branch is worth it."""
         if not self.block.threads.is_even or point.run.width > 1:
             return None
@@ -88,8 +99,8 @@ class Moves(Loads):
         return None if mask is None or mask.constant is not None else mask.text
 
     def _under(
-        self, condition: str | None, points: list[Point]
-    ) -> Iterator[list[Point]]:
+        self, condition: str | None, points: list[Points]
+    ) -> Iterator[list[Points]]:
         if condition is None:
             yield points
             return
@@ -187,11 +198,10 @@ class Moves(Loads):
         narrow = self._narrow_runs(statement)
         if self.values.memory.comes_early and not narrow:
             self._load_runs(statement)
-        for run in narrow or self.runs_of(statement):
-            run = self._one_writer(statement, run)
-            point = self.values.at(run, statement.guard)
-            lanes = point.evaluate(statement.value)
-            point.write(storage, statement.address, statement.guard, lanes)
+        for runs in self.alike_runs(statement, narrow or self._writers(statement)):
+            points = self.values.along(runs, statement.guard)
+            lanes = points.evaluate(statement.value)
+            points.write(storage, statement.address, statement.guard, lanes)
 
     def _combine(
         self, statement: Fold | Store, storage: Storage, address: Affine, mode: Mode
@@ -205,10 +215,10 @@ class Moves(Loads):
                 mask = point.mask(statement.guard, element)
                 shown = "" if mask is None else f"@{self.builder.text(mask)} "
                 place = point.linear(address, element)
-                value = lanes[element % len(lanes)]
+                value = point.lane(lanes, element)
                 self.values.memory.combine(storage, place, value, mode, shown)
 
-    def _narrow_runs(self, statement: Store) -> list[Run]:
+    def _narrow_runs(self, statement: Store) -> Iterator[Run] | None:
         """Runs as short as what memory takes at once, where staged rows begin anywhere.
 
         Then the threads of a warp still write neighbours. None where longer runs do, or
@@ -216,20 +226,20 @@ class Moves(Loads):
         """
         is_staged = isinstance(statement.value, TileLoad) and statement.axes
         if not is_staged or self.homes.spread(statement) is not Spread.FLAT:
-            return []
+            return None
         for axis, extent in statement.axes:
             self.values.extents[axis] = extent
         threads, lanes = self.block.threads, statement.axes[-1][1]
         run = threads.flat_run(statement.axes, 0)
         point = self.values.at(run)
         if not point.moves_by_one(statement.address):
-            return []
+            return None
         width = point.even_width(statement.guard, statement.address)
         units = lanes // width
         if width == run.width or (units % threads.count and threads.count % units):
-            return []
+            return None
         narrow = replace(threads, width=width)
         count = narrow.flat_runs(statement.axes)
         if count > MOST_NARROW_RUNS:
-            return []
-        return [narrow.flat_run(statement.axes, sweep) for sweep in range(count)]
+            return None
+        return (narrow.flat_run(statement.axes, sweep) for sweep in range(count))

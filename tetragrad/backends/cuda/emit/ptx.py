@@ -102,14 +102,20 @@ class Builder:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self._all_lines = self.lines
         self._counts = dict.fromkeys(_PREFIXES, 0)
         self._labels = 0
         #: Registers of loops, which instructions may change in place.
         self.changing: set[str] = set()
-        # What is computed around this place: instruction -> registers; and the same
-        # for the places outside of each scope that this one is in.
-        self._known: dict[object, tuple[str, ...]] = {}
-        self._outside: list[dict[object, tuple[str, ...]]] = []
+        # What is computed around this place: the part that it is computed in, and the
+        # registers; and the same for the places outside of each scope around this one.
+        self._known: dict[object, tuple[int, tuple[str, ...]]] = {}
+        self._outside: list[dict[object, tuple[int, tuple[str, ...]]]] = []
+        # Parts that are written in any order: the first one's number, and their lines.
+        self._first_part = 0
+        self._parts: list[list[str]] = []
+        #: The number of the part that is written now. Parts only know earlier ones.
+        self.part = 0
 
     # --- registers and lines -----------------------------------------------------
 
@@ -124,7 +130,7 @@ class Builder:
 
     def first_line(self, text: str) -> None:
         """Put an instruction in front of all others."""
-        self.lines.insert(0, f"\t{text};")
+        self._all_lines.insert(0, f"\t{text};")
 
     def label(self) -> str:
         """A new name for a place in the code."""
@@ -147,22 +153,23 @@ class Builder:
 
     def known(self, key: object) -> tuple[str, ...] | None:
         """The registers that hold what a key stands for, where it is computed."""
-        return self._known.get(key)
+        found = self._known.get(key)
+        return None if found is None or found[0] > self.part else found[1]
 
     def remember(self, key: object, registers: Sequence[str]) -> None:
         """Say which registers hold what a key stands for."""
-        self._known[key] = tuple(registers)
+        self._known[key] = self.part, tuple(registers)
 
     def assign(self, kind: str, instruction: str, operands: str) -> str:
         """The register with the result of an instruction that only computes."""
         key = (kind, instruction, operands)
         found = self._known.get(key)
-        if found is not None:
-            return found[0]
+        if found is not None and found[0] <= self.part:
+            return found[1][0]
         self._counts[kind] = count = self._counts[kind] + 1
         result = f"{_PREFIXES[kind]}{count}"
         self.lines.append(f"\t{instruction} {result}, {operands};")
-        self._known[key] = (result,)
+        self._known[key] = self.part, (result,)
         return result
 
     def compute(self, instruction: str, dtype: DType, *operands: Value) -> Value:
@@ -175,6 +182,30 @@ class Builder:
         )
         return Value(self.assign(_CLASSES[dtype], instruction, texts), dtype)
 
+    def compute_each(
+        self,
+        instruction: str,
+        dtype: DType,
+        columns: Sequence[Sequence[Value]],
+        parts: Sequence[int],
+    ) -> tuple[Value, ...]:
+        """An instruction on values side by side, each in its part if there are some."""
+        before, results = self.part, []
+        kind = _CLASSES[dtype]
+        text = self.text
+        for place, operands in enumerate(zip(*columns, strict=True)):
+            if parts and parts[place] != self.part:
+                self.go_to(parts[place])
+            texts = [
+                entry.text if entry.constant is None else text(entry)
+                for entry in operands
+            ]
+            result = self.assign(kind, instruction, ", ".join(texts))
+            results.append(Value(result, dtype))
+        if self.part != before:
+            self.go_to(before)
+        return tuple(results)
+
     def text(self, value: Value) -> str:
         """A value as an operand; predicates have no immediates."""
         if value.constant is not None and value.dtype.is_bool:
@@ -184,6 +215,30 @@ class Builder:
     def move(self, target: str, kind: str, value: Value) -> None:
         """Assign a carrier again."""
         self.line(f"mov.{kind} {target}, {self.text(value)}")
+
+    # --- parts -------------------------------------------------------------------
+
+    def new_part(self) -> int:
+        """Begin a part that follows all others, and go on in it; its number."""
+        if not self._parts:
+            self._first_part = self.part + 1
+        self._parts.append([])
+        number = self._first_part + len(self._parts) - 1
+        self.go_to(number)
+        return number
+
+    def go_to(self, part: int) -> None:
+        """Go on at the end of a part."""
+        self.part = part
+        self.lines = self._parts[part - self._first_part]
+
+    def join_parts(self) -> None:
+        """Put all parts behind what was written before them, and go on from there."""
+        self.lines = self._all_lines
+        for lines in self._parts:
+            self.lines += lines
+        self.part = self._first_part + len(self._parts)
+        self._parts = []
 
     # --- control -----------------------------------------------------------------
 

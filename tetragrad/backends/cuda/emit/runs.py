@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from tetragrad.backends.cuda.emit.blocks import Block
 from tetragrad.backends.cuda.emit.ptx import INDEX, Value
 from tetragrad.backends.cuda.emit.spread import MOST_RUNS, Run
 from tetragrad.backends.cuda.emit.tiles import Collective, Spread, TileHomes
 from tetragrad.backends.cuda.emit.values import Values
+from tetragrad.core.frozen import replace
 from tetragrad.tile.ir import Fold, Map
 
 #: Runs that are written out where each thread has about as many.
@@ -58,10 +59,42 @@ class Runs:
         else:
             yield from self._flat_runs(statement)
 
+    def alike_runs(
+        self, statement: Collective, runs: Iterable[Run] | None = None
+    ) -> Iterator[Sequence[Run]]:
+        """The same runs, or others, those together that are alike but for constants.
+
+        Each is written in a part of its own, so that the text is that of one run after
+        the other, in whatever order it is made up.
+        """
+        runs = self.runs_of(statement) if runs is None else runs
+        if self._is_loop(statement):
+            for run in runs:
+                yield (run,)
+            return
+        kinds: dict[object, list[Run]] = {}
+        part = self.builder.new_part()
+        for run in runs:
+            run = replace(run, part=part)
+            kinds.setdefault(run.kind, []).append(run)
+            part = self.builder.new_part()
+        for alike in kinds.values():
+            self.builder.go_to(alike[0].part)
+            yield alike
+        self.builder.join_parts()
+
+    def _is_loop(self, statement: Collective) -> bool:
+        """Whether runs are so many that they are in a loop."""
+        if self.homes.spread(statement) is not Spread.FLAT:
+            return False
+        threads = self.block.threads
+        most = MOST_EVEN_RUNS if threads.is_even else MOST_RUNS
+        return threads.flat_runs(statement.axes) > most
+
     def _flat_runs(self, statement: Collective) -> Iterator[Run]:
         threads = self.block.threads
         count = threads.flat_runs(statement.axes)
-        if count <= (MOST_EVEN_RUNS if threads.is_even else MOST_RUNS):
+        if not self._is_loop(statement):
             for sweep in range(count):
                 yield threads.flat_run(statement.axes, sweep)
             return
@@ -81,6 +114,11 @@ class Runs:
         if is_flat and self.block.threads.flat_runs(statement.axes) > MOST_RUNS:
             return []
         return list(self.runs_of(statement))
+
+    def _writers(self, statement: Collective) -> Iterator[Run]:
+        """The runs of what is written to memory, each by one thread."""
+        for run in self.runs_of(statement):
+            yield self._one_writer(statement, run)
 
     def _one_writer(self, statement: Collective, run: Run) -> Run:
         """Where every thread has a point, one of them writes it."""

@@ -44,6 +44,7 @@ class Run:
     ``mask`` is a predicate that says whether this thread has these points at all.
     ``number`` tells apart the runs of a statement that all threads go through.
     ``reach`` is how far behind the lane's constant part any thread's points lie.
+    ``part`` is that of the text which the run is written in, beside others.
     """
 
     places: dict[int, Coordinate]
@@ -52,6 +53,13 @@ class Run:
     mask: str | None = None
     number: int = 0
     reach: int | None = None
+    part: int = 0
+
+    @property
+    def kind(self) -> object:
+        """What runs have in common that are alike but for constants."""
+        places = tuple((axis, place.register) for axis, place in self.places.items())
+        return places, self.lane, self.width, self.reach
 
 
 @frozen

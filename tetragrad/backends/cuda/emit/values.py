@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tetragrad.backends.cuda.emit import division, formats
@@ -69,9 +69,15 @@ class Values:
         #: Conditions on this value are known to hold where code is written now.
         self.ample: Expression | None = None
 
-    def at(self, run: Run, guard: Guard = ()) -> Point:
+    def at(self, run: Run, guard: Guard = ()) -> Points:
         """A place to evaluate expressions at; loads there obey the guard."""
-        return Point(self, run, tuple(form for form in guard if form.is_pure()))
+        return self.along((run,), guard)
+
+    def along(self, runs: Sequence[Run], guard: Guard = ()) -> Points:
+        """Runs that are alike, to evaluate expressions at side by side."""
+        if guard:
+            guard = tuple(form for form in guard if form.is_pure())
+        return Points(self, runs, guard)
 
     def holds(self, form: Affine) -> bool:
         """Whether a form is known to be >= 0."""
@@ -94,15 +100,14 @@ class Values:
         return found
 
 
-class Point(Forms):
-    """A run of points, and what has been computed there."""
+class Points(Forms):
+    """Runs of points, and what has been computed there."""
 
-    def __init__(self, values: Values, run: Run, guard: Guard) -> None:
-        super().__init__(values, run)
+    def __init__(self, values: Values, runs: Sequence[Run], guard: Guard) -> None:
+        super().__init__(values, runs)
         self.guard = guard
         self._done: dict[Expression, Lanes] = {}
-        # Forms at the first element, and the step from there.
-        self._constants: dict[Affine, tuple[int, int]] = {}
+        self._constant_parts: dict[tuple[Affine, int], Sequence[int]] = {}
 
     # --- expressions -------------------------------------------------------------
 
@@ -126,18 +131,14 @@ class Point(Forms):
         self._done[expression] = lanes
 
     def value(self, root: Expression, element: int) -> Value:
-        """The value of an expression at one element of the run, to be kept."""
-        lanes = self.evaluate(root)
-        return formats.settled(lanes[element % len(lanes)])
+        """The value of an expression at one element, to be kept."""
+        return formats.settled(self.lane(self.evaluate(root), element))
 
-    def word(self, root: Expression) -> str:
-        """The register with the half-width floats of a run of two."""
+    def word(self, root: Expression, element: int = 0) -> str:
+        """The register with the half-width floats of two neighbours."""
         lanes = self.evaluate(root)
-        return formats.packed(self.ops, lanes[0], lanes[-1])
-
-    def _elements(self, forms: Sequence[Affine]) -> range:
-        """The elements at which something that depends on forms must be computed."""
-        return range(self.run.width if any(map(self.varies, forms)) else 1)
+        pair = (self.lane(lanes, element + place) for place in (0, 1))
+        return formats.packed(self.ops, *pair)
 
     # --- kinds of expressions ------------------------------------------------------
 
@@ -148,77 +149,76 @@ class Point(Forms):
         return (self.values.scalars[expression.slot],)
 
     def _position(self, expression: Expression) -> Lanes:
+        form, dtype = expression.form, expression.dtype
         return tuple(
-            self.ops.cast(self.number(expression.form, element), expression.dtype)
-            for element in self._elements((expression.form,))
+            [
+                self.ops.cast(self.number(form, element), dtype)
+                for element in self.at_each(self.elements_of((form,)))
+            ]
         )
 
     def _indexed(self, expression: Expression) -> Lanes:
-        lanes = self._done[expression.value]
-        return tuple(self.ops.cast(entry, WIDE_INDEX) for entry in lanes)
+        return self._each(
+            lambda value: self.ops.cast(value, WIDE_INDEX),
+            [self._done[expression.value]],
+        )
+
+    def _each(self, compute: Callable[..., Value], inputs: Sequence[Lanes]) -> Lanes:
+        """Something that is computed from one value of each input, side by side."""
+        columns = self.columns(inputs)
+        places = self.at_each(len(columns[0]))
+        return tuple(
+            [
+                compute(*lane)
+                for lane, _ in zip(zip(*columns, strict=True), places, strict=True)
+            ]
+        )
 
     def _op(self, expression: Expression) -> Lanes:
         sides = at_most_of(expression)
         inputs = [self._done[entry] for entry in sides or expression.inputs]
-        width = max(map(len, inputs))
         if sides is not None:
-            lhs, rhs = inputs
-            return tuple(
-                self.ops.at_most(lhs[place % len(lhs)], rhs[place % len(rhs)])
-                for place in range(width)
-            )
-        by_pairs = self.ops.pair_instruction(expression.op, expression.dtype)
-        if by_pairs is not None and width % 2 == 0:
-            return self._by_pairs(by_pairs, expression.dtype, inputs, width)
-        apply, kind, dtype = self.ops.apply, expression.op, expression.dtype
+            return self._each(self.ops.at_most, inputs)
+        kind, dtype = expression.op, expression.dtype
+        by_pairs = self.ops.pair_instruction(kind, dtype)
+        if by_pairs is not None and self.width % 2 == 0:
+            columns = self.columns(inputs)
+            if len(columns[0]) == self.elements:
+                return self._by_pairs(by_pairs, dtype, columns)
         source = inputs[0][0].dtype
         name = self.ops.exact_instruction(kind, source)
         if name is not None:
-            compute = self.builder.compute
-            inputs = [
-                lanes if len(lanes) == width else lanes * width for lanes in inputs
-            ]
-            return tuple(
-                [compute(name, source, *lane) for lane in zip(*inputs, strict=False)]
-            )
-        if all(len(lanes) == width for lanes in inputs):
-            return tuple(
-                apply(kind, dtype, operands) for operands in zip(*inputs, strict=True)
-            )
-        return tuple(
-            apply(kind, dtype, tuple(lanes[element % len(lanes)] for lanes in inputs))
-            for element in range(width)
-        )
+            return self._instructions(name, source, inputs)
+        apply = self.ops.apply
+        return self._each(lambda *operands: apply(kind, dtype, operands), inputs)
+
+    def _instructions(self, name: str, dtype: DType, inputs: Sequence[Lanes]) -> Lanes:
+        """One instruction on all values, side by side."""
+        columns = self.columns(inputs)
+        parts = self.parts(len(columns[0])) if self.count > 1 else ()
+        return self.builder.compute_each(name, dtype, columns, parts)
 
     def _short_quotient(self, expression: Expression) -> Lanes:
         """A quotient or reciprocal whose last digits nobody will see."""
+        inputs = [self._done[entry] for entry in expression.inputs]
         if expression.op is Reciprocal:
             # Subnormal numbers take longer, if there can be any.
             is_normal = is_at_least_one(expression.inputs[0])
             name = "rcp.approx.ftz.f32" if is_normal else "rcp.approx.f32"
-            return tuple(
-                self.builder.compute(name, dtypes.float32, value)
-                for value in self._done[expression.inputs[0]]
-            )
-        lhs, rhs = (self._done[entry] for entry in expression.inputs)
-        return tuple(
-            self.ops.short_quotient(lhs[place % len(lhs)], rhs[place % len(rhs)])
-            for place in range(max(len(lhs), len(rhs)))
-        )
+            return self._instructions(name, dtypes.float32, inputs)
+        return self._each(self.ops.short_quotient, inputs)
 
     def _by_pairs(
-        self, instruction: str, dtype: DType, inputs: Sequence[Lanes], width: int
+        self, instruction: str, dtype: DType, columns: Sequence[Lanes]
     ) -> Lanes:
         """An op on two neighbours at a time, each rounded as if it were alone."""
         results: list[Value] = []
-        for element in range(0, width, 2):
+        for element in self.at_each(self.elements):
+            if element % 2:
+                continue
             words = [
-                formats.packed(
-                    self.ops,
-                    lanes[element % len(lanes)],
-                    lanes[(element + 1) % len(lanes)],
-                )
-                for lanes in inputs
+                formats.packed(self.ops, lanes[element], lanes[element + 1])
+                for lanes in columns
             ]
             word = self.builder.assign("b32", instruction, ", ".join(words))
             results += formats.unpacked(self.ops, word, dtype)
@@ -228,12 +228,11 @@ class Point(Forms):
         inside, outside = self._done[select.inside], self._done[select.outside]
         if _is_guarded_load(select):
             return inside
-        width = max(len(inside), len(outside), len(self._elements(select.guard)))
+        number = max(len(inside), len(outside), self.elements_of(select.guard))
         results = []
-        for element in range(width):
+        for element in self.at_each(number):
             condition = self.condition(select.guard, element)
-            chosen = inside[element % len(inside)]
-            other = outside[element % len(outside)]
+            chosen, other = self.lane(inside, element), self.lane(outside, element)
             if condition is not None:
                 chosen = self.ops.where(condition, chosen, other)
             results.append(chosen)
@@ -241,20 +240,19 @@ class Point(Forms):
 
     def _quick_power(self, power: Expression) -> Lanes:
         """One multiplication with an addition, and the GPU's own instruction."""
-        inputs = [self._done[entry] for entry in power.operands]
-        results = []
-        for element in range(max(map(len, inputs))):
-            value, factor, addend = (lanes[element % len(lanes)] for lanes in inputs)
+
+        def compute(value: Value, factor: Value, addend: Value) -> Value:
             exponent = self.ops.fma(value, factor, addend)
             name = "ex2.approx.ftz.f32"
-            results.append(self.builder.compute(name, dtypes.float32, exponent))
-        return tuple(results)
+            return self.builder.compute(name, dtypes.float32, exponent)
+
+        return self._each(compute, [self._done[entry] for entry in power.operands])
 
     def _divide(self, atom: Expression) -> Lanes:
         instruction = "div" if isinstance(atom, Quotient) else "rem"
         short = division.quotient if instruction == "div" else division.remainder
         results = []
-        for element in self._elements((atom.form,)):
+        for element in self.at_each(self.elements_of((atom.form,))):
             number = self.number(atom.form, element)
             if number.dtype is INDEX and number.constant is None:
                 text = short(self.builder, number.text, atom.divisor)
@@ -278,18 +276,32 @@ class Point(Forms):
     ) -> Lanes:
         """Elements of a buffer or a tile in memory, as wide as can be."""
         memory = self.values.memory
-        if not any(map(self.varies, (address, *guard))):
-            mask = self.mask(guard)
-            return memory.load(storage, self.linear(address), 1, mask, changes)
-        width = 1
-        if self.moves_by_one(address):
-            width = memory.widest(storage, self.even_width(guard, address))
         lanes: list[Value] = []
-        for element in range(0, self.run.width, width):
+        if not any(map(self.varies, (address, *guard))):
+            for element in self.at_each(self.count):
+                mask = self.mask(guard, element)
+                place = self.linear(address, element)
+                lanes += memory.load(storage, place, 1, mask, changes)
+            return tuple(lanes)
+        for element, width in self._vectors(storage, address, guard):
             mask = self.mask(guard, element)
             place = self.linear(address, element)
             lanes += memory.load(storage, place, width, mask, changes)
         return tuple(lanes)
+
+    def _vectors(
+        self, storage: Storage, address: Affine, guard: Guard
+    ) -> Iterator[tuple[int, int]]:
+        """The elements that one instruction each begins with, and how many it moves."""
+        memory = self.values.memory
+        moves_by_one = self.moves_by_one(address)
+        for first in self.at_each(self.count):
+            width = 1
+            if moves_by_one:
+                run = self.runs[first // self.width]
+                width = memory.widest(storage, self.even_width(guard, address, run))
+            for element in range(first, first + self.width, width):
+                yield element, width
 
     def moves_by_one(self, address: Affine) -> bool:
         lane = self.run.lane
@@ -306,52 +318,58 @@ class Point(Forms):
             changes = tile.name not in self.values.written_once | self.values.given
             return self.read(storage, form, self.guard, changes)
         elements = self.values.registers[tile.name]
-        return tuple(
-            elements[self.key(expression.indices, element)]
-            for element in self._elements(expression.indices)
-        )
+        keys = self.keys(expression.indices, self.elements_of(expression.indices))
+        return tuple([elements[key] for key in keys])
 
     def key(self, indices: Sequence[Affine], element: int) -> tuple[int, ...]:
         """Which of a thread's registers of a tile the indices mean."""
-        return tuple([self._constant_part(form, element) for form in indices])
+        return self.keys(indices, self.elements)[element]
 
-    def _constant_part(self, form: Affine, element: int) -> int:
-        """A form at an element, but for what registers say."""
-        found = self._constants.get(form)
+    def keys(
+        self, indices: Sequence[Affine], number: int | None = None
+    ) -> list[tuple[int, ...]]:
+        """The same for all elements, or the first one of each run."""
+        if number is None:
+            number = self.elements
+        if not indices:
+            return [()] * number
+        columns = [self._constants(form, number) for form in indices]
+        return list(zip(*columns, strict=True))
+
+    def _constants(self, form: Affine, number: int) -> Sequence[int]:
+        """A form at so many elements, but for what registers say."""
+        found = self._constant_parts.get((form, number))
         if found is None:
-            found = self._constants[form] = self._find_constants(form)
-        first, step = found
-        return first + step * element
-
-    def _find_constants(self, form: Affine) -> tuple[int, int]:
-        total, step = form.constant, 0
-        for atom, factor in form.terms:
-            assert isinstance(atom, int), "a register tile indexed by data"
-            total += factor * self._place(atom).offset
-            if atom == self.run.lane:
-                step += factor
-        return total, step
+            assert form.is_pure(), "a register tile indexed by data"
+            offsets, step = self._offsets(form), form.coefficient(self.run.lane)
+            if len(offsets) == 1 and number > 1:
+                offsets = [*offsets] * self.count
+            if number > self.count:
+                inside = [step * place for place in range(self.width)]
+                offsets = [start + further for start in offsets for further in inside]
+            found = self._constant_parts[form, number] = offsets
+        return found
 
     # --- stores ------------------------------------------------------------------
 
     def write(
         self, storage: Storage, address: Affine, guard: Guard, lanes: Lanes
     ) -> None:
-        """Write a run of values to a buffer or a tile in memory."""
+        """Write values to a buffer or a tile in memory."""
         memory = self.values.memory
         if not any(map(self.varies, (address, *guard))):
-            mask = self.mask(guard)
-            memory.store(storage, self.linear(address), lanes[-1:], mask)
+            for element in self.at_each(self.count):
+                mask, place = self.mask(guard, element), self.linear(address, element)
+                last = self.lane(lanes, element + self.width - 1)
+                memory.store(storage, place, (last,), mask)
             return
-        width = 1
-        if self.moves_by_one(address):
-            width = memory.widest(storage, self.even_width(guard, address))
-        for element in range(0, self.run.width, width):
-            values = tuple(
-                lanes[(element + place) % len(lanes)] for place in range(width)
-            )
+        whole = lanes
+        if len(lanes) < self.elements:
+            whole = tuple([self.lane(lanes, n) for n in range(self.elements)])
+        for element, width in self._vectors(storage, address, guard):
             mask = self.mask(guard, element)
-            memory.store(storage, self.linear(address, element), values, mask)
+            place = self.linear(address, element)
+            memory.store(storage, place, whole[element : element + width], mask)
 
 
 def _is_guarded_load(select: Expression) -> bool:
@@ -362,22 +380,22 @@ def _is_guarded_load(select: Expression) -> bool:
 
 
 #: How each kind of expression is computed; what derives from one is, like it.
-_METHODS: dict[type[Expression], Callable[[Point, Any], Lanes]] = {
-    Literal: Point._literal,
-    Scalar: Point._scalar,
-    Compute: Point._op,
-    Load: Point._load,
-    TileLoad: Point._tile_load,
-    Position: Point._position,
-    Select: Point._select,
-    QuickPower: Point._quick_power,
-    Quotient: Point._divide,
-    Remainder: Point._divide,
-    Indexed: Point._indexed,
+_METHODS: dict[type[Expression], Callable[[Points, Any], Lanes]] = {
+    Literal: Points._literal,
+    Scalar: Points._scalar,
+    Compute: Points._op,
+    Load: Points._load,
+    TileLoad: Points._tile_load,
+    Position: Points._position,
+    Select: Points._select,
+    QuickPower: Points._quick_power,
+    Quotient: Points._divide,
+    Remainder: Points._divide,
+    Indexed: Points._indexed,
 }
 
 
-def _method_of(kind: type[Expression]) -> Callable[[Point, Any], Lanes]:
+def _method_of(kind: type[Expression]) -> Callable[[Points, Any], Lanes]:
     found = _METHODS.get(kind)
     if found is None:
         known = [base for base in kind.__mro__ if base in _METHODS]

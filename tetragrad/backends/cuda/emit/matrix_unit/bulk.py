@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 from tetragrad.backends.cuda.emit.ptx import Builder
-from tetragrad.backends.cuda.emit.values import Point
+from tetragrad.backends.cuda.emit.values import Points
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
 from tetragrad.tile.ir import Copy, Dimension
@@ -137,7 +137,7 @@ class Share:
 
 
 def emit_copy(
-    point: Point, copy: Copy, parameter: str, arrival: Arrival, share: Share | None
+    point: Points, copy: Copy, parameter: str, arrival: Arrival, share: Share | None
 ) -> None:
     """Start the copy of a box; it completes on a barrier."""
     builder = point.builder
@@ -189,7 +189,7 @@ def moved(builder: Builder, count: str, step: int, place: str) -> str:
     return register
 
 
-def number_of(point: Point, form: Affine) -> str:
+def number_of(point: Points, form: Affine) -> str:
     """A coordinate as a register."""
     value = point.number(form)
     if value.constant is not None:
@@ -198,5 +198,5 @@ def number_of(point: Point, form: Affine) -> str:
     return value.text
 
 
-def plus(point: Point, register: str, amount: int) -> str:
+def plus(point: Points, register: str, amount: int) -> str:
     return point.builder.assign("b32", "add.s32", f"{register}, {amount}")

@@ -17,7 +17,7 @@ from tetragrad.backends.cuda.emit.matrix_unit.holding import swizzled_loads
 from tetragrad.backends.cuda.emit.ptx import Builder
 from tetragrad.backends.cuda.emit.spread import Threads
 from tetragrad.backends.cuda.emit.tiles import statements_in
-from tetragrad.backends.cuda.emit.values import Point, Values
+from tetragrad.backends.cuda.emit.values import Points, Values
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard, Load, Select
@@ -66,9 +66,9 @@ def fill(values: Values, threads: Threads, statement: Map, place: str) -> None:
     together = max(1, ELEMENTS_TOGETHER // threads.width)
     guard = guard_of_scratch(statement.value)
     for first in range(0, runs, together):
-        computed: list[tuple[Point, Lanes]] = []
+        computed: list[tuple[Points, Lanes]] = []
         for sweep in range(first, min(first + together, runs)):
-            point = Point(values, threads.flat_run(statement.axes, sweep), guard)
+            point = Points(values, (threads.flat_run(statement.axes, sweep),), guard)
             for entry in swizzled_loads(statement.value):
                 point.give(entry, _read(point, entry))
             computed.append((point, point.evaluate(statement.value)))
@@ -111,7 +111,7 @@ def guard_of_scratch(value: Expression) -> Guard:
     return guard
 
 
-def _read(point: Point, load: TileLoad) -> Lanes:
+def _read(point: Points, load: TileLoad) -> Lanes:
     """Load a run of neighbours from where the swizzle has them."""
     storage = point.values.storages[load.tile.name]
     address, offset = _swizzled(point, load.tile, load.indices, storage.base)
@@ -120,7 +120,7 @@ def _read(point: Point, load: TileLoad) -> Lanes:
     return point.values.memory.load(source, first, point.run.width, None, True)
 
 
-def _write(point: Point, statement: Map, place: str, lanes: Lanes) -> None:
+def _write(point: Points, statement: Map, place: str, lanes: Lanes) -> None:
     """Store a run of neighbours where the swizzle has them."""
     tile, width = statement.tile, point.run.width
     nbytes = width * tile.dtype.itemsize
@@ -137,7 +137,7 @@ def _write(point: Point, statement: Map, place: str, lanes: Lanes) -> None:
 
 
 def _swizzled(
-    point: Point, tile: Tile, indices: Sequence[Affine], place: str
+    point: Points, tile: Tile, indices: Sequence[Affine], place: str
 ) -> tuple[str, int]:
     """The address of a run's first element: a register, and bytes beyond it.
 

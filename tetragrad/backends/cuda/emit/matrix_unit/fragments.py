@@ -14,7 +14,7 @@ from tetragrad.backends.cuda.emit import formats
 from tetragrad.backends.cuda.emit.carriers import Key
 from tetragrad.backends.cuda.emit.matrix_unit.holding import (
     swizzled_loads,
-    swizzled_pair,
+    swizzled_pairs,
 )
 from tetragrad.backends.cuda.emit.matrix_unit.warpgroup import (
     accumulator_keys,
@@ -108,13 +108,15 @@ class FragmentStatements(Statements):
         """Give every element of a fixed tile a new value."""
         elements = self.values.registers[statement.tile.name]
         brought = swizzled_loads(statement.value)
-        for run in self.runs_of(statement):
-            point = self.values.at(run, statement.guard)
+        for runs in self.alike_runs(statement):
+            point = self.values.along(runs, statement.guard)
             for load in brought:
-                point.give(load, swizzled_pair(point, load))
-            for element in range(run.width):
-                register = elements[point.key(statement.indices, element)]
-                value = point.value(statement.value, element)
+                point.give(load, swizzled_pairs(point, load))
+            keys = point.keys(statement.indices)
+            lanes = point.evaluate(statement.value)
+            for element in point.at_each(point.elements):
+                register = elements[keys[element]]
+                value = point.lane(lanes, element)
                 condition = point.condition(statement.guard, element)
                 if condition is not None:
                     value = self.ops.where(condition, value, register)
@@ -128,15 +130,23 @@ class FragmentStatements(Statements):
         elements = self.values.registers[statement.tile.name]
         is_rounded = isinstance(value, Compute) and value.op is Cast
         wide = value.inputs[0] if is_rounded else value
-        for run in self.runs_of(statement):
-            point = self.values.at(run)
-            register = elements[point.key(statement.indices, 0)].text
+        for runs in self.alike_runs(statement):
+            points = self.values.along(runs)
+            keys = points.keys(statement.indices)
             if wide.dtype is dtypes.float32:
-                low, high = (self.builder.text(point.value(wide, n)) for n in (0, 1))
+                lanes = points.evaluate(wide)
                 name = f"cvt.rn.{formats.HALVES[dtype]}x2.f32"
-                self.builder.line(f"{name} {register}, {high}, {low}")
             else:
-                self.builder.line(f"mov.b32 {register}, {point.word(value)}")
+                lanes = points.evaluate(value)
+            for element in points.at_each(points.count):
+                register = elements[keys[element]].text
+                pair = [points.lane(lanes, element + place) for place in (0, 1)]
+                if wide.dtype is dtypes.float32:
+                    low, high = map(self.builder.text, pair)
+                    self.builder.line(f"{name} {register}, {high}, {low}")
+                else:
+                    word = formats.packed(self.ops, *pair)
+                    self.builder.line(f"mov.b32 {register}, {word}")
 
     # --- folds ---------------------------------------------------------------------
 
@@ -162,12 +172,13 @@ class FragmentStatements(Statements):
         """What a thread's own values of each row give, in several parts."""
         assert not statement.guard, "every element of a row counts"
         found: dict[Key, dict[int, Value]] = {}
-        for run in self.runs_of(statement):
-            point = self.values.at(run)
-            for element in range(run.width):
-                parts = found.setdefault(point.key(statement.indices, element), {})
+        for runs in self.alike_runs(statement):
+            point = self.values.along(runs)
+            keys = point.keys(statement.indices)
+            for element in point.at_each(point.elements):
+                parts = found.setdefault(keys[element], {})
                 value = point.value(statement.value, element)
-                chain = self._chain(run)
+                chain = self._chain(runs[element // point.width])
                 if chain in parts:
                     value = self.ops.combine(statement.op, parts[chain], value)
                 parts[chain] = value

@@ -9,8 +9,9 @@ from __future__ import annotations
 from tetragrad.backends.cuda.emit import small_integers
 from tetragrad.backends.cuda.emit.access import Storage
 from tetragrad.backends.cuda.emit.forms import Lanes, Linear
+from tetragrad.backends.cuda.emit.ptx import Value
 from tetragrad.backends.cuda.emit.spread import Threads
-from tetragrad.backends.cuda.emit.values import Point, Values
+from tetragrad.backends.cuda.emit.values import Points, Values
 from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.expression import Expression
@@ -31,7 +32,7 @@ def held_words(values: Values, threads: Threads, statement: Map) -> dict[Key, st
     for run in threads.on_fragments(statement.axes):
         point = values.at(run)
         for entry in narrow:
-            point.give(entry, swizzled_pair(point, entry))
+            point.give(entry, swizzled_pairs(point, entry))
         words[point.key(statement.indices, 0)] = point.word(statement.value)
     return words
 
@@ -45,11 +46,19 @@ def swizzled_loads(value: Expression) -> list[TileLoad]:
     ]
 
 
-def swizzled_pair(point: Point, load: TileLoad) -> Lanes:
+def swizzled_pairs(points: Points, load: TileLoad) -> Lanes:
+    """Neighbours of a swizzled tile, two for each run."""
+    lanes: list[Value] = []
+    for element in points.at_each(points.count):
+        lanes += _swizzled_pair(points, load, element)
+    return tuple(lanes)
+
+
+def _swizzled_pair(point: Points, load: TileLoad, element: int) -> Lanes:
     """Two neighbours of a swizzled tile."""
     tile, builder = load.tile, point.builder
     storage = point.values.storages[tile.name]
-    place, offset = _swizzled(point, load, storage.base)
+    place, offset = _swizzled(point, load, storage.base, element)
     if tile.dtype.itemsize == 2:
         pair = Storage(place, tile.dtype, "shared")
         return point.values.memory.load(pair, Linear(None, offset // 2), 2, None, True)
@@ -63,7 +72,9 @@ def swizzled_pair(point: Point, load: TileLoad) -> Lanes:
     return tuple(point.ops.cast(number, dtypes.bool_) for number in numbers)
 
 
-def _swizzled(point: Point, load: TileLoad, base: str) -> tuple[str, int]:
+def _swizzled(
+    point: Points, load: TileLoad, base: str, element: int
+) -> tuple[str, int]:
     """The address of a pair: a register, and bytes beyond it.
 
     Of the rows that a thread has results of, each is eight after the one before, so
@@ -71,7 +82,7 @@ def _swizzled(point: Point, load: TileLoad, base: str) -> tuple[str, int]:
     """
     tile, builder = load.tile, point.builder
     nbytes, itemsize = tile.layout.swizzle, tile.dtype.itemsize
-    step, row = (point.linear(form) for form in load.indices)
+    step, row = (point.linear(form, element) for form in load.indices)
     assert row.base is not None and step.base is not None, "a thread's own places"
     panel, column = divmod(step.offset * itemsize, nbytes)
     inside = column % CHUNK_BYTES
