@@ -676,6 +676,17 @@ def test_when_and_unrolled_loops():
     alike(result, np.repeat(expected.ravel(), 4).astype(np.float32))
 
 
+@pytest.mark.parametrize(("limit", "step"), [(-1, 1), (0, 3), (7, 2), (9, 1), (40, 5)])
+def test_a_loop_ends_where_its_condition_fails(limit, step):
+    result = np.zeros((4, 10), np.float32)
+    store = Store((), 0, form(a0=10, a1=1), literal(1.0, f32), mode=Mode.ADD)
+    when = When((form(limit, a0=-3, a1=-step),), (store,))
+    grid = Grid(((0, 4),), (For(1, 10, (when,)),))
+    run(make_program([(f32, 40)], [grid]), result.reshape(-1))
+    rows, columns = np.indices(result.shape)
+    np.testing.assert_array_equal(result, limit - 3 * rows - step * columns >= 0)
+
+
 def test_grids_split_into_parts_cover_everything_once():
     """Any number of parts, each any slice of a grid with three axes."""
     shape = (3, 5, 7)

@@ -21,13 +21,14 @@ from tetragrad.backends.cpu.emit.operands import emit_fetch
 from tetragrad.backends.cpu.emit.product import emit_product
 from tetragrad.backends.cpu.emit.scopes import VectorAxis, chunks
 from tetragrad.backends.cpu.emit.turns import Turns
-from tetragrad.backends.cpu.emit.vector import Value, scalar_type
+from tetragrad.backends.cpu.emit.vector import Value, constant, scalar_type
 from tetragrad.backends.cpu.emit.widths import vector_lanes
+from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.frozen import replace
 from tetragrad.graph import reduce
 from tetragrad.graph.elementwise import Transcendental
-from tetragrad.kernel.affine import Affine, axis_form
+from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Compute, Expression, Guard, Load, walk
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
@@ -114,8 +115,34 @@ class Statements:
                 with self.scopes.unrolled([statement.axis], [place]):
                     self.emit(statement.body)
             return
+        if self._ends_early(statement):
+            return
         with self.scopes.loop(statement.axis, statement.extent):
             self.emit(statement.body)
+
+    def _ends_early(self, statement: For) -> bool:
+        """Write a loop whose turns do nothing from one on with fewer turns."""
+        found = _conditional(statement)
+        if found is None:
+            return False
+        left, step, body = found
+        self.expressions.evaluate(self.expressions.prepare([], (left,)))
+        mask = self.memory.mask((left,))
+        if mask.never or mask.lanes is not None:
+            return mask.never
+        with ExitStack() as stack:
+            if mask.uniform is not None:
+                stack.enter_context(self.scopes.branch(mask.uniform))
+            number = self.ops.cast(self.memory.form_value(left), dtypes.int64)
+            one, by = (constant(value, dtypes.int64) for value in (1, step))
+            turns = self.ops.add(self.builder.binary("udiv", number, by), one)
+            last = self.ops.min(turns, constant(statement.extent, dtypes.int64))
+            self.scopes.extents[statement.axis] = statement.extent
+            stack.enter_context(
+                self.scopes.counted(statement.axis, constant(0, dtypes.int64), last)
+            )
+            self.emit(body)
+        return True
 
     def _when(self, statement: When) -> None:
         self.expressions.evaluate(self.expressions.prepare([], statement.guard))
@@ -405,6 +432,22 @@ class Points:
         for axis, extent in inner:
             for start, lanes in chunks(0, extent, self.vector_lanes):
                 yield VectorAxis(axis, start, lanes)
+
+
+def _conditional(
+    statement: For,
+) -> tuple[Affine, int, Sequence[Statement]] | None:
+    """What a loop's body asks for, if that fails from some turn on.
+
+    A form that must not be below 0 in the first turn, by how much it falls each turn,
+    and what is done while it holds.
+    """
+    match statement.body:
+        case (When((form,), body, ()),):
+            step = -form.coefficient(statement.axis)
+            if step > 0 and form.moves_evenly((statement.axis,)):
+                return form.substitute({statement.axis: ZERO}), step, body
+    return None
 
 
 def elements_of(tile: Tile) -> int:
