@@ -7,6 +7,7 @@ import pytest
 
 from tests.tile.kernels import TARGETS, check, compute, form, kernel_of, load
 from tetragrad.core import dtypes
+from tetragrad.core.frozen import replace
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.reduce import Max, Sum
 from tetragrad.kernel.affine import of_atom
@@ -20,6 +21,7 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.ir import Mode, Output
 from tetragrad.tile.plans.nests.transpose import TransposePlan
+from tetragrad.tile.plans.prepare.widening import Widening
 
 FLOAT = dtypes.float32
 
@@ -209,6 +211,20 @@ def test_scatter(target, mode, dtype):
     slots = [(dtypes.int64, 17), (dtype, 340), (dtype, 100)]
     indices = np.arange(17, dtype=np.int64) ** 2 % 5
     check(kernel_of((17, 20), slots, output), target, buffers={0: indices})
+
+
+@pytest.mark.parametrize("mode", [Mode.ADD, Mode.MAX])
+@pytest.mark.parametrize("dtype", [dtypes.bool_, dtypes.int8, dtypes.uint16])
+def test_narrow_values_are_combined_in_wide_ones(dtype, mode):
+    """A GPU has no instructions that combine them, or truth values."""
+    target = replace(TARGETS["wide"], iteration_elements=1)
+    index = Load(0, form(a0=1), (), dtypes.int64)
+    output = Output(2, of_atom(Indexed(index, 0, 4)), load(1, form(a0=1), dtype), (0,))
+    output = replace(output, mode=mode)
+    slots = [(dtypes.int64, 17), (dtype, 17), (dtype, 5)]
+    indices = np.arange(17, dtype=np.int64) ** 2 % 5
+    plan = check(kernel_of((17,), slots, output), target, buffers={0: indices})
+    assert plan.cuts == (Widening(0),)
 
 
 def test_scatter_without_other_axes():

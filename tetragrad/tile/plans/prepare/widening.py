@@ -1,17 +1,20 @@
-"""Add up 16-bit floats at places of their own in float32, and round them once.
+"""Add up narrow values at places of their own in 32 bits, and narrow them once.
 
     y[t[i]] += x[i]   ->   scratch[t[i]] += float32(x[i])       the first kernel
                            y[j] = bfloat16(scratch[j])          the rest
 
-Memory that many points add to would otherwise be rounded with every addition.
+Memory that many points add to would otherwise be rounded with every addition, and for
+narrow integers and truth values there are no instructions that combine.
 """
 
 from __future__ import annotations
 
 from tetragrad.core import dtypes
+from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen, replace
+from tetragrad.graph.elementwise import Maximum
 from tetragrad.kernel.affine import axis_form
-from tetragrad.kernel.expression import Load
+from tetragrad.kernel.expression import Compute, Expression, Load, literal
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.scope import cast
@@ -19,7 +22,7 @@ from tetragrad.tile.plans.scope import cast
 
 @frozen
 class Widening:
-    """Combine the points of one output in float32 first."""
+    """Combine the points of one output in 32 bits first."""
 
     output: int
 
@@ -27,24 +30,34 @@ class Widening:
 def choose_widening(kernel: Kernel) -> Widening | None:
     """The first output that needs it, if any."""
     for number, output in enumerate(kernel.outputs):
-        dtype = kernel.slots[output.slot].dtype
-        is_narrow = dtype.is_floating_point and dtype.bits < 32
+        is_narrow = kernel.slots[output.slot].dtype.itemsize < 4
         if output.mode is not Mode.STORE and is_narrow:
             return Widening(number)
     return None
 
 
+def _combined_dtype(dtype: DType) -> DType:
+    """What narrow values are combined in: sums of integers wrap afterwards, as ever."""
+    return dtypes.float32 if dtype.is_floating_point else dtypes.int32
+
+
 def apply_widening(kernel: Kernel, widening: Widening) -> tuple[Kernel, Kernel]:
-    """The kernel that combines in float32, and the rest with a conversion."""
+    """The kernel that combines in 32 bits, and the rest with a conversion."""
     output = kernel.outputs[widening.output]
     slot = kernel.slots[output.slot]
     wide = len(kernel.slots)
-    slots = (*kernel.slots, Slot(dtypes.float32, slot.numel))
-    value = cast(output.value, dtypes.float32)
+    dtype = _combined_dtype(slot.dtype)
+    slots = (*kernel.slots, Slot(dtype, slot.numel))
+    value = cast(output.value, dtype)
     combined = replace(output, slot=wide, value=value)
     axis = len(kernel.axes)
     place = axis_form(axis)
-    rounded = cast(Load(wide, place, (), dtypes.float32), slot.dtype)
+    found: Expression = Load(wide, place, (), dtype)
+    if output.mode is Mode.MAX and not dtype.is_floating_point:
+        # Where nothing came, there is the lowest of all wide values.
+        least = literal(dtypes.lowest(slot.dtype), dtype)
+        found = Compute(Maximum, dtype, (found, least))
+    rounded = cast(found, slot.dtype)
     others = (entry for entry in kernel.outputs if entry is not output)
     first = replace(kernel, slots=slots, outputs=(combined,))
     rest = replace(
