@@ -21,7 +21,7 @@ from tetragrad.tile.plans.nests.choose_nest import (
 )
 from tetragrad.tile.plans.nests.choose_running import choose_parts
 from tetragrad.tile.plans.nests.columns import columns_parts
-from tetragrad.tile.plans.nests.nest import is_step_of
+from tetragrad.tile.plans.nests.nest import is_step_of, reductions_of
 from tetragrad.tile.plans.prepare.cuts import Cut, cuttable
 from tetragrad.tile.plans.products.choose_contraction import is_worth_packing
 from tetragrad.tile.plans.products.contraction import (
@@ -30,7 +30,8 @@ from tetragrad.tile.plans.products.contraction import (
     hosted_contraction,
 )
 from tetragrad.tile.plans.rewrite import walk_until
-from tetragrad.tile.plans.roles.choose_roles import is_worth_roles, role_parts
+from tetragrad.tile.plans.roles.choose_roles import is_worth_roles
+from tetragrad.tile.plans.roles.depth_parts import role_parts
 from tetragrad.tile.plans.traffic import points_in, work
 
 # Work (in operations) below which a second grid costs more than it gains.
@@ -268,6 +269,8 @@ def divisor_near(size: int, wanted: int) -> int:
 def _is_repeated(kernel: Kernel, value: Reduction) -> bool:
     """Whether the points of some output would compute the value again and again."""
     for output in kernel.outputs:
+        if value not in reductions_of([output]):
+            continue
         axes = grid_axes(kernel, output)
         outside = set(axes) - value.free_axes
         if points_in(kernel, outside) > 1 and outside:

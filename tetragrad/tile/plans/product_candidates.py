@@ -21,11 +21,8 @@ from tetragrad.tile.plans.products.contraction import (
     find_contraction,
     hosted_contraction,
 )
-from tetragrad.tile.plans.roles.choose_roles import (
-    division_cycles,
-    divisions,
-    role_plans,
-)
+from tetragrad.tile.plans.roles.choose_roles import role_plans
+from tetragrad.tile.plans.roles.depth_parts import division_cycles, divisions
 from tetragrad.tile.plans.roles.role_plan import RolePlan
 
 #: Plans that are offered beside the model's.

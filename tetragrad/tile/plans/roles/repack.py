@@ -43,10 +43,8 @@ from tetragrad.tile.plans.products.contraction import Contraction, hosted_contra
 from tetragrad.tile.plans.products.winograd import Filters, apply_filters
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.bulk import dimensions_of
-from tetragrad.tile.plans.roles.choose_roles import (
-    divided_cycles,
-    multiplied_dtype,
-)
+from tetragrad.tile.plans.roles.choose_roles import multiplied_dtype
+from tetragrad.tile.plans.roles.depth_parts import divided_cycles
 from tetragrad.tile.plans.roles.factors import is_zero
 from tetragrad.tile.plans.roles.role_cost import (
     LAUNCH_CYCLES,
