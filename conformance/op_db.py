@@ -207,8 +207,10 @@ def print_messages(result: NameResult) -> None:
         print(f"     {count} x {message}")
 
 
-def report(results: dict[str, NameResult], device: str) -> dict[str, Any]:
-    """The result file's contents."""
+def report(
+    results: dict[str, NameResult], device: str, most: int | None
+) -> dict[str, Any]:
+    """The result file's contents; ``most`` is how many samples of a name were run."""
     import torch
 
     found = [results[name] for name in sorted(results) if name not in EXCLUSIONS]
@@ -223,6 +225,7 @@ def report(results: dict[str, NameResult], device: str) -> dict[str, Any]:
         "version": torch.__version__.partition("+")[0],
         "date": datetime.date.today().isoformat(),
         "device": device,
+        "samples_of_a_name": most,
         "passed": sum(result.passes for result in counted),
         "failed": sum(not result.passes for result in counted),
         "samples_passed": sum(result.passed for result in counted),
@@ -265,7 +268,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.restart:
         progress.unlink(missing_ok=True)
     results = run_all(names, progress, options)
-    contents = report(results, options.device)
+    contents = report(results, options.device, options.most)
     output.write_text(json.dumps(contents, indent=1) + "\n")
     print(f"{contents['passed']} of {len(names)} names pass")
 

@@ -52,6 +52,13 @@ SUITES = (
         "--output conformance/results/op_db_cpu.json",
     ),
     Suite(
+        "op_db_cuda.json",
+        "PyTorch's operator samples, device `cuda`",
+        "The first samples of each operator on an H200, as a GPU's time is short.",
+        "python -m conformance.op_db --device cuda --processes 15 --most 8 "
+        "--output conformance/results/op_db_cuda.json",
+    ),
+    Suite(
         "op_db.json",
         "PyTorch's operator samples, device `reference`",
         "The same samples on the device that defines what operations mean.",
@@ -135,7 +142,9 @@ def _how_it_ran(result: dict[str, Any]) -> list[str]:
         for how, names in sorted(ran.items())
     ]
     if not ran and "device" in result:
-        lines.append(f"- Device `{result['device']}`.")
+        most = result.get("samples_of_a_name")
+        some = f", the first {most} samples of each name" if most else ""
+        lines.append(f"- Device `{result['device']}`{some}.")
     if result.get("not_run"):
         lines.append(f"- Not run, and so not counted: {len(result['not_run'])} names.")
     return [*lines, ""] if lines else []
