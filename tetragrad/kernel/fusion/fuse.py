@@ -48,6 +48,7 @@ from tetragrad.kernel.fusion.row_join import (
     joins_row,
     without_ones,
 )
+from tetragrad.kernel.fusion.row_siblings import join_row_siblings
 from tetragrad.kernel.fusion.siblings import join_siblings
 from tetragrad.kernel.fusion.stored_operands import is_stored_first
 from tetragrad.kernel.fusion.uneven import is_cut_unevenly, last_before_cut
@@ -95,7 +96,8 @@ def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[
     join_online(fusion)
     join_recomputing(fusion)
     contractions = fusion.facts.contractions
-    return join_siblings(fusion.groups(), fusion.in_memory, contractions, target)
+    groups = join_siblings(fusion.groups(), fusion.in_memory, contractions)
+    return join_row_siblings(groups, fusion.wanted, fusion.facts, target)
 
 
 def _decided(order: Sequence[Node], wanted: Sequence[Node], target: Target) -> _Fusion:

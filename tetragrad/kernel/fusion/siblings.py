@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from tetragrad.core.target import Target
 from tetragrad.graph import movement as moves
 from tetragrad.graph.leaves import Constant, Iota
 from tetragrad.graph.node import Node
@@ -24,114 +23,144 @@ MAXIMUM_NODES = 128
 RECENT = 8  # How many earlier groups of one domain are looked at.
 
 
+def join_siblings(
+    groups: Sequence[Group], in_memory: Set[Node], contractions: Set[Node]
+) -> list[Group]:
+    """Join what may be joined; the result is in an order that can run."""
+    return _Siblings(groups, in_memory, contractions).joined()
+
+
 @dataclass
-class _Member:
+class Member:
     """A group with what decides whether it may be joined."""
 
     group: Group
-    domain: tuple[object, ...] | None
     reads: set[Node]
     nodes: int
+    domain: tuple[object, ...] | None = None
     needs: int = 0  # Bit set of the members it depends on, directly or not.
     direct: int = 0
 
 
-def join_siblings(
-    groups: Sequence[Group],
-    in_memory: Set[Node],
-    contractions: Set[Node],
-    target: Target,
-) -> list[Group]:
-    """Join what may be joined; the result is in an order that can run."""
-    members: list[_Member] = []
-    owner: dict[Node, int] = {}
-    recent: dict[tuple[object, ...], list[int]] = {}
-    for group in groups:
-        position = len(members)
-        member = _describe(group, in_memory, contractions)
-        for node in member.reads:
-            if node in owner:
-                dependency = owner[node]
-                member.direct |= 1 << dependency
-                member.needs |= members[dependency].needs | 1 << dependency
-        members.append(member)
-        for root in group.roots:
-            owner[root] = position
-        if member.domain is None:
-            continue
-        peers = recent.setdefault(member.domain, [])
-        for peer in reversed(peers):
-            if _may_join(members, peer, position):
-                _join(members, owner, peer, position)
-                break
-        else:
-            peers.append(position)
-            del peers[:-RECENT]
-    return _in_order([member for member in members if member.group.roots], owner)
+class Joining:
+    """Groups in order, each joined with an earlier one where a subclass allows it."""
 
+    def __init__(self, groups: Sequence[Group], in_memory: Set[Node]) -> None:
+        self.groups, self.in_memory = groups, in_memory
+        self.members: list[Member] = []
 
-def _describe(group: Group, in_memory: Set[Node], contractions: Set[Node]) -> _Member:
-    """The group's domain, and what it reads from memory."""
-    reads: set[Node] = set()
-    reduces: list[Reduce] = []
-    seen = set(group.roots)
-    stack = list(group.roots)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Reduce):
-            reduces.append(node)
-        for source in node.sources:
-            if source in seen:
+    def domain(
+        self, member: Member, reduces: Sequence[Reduce]
+    ) -> tuple[object, ...] | None:
+        """Only groups with equal domains may be joined; None with no other."""
+        raise NotImplementedError
+
+    def may_join(self, early: Member, late: Member) -> bool:
+        """Whether joining these two pays, and each value is there when it is read."""
+        raise NotImplementedError
+
+    def joined(self) -> list[Group]:
+        """The groups that are left, in an order that can run."""
+        members = self.members
+        owner: dict[Node, int] = {}
+        recent: dict[tuple[object, ...], list[int]] = {}
+        for group in self.groups:
+            position = len(members)
+            member = self._described(group)
+            for node in member.reads:
+                if node in owner:
+                    dependency = owner[node]
+                    member.direct |= 1 << dependency
+                    member.needs |= members[dependency].needs | 1 << dependency
+            members.append(member)
+            for root in group.roots:
+                owner[root] = position
+            if member.domain is None:
                 continue
-            seen.add(source)
-            if source in in_memory or not source.sources:
-                reads.add(source)
+            peers = recent.setdefault(member.domain, [])
+            for peer in reversed(peers):
+                if self._may_join(peer, position):
+                    _join(members, owner, peer, position)
+                    break
             else:
-                stack.append(source)
-    is_single = len(group.roots) == 1
-    domain = _domain(group.roots[0], reduces, contractions) if is_single else None
-    return _Member(group, domain, reads, len(seen))
+                peers.append(position)
+                del peers[:-RECENT]
+        return _in_order([member for member in members if member.group.roots], owner)
+
+    def _described(self, group: Group) -> Member:
+        """The group's domain, and what it reads from memory."""
+        reads: set[Node] = set()
+        reduces: list[Reduce] = []
+        seen = set(group.roots)
+        stack = list(group.roots)
+        while stack:
+            node = stack.pop()
+            if isinstance(node, Reduce):
+                reduces.append(node)
+            for source in node.sources:
+                if source in seen:
+                    continue
+                seen.add(source)
+                if source in self.in_memory or not source.sources:
+                    reads.add(source)
+                else:
+                    stack.append(source)
+        member = Member(group, reads, len(seen))
+        member.domain = self.domain(member, reduces)
+        return member
+
+    def _may_join(self, first: int, second: int) -> bool:
+        """Whether joining pays, and no third group stands between the two."""
+        members = self.members
+        early, late = members[first], members[second]
+        if len(early.group.roots) + len(late.group.roots) > MAXIMUM_OUTPUTS:
+            return False
+        if early.nodes + late.nodes > MAXIMUM_NODES:
+            return False
+        if not self.may_join(early, late):
+            return False
+        between = late.direct & ~(1 << first)
+        return not any(
+            members[position].needs >> first & 1 for position in _bits(between)
+        ) and not any(
+            members[position].needs >> second & 1 for position in _bits(early.direct)
+        )
 
 
-def _domain(
-    root: Node, reduces: Sequence[Reduce], contractions: Set[Node]
-) -> tuple[object, ...] | None:
-    """Two groups with equal domains run over the same loops."""
-    if any(node in contractions for node in reduces):
+class _Siblings(Joining):
+    """Groups of one result each, over the same loops."""
+
+    def __init__(
+        self, groups: Sequence[Group], in_memory: Set[Node], contractions: Set[Node]
+    ) -> None:
+        super().__init__(groups, in_memory)
+        self._contractions = contractions
+
+    def domain(
+        self, member: Member, reduces: Sequence[Reduce]
+    ) -> tuple[object, ...] | None:
+        root, *others = member.group.roots
+        if others or any(node in self._contractions for node in reduces):
+            return None
+        if not reduces:
+            return ("map", root.shape, root.device)
+        if len(reduces) == 1 and root.numel == reduces[0].numel:
+            (reduce,) = reduces
+            return ("reduce", root.shape, reduce.source.shape, reduce.dims, root.device)
         return None
-    if not reduces:
-        return ("map", root.shape, root.device)
-    if len(reduces) == 1 and root.numel == reduces[0].numel:
-        (reduce,) = reduces
-        return ("reduce", root.shape, reduce.source.shape, reduce.dims, root.device)
-    return None
+
+    def may_join(self, early: Member, late: Member) -> bool:
+        feeds = [root for root in early.group.roots if root in late.reads]
+        shares = any(
+            node.numel > 1 and not isinstance(node, Constant | Iota)
+            for node in early.reads & late.reads
+        )
+        if not feeds and not shares:
+            return False
+        return all(_reads_in_place(root, late) for root in feeds)
 
 
-def _may_join(members: Sequence[_Member], first: int, second: int) -> bool:
-    """Whether joining pays, and no third group stands between the two."""
-    early, late = members[first], members[second]
-    if len(early.group.roots) + len(late.group.roots) > MAXIMUM_OUTPUTS:
-        return False
-    if early.nodes + late.nodes > MAXIMUM_NODES:
-        return False
-    feeds = [root for root in early.group.roots if root in late.reads]
-    shares = any(
-        node.numel > 1 and not isinstance(node, Constant | Iota)
-        for node in early.reads & late.reads
-    )
-    if not feeds and not shares:
-        return False
-    if any(not _reads_in_place(root, late) for root in feeds):
-        return False
-    between = late.direct & ~(1 << first)
-    return not any(
-        members[position].needs >> first & 1 for position in _bits(between)
-    ) and not any(
-        members[position].needs >> second & 1 for position in _bits(early.direct)
-    )
-
-
-def _reads_in_place(root: Node, member: _Member) -> bool:
+def _reads_in_place(root: Node, member: Member) -> bool:
     """Whether the member reads each element of ``root`` where it is, only."""
     stack = list(member.group.roots)
     seen: set[Node] = set()
@@ -160,7 +189,7 @@ def _reaches(node: Node, root: Node, reads: Set[Node]) -> bool:
 
 
 def _join(
-    members: list[_Member], owner: dict[Node, int], first: int, second: int
+    members: list[Member], owner: dict[Node, int], first: int, second: int
 ) -> None:
     """Move the later group's roots into the earlier one."""
     early, late = members[first], members[second]
@@ -192,7 +221,7 @@ def _bits(mask: int) -> list[int]:
     return found
 
 
-def _in_order(members: Sequence[_Member], owner: dict[Node, int]) -> list[Group]:
+def _in_order(members: Sequence[Member], owner: dict[Node, int]) -> list[Group]:
     """Groups after the groups they read from; otherwise as they came."""
     by_root = {id(root): member for member in members for root in member.group.roots}
     finished: list[Group] = []

@@ -24,6 +24,9 @@ from tetragrad.kernel.expression import (
 from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.layouts.orders import strides
 
+#: A dimension's part, such as a head, that boxes could be cut from like a dimension.
+SHORTEST_PART = 16
+
 
 @frozen
 class Access:
@@ -163,7 +166,29 @@ def walk_through(kernel: Kernel, access: Access, shape: Sequence[int]) -> Walk:
             if dim == own or step < distance[dim] < reach:
                 movers[dim].append(axis)
     inner = [
-        axes[0] if len(axes) == 1 and access.steps[axes[0]] == distance[dim] else None
+        _innermost(kernel, access, axes, distance[dim])
         for dim, axes in enumerate(movers)
     ]
     return Walk(access, tuple(map(tuple, movers)), tuple(inner))
+
+
+def _innermost(
+    kernel: Kernel, access: Access, axes: Sequence[int], distance: int
+) -> int | None:
+    """The axis that goes from neighbour to neighbour, if that is all it does.
+
+    Others may move along the same dimension in steps of that axis's whole length, as
+    from head to head; not as from window to window.
+    """
+    first, *others = sorted(axes, key=access.steps.__getitem__) or [None]
+    if first is None or access.steps[first] != distance:
+        return None
+    length = kernel.axes[first]
+    if others and length < SHORTEST_PART:
+        return None
+    reach = distance * length
+    for axis in others:
+        if access.steps[axis] != reach:
+            return None
+        reach *= kernel.axes[axis]
+    return first

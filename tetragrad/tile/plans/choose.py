@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
-from tetragrad.kernel.ir import Kernel
+from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.kernel.single_row import with_row
 from tetragrad.tile.plans.build import GridPlan, Plan
 from tetragrad.tile.plans.choose_cuts import choose_cut
@@ -23,6 +23,7 @@ from tetragrad.tile.plans.nests.choose_stream import choose_row_stream, choose_s
 from tetragrad.tile.plans.nests.choose_transpose import choose_transpose
 from tetragrad.tile.plans.nests.columns import choose_columns
 from tetragrad.tile.plans.nests.fill import fills
+from tetragrad.tile.plans.nests.nest import reductions_of
 from tetragrad.tile.plans.online.online import choose_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.even_rows import EvenRows
@@ -190,9 +191,36 @@ def _choose_roles(
 
 
 def group_outputs(kernel: Kernel) -> list[tuple[int, ...]]:
-    """Outputs that can share a grid: those with the same grid axes."""
+    """Outputs that can share a grid: those with the same grid axes.
+
+    What is stored element by element is stored with the sums of its rows, if there
+    are any: those go over the row anyway.
+    """
     groups: dict[tuple[object, ...], list[int]] = {}
+    grids = [grid_axes(kernel, output) for output in kernel.outputs]
     for number, output in enumerate(kernel.outputs):
-        key = (grid_axes(kernel, output), output.mode)
-        groups.setdefault(key, []).append(number)
-    return [tuple(group) for group in groups.values()]
+        grid = grids[number]
+        if output.mode is Mode.STORE and not reductions_of([output]):
+            grid = _grid_of_rows(kernel, output, grids) or grid
+        groups.setdefault((grid, output.mode), []).append(number)
+    return [_rows_first(kernel, group) for group in groups.values()]
+
+
+def _rows_first(kernel: Kernel, group: Sequence[int]) -> tuple[int, ...]:
+    """The outputs with sums in front, after whose loops the grid is chosen."""
+
+    def has_no_sums(number: int) -> bool:
+        return not reductions_of([kernel.outputs[number]])
+
+    return tuple(sorted(group, key=has_no_sums))
+
+
+def _grid_of_rows(
+    kernel: Kernel, output: Output, grids: Sequence[tuple[int, ...]]
+) -> tuple[int, ...] | None:
+    """The grid of another output that reduces the rows that this one stores."""
+    for other, grid in zip(kernel.outputs, grids, strict=True):
+        rows = {axis for entry in reductions_of([other]) for axis in entry.axes}
+        if rows and set(output.axes) == rows.union(grid):
+            return grid
+    return None
