@@ -22,7 +22,7 @@ from tetragrad.kernel.ir import Kernel
 from tetragrad.tensor.gathering import take_along
 from tetragrad.tensor.joining import concatenate_nodes
 from tetragrad.tensor.sorting_network import sorted_columns, sorted_rows
-from tetragrad.tile.ir import Program
+from tetragrad.tile.ir import Alloc, Grid, Program
 from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.simulator import run_program
@@ -125,3 +125,19 @@ def test_blocks_are_sorted_and_merged() -> None:
     # The blocks, then four times between them and in them.
     assert len(kernels) == 9
     np.testing.assert_array_equal(known[result], np.sort(given.ravel()))
+
+
+def test_what_ends_between_banks_is_stored_with_a_condition() -> None:
+    columns = sorted_columns(keys_of(64, 4))
+    first = moves.Shrink(columns, ((0, 50), (0, 4)))
+    _, program = chained(moves.Kept(moves.Permute(first, (1, 0))))
+    verify_program(program)
+    given = np.random.default_rng(2).integers(0, 1 << 62, (64, 4))
+    result = np.zeros(200, np.uint64)
+    run_program(program, [given.ravel().copy(), result], [])
+    expected = np.sort(given, axis=0)[:50].T
+    np.testing.assert_array_equal(result.reshape(4, 50), expected)
+    (grid,) = program.body
+    assert isinstance(grid, Grid)
+    tiles = [entry.tile for entry in grid.body if isinstance(entry, Alloc)]
+    assert {tile.layout.strides[1] for tile in tiles} == {17}

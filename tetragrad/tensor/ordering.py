@@ -301,12 +301,13 @@ def _largest_of_blocks(key: Node, k: int, block: int) -> Node:
     rows = numbers.shape[0]
     while True:
         length = numbers.shape[1]
-        block = min(block, 1 << (length - 1).bit_length())
+        if length <= 2 * block:
+            block = 1 << (length - 1).bit_length()
         # What is last in order is never among the first, which are different numbers.
         last = dtypes.highest(numbers.dtype)
         numbers = pad_dim(numbers, 1, 0, -length % block, last)
         columns = sorted_columns(as_columns(numbers, block))
-        first = pad_dim(columns, 0, 0, min(k, block) - block)
+        first = pad_dim(columns, 0, 0, k - block)
         is_done = numbers.shape[1] == block
         numbers = graph.Permute(first, (1, 0))
         numbers = graph.Reshape(numbers, (rows, numbers.numel // rows))

@@ -16,7 +16,7 @@ from dataclasses import replace
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, SplitAxis, axis_form, divide
 from tetragrad.kernel.chains import row_axis
-from tetragrad.kernel.expression import Expression, Load, walk
+from tetragrad.kernel.expression import Expression, Guard, Load, walk
 from tetragrad.kernel.ir import Inner, Kernel, Output
 from tetragrad.tile.ir import (
     Alloc,
@@ -40,8 +40,9 @@ BANKS = 16
 #: Elements of a stage for each thread, and threads of a block.
 EACH = 16
 WARP, FEWEST_THREADS, MOST_THREADS = 32, 64, 1024
-#: Bytes of memory that come together.
-LINE_BYTES = 128
+#: Bytes of memory that come together, and threads for whose sake rows that lie beside
+#: one another are put together.
+LINE_BYTES, BESIDE_THREADS = 128, 256
 
 
 @frozen
@@ -61,8 +62,8 @@ def choose_chain(kernel: Kernel) -> ChainPlan:
     length = first.slot.numel // first.rows
     least = LINE_BYTES // first.slot.dtype.itemsize if _lie_beside(kernel) else 1
     together = 1
-    while first.rows % (2 * together) == 0 and (
-        together < least or length * together < EACH * FEWEST_THREADS
+    while first.rows % (2 * together) == 0 and length * together < EACH * (
+        BESIDE_THREADS if together < least else FEWEST_THREADS
     ):
         together *= 2
     threads = -(-length * together // EACH)
@@ -142,7 +143,7 @@ class _Chain:
         keep_row = row is None or all(row in entry.axes for entry in outputs)
         return outputs if keep_row else (output,)
 
-    def statement(self, output: Output) -> Statement:
+    def statement(self, output: Output) -> Map | Store:
         """One output over the rows of a grid iteration.
 
         Where an axis straddles the banks of a tile, it becomes two.
@@ -160,19 +161,24 @@ class _Chain:
         inside = axis_form(extents[0][0]) if self.plan.rows > 1 else ZERO
         if row is not None:
             forms[row] = self.first + inside
+        guard: Guard = ()
         while True:
             try:
-                return self._written(output, forms, tuple(extents), row, inside)
+                written = self._written(output, forms, tuple(extents), row, inside)
+                return replace(written, guard=guard)
             except SplitAxis as request:
-                forms, extents = self._split(forms, extents, request)
+                forms, extents, limit = self._split(forms, extents, request)
+                guard = (*guard, *limit)
 
     def _split(
         self, forms: dict[int, Affine], extents: list[Extent], request: SplitAxis
-    ) -> tuple[dict[int, Affine], list[Extent]]:
-        """One axis as two: a multiple of ``inner``, and what remains."""
-        outer_axis = self.builder.axis(
-            self.builder.extents[request.axis] // request.inner
-        )
+    ) -> tuple[dict[int, Affine], list[Extent], Guard]:
+        """One axis as two: a multiple of ``inner``, and what remains.
+
+        And what holds where the last multiple is not beyond the end.
+        """
+        size = self.builder.extents[request.axis]
+        outer_axis = self.builder.axis(-(-size // request.inner))
         inner_axis = self.builder.axis(request.inner)
         both = axis_form(outer_axis).scale(request.inner) + axis_form(inner_axis)
         changed = {
@@ -185,7 +191,8 @@ class _Chain:
                 divided.append((inner_axis, request.inner))
             else:
                 divided.append((axis, extent))
-        return changed, divided
+        is_even = size % request.inner == 0
+        return changed, divided, () if is_even else (both.scale(-1).shift(size - 1),)
 
     def _written(
         self,
@@ -194,7 +201,7 @@ class _Chain:
         extents: tuple[Extent, ...],
         row: int | None,
         inside: Affine,
-    ) -> Statement:
+    ) -> Map | Store:
         count = len(self.kernel.slots)
         inner_forms = {**forms} if row is None else {**forms, row: ZERO}
         loads: dict[Expression, Expression] = {
@@ -218,8 +225,17 @@ class _Chain:
         place = _within_row(address.substitute(forms), inner)
         found = divide(place, self.banks, self.builder.extents)  # type: ignore[arg-type]
         if found is None:
-            raise _Uneven
+            raise self._uneven(place)
         return TileLoad(self.tiles[number], (inside, *found))
+
+    def _uneven(self, place: Affine) -> Exception:
+        """What to do about an axis that ends within the banks of a tile."""
+        for atom, part in place.terms:
+            if isinstance(atom, int) and self.banks % part == 0:
+                inner = self.banks // abs(part)
+                if self.builder.extents[atom] > inner:
+                    return SplitAxis(atom, inner)
+        return _Uneven()
 
     def _row_axis(self, output: Output) -> int | None:
         """The axis of an output along which it goes from row to row."""
