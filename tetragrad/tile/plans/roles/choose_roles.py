@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
@@ -168,10 +168,7 @@ class _Search:
         left, right = both_ways(self.kernel, contraction, dtype)
         splits = splits_float32(dtype, self.target)
         if splits:
-            left, right = (
-                [entry for entry in ways if isinstance(entry, BulkOperand)]
-                for ways in (left, right)
-            )
+            left, right = _brought(left), _brought(right)
         for lhs, rhs in itertools.product(left, right):
             self._product(RoleProduct(contraction, lhs, rhs, splits), swap=False)
         turned = contraction.swapped()
@@ -245,6 +242,11 @@ def multiplied_dtype(contraction: Contraction, target: Target) -> DType | None:
 def splits_float32(dtype: DType, target: Target) -> bool:
     """Whether operands are multiplied in parts, as no digit of them may be lost."""
     return dtype is dtypes.float32 and "tf32" not in target.features
+
+
+def _brought(ways: Sequence[Operand]) -> list[Operand]:
+    """Those that nobody computes."""
+    return [entry for entry in ways if isinstance(entry, BulkOperand)]
 
 
 def both_ways(

@@ -35,21 +35,17 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import literal
-from tetragrad.kernel.ir import Kernel, Output
+from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import (
     Alloc,
     Dimension,
-    Extent,
     Fold,
     Grid,
-    Layout,
     Map,
     Mma,
     Release,
     Role,
-    Space,
     Statement,
-    Store,
     Tile,
     TileLoad,
     Wait,
@@ -57,12 +53,6 @@ from tetragrad.tile.ir import (
     ends_of,
 )
 from tetragrad.tile.plans.products.contraction import hosted_contraction
-from tetragrad.tile.plans.roles.cells import (
-    digits_of,
-    flat_position,
-    join_digits,
-    split_radices,
-)
 from tetragrad.tile.plans.roles.role_operands import (
     Place,
     RoleOperands,
@@ -75,15 +65,13 @@ from tetragrad.tile.plans.roles.role_plan import (
     RolePlan,
     RoleProduct,
     Sides,
-    is_along_rows,
-    is_result,
     raster_of,
     role_product,
     sides_of,
     skipped_dimensions,
-    staged_pitch,
 )
-from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
+from tetragrad.tile.plans.roles.role_results import BlockPlace, RoleResults
+from tetragrad.tile.plans.scope import Builder, indices_of, loop
 
 StepBody = Callable[[dict[int, Affine]], list[Statement]]
 """What is done at a step, by where the axes of the depth start."""
@@ -109,15 +97,6 @@ class _Worker:
 
     axis: int
     neighbour: int
-
-
-@frozen
-class _Block:
-    """Which block of rows and of columns a worker computes, and its batch."""
-
-    row: Affine
-    column: Affine
-    batch: Mapping[int, Affine]
 
 
 @frozen
@@ -166,6 +145,11 @@ class _Roles:
     def operands(self) -> RoleOperands:
         return role_operands(self.builder, self.plan, self.product, self.sides)
 
+    @cached_property
+    def results(self) -> RoleResults:
+        blocks = (self.row_blocks, self.raster.columns)
+        return RoleResults(self.builder, self.plan, self.product, self.sides, blocks)
+
     def grid(self) -> list[Statement]:
         """A role that copies, one that computes operands if need be, one multiplies."""
         plan, builder = self.plan, self.builder
@@ -187,7 +171,7 @@ class _Roles:
         return [Grid(extents, tuple(roles), cluster)]
 
     def each_block(
-        self, worker: _Worker, body: Callable[[_Block], list[Statement]]
+        self, worker: _Worker, body: Callable[[BlockPlace], list[Statement]]
     ) -> list[Statement]:
         """The body for every block of a worker."""
         raster, workers = self.raster, self.plan.workers
@@ -198,7 +182,7 @@ class _Roles:
             row, column, batches = raster.place(number)
             block_row = row.scale(self.plan.cluster) + axis_form(worker.neighbour)
             places = dict(zip(batch, batches, strict=True))
-            statements = body(_Block(block_row, column, places))
+            statements = body(BlockPlace(block_row, column, places))
             exists = (
                 number.scale(-1).shift(raster.blocks - 1),
                 row.scale(-1).shift(raster.rows - 1),
@@ -215,24 +199,24 @@ class _Roles:
     ) -> list[Statement]:
         """Do something about the operands of every step of every block."""
 
-        def block(place: _Block) -> list[Statement]:
+        def block(place: BlockPlace) -> list[Statement]:
             return self.each_step(place, lambda starts: make(self.place(place, starts)))
 
         return self.each_block(worker, block)
 
-    def place(self, block: _Block, starts: Mapping[int, Affine]) -> Place:
+    def place(self, block: BlockPlace, starts: Mapping[int, Affine]) -> Place:
         """A step of a block."""
         row = (block.row, self.row_blocks)
         column = (block.column, self.raster.columns)
         return Place(row, column, block.batch, starts)
 
-    def each_step(self, place: _Block, body: StepBody) -> list[Statement]:
+    def each_step(self, place: BlockPlace, body: StepBody) -> list[Statement]:
         """The body for every cell of the depth that matters, nearest axis inside."""
         last = len(self.sides.depth.axes) - 1
         return self.some(place, last, {}, _Steps(body, 0, apart=False))
 
     def first_apart(
-        self, place: _Block, level: int, starts: dict[int, Affine], bodies: Bodies
+        self, place: BlockPlace, level: int, starts: dict[int, Affine], bodies: Bodies
     ) -> list[Statement]:
         """The same with another body for the very first step, which always matters.
 
@@ -249,7 +233,7 @@ class _Roles:
         return begun + self.some(place, level, starts, rest)
 
     def some(
-        self, place: _Block, level: int, starts: dict[int, Affine], steps: _Steps
+        self, place: BlockPlace, level: int, starts: dict[int, Affine], steps: _Steps
     ) -> list[Statement]:
         """The steps of one axis, and of those inside it."""
         if level < 0:
@@ -270,7 +254,7 @@ class _Roles:
         return step(ZERO) + others
 
     def conditions(
-        self, place: _Block, axis: int, starts: Mapping[int, Affine]
+        self, place: BlockPlace, axis: int, starts: Mapping[int, Affine]
     ) -> tuple[Affine, ...]:
         """When the steps at this position of an axis bring more than zeros."""
         sides, places = self.sides, {**place.batch, **starts}
@@ -296,13 +280,14 @@ class _Roles:
         totals = [
             self.builder.tile("accumulator", shape, dtype) for _ in range(plan.sums)
         ]
-        staged = [self.staged(output) for output in self.kernel.outputs]
+        results, outputs = self.results, self.kernel.outputs
+        staged = [results.staged(output) for output in outputs]
 
-        def block(place: _Block) -> list[Statement]:
+        def block(place: BlockPlace) -> list[Statement]:
             statements = self.summed(place, totals, member)
             for piece in range(plan.columns // plan.piece):
-                for output, tile in zip(self.kernel.outputs, staged, strict=True):
-                    statements += self.finish(
+                for output, tile in zip(outputs, staged, strict=True):
+                    statements += results.finish(
                         output, tile, totals, place, member, piece
                     )
             return statements
@@ -312,7 +297,7 @@ class _Roles:
         return allocated + self.each_block(worker, block)
 
     def summed(
-        self, place: _Block, totals: Sequence[Tile], member: Affine
+        self, place: BlockPlace, totals: Sequence[Tile], member: Affine
     ) -> list[Statement]:
         """The products of all steps, in the total, or in those of some columns each."""
         total = totals[0]
@@ -392,136 +377,3 @@ class _Roles:
             )
             for number, (lhs, rhs) in enumerate(self.operands.pairs)
         ]
-
-    def staged(self, output: Output) -> Tile | None:
-        """A shared tile for a piece of results, contiguous as the output is.
-
-        None for an output that has nothing of the sums in it.
-        """
-        if not is_result(output, self.product):
-            return None
-        plan = self.plan
-        dtype = self.kernel.slots[output.slot].dtype
-        along_rows = is_along_rows(output, self.product)
-        pitch = staged_pitch(plan, dtype.itemsize, along_rows=along_rows)
-        layout = Layout((1, pitch) if along_rows else (pitch, 1))
-        shape = (plan.member_rows, plan.piece)
-        return self.builder.tile("staged", shape, dtype, Space.SHARED, layout)
-
-    def finish(
-        self,
-        output: Output,
-        staged: Tile | None,
-        totals: Sequence[Tile],
-        place: _Block,
-        member: Affine,
-        piece: int,
-    ) -> list[Statement]:
-        """Compute one piece of an output, then store it as memory likes it."""
-        if staged is None:
-            return [self.store(output, None, place, member, piece)]
-        return [
-            self.compute(output, staged, totals, place, member, piece),
-            self.store(output, staged, place, member, piece),
-        ]
-
-    def compute(
-        self,
-        output: Output,
-        staged: Tile,
-        totals: Sequence[Tile],
-        place: _Block,
-        member: Affine,
-        piece: int,
-    ) -> Map:
-        """Stage what an output makes of a member's results in one piece."""
-        extents = tuple((self.builder.axis(size), size) for size in staged.shape)
-        row, column = indices_of(extents)
-        inner = [
-            digits_of(number, [size for size, _ in pairs], size)
-            for number, pairs, size in zip(
-                (row, column), self.divided(), staged.shape, strict=True
-            )
-        ]
-        scope = self.scope(place, extents, inner, member, piece)
-        number, first = divmod(piece * self.plan.piece, totals[0].shape[1])
-        held = TileLoad(totals[number], (row, column.shift(first)))
-        reduction = self.product.contraction.reduction
-        scope = scope.with_values({reduction: cast(held, reduction.dtype)})
-        # Beyond the edge nothing is loaded, and what is computed there is not stored.
-        return Map(extents, staged, (row, column), scope.value(output.value))
-
-    def store(
-        self,
-        output: Output,
-        staged: Tile | None,
-        place: _Block,
-        member: Affine,
-        piece: int,
-    ) -> Store:
-        """Store a staged piece, along the axes as they lie in memory."""
-        extents: list[list[Extent]] = []
-        inner, indices = [], []
-        for pairs in self.divided():
-            sizes = [size for size, _ in pairs]
-            mine = [(self.builder.axis(size), size) for size in sizes if size > 1]
-            axes = iter(mine)
-            digits = [axis_form(next(axes)[0]) if size > 1 else ZERO for size in sizes]
-            extents.append(mine[::-1])
-            inner.append(digits)
-            indices.append(flat_position(sizes, digits))
-        rows, columns = extents
-        along_rows = is_along_rows(output, self.product)
-        order = tuple([*columns, *rows] if along_rows else [*rows, *columns])
-        scope = self.scope(place, order, inner, member, piece)
-        rewriter = scope.rewriter()
-        value = rewriter(output.value)
-        if staged is not None:
-            value = TileLoad(staged, tuple(indices))
-        return Store(
-            order,
-            output.slot,
-            rewriter.form(output.address),
-            value,
-            scope.guard + rewriter.guards(output.guard),
-        )
-
-    def divided(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """The digits of rows and columns: inside a member or a piece, and outside."""
-        rows = split_radices(self.sides.rows.radices, self.plan.member_rows)
-        columns = split_radices(self.sides.columns.radices, self.plan.piece)
-        assert rows is not None and columns is not None, "whole digits"
-        return rows, columns
-
-    def scope(
-        self,
-        place: _Block,
-        extents: tuple[Extent, ...],
-        inner: Sequence[Sequence[Affine]],
-        member: Affine,
-        piece: int,
-    ) -> Scope:
-        """The kernel's axes at the positions of a piece of a member's results."""
-        scope = Scope(self.builder).with_collective(*extents)
-        for axis, form in place.batch.items():
-            scope = scope.bind(axis, form)
-        rows, columns = self.divided()
-        for cells, block, blocks, digits in (
-            (
-                self.sides.rows,
-                place.row,
-                self.row_blocks,
-                join_digits(rows, inner[0], member),
-            ),
-            (
-                self.sides.columns,
-                place.column,
-                self.raster.columns,
-                join_digits(columns, inner[1], Affine(piece)),
-            ),
-        ):
-            places = cells.positions(block, digits, blocks)
-            for axis, form in places.items():
-                scope = scope.bind(axis, form)
-            scope = scope.with_guard(*cells.ends(places))
-        return scope
