@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tetragrad.core.target import Target
-from tetragrad.kernel.ir import Kernel
+from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.nests.slide import SlidePlan, Windowed, find_windowed
 from tetragrad.tile.plans.products.contraction import Block
 from tetragrad.tile.plans.products.windows import extents_of
@@ -37,26 +37,41 @@ def choose_slide(
     kernel: Kernel, group: tuple[int, ...], target: Target
 ) -> SlidePlan | None:
     """A plan that packs the image once, where windows overlap along rows and lanes."""
+    if target.has_free_iterations:
+        return None
     outputs = [kernel.outputs[number] for number in group]
-    if target.has_free_iterations or len(outputs[0].axes) < 2:
+    windowed = windows_of(kernel, group)
+    if windowed is None:
         return None
-    address = outputs[0].address
-    ordered = sorted(outputs[0].axes, key=lambda axis: -abs(address.coefficient(axis)))
-    *outer, row, lane = ordered
-    if any(output.address.coefficient(lane) != 1 for output in outputs):
-        return None
-    columns = Block((row, lane), 0, kernel.axes[row])
-    windowed = find_windowed(kernel, group, columns)
-    if windowed is None or windowed.image.window < SMALLEST_WINDOW:
-        return None
+    *outer, row, lane = in_memory(outputs[0])
     lanes = target.vector_lanes(lane_bytes(outputs))
     while lanes > 1 and lanes // 2 >= kernel.axes[lane]:
         lanes //= 2
     vectors = min(MOST_VECTORS, -(-kernel.axes[lane] // lanes))
     rows = min(kernel.axes[row], max(1, MOST_TOTALS // vectors))
+    columns = Block((row, lane), 0, kernel.axes[row])
     chunk = _chunk(kernel, windowed, columns, outer, rows, target)
     columns = Block(columns.axes, 0, chunk)
     return SlidePlan(group, tuple(outer), columns, rows, vectors, lanes)
+
+
+def windows_of(kernel: Kernel, group: tuple[int, ...]) -> Windowed | None:
+    """The windows that outputs are reductions over, if they are worth an image."""
+    outputs = [kernel.outputs[number] for number in group]
+    if len(outputs[0].axes) < 2:
+        return None
+    *_, row, lane = in_memory(outputs[0])
+    if any(output.address.coefficient(lane) != 1 for output in outputs):
+        return None
+    windowed = find_windowed(kernel, group, Block((row, lane), 0, kernel.axes[row]))
+    if windowed is None or windowed.image.window < SMALLEST_WINDOW:
+        return None
+    return windowed
+
+
+def in_memory(output: Output) -> list[int]:
+    """An output's axes, that along which neighbours lie last."""
+    return sorted(output.axes, key=lambda axis: -abs(output.address.coefficient(axis)))
 
 
 def _chunk(
