@@ -136,3 +136,25 @@ def test_a_set_in_a_module_is_no_change() -> None:
     layer.names.clear()
     with pytest.raises(AttributeError):
         step(Tensor([2.0]))
+
+
+@no_grad()
+def test_all_memories_of_a_model_are_written_in_place() -> None:
+    """What words and positions are in range is known before, not after."""
+    table = Tensor.rand(50, WIDTH).realize()
+    first, second = Tensor.zeros(ROWS, WIDTH), Tensor.zeros(ROWS, WIDTH)
+
+    @tetragrad.jit
+    def step(word: Tensor, position: Tensor) -> Tensor:
+        hidden = table[word]
+        first[position] = hidden * 2
+        hidden = hidden @ first.T @ first
+        second[position] = hidden
+        total: Tensor = hidden.sum(dim=0) + second.sum(dim=0)
+        return total
+
+    for position in range(5):
+        place = Tensor(np.array([position, position + 9])).realize()
+        step(place, place).realize()
+    (captured,) = step.captures
+    assert len(captured.program.replaced) == 2

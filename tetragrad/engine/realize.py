@@ -73,7 +73,9 @@ def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
         _run_boundaries(asked)
         plain, inner, checks = _plain_graph(asked, held)
         stored = worth_storing(inner)
-        _run_all(results_of([*plain, *checks, *stored]), list(inner))
+        # What says whether indices are in range comes first: until then a replay may
+        # write nothing in place.
+        _run_all(results_of([*checks, *plain, *stored]), list(inner))
         for worst, indices in checks.items():
             _check(indices, worst if isinstance(worst, Buffer) else realized[worst])
         for node, holders in inner.items():
