@@ -16,17 +16,11 @@ from ctypes import (
     c_float,
     c_int,
     c_size_t,
-    c_uint32,
-    c_uint64,
     c_void_p,
 )
-from typing import TYPE_CHECKING
 
 from tetragrad.core.errors import CompileError, DeviceError, OutOfMemoryError
 from tetragrad.core.frozen import frozen
-
-if TYPE_CHECKING:
-    from tetragrad.backends.cuda.emit.matrix_unit.bulk import TensorMap
 
 _LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _OUT_OF_MEMORY = 2
@@ -44,13 +38,6 @@ _INPUT_PTX = 1
 #: The instruction by which roles divide registers.
 _DIVIDES_REGISTERS = "setmaxnreg"
 _LOG_BYTES = 16384
-# Tensor maps: element types by their bytes, the swizzle of 128 bytes, and how much of a
-# line that is read is also brought to the second-level cache.
-_ELEMENTS = {1: 0, 2: 1, 4: 2}
-_SWIZZLES = {0: 0, 32: 1, 64: 2, 128: 3}
-_PROMOTE_128, _PROMOTE_256 = 2, 3
-_MAP_BYTES, _MAP_ALIGNMENT = 128, 64
-_LINE_BYTES = 128
 #: Static shared memory ends here; more must be asked for by function attribute.
 _PLAIN_SHARED_BYTES = 48 * 1024
 
@@ -295,45 +282,6 @@ class Module:
                     doing=f"giving {name} {shared_bytes:,} bytes of shared memory",
                 )
         return handle
-
-
-# --- tensor maps ---------------------------------------------------------------------
-
-
-def _promotion(description: TensorMap) -> int:
-    """How much is brought to the cache where a part of it is read.
-
-    Of rows that begin in the middle of a line, two lines at once are more than a box
-    reads soon: 1000 x 3000 x 520 took 10.9 microseconds with them, and 10.4 with one.
-    """
-    is_even = all(stride % _LINE_BYTES == 0 for stride in description.strides)
-    return _PROMOTE_256 if is_even else _PROMOTE_128
-
-
-class EncodedMap:
-    """A tensor map for a tensor at an address, as a kernel's parameter."""
-
-    def __init__(self, description: TensorMap, base: int) -> None:
-        self._room = ctypes.create_string_buffer(_MAP_BYTES + _MAP_ALIGNMENT)
-        start = ctypes.addressof(self._room)
-        self.address = -(-start // _MAP_ALIGNMENT) * _MAP_ALIGNMENT
-        rank = len(description.sizes)
-        call(
-            "cuTensorMapEncodeTiled",
-            c_void_p(self.address),
-            _ELEMENTS[description.itemsize],
-            rank,
-            c_void_p(base + description.origin),
-            (c_uint64 * rank)(*description.sizes),
-            (c_uint64 * max(1, rank - 1))(*description.strides),
-            (c_uint32 * rank)(*description.box),
-            (c_uint32 * rank)(*description.steps),
-            0,
-            _SWIZZLES[description.swizzle],
-            _promotion(description),
-            0,
-            doing=f"describing a tensor of {description.sizes} for bulk copies",
-        )
 
 
 # --- time ----------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from tetragrad.backends.cuda.emit.matrix_unit.bulk import TensorMap
 from tetragrad.backends.cuda.emit.pieces import emit_pieces, member_table, piece_table
 from tetragrad.backends.cuda.emit.program import GridLaunch, emit_program
 from tetragrad.backends.cuda.memory import DeviceMemory
+from tetragrad.backends.cuda.tensor_maps import EncodedMap
 from tetragrad.core.frozen import frozen
 from tetragrad.core.settings import Settings
 from tetragrad.core.target import Target
@@ -131,7 +132,7 @@ class CudaProgram(CudaExecutable):
             (self._module.function(entry.name, entry.shared_bytes), entry)
             for entry in facts.launches
         ]
-        self._maps: dict[tuple[TensorMap, int], driver.EncodedMap] = {}
+        self._maps: dict[tuple[TensorMap, int], EncodedMap] = {}
 
     @property
     def scratch_sizes(self) -> tuple[int, ...]:
@@ -168,14 +169,14 @@ class CudaProgram(CudaExecutable):
         assert pieces is not None, "a piece that may end early"
         return self._module.function(pieces.name, pieces.shared_bytes), pieces
 
-    def _encoded(self, description: TensorMap, base: int) -> driver.EncodedMap:
+    def _encoded(self, description: TensorMap, base: int) -> EncodedMap:
         """A tensor map for a buffer at an address; the last few are kept."""
         key = (description, base)
         found = self._maps.get(key)
         if found is None:
             if len(self._maps) >= MAPS_KEPT:
                 self._maps.clear()
-            found = self._maps[key] = driver.EncodedMap(description, base)
+            found = self._maps[key] = EncodedMap(description, base)
         return found
 
 
