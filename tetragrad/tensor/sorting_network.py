@@ -42,15 +42,21 @@ def sorted_rows(numbers: Node, longest: int) -> Node:
     They are merged place by place as long as what is compared is in different blocks,
     and then as columns again. Both lengths are powers of two.
     """
-    within = min(numbers.shape[1], longest)
+    rows, length = numbers.shape
+    within = min(length, longest)
+    # Where rows have several blocks each, all blocks are one axis in memory only.
+    are_divided = rows > 1 and within < length
+    if are_divided:
+        numbers = graph.Kept(numbers)
     columns = sorted_columns(as_columns(numbers, within))
     run = within
-    while run < numbers.shape[1]:
+    while run < length:
         run *= 2
         blocks: Node = graph.Kept(graph.Permute(columns, (1, 0)))
         blocks = _merged(blocks, run // within, (PLACES, COLUMNS))
         columns = _merged(as_columns(blocks, within), within)
-    return graph.Reshape(graph.Permute(columns, (1, 0)), numbers.shape)
+    blocks = graph.Permute(columns, (1, 0))
+    return graph.Reshape(graph.Kept(blocks) if are_divided else blocks, (rows, length))
 
 
 def as_columns(numbers: Node, length: int) -> Node:
