@@ -78,7 +78,7 @@ SINGLE_LOAD = 2.0
 WARP = 32
 LANES_PER_CYCLE = 128
 LOADED_LINE = 1.7
-UNEVEN = 1.9
+UNEVEN = 1.5
 LOADING = 620
 HANDING_ON = 700
 #: The same for an element that members hold, and what begins and ends their steps.
