@@ -30,7 +30,7 @@ from tetragrad.tensor import Tensor
 from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.rewrite import Rewriter
-from tetragrad.tile.plans.roles import choose_roles, role_cost
+from tetragrad.tile.plans.roles import choose_roles, depth_parts, role_cost
 
 COMMITTED = Path(__file__).parent / "cuda_operations.json"
 
@@ -66,7 +66,7 @@ def computations() -> dict[str, Callable[[], Tensor]]:
 def count_operations(name: str) -> dict[str, int]:
     """Plan a computation for an H200, build it and write it."""
     # What was found out for another one is not found out again.
-    for function in (choose_roles.best_role_plan, choose_roles.divided_cycles):
+    for function in (choose_roles.cheapest_plan, depth_parts.divided_cycles):
         function.cache_clear()
     with override(device="reference", verify=False):
         nodes = without_markers([computations()[name]().node])

@@ -387,10 +387,24 @@ def substitute(
     substitution = _Substitution(forms, sizes, guard, rewritten)
     for expression in walk(root):
         is_kept = isinstance(expression, Reduction) and kept & set(expression.axes)
-        rewritten[expression] = (
-            expression if is_kept else substitution.apply(expression)
-        )
+        if is_kept or _is_untouched(expression, forms, rewritten):
+            rewritten[expression] = expression
+        else:
+            rewritten[expression] = substitution.apply(expression)
     return rewritten[root]
+
+
+def _is_untouched(
+    expression: Expression,
+    forms: Mapping[int, Affine],
+    rewritten: Mapping[Expression, Expression],
+) -> bool:
+    """Whether an op stays as it is because its operands do."""
+    return (
+        type(expression) is Compute
+        and expression.free_axes.isdisjoint(forms)
+        and all(rewritten[entry] is entry for entry in expression.operands)
+    )
 
 
 def move_loads(root: Expression, starts: Mapping[int, int]) -> Expression:

@@ -19,8 +19,10 @@ vector of a CPU or the lanes of a GPU. Everything larger is a ``For`` or a ``Gri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 from enum import Enum
+from functools import cached_property
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
@@ -108,6 +110,21 @@ class QuickPower(Expression):
 @frozen
 class Statement:
     """One step of a tile program."""
+
+    @cached_property
+    def inside(self) -> tuple[Statement, ...]:
+        """Every statement of its bodies, at any depth, in order."""
+        bodies = (*getattr(self, "body", ()), *getattr(self, "otherwise", ()))
+        return tuple(every_statement(bodies))
+
+
+def every_statement(body: Sequence[Statement]) -> list[Statement]:
+    """The statements of a body, at any depth, in order."""
+    found: list[Statement] = []
+    for statement in body:
+        found.append(statement)
+        found += statement.inside
+    return found
 
 
 @frozen

@@ -36,7 +36,7 @@ def walk_until(stop: Replacements, *roots: Expression) -> Sequence[Expression]:
     return _walked(stop, roots)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _below(root: Expression) -> Sequence[Expression]:
     """The walk from one root, which each step of planning asks for."""
     return _walked({}, (root,))

@@ -9,7 +9,7 @@ from tetragrad.backends.cuda.emit.forms import tile_form
 from tetragrad.backends.cuda.emit.moves import Moves
 from tetragrad.backends.cuda.emit.ptx import Value, constant
 from tetragrad.backends.cuda.emit.running import before_each
-from tetragrad.backends.cuda.emit.tiles import Spread, tiles_read
+from tetragrad.backends.cuda.emit.tiles import Spread
 from tetragrad.backends.cuda.emit.values import Points
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.frozen import frozen
@@ -48,7 +48,7 @@ class Folds(Moves):
         return statement.op is not Sum or any(
             isinstance(entry, Fold)
             and self._crosses(entry)
-            and statement.tile.name in tiles_read(entry)
+            and statement.tile.name in self.homes.reads(entry)
             for entry in following
         )
 

@@ -17,7 +17,6 @@ from tetragrad.backends.cuda.emit.tiles import (
     Collective,
     find_homes,
     roots_of,
-    statements_in,
 )
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine, axis_form
@@ -33,6 +32,7 @@ from tetragrad.tile.ir import (
     Space,
     Store,
     TileLoad,
+    every_statement,
 )
 from tetragrad.tile.plans.rewrite import walk_until
 
@@ -147,20 +147,20 @@ def reads_again(first: Joint, second: Joint) -> bool:
 def _is_plain(grid: Grid) -> bool:
     """Whether the iterations are those of ordinary blocks."""
     return grid.cluster is None and not any(
-        isinstance(entry, Role | Mma) for entry in statements_in(grid.body)
+        isinstance(entry, Role | Mma) for entry in every_statement(grid.body)
     )
 
 
 def _stored(grid: Grid) -> set[object]:
     return {
-        entry.slot for entry in statements_in(grid.body) if isinstance(entry, Store)
+        entry.slot for entry in every_statement(grid.body) if isinstance(entry, Store)
     }
 
 
 def _loaded(grid: Grid) -> set[int]:
     return {
         entry.slot
-        for statement in statements_in(grid.body)
+        for statement in every_statement(grid.body)
         if isinstance(statement, Collective)
         for entry in walk_until({}, *roots_of(statement))
         if isinstance(entry, Load)
@@ -169,14 +169,14 @@ def _loaded(grid: Grid) -> set[int]:
 
 def _writes(grid: Grid) -> Iterator[tuple[str, Affine]]:
     """Tiles in global memory that a grid writes, and where."""
-    for statement in statements_in(grid.body):
+    for statement in every_statement(grid.body):
         if isinstance(statement, Map | Fold) and statement.tile.space is Space.GLOBAL:
             yield statement.tile.name, statement.indices[0]
 
 
 def _reads(grid: Grid) -> Iterator[tuple[str, Affine]]:
     """Tiles in global memory that a grid reads, and where."""
-    for statement in statements_in(grid.body):
+    for statement in every_statement(grid.body):
         if isinstance(statement, Collective):
             for entry in walk_until({}, *roots_of(statement)):
                 if isinstance(entry, TileLoad) and entry.tile.space is Space.GLOBAL:
@@ -186,7 +186,7 @@ def _reads(grid: Grid) -> Iterator[tuple[str, Affine]]:
 def _extents(grid: Grid) -> dict[int, int]:
     """The sizes of all axes of a grid and its statements."""
     axes: list[Extent] = list(grid.axes)
-    for statement in statements_in(grid.body):
+    for statement in every_statement(grid.body):
         if isinstance(statement, For):
             axes.append((statement.axis, statement.extent))
         axes += getattr(statement, "axes", ())

@@ -58,7 +58,6 @@ from tetragrad.backends.cuda.emit.spreading import (
 from tetragrad.backends.cuda.emit.statements import Statements
 from tetragrad.backends.cuda.emit.tiles import (
     find_homes,
-    statements_in,
     tiles_written,
 )
 from tetragrad.backends.cuda.emit.values import Values
@@ -78,6 +77,7 @@ from tetragrad.tile.ir import (
     Statement,
     Store,
     When,
+    every_statement,
 )
 
 #: A kernel's blocks may come while the last of the one before are still running; they
@@ -172,7 +172,7 @@ def _grids_of(program: Program) -> list[Grid]:
 
 def stored_slots(body: Sequence[Statement]) -> Iterator[int]:
     """Slots that some statement writes."""
-    for statement in statements_in(body):
+    for statement in every_statement(body):
         if isinstance(statement, Store):
             yield statement.slot
 
@@ -286,7 +286,7 @@ class _GridEmitter:
             neighbours = Neighbours(self.neighbour_count)
             index = Value(self.builder.assign("b32", "mad.lo.s32", operands), INDEX)
         is_even = self.grid.threads > 0
-        may_part = any(isinstance(e, When) for e in statements_in(self.grid.body))
+        may_part = any(isinstance(e, When) for e in every_statement(self.grid.body))
         threads = Threads(
             self.builder, count, width, index, is_even=is_even, may_part=may_part
         )

@@ -97,6 +97,10 @@ def float64_text(value: float) -> str:
     return f"0d{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 
+_Computed = tuple[int, tuple[str, ...]]
+"""The part of the text where something is computed, and the registers with it."""
+
+
 class Builder:
     """The body of one kernel, growing line by line."""
 
@@ -108,9 +112,9 @@ class Builder:
         #: Registers of loops, which instructions may change in place.
         self.changing: set[str] = set()
         # What is computed around this place: the part that it is computed in, and the
-        # registers; and the same for the places outside of each scope around this one.
-        self._known: dict[object, tuple[int, tuple[str, ...]]] = {}
-        self._outside: list[dict[object, tuple[int, tuple[str, ...]]]] = []
+        # registers; and for each scope around this place what was known before.
+        self._known: dict[object, _Computed] = {}
+        self._before: list[list[tuple[object, _Computed | None]]] = []
         # Parts that are written in any order: the first one's number, and their lines.
         self._first_part = 0
         self._parts: list[list[str]] = []
@@ -158,7 +162,12 @@ class Builder:
 
     def remember(self, key: object, registers: Sequence[str]) -> None:
         """Say which registers hold what a key stands for."""
-        self._known[key] = self.part, tuple(registers)
+        self._learn(key, tuple(registers))
+
+    def _learn(self, key: object, registers: tuple[str, ...]) -> None:
+        if self._before:
+            self._before[-1].append((key, self._known.get(key)))
+        self._known[key] = self.part, registers
 
     def assign(self, kind: str, instruction: str, operands: str) -> str:
         """The register with the result of an instruction that only computes."""
@@ -169,6 +178,8 @@ class Builder:
         self._counts[kind] = count = self._counts[kind] + 1
         result = f"{_PREFIXES[kind]}{count}"
         self.lines.append(f"\t{instruction} {result}, {operands};")
+        if self._before:
+            self._before[-1].append((key, found))
         self._known[key] = self.part, (result,)
         return result
 
@@ -245,17 +256,20 @@ class Builder:
     @property
     def is_inside_scope(self) -> bool:
         """Whether the code that is written now may be left out, or run again."""
-        return bool(self._outside)
+        return bool(self._before)
 
     @contextmanager
     def scope(self) -> Iterator[None]:
         """A part of the code whose values are not known behind it."""
-        self._outside.append(self._known)
-        self._known = self._known.copy()
+        self._before.append([])
         try:
             yield
         finally:
-            self._known = self._outside.pop()
+            for key, before in reversed(self._before.pop()):
+                if before is None:
+                    self._known.pop(key, None)
+                else:
+                    self._known[key] = before
 
     @contextmanager
     def only_if(self, predicate: str, *, negated: bool = False) -> Iterator[None]:

@@ -15,7 +15,6 @@ from tetragrad.backends.cuda.emit.tiles import (
     Spread,
     TileHomes,
     loads_along,
-    statements_in,
 )
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
@@ -32,6 +31,7 @@ from tetragrad.tile.ir import (
     Statement,
     Store,
     When,
+    every_statement,
 )
 
 #: Threads of a block: for products that are wide enough, at most for what is dealt out
@@ -77,12 +77,12 @@ def widths_of(program: Program, grid: Grid) -> Widths:
     """The widths of a grid, from all that it moves along lanes."""
     moves = list(_moves_of(program, grid))
     full = RUN_BYTES // max((move.itemsize for move in moves), default=4)
-    if any(isinstance(entry, Mma) for entry in statements_in(grid.body)):
+    if any(isinstance(entry, Mma) for entry in every_statement(grid.body)):
         return Widths(full, full)
-    if any(isinstance(entry, Running) for entry in statements_in(grid.body)):
+    if any(isinstance(entry, Running) for entry in every_statement(grid.body)):
         # The more neighbours a thread has, the less it shares with others.
         return Widths(full, max(full, RUNNING_WIDTH))
-    if any(_combines(entry) for entry in statements_in(grid.body)):
+    if any(_combines(entry) for entry in every_statement(grid.body)):
         return Widths(full, 1)
     longest = max((move.lanes for move in moves), default=1)
     long = [move for move in moves if move.lanes * SHORT_MOVES >= longest]
@@ -125,7 +125,7 @@ class _Move:
 
 def _moves_of(program: Program, grid: Grid) -> Iterator[_Move]:
     itemsizes = [slot.dtype.itemsize for slot in program.slots]
-    for statement in statements_in(grid.body):
+    for statement in every_statement(grid.body):
         if not isinstance(statement, Collective) or not statement.axes:
             continue
         lane, lanes = statement.axes[-1]
@@ -150,7 +150,7 @@ def thread_count(grid: Grid, homes: TileHomes, widths: Widths, blocks: int = 1) 
         return rows // part_rows * (columns // part_columns) * WARP
     widths_of_products = [
         statement.columns
-        for statement in statements_in(grid.body)
+        for statement in every_statement(grid.body)
         if isinstance(statement, Mma)
     ]
     if widths_of_products:
@@ -168,7 +168,7 @@ def _wanted(grid: Grid, homes: TileHomes, widths: Widths) -> Iterator[int]:
     Where a thread takes few neighbours at once, there are more of them, up to a point.
     """
     yield 1
-    for statement in statements_in(grid.body):
+    for statement in every_statement(grid.body):
         if not isinstance(statement, Collective):
             continue
         spread = homes.spread(statement)
@@ -190,7 +190,7 @@ def iterations_together(
     """
     if threads > WARP or threads & (threads - 1) or homes.shared:
         return 1
-    if any(_needs_block(entry) for entry in statements_in(grid.body)):
+    if any(_needs_block(entry) for entry in every_statement(grid.body)):
         return 1
     together = TOGETHER_THREADS // threads
     while together * threads > WARP and together * ENOUGH_BLOCKS > iterations:
@@ -217,14 +217,14 @@ def cluster_size(threads: int, blocks: int) -> int:
 
 def least_blocks(program: Program, grid: Grid, threads: int) -> int:
     """Blocks that a multiprocessor must have room for at a time."""
-    has_loop = any(isinstance(entry, For) for entry in statements_in(grid.body))
+    has_loop = any(isinstance(entry, For) for entry in every_statement(grid.body))
     if threads < NEIGHBOUR_THREADS or has_loop:
         return 1
     kept: set[int] = set()
-    for statement in statements_in(grid.body):
+    for statement in every_statement(grid.body):
         if isinstance(statement, Fold | Store) and statement.axes:
             kept |= {entry.slot for entry in loads_along(statement)}
-    stores = any(isinstance(e, Store) and e.axes for e in statements_in(grid.body))
+    stores = any(isinstance(e, Store) and e.axes for e in every_statement(grid.body))
     if len(kept) != 1:
         return ROW_THREADS // threads if threads >= WIDE_THREADS and kept else 1
     return (ROW_THREADS if stores else UNSTORED_ROW_THREADS) // threads

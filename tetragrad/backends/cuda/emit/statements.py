@@ -20,8 +20,6 @@ from tetragrad.backends.cuda.emit.ptx import Value
 from tetragrad.backends.cuda.emit.spread import Coordinate, Run
 from tetragrad.backends.cuda.emit.tiles import (
     Collective,
-    statements_in,
-    tiles_read,
     tiles_written,
 )
 from tetragrad.core.errors import UnsupportedError
@@ -39,6 +37,7 @@ from tetragrad.tile.ir import (
     Store,
     Sync,
     When,
+    every_statement,
 )
 
 #: Iterations of a plain loop that are written out together, for independent loads.
@@ -96,7 +95,7 @@ class Statements(Folds):
         """
         if isinstance(statement, For | Alloc | Sync | Pin):
             return
-        reads = {name for name in tiles_read(statement) if self._is_shared(name)}
+        reads = {name for name in self.homes.reads(statement) if self._is_shared(name)}
         writes: set[str] = set()
         if isinstance(statement, Map | Fold) and self._is_shared(statement.tile.name):
             writes = {statement.tile.name}
@@ -105,7 +104,7 @@ class Statements(Folds):
         soon: set[str] = set()
         product = next((entry for entry in following if isinstance(entry, Mma)), None)
         if product is not None and not isinstance(statement, Mma):
-            soon = tiles_read(product)
+            soon = self.homes.reads(product)
         self.block.before(reads, writes, soon)
 
     def _allocate(self, statement: Alloc) -> None:
@@ -182,7 +181,7 @@ class Statements(Folds):
     def _writes_shared(self, body: Sequence[Statement]) -> bool:
         return any(
             isinstance(entry, Map | Fold) and self._is_shared(entry.tile.name)
-            for entry in statements_in(body)
+            for entry in every_statement(body)
         )
 
     def _unroll_factor(self, loop: For) -> int:
@@ -192,7 +191,7 @@ class Statements(Folds):
         elements, factor = 1, UNROLLED_SUMS
         adds = any(isinstance(entry, Fold) for entry in loop.body)
         carries = Alloc | Fold | Store if adds else Alloc | Fold
-        for statement in statements_in(loop.body):
+        for statement in every_statement(loop.body):
             if not isinstance(statement, Alloc | Collective):
                 return 1
             if isinstance(statement, Running):

@@ -27,10 +27,8 @@ from tetragrad.tile.ir import (
     Extent,
     Fold,
     For,
-    Grid,
     Map,
     Mma,
-    Role,
     Running,
     Space,
     Statement,
@@ -38,6 +36,7 @@ from tetragrad.tile.ir import (
     Tile,
     TileLoad,
     When,
+    every_statement,
 )
 from tetragrad.tile.plans.rewrite import walk_until
 
@@ -108,8 +107,9 @@ class TileHomes:
     parts: set[str] = field(default_factory=set)
     everywhere: set[str] = field(default_factory=set)
     shared: dict[str, Tile] = field(default_factory=dict)
-    # Statements by identity, as they are asked about for each of their runs.
+    # Statements by identity, as they are asked about wherever they are written out.
     _spreads: dict[int, tuple[Collective, Spread]] = field(default_factory=dict)
+    _reads: dict[int, tuple[Statement, set[str]]] = field(default_factory=dict)
 
     def in_memory(self, tile: Tile) -> bool:
         """Whether a tile has addresses."""
@@ -123,6 +123,13 @@ class TileHomes:
                 statement,
                 self._find_spread(statement),
             )
+        return known[1]
+
+    def reads(self, statement: Statement) -> set[str]:
+        """Names of the tiles that a statement reads."""
+        known = self._reads.get(id(statement))
+        if known is None:
+            known = self._reads[id(statement)] = statement, tiles_read(statement)
         return known[1]
 
     def _find_spread(self, statement: Collective) -> Spread:
@@ -150,7 +157,7 @@ def find_homes(body: Sequence[Statement]) -> TileHomes:
     together: list[list[Access]] = []
     unrolled: set[int] = set()
     multiplied: dict[str, Mma] = {}
-    for statement in statements_in(body):
+    for statement in every_statement(body):
         if isinstance(statement, For) and statement.unroll:
             unrolled.add(statement.axis)
         if isinstance(statement, Mma):
@@ -228,7 +235,7 @@ def _read_as_a_whole(body: Sequence[Statement]) -> set[str]:
     whole before it is copied.
     """
     found: set[str] = set()
-    for statement in statements_in(body):
+    for statement in every_statement(body):
         match statement:
             case Fold(tile=tile):
                 read = tiles_read(statement)
@@ -316,18 +323,6 @@ def is_for_matrix_unit(product: Mma) -> bool:
 # --- walking -------------------------------------------------------------------------
 
 
-def statements_in(body: Sequence[Statement]) -> Iterator[Statement]:
-    """Every statement at any depth."""
-    ahead = list(reversed(body))
-    while ahead:
-        statement = ahead.pop()
-        yield statement
-        if isinstance(statement, When):
-            ahead += reversed((*statement.body, *statement.otherwise))
-        elif isinstance(statement, For | Grid | Role):
-            ahead += reversed(statement.body)
-
-
 def roots_of(statement: Collective | When) -> list[Expression]:
     """Every expression that a statement evaluates."""
     forms: list[Affine] = list(statement.guard)
@@ -374,7 +369,7 @@ def tiles_read(statement: Statement) -> set[str]:
 def tiles_written(body: Sequence[Statement]) -> set[str]:
     """Names of the tiles that outlive a body and are written in it."""
     written, local = set(), set()
-    for statement in statements_in(body):
+    for statement in every_statement(body):
         match statement:
             case Map() | Fold():
                 written.add(statement.tile.name)

@@ -63,16 +63,11 @@ def cuttable(kernel: Kernel) -> list[Expression]:
 @functools.lru_cache(maxsize=64)
 def apply_cut(kernel: Kernel, cut: Cut) -> tuple[Kernel, Kernel]:
     """The kernel that computes the value (or its parts), and the rest."""
-    values = cuttable(kernel)
-    value = values[cut.value]
+    value = cuttable(kernel)[cut.value]
     if isinstance(value, Scan) and cut.parts > 1:
         return divide_scans(kernel, value, cut)
-    if cut.parts > 1:
-        divided = [value, *(values[number] for number in cut.beside)]
-        first, replacements, kernel = _in_parts(kernel, divided, cut)
-    else:
-        first, replacement, kernel = _whole(kernel, value)
-        replacements = {value: replacement}
+    first = cut_off(kernel, cut)
+    _, replacements, kernel = _cut(kernel, cut)
     rewriter = Rewriter({}, replacements)
     outputs = tuple(
         replace(
@@ -84,7 +79,27 @@ def apply_cut(kernel: Kernel, cut: Cut) -> tuple[Kernel, Kernel]:
         for output in kernel.outputs
     )
     rest = replace(kernel, outputs=outputs)
-    return simplify_axes(first), simplify_axes(rest)
+    return first, simplify_axes(rest)
+
+
+def cut_off(kernel: Kernel, cut: Cut) -> Kernel:
+    """The kernel that computes a reduction, or its parts, without the rest."""
+    first, _, _ = _cut(kernel, cut)
+    return simplify_axes(first)
+
+
+@functools.lru_cache(maxsize=64)
+def _cut(
+    kernel: Kernel, cut: Cut
+) -> tuple[Kernel, dict[Expression, Expression], Kernel]:
+    """What is computed first, what takes its place, and the kernel with all slots."""
+    values = cuttable(kernel)
+    value = values[cut.value]
+    if cut.parts > 1:
+        divided = [value, *(values[number] for number in cut.beside)]
+        return _in_parts(kernel, divided, cut)
+    first, replacement, kernel = _whole(kernel, value)
+    return first, {value: replacement}, kernel
 
 
 def _whole(kernel: Kernel, value: Expression) -> tuple[Kernel, Expression, Kernel]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from tetragrad.core.target import Target
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.plans.prepare.cuts import Cut, apply_cut
+from tetragrad.tile.plans.prepare.cuts import Cut, cut_off
 from tetragrad.tile.plans.products.contraction import (
     Contraction,
     hosted_contraction,
@@ -78,7 +78,7 @@ def divided_cycles(
         if parts > most * MORE:
             break
         cut = Cut(number, axis, parts, length)
-        first, _ = apply_cut(kernel, cut)
+        first = cut_off(kernel, cut)
         inner = hosted_contraction(first, guarded=True)
         if inner is None:
             continue

@@ -16,12 +16,20 @@ from tetragrad.backends.cuda.emit.forms import Lanes, Linear
 from tetragrad.backends.cuda.emit.matrix_unit.holding import swizzled_loads
 from tetragrad.backends.cuda.emit.ptx import Builder
 from tetragrad.backends.cuda.emit.spread import Threads
-from tetragrad.backends.cuda.emit.tiles import statements_in
 from tetragrad.backends.cuda.emit.values import Points, Values
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard, Load, Select
-from tetragrad.tile.ir import Acquire, Map, Role, Space, Statement, Tile, TileLoad
+from tetragrad.tile.ir import (
+    Acquire,
+    Map,
+    Role,
+    Space,
+    Statement,
+    Tile,
+    TileLoad,
+    every_statement,
+)
 from tetragrad.tile.layout import CHUNK_BYTES, PANEL_BYTES, panel_of
 from tetragrad.tile.plans.rewrite import walk_until
 
@@ -38,13 +46,13 @@ def filled_tiles(body: Sequence[Statement]) -> dict[str, Tile]:
     """The tiles of channels that statements compute, by name."""
     held = {
         tile.name: tile
-        for statement in statements_in(body)
+        for statement in every_statement(body)
         if isinstance(statement, Acquire)
         for tile in statement.channel.tiles
     }
     return {
         statement.tile.name: statement.tile
-        for statement in statements_in(body)
+        for statement in every_statement(body)
         if isinstance(statement, Map) and statement.tile.name in held
     }
 

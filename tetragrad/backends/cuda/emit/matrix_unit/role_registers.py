@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from tetragrad.backends.cuda.emit.blocks import WARP
 from tetragrad.backends.cuda.emit.matrix_unit.channels import warps_of
 from tetragrad.backends.cuda.emit.matrix_unit.filling import fills
-from tetragrad.backends.cuda.emit.tiles import statements_in
-from tetragrad.tile.ir import Copy, Role
+from tetragrad.tile.ir import Copy, Role, every_statement
 
 #: Registers of a multiprocessor; each thread has a multiple of eight, up to a limit.
 REGISTERS = 65536
@@ -25,7 +24,7 @@ FILLING_REGISTERS = 112
 
 def copies_only(role: Role) -> bool:
     """Whether a role has work for one thread only."""
-    return any(isinstance(entry, Copy) for entry in statements_in(role.body))
+    return any(isinstance(entry, Copy) for entry in every_statement(role.body))
 
 
 def divide_registers(roles: Sequence[Role]) -> dict[str, int] | None:

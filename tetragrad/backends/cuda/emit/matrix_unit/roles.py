@@ -52,8 +52,6 @@ from tetragrad.backends.cuda.emit.tiles import (
     Collective,
     accesses_of,
     find_homes,
-    statements_in,
-    tiles_read,
 )
 from tetragrad.backends.cuda.emit.values import Values
 from tetragrad.core.errors import UnsupportedError
@@ -82,6 +80,7 @@ from tetragrad.tile.ir import (
     View,
     Wait,
     When,
+    every_statement,
 )
 from tetragrad.tile.plans.rewrite import walk_until
 
@@ -138,7 +137,7 @@ class RoleGrid:
 
     def _rings(self) -> dict[str, Ring]:
         channels: dict[str, Channel] = {}
-        for statement in statements_in(self.roles):
+        for statement in every_statement(self.roles):
             channel = getattr(statement, "channel", None)
             if channel is not None:
                 channels[channel.name] = channel
@@ -161,7 +160,7 @@ class RoleGrid:
         """How many blocks bring what a channel of this one holds."""
         shared = any(
             self.is_shared(statement)
-            for statement in statements_in(self.roles)
+            for statement in every_statement(self.roles)
             if isinstance(statement, Copy) and statement.channel == channel
         )
         return self.cluster[1] if shared and self.cluster is not None else 1
@@ -231,7 +230,7 @@ class RoleGrid:
         """Elements that a thread stores at once: 16 bytes of the widest."""
         sizes = [
             self.program.slots[statement.slot].dtype.itemsize
-            for statement in statements_in(role.body)
+            for statement in every_statement(role.body)
             if isinstance(statement, Store)
         ]
         sizes += [tile.dtype.itemsize for tile in filled_tiles(role.body).values()]
@@ -292,7 +291,7 @@ class _RoleStatements(FragmentStatements):
         self.role = role
         self.end = end
         self.ends: dict[str, RingEnd] = {}
-        for statement in statements_in(role.body):
+        for statement in every_statement(role.body):
             if isinstance(statement, Acquire | Wait):
                 name = statement.channel.name
                 if name not in self.ends:
@@ -353,7 +352,7 @@ class _RoleStatements(FragmentStatements):
     def _turns(self) -> Turns | None:
         """The barriers for members that take turns; nothing for a single one."""
         member, body = self.block.member, self.role.body
-        takes = any(isinstance(entry, TakeTurn) for entry in statements_in(body))
+        takes = any(isinstance(entry, TakeTurn) for entry in every_statement(body))
         if not takes or member is None or member.count == 1:
             return None
         # Every group has a barrier to itself, and number 0 is that of all threads.
@@ -404,7 +403,7 @@ class _RoleStatements(FragmentStatements):
     def _reads_slots(self, statement: Map) -> bool:
         """Whether a value is made of what a channel brought."""
         brought = {name for end in self.ends.values() for name in end.ring.places}
-        return not brought.isdisjoint(tiles_read(statement))
+        return not brought.isdisjoint(self.homes.reads(statement))
 
     def _hold(self, statement: Map) -> None:
         """Compute an operand in registers, which the last product has finished with.
@@ -501,11 +500,11 @@ class _RoleStatements(FragmentStatements):
         Boxes start at digits of a block's number, and the loop is about its steps.
         """
         inside = {loop.axis}
-        for statement in statements_in(loop.body):
+        for statement in every_statement(loop.body):
             inside |= {statement.axis} if isinstance(statement, For) else set()
             inside |= {axis for axis, _ in getattr(statement, "axes", ())}
         point = self.values.at(Run({}))
-        for statement in statements_in(loop.body):
+        for statement in every_statement(loop.body):
             for atom in divided_in(statement):
                 if not atom.free_axes & inside:
                     point.evaluate(atom)
@@ -513,7 +512,7 @@ class _RoleStatements(FragmentStatements):
     def _touched(self, statement: Statement) -> set[str] | None:
         """The tiles of products that a statement touches; None: anything may be."""
         touched: set[str] = set()
-        for entry in statements_in([statement]):
+        for entry in every_statement([statement]):
             if isinstance(entry, Collective):
                 touched |= {access.tile.name for access in accesses_of(entry)}
             elif not isinstance(entry, When | Alloc | Pin):
