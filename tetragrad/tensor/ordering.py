@@ -37,7 +37,7 @@ NETWORK_ROWS = 16
 
 #: The shortest and the longest row that a network sorts where its kernels hand blocks
 #: to one another on a chip; of longer ones, digits have fewer passes.
-SHORTEST_CHAIN, LONGEST_CHAINED = 32, 1 << 24
+SHORTEST_CHAIN, LONGEST_CHAINED = 32, 1 << 22
 
 #: Blocks on a chip are not shorter only because there are multiprocessors left.
 SHORTEST_BLOCK = 1 << 12

@@ -44,9 +44,8 @@ def sorted_rows(numbers: Node, longest: int) -> Node:
     """
     rows, length = numbers.shape
     within = min(length, longest)
-    # Where rows have several blocks each, all blocks are one axis in memory only.
-    are_divided = rows > 1 and within < length
-    if are_divided:
+    if rows > 1 and within < length:
+        # All blocks of all rows are one axis in memory only.
         numbers = graph.Kept(numbers)
     columns = sorted_columns(as_columns(numbers, within))
     run = within
@@ -56,7 +55,10 @@ def sorted_rows(numbers: Node, longest: int) -> Node:
         blocks = _merged(blocks, run // within, (PLACES, COLUMNS))
         columns = _merged(as_columns(blocks, within), within)
     blocks = graph.Permute(columns, (1, 0))
-    return graph.Reshape(graph.Kept(blocks) if are_divided else blocks, (rows, length))
+    if within < length:
+        # Values and places are asked for, and neither should be read across blocks.
+        blocks = graph.Kept(blocks)
+    return graph.Reshape(blocks, (rows, length))
 
 
 def as_columns(numbers: Node, length: int) -> Node:
