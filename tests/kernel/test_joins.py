@@ -168,3 +168,12 @@ def test_scores_of_many_classes_are_not_stored_once_more() -> None:
     assert [root.dtype for root in wide] == [bfloat16]
     in_memory = {root for group in groups for root in group.roots}
     assert "gather" in kernel_name(lower(wide, in_memory).kernel), "not added up"
+
+
+def test_where_an_update_goes_is_told_by_the_kernel_that_makes_it() -> None:
+    """A mask from memory would hide that all but a row stays as it was."""
+    cache, rows = halves(16, 8, 256, 32), halves(16, 8, 1, 32)
+    place = Tensor(np.array([7]), device="reference").realize()
+    cache[:, :, place] = rows
+    groups = fuse(without_markers([cache.node]), SM_90A)
+    assert [root.dtype for group in groups for root in group.roots] == [bfloat16]

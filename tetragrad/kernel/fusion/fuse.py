@@ -63,6 +63,8 @@ MAXIMUM_RECOMPUTED_WORK = 100.0
 #: What more kernels than this read is stored if it takes more operations.
 FEW_READERS = 8
 LITTLE_WORK = 4.0
+#: Operations that take no longer than reading their result would.
+WORK_OF_A_LOAD = 8.0
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
 #: The operations on whole vectors that a processor begins until one of them is done.
@@ -447,7 +449,7 @@ class _Fusion(Decisions):
     def _storing_pays(self, node: Node) -> bool:
         """Compare computing the node in each reader with storing it once."""
         times = sum(self.readers[node].values())
-        if times <= 1.0:
+        if times <= 1.0 or self._is_at_hand(node):
             return False
         kernels = len(self.readers[node])
         if self.work[node] > self._maximum_work(node, kernels):
@@ -465,6 +467,14 @@ class _Fusion(Decisions):
             inline += 2.0 * own * self._products_of(node)
         stored = max(compute, read) + own + kernels * own + target.launch_seconds
         return stored < inline
+
+    def _is_at_hand(self, node: Node) -> bool:
+        """Whether a value is made of next to nothing, as quickly as it could be read.
+
+        Such as the places that an index means, which tell how little an update changes.
+        """
+        reads = sum(self.reads[node].values())
+        return self.work[node] <= WORK_OF_A_LOAD and reads <= FEW_BYTES
 
     def _maximum_work(self, node: Node, kernels: int) -> float:
         """The most operations that so many kernels may each do again."""
