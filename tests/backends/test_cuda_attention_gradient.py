@@ -13,6 +13,7 @@ import torch
 
 import tetragrad
 from tests.backends.cuda_programs import assembly_report, spilled_bytes
+from tests.backends.test_cuda_emit import leaf
 from tetragrad import Tensor
 from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.target import SM_80, SM_90A
@@ -158,6 +159,33 @@ def test_keys_that_are_values_arrive_once() -> None:
     # Two of queries, two of keys; the values of each total are some keys. Where rows
     # are keys, the queries' statistics are brought, too.
     assert copies == [4, 6]
+
+
+def test_products_of_half_width_floats_are_passes_too() -> None:
+    """Written by hand: scores, weights and their gradients are rounded once more."""
+    tensors = [leaf(1, 2, 256, 64, dtype="bfloat16") for _ in range(4)]
+    query, key, value = (tensor.requires_grad_() for tensor in tensors[:3])
+    scores = (query @ key.transpose(-1, -2)) * 0.125
+    result = scores.softmax(-1) @ value
+    gradients = tetragrad.grad(result, [query, key, value], tensors[3])
+    nodes = without_markers([entry.node for entry in (result, *gradients)])
+    grids = [
+        grid
+        for entry in kernels_of(nodes)
+        for stage in choose_plan(entry.kernel, SM_90A, settings()).stages
+        for grid in stage
+    ]
+    assert sum(isinstance(grid, PassRolePlan) for grid in grids) >= 3
+    exact = [
+        torch.tensor(tensor.detach().float().numpy().astype(np.float64))
+        for tensor in tensors
+    ]
+    inputs = [tensor.requires_grad_() for tensor in exact[:3]]
+    wanted = torch.nn.functional.scaled_dot_product_attention(*inputs)
+    goods = [wanted, *torch.autograd.grad(wanted, inputs, exact[3])]
+    for found, good in zip(simulated(nodes), goods, strict=True):
+        difference = found - good.detach().numpy()
+        assert np.linalg.norm(difference) < 2e-2 * float(good.detach().norm())
 
 
 @pytest.mark.parametrize("is_causal", [False, True])

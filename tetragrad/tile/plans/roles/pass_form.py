@@ -27,6 +27,7 @@ from tetragrad.kernel.online_contraction import (
 from tetragrad.tile.plans.roles.bulk import BulkOperand, bulk_operand
 from tetragrad.tile.plans.roles.lines import Line, line_of
 from tetragrad.tile.plans.roles.online_rows import HALVES, unrounded
+from tetragrad.tile.plans.scope import cast
 
 
 @frozen
@@ -181,9 +182,9 @@ def _placed(
     exact: dict[int, Expression] = {}
     for number, total in enumerate(form.totals):
         found = unrounded(total.weights, values[number].dtype)
-        if found is None or found.dtype is not dtypes.float32:
+        if found is None:
             return None
-        exact[number] = found
+        exact[number] = cast(found, dtypes.float32)
     order = sorted(exact, key=lambda number: len(walk(exact[number])))
     placed: list[Weighted] = []
     known: dict[Expression, int] = {}
