@@ -29,6 +29,8 @@ from tetragrad.core import dtypes
 from tetragrad.core.settings import settings
 from tetragrad.graph.leaves import Buffer
 from tetragrad.kernel.affine import Affine, axis_form, divide
+from tetragrad.tile.plans.build import cut_kernel
+from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.roles.bulk import dimensions_of
 from tetragrad.tile.plans.roles.cells import (
     Cells,
@@ -37,6 +39,7 @@ from tetragrad.tile.plans.roles.cells import (
     flat_position,
     split_radices,
 )
+from tetragrad.tile.plans.roles.role_plan import RolePlan
 from tetragrad.tile.text import program_text
 
 #: Images, channels, side, filters, their side, stride, padding.
@@ -171,6 +174,30 @@ def test_an_address_beside_its_guard_is_no_tensor() -> None:
 )
 def test_boxes_leave_little_unused(sizes, extent, box) -> None:
     assert box_of(sizes, extent) == box
+
+
+def test_boxes_have_results_side_by_side_where_these_are_so_in_memory() -> None:
+    assert box_of((14, 14, 64), 192) == (2, 2, 16)
+    assert box_of((14, 14, 64), 224, stored=0) == (16, 2, 1)
+    assert box_of((28, 28, 64), 224, stored=0) == (32, 1, 1)
+
+
+def test_parts_of_a_gradient_lie_as_they_are_computed() -> None:
+    """With channels first, taps of a filter are next to one another in the result."""
+    weight, image = large(256, 256, 3, 3).requires_grad_(), large(64, 256, 14, 14)
+    image.conv2d(weight, padding=1).backward(large(64, 256, 14, 14))
+    assert weight.grad is not None
+    ((kernel, _),) = planned([weight.grad.node], SM_90A)
+    plan = choose_plan(kernel, SM_90A, settings())
+    (product,) = (
+        part
+        for part, grids in zip(cut_kernel(kernel, plan.cuts), plan.stages, strict=True)
+        if isinstance(grids[0], RolePlan)
+    )
+    (output,) = product.outputs
+    (nearest,) = (axis for axis, step in output.address.terms if step == 1)
+    # Channels, not taps.
+    assert product.axes[nearest] == 256
 
 
 def test_every_position_is_in_one_cell() -> None:
