@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,3 +176,55 @@ def test_schedules_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> 
     for size in range(400, 420):
         assert (Tensor.ones(size) + 1).sum().item() == 2 * size
     assert len(realize._schedules) <= realize.MAXIMUM_SCHEDULES
+
+
+def adds_up(rounds: int) -> float:
+    """What an evaluation loop does: nothing in it is read."""
+    layers = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)).eval()
+    total = Tensor(0.0)
+    with tetragrad.no_grad():
+        for number in range(rounds):
+            x = Tensor.full((2, 4), float(number)).realize()
+            total = total + layers(x).mean() * 0 + number
+    return total.item()
+
+
+def test_equal_rounds_of_a_loop_that_is_not_read_compile_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pending, "LOOP_LIMIT", 300)
+    sizes: list[int] = []
+    compiled = realize._new_schedule
+
+    def watched(nodes: Any, structure: Any, *rest: Any) -> Any:
+        sizes.append(structure.nodes)
+        return compiled(nodes, structure, *rest)
+
+    monkeypatch.setattr(realize, "_new_schedule", watched)
+    for _ in range(3):
+        assert adds_up(60) == 1770.0
+        before, sizes[:] = list(sizes), []
+    assert max(before, default=0) < 600
+    # All rounds but the last few are those of before.
+    assert adds_up(120) == 7140.0
+    assert sum(sizes) < 600
+
+
+def test_a_step_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending, "LOOP_LIMIT", 20)
+    runs: list[int] = []
+    run = realize.run
+    monkeypatch.setattr(realize, "run", lambda *args: runs.append(1) or run(*args))
+    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(6)])
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    x = Tensor.ones(2, 4).realize()
+    for step in range(3):
+        runs.clear()
+        for _ in range(2):
+            output = model(x)
+            right = (output.argmax(1) == 0).float().mean()
+            (output * output).mean().backward()
+        assert step == 0 or not runs
+        optimizer.step()
+        optimizer.zero_grad()
+        assert 0 <= right.item() <= 1

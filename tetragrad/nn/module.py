@@ -18,6 +18,7 @@ from tetragrad.nn.hooks import KINDS, ModuleHooks, no_hooks
 from tetragrad.nn.parameter import Parameter
 from tetragrad.nn.state_dict import ModuleStateDict
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.pending import keeps_whole
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
@@ -55,6 +56,7 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
             f"{type(self).__name__} has no forward(): define one in the subclass"
         )
 
+    @keeps_whole
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for hook in self._forward_pre_hooks:
             args, kwargs = hook.before(self, args, kwargs)

@@ -24,7 +24,7 @@ from tetragrad.optim.hooks import OptimizerHooks, with_step_hooks
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.complex_numbers import view_as_real
 from tetragrad.tensor.modes import enable_grad, no_grad
-from tetragrad.tensor.pending import realize_step
+from tetragrad.tensor.pending import keeps_whole, realize_step
 
 State = dict[str, Any]
 
@@ -132,6 +132,7 @@ class Optimizer(OptimizerHooks):
                 self._update_apart()
         return loss
 
+    @keeps_whole
     def _update(self) -> None:
         """Give every parameter that has a gradient its next value."""
         changed = [

@@ -25,6 +25,7 @@ from tetragrad.tensor.modes import enable_grad, no_grad
 from tetragrad.tensor.pairs import to_pairs
 from tetragrad.tensor.pending import (
     ended_graphs,
+    keeps_whole,
     kept_graphs,
     outstanding,
     reverse_passes,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor
 
 
+@keeps_whole
 def backward(
     self: TensorBase,
     gradient: TensorBase | None = None,
@@ -143,6 +145,7 @@ def _as_list(value: Any) -> list[Any]:
     return [value] if isinstance(value, TensorBase) else list(value)
 
 
+@keeps_whole
 def grad(
     outputs: TensorBase | Sequence[TensorBase],
     inputs: TensorBase | Sequence[TensorBase],

@@ -8,13 +8,15 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
+from tetragrad.engine.held import SMALL
 from tetragrad.engine.memory import allocated_bytes
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import interned_count, walk
@@ -23,14 +25,36 @@ from tetragrad.tensor.storage import Storage, StorageSet, waiting
 if TYPE_CHECKING:
     from tetragrad.tensor.base import TensorBase
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 #: A pending graph of more nodes than this realizes itself.
 PENDING_LIMIT = 50_000
 
 #: So does one that keeps this many bytes of older values, when memory has grown.
 PENDING_BYTES = 256 << 20
 
+#: And one of a loop that nobody reads, after so many new nodes.
+LOOP_LIMIT = 2_000
+
+#: So many more than a round before: otherwise what was pending then has run.
+FEW_NODES = 16
+
+#: The nodes of what has just run are still to be forgotten.
+AFTER_A_LOOK = -1
+
 _next_check = PENDING_LIMIT
 _next_bytes = PENDING_BYTES
+_next_loop = AFTER_A_LOOK
+
+#: The line of the user's that was running when a graph was found to grow, with how many
+#: nodes there were, and the line where such a graph ran: cut at one line, the rounds of
+#: a loop are equal graphs.
+_marked: tuple[CodeType, int] | None = None
+_marked_nodes = 0
+_cut_at: tuple[CodeType, int] | None = None
+
+#: Code inside of which no graph is cut, by its identity.
+_whole: dict[int, CodeType] = {}
 
 #: Storages that must advance whenever anything runs: random generators' states.
 effects = StorageSet()
@@ -103,6 +127,7 @@ def realize_step(tensors: Iterable[TensorBase]) -> None:
 
 
 def _realize(storages: list[Storage]) -> list[Buffer]:
+    global _next_loop
     gradients = _of_passes(storages)
     written = _written_before(storages)
     pending = list(dict.fromkeys([*storages, *gradients, *written, *effects]))
@@ -116,6 +141,8 @@ def _realize(storages: list[Storage]) -> list[Buffer]:
     for storage in others:
         _settle(storage, engine.known_values().get(storage.value))
     known = dict(zip(pending, buffers, strict=True))
+    if _next_loop != sys.maxsize:
+        _next_loop = min(_next_loop, interned_count() + LOOP_LIMIT)
     return [known[storage] for storage in storages]
 
 
@@ -201,13 +228,13 @@ def _of_passes(storages: list[Storage]) -> list[Storage]:
 @contextmanager
 def relief_paused() -> Iterator[None]:
     """Inside, no graph is run only because it is long: it may have no values yet."""
-    global _next_check, _next_bytes
-    before = _next_check, _next_bytes
-    _next_check = _next_bytes = sys.maxsize
+    global _next_check, _next_bytes, _next_loop
+    before = _next_check, _next_bytes, _next_loop
+    _next_check = _next_bytes = _next_loop = sys.maxsize
     try:
         yield
     finally:
-        _next_check, _next_bytes = before
+        _next_check, _next_bytes, _next_loop = before
 
 
 def relieve(tensor: TensorBase) -> None:
@@ -215,6 +242,8 @@ def relieve(tensor: TensorBase) -> None:
     global _next_check
     if allocated_bytes() > _next_bytes:
         _relieve_memory(tensor)
+    if interned_count() > _next_loop:
+        _relieve_loop(tensor)
     if interned_count() <= _next_check:
         return
     pending = sum(1 for _ in walk([tensor.storage.value]))
@@ -249,3 +278,80 @@ def _bytes_kept_by(storage: Storage) -> int:
     """The size of all values in memory that a pending one is to be computed from."""
     leaves = (node for node in walk([storage.value]) if isinstance(node, Buffer))
     return sum(leaf.numel * leaf.dtype.itemsize for leaf in leaves)
+
+
+# --- loops that nobody reads ----------------------------------------------------------
+
+
+def keeps_whole(function: Function) -> Function:
+    """Mark a function that no graph is cut in: each layer comes back to its lines."""
+    _whole[id(function.__code__)] = function.__code__
+    return function
+
+
+def _relieve_loop(tensor: TensorBase) -> None:
+    """Realize what a loop carries from round to round, where it comes back to a line.
+
+    An evaluation that adds up its losses, a text that is sampled, or a simulation would
+    otherwise be one ever longer graph. Nothing that a gradient needs is cut.
+    """
+    global _marked, _cut_at, _next_loop, _marked_nodes
+    nodes = interned_count()
+    if _next_loop == AFTER_A_LOOK:
+        _next_loop = nodes + LOOP_LIMIT
+        return
+    grown = nodes - _marked_nodes
+    if tensor._origin != _cut_at and (tensor._origin != _marked or grown < FEW_NODES):
+        if (_marked is None or grown > LOOP_LIMIT) and not _is_kept_whole():
+            _marked, _marked_nodes = tensor._origin, nodes
+        return
+    if capture.active() is not None or _is_kept_whole():
+        return
+    if reverse_passes.members:
+        _expect_loops()
+        return
+    carried = [entry for entry in waiting if _may_be_carried(entry)]
+    known = engine.known_values()
+    needed = set(walk((entry.value for entry in carried), stop=known.__contains__))
+    is_differentiated = any(
+        entry.tracked and entry.value in needed for entry in waiting
+    )
+    if not is_differentiated and any(map(_is_long, carried)):
+        _cut_at = tensor._origin
+        with _line_in_errors([tensor]):
+            _realize(carried)
+    _expect_loops()
+
+
+def _expect_loops() -> None:
+    """Look again when there are so many nodes more than after this operation."""
+    global _marked, _next_loop
+    _marked, _next_loop = None, AFTER_A_LOOK
+
+
+def _may_be_carried(storage: Storage) -> bool:
+    """Whether somebody holds a small value that no gradient flows through."""
+    value = storage.value
+    return not storage.tracked and value.numel * value.dtype.itemsize <= SMALL
+
+
+def _is_long(storage: Storage) -> bool:
+    """Whether a value is to be computed from a long graph."""
+    known = engine.known_values()
+    entered, ahead = {storage.value}, [storage.value]
+    while ahead and len(entered) <= LOOP_LIMIT:
+        node = ahead.pop()
+        if node not in known:
+            ahead += set(node.sources) - entered
+            entered.update(node.sources)
+    return len(entered) > LOOP_LIMIT
+
+
+def _is_kept_whole() -> bool:
+    """Whether a function that keeps its graph whole is running."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if id(frame.f_code) in _whole:
+            return True
+        frame = frame.f_back
+    return False
