@@ -5,10 +5,13 @@ None of this needs a GPU; benchmarks/h200_attention.py runs the same kernels on 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import tetragrad
 from tests.backends.cuda_programs import assembly_report, spilled_bytes
@@ -31,6 +34,8 @@ from tetragrad.tile.simulator import run_program
 from tetragrad.tile.verify import verify_program
 
 Shape = tuple[int, ...]
+
+SINGLE_QUERY = (1, 2, 1, 40), (1, 2, 77, 40)
 
 
 def operands(
@@ -188,6 +193,39 @@ def test_a_mask_of_numbers_is_added() -> None:
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     exact = weights / weights.sum(-1, keepdims=True) @ v.float().numpy()
     assert_close(found, exact)
+
+
+#: What is done to scores before their softmax, of tensors and of PyTorch's alike.
+WRITTEN_OUT: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "soft cap": lambda scores, row, key: (scores / 2).tanh() * 2,
+    "sliding window": lambda scores, row, key: scores.masked_fill(
+        (key > row) | (key < row - 20), float("-inf")
+    ),
+    "linear biases": lambda scores, row, key: scores - (row - key).abs() * 0.25,
+    "prefix": lambda scores, row, key: scores.masked_fill(
+        (key > row) & (key > 9), float("-inf")
+    ),
+    "large negative": lambda scores, row, key: scores + (key > row) * -1e4,
+    "both": lambda scores, row, key: ((scores / 2).tanh() * 2).masked_fill(
+        key > row, float("-inf")
+    ),
+}
+
+
+@pytest.mark.parametrize("shapes", [((1, 2, 70, 40), (1, 2, 133, 40)), SINGLE_QUERY])
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_plain_graphs(name: str, shapes: tuple[Shape, Shape]) -> None:
+    q, k, v = operands(*shapes, 40)
+    rows, keys = q.shape[-2], k.shape[-2]
+    row, key = Tensor.arange(rows).reshape(-1, 1), Tensor.arange(keys).reshape(1, -1)
+    scores = (q.float() @ k.float().transpose(-1, -2)) * 0.2
+    weights = WRITTEN_OUT[name](scores, row, key).softmax(-1)
+    found = simulated(weights.to(v.dtype) @ v)
+    exact = [torch.tensor(tensor.float().numpy()).double() for tensor in (q, k, v)]
+    row, key = torch.arange(rows).reshape(-1, 1), torch.arange(keys).reshape(1, -1)
+    scores = (exact[0] @ exact[1].transpose(-1, -2)) * 0.2
+    weights = WRITTEN_OUT[name](scores, row, key).softmax(-1)
+    assert_close(found, (weights @ exact[2]).numpy())
 
 
 def test_scores_may_be_rounded_on_the_way() -> None:
