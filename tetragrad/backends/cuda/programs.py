@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,12 +55,17 @@ def target_text(program: Program, target: Target, active: Settings) -> str:
     """PTX with its launches in front."""
     emitted = emit_program(program, target, active)
     text = emitted.text
-    header: dict[str, Any] = {"launches": list(map(asdict, emitted.launches))}
+    header: dict[str, Any] = {"launches": list(map(_record, emitted.launches))}
     pieces = emit_pieces(program, target, active)
     if pieces is not None:
         more, launch = pieces
-        text, header["pieces"] = f"{text}{more}\n", asdict(launch)
+        text, header["pieces"] = f"{text}{more}\n", _record(launch)
     return f"{_HEADER}{json.dumps(header)}\n{text}"
+
+
+def _record(launch: GridLaunch) -> dict[str, Any]:
+    """What a file says of a launch."""
+    return {**vars(launch), "maps": [vars(entry) for entry in launch.maps]}
 
 
 def facts_text(text: str, program: Program) -> str:

@@ -180,15 +180,17 @@ def multiply_warpgroup(
             factors += f", {int(not lhs.is_deep)}"
         factors += f", {int(not rhs.is_deep)}"
     each = len(elements) // (product.rows // ROWS)
+    held = [
+        ", ".join([element.text for element in elements[first : first + each]])
+        for first in range(0, len(elements), each)
+    ]
     builder.line("wgmma.fence.sync.aligned")
     for depth in range(0, product.depth, step):
         adds = constant_predicate(builder, holds=depth > 0 or not product.starts)
         right = rhs.descriptor(rhs.depth_units(depth))
-        for part in range(product.rows // ROWS):
+        for part, mine in enumerate(held):
             left = lhs.text(depth, part)
-            mine = elements[part * each : (part + 1) * each]
-            held = ", ".join(element.text for element in mine)
-            builder.line(f"{name} {{{held}}}, {left}, {right}, {adds}{factors}")
+            builder.line(f"{name} {{{mine}}}, {left}, {right}, {adds}{factors}")
     builder.line("wgmma.commit_group.sync.aligned")
 
 
