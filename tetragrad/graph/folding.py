@@ -59,7 +59,7 @@ def _phases(source: Node, dim: int, stride: int, dilation: int, rows: int) -> No
     latest = late * (stride - 1)
     start = lead * dilation - latest
     skewed = Skew(turned, dim, dilation, start, rows + latest)
-    summed = Sum(skewed, (dim + 1,))
+    summed: Node = Sum(skewed, (dim + 1,))
     before, after = source.shape[:dim], source.shape[dim + 2 :]
     summed = Reshape(summed, (*before, rows + latest, stride, *after))
     return Skew(summed, dim, late, latest, rows) if latest else summed

@@ -180,8 +180,10 @@ def _innermost(
     Others may move along the same dimension in steps of that axis's whole length, as
     from head to head; not as from window to window.
     """
-    first, *others = sorted(axes, key=access.steps.__getitem__) or [None]
-    if first is None or access.steps[first] != distance:
+    if not axes:
+        return None
+    first, *others = sorted(axes, key=access.steps.__getitem__)
+    if access.steps[first] != distance:
         return None
     length = kernel.axes[first]
     if others and length < SHORTEST_PART:
