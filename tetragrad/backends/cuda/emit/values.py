@@ -66,6 +66,7 @@ class Values:
         self.given: frozenset[str] = frozenset()
         self._only_rounded: dict[Expression, frozenset[Expression]] = {}
         self._orders: dict[Expression, Sequence[Expression]] = {}
+        self._places: dict[Expression, Affine] = {}
         #: Conditions on this value are known to hold where code is written now.
         self.ample: Expression | None = None
 
@@ -84,6 +85,13 @@ class Values:
         if self.ample is not None and any(atom == self.ample for atom, _ in form.terms):
             return True
         return self.extents.range_of(form)[0] >= 0
+
+    def place(self, load: Expression) -> Affine:
+        """Where what is loaded is from the start of its tile."""
+        found = self._places.get(load)
+        if found is None:
+            found = self._places[load] = tile_form(load.tile, load.indices)
+        return found
 
     def only_rounded(self, root: Expression) -> frozenset[Expression]:
         """The float32 quotients in a value that are only rounded to 16 bits."""
@@ -316,9 +324,11 @@ class Points(Forms):
         tile: Tile = expression.tile
         if tile.name in self.values.storages:
             storage = self.values.storages[tile.name]
-            form = tile_form(tile, expression.indices)
-            changes = tile.name not in self.values.written_once | self.values.given
-            return self.read(storage, form, self.guard, changes)
+            values = self.values
+            changes = not (
+                tile.name in values.written_once or tile.name in values.given
+            )
+            return self.read(storage, values.place(expression), self.guard, changes)
         elements = self.values.registers[tile.name]
         keys = self.keys(expression.indices, self.elements_of(expression.indices))
         return tuple([elements[key] for key in keys])
