@@ -13,6 +13,8 @@ from tetragrad.backends.cuda.emit.matrix_unit.channels import warps_of
 from tetragrad.backends.cuda.emit.matrix_unit.filling import fills
 from tetragrad.tile.ir import Copy, Role, every_statement
 
+#: Threads that multiply together.
+WARPGROUP = 4 * WARP
 #: Registers of a multiprocessor; each thread has a multiple of eight, up to a limit.
 REGISTERS = 65536
 REGISTER_STEP = 8
