@@ -59,9 +59,9 @@ def test_blocks_hold_whole_rows(tmp_path: object) -> None:
     assert {entry.rows for entry in kernel.inner} == {48}
     emitted = emit_program(program, SM_90A, settings())
     (launch,) = emitted.launches
-    # Sixteen rows of 64 numbers, twice, with a gap after every sixteen.
+    # Sixteen rows of 64 numbers, twice, with gaps after sixteen and after each row.
     assert launch.blocks == 3
-    assert launch.shared_bytes == 2 * 16 * 64 * 8 * 17 // 16
+    assert launch.shared_bytes == 2 * 8 * (15 * (4 * 17 + 1) + 3 * 17 + 16)
     assert "ERROR" not in assembly_report(emitted.text, SM_90A, tmp_path)  # type: ignore[arg-type]
 
 

@@ -120,6 +120,7 @@ class _Chain:
         self.kernel = builder.kernel
         self.plan = plan
         self.first = first
+        self.lie_beside = _lie_beside(self.kernel)
         self.tiles: list[Tile] = []
 
     def tile(self, inner: Inner) -> Tile:
@@ -127,7 +128,9 @@ class _Chain:
         length = inner.slot.numel // inner.rows
         shape = (self.plan.rows, -(-length // self.banks), self.banks)
         gap = self.banks + 1 if self.banks > 1 else 1
-        layout = Layout((shape[1] * gap, gap, 1))
+        # Rows an odd number apart: where they lie beside one another in memory, so do
+        # the threads that move them.
+        layout = Layout((shape[1] * gap | 1, gap, 1))
         tile = self.builder.tile("rows", shape, inner.slot.dtype, Space.SHARED, layout)
         self.tiles.append(tile)
         return tile
@@ -150,15 +153,17 @@ class _Chain:
         """
         forms: dict[int, Affine] = {}
         extents: list[Extent] = []
-        row = self._row_axis(output)
-        if self.plan.rows > 1:
-            place = self.builder.axis(self.plan.rows)
-            extents.append((place, self.plan.rows))
+        row, inside = self._row_axis(output), ZERO
         for axis in self._in_order(output, row):
             own = self.builder.axis(self.kernel.axes[axis])
             extents.append((own, self.kernel.axes[axis]))
             forms[axis] = axis_form(own)
-        inside = axis_form(extents[0][0]) if self.plan.rows > 1 else ZERO
+        if self.plan.rows > 1:
+            place = self.builder.axis(self.plan.rows)
+            inside = axis_form(place)
+            # Neighbouring threads have neighbours in memory.
+            last = len(extents) if self.lie_beside else 0
+            extents.insert(last, (place, self.plan.rows))
         if row is not None:
             forms[row] = self.first + inside
         guard: Guard = ()
