@@ -57,6 +57,7 @@ from tetragrad.backends.cuda.emit.spreading import (
 )
 from tetragrad.backends.cuda.emit.statements import Statements
 from tetragrad.backends.cuda.emit.tiles import (
+    TileHomes,
     find_homes,
     tiles_written,
 )
@@ -218,17 +219,14 @@ class _GridEmitter:
     ) -> None:
         self.program = program
         self.joint = joint
-        grid, finish = joint.grid, joint.finish
-        self.grid = grid
+        self.grid = joint.grid
         self.contract = settings.fma
-        blocks = math.prod(extent for _, extent in grid.axes)
         self.builder = Builder()
         self.shared = SharedMemory(self.builder)
         self.maps: list[TensorMap] = []
-        ops = Operations(self.builder, target.features)
-        self.roles = tuple(entry for entry in grid.body if isinstance(entry, Role))
+        self.roles = tuple(entry for entry in self.grid.body if isinstance(entry, Role))
         self.thread_count = role_threads(self.roles)
-        self.neighbour_count = 1 if grid.cluster is None else grid.axes[-1][1]
+        self.neighbour_count = 1 if self.grid.cluster is None else self.grid.axes[-1][1]
         #: Iterations that share a block.
         self.together = 1
         #: Whether rows wait in shared memory from pass to pass.
@@ -236,42 +234,53 @@ class _GridEmitter:
         #: Whether the last iterations come first: what the kernel before has read
         #: last is still in the cache.
         self.is_backwards = False
-        if not self.roles:
-            homes = find_homes(grid.body)
-            widths = widths_of(program, grid)
-            most = target.neighbours if finish is None else 1
-            wanted = grid.threads or thread_count(grid, homes, widths, most)
-            self.parks = most > 1 and parks_rows(grid, homes, widths, wanted)
-            divide = parking_neighbours if self.parks else cluster_size
-            self.neighbour_count = divide(wanted, most)
-            self.thread_count = wanted // self.neighbour_count
-            if finish is None:
-                self.together = iterations_together(grid, homes, wanted, blocks)
-            block = self._block(ops, wanted, widths.even)
-        bodies = grid.body if finish is None else (*grid.body, *finish.grid.body)
-        written = frozenset(stored_slots(bodies))
-        self.values = Values(
-            ops,
-            [self._slot(place) for place in range(len(program.slots))],
-            [self._scalar(ops, place) for place in range(len(program.scalars))],
-            written,
-        )
-        launched = -(-blocks // self.together)
-        self.early = (
-            EARLY_LAUNCH in target.features
-            and launched <= MOST_EARLY_BLOCKS
-            and blocks * products_in(grid.body) <= MOST_EARLY_PRODUCTS
-        )
+        ops = Operations(self.builder, target.features)
+        homes = TileHomes() if self.roles else find_homes(self.grid.body)
+        block = None if self.roles else self._divide(ops, homes, target)
+        self.values = self._make_values(ops)
+        self.early = EARLY_LAUNCH in target.features and self._may_come_early()
         self.values.memory.comes_early = self.early
         self._find_scratch()
         if self.parks:
             self.values.memory.parking = Parking(
                 self.builder, self.shared, self.thread_count
             )
-        if not self.roles:
+        if block is not None:
             self.statements = Statements(
                 self.values, homes, block, contract=self.contract
             )
+
+    def _divide(self, ops: Operations, homes: TileHomes, target: Target) -> Block:
+        """Divide iterations among threads and neighbours, and blocks among them."""
+        grid, finish = self.grid, self.joint.finish
+        widths = widths_of(self.program, grid)
+        most = target.neighbours if finish is None else 1
+        wanted = grid.threads or thread_count(grid, homes, widths, most)
+        self.parks = most > 1 and parks_rows(grid, homes, widths, wanted)
+        divide = parking_neighbours if self.parks else cluster_size
+        self.neighbour_count = divide(wanted, most)
+        self.thread_count = wanted // self.neighbour_count
+        if finish is None:
+            iterations = math.prod(extent for _, extent in grid.axes)
+            self.together = iterations_together(grid, homes, wanted, iterations)
+        return self._block(ops, wanted, widths.even)
+
+    def _make_values(self, ops: Operations) -> Values:
+        """Slots and scalars in registers."""
+        finish = self.joint.finish
+        bodies = [*self.grid.body, *(() if finish is None else finish.grid.body)]
+        return Values(
+            ops,
+            [self._slot(place) for place in range(len(self.program.slots))],
+            [self._scalar(ops, place) for place in range(len(self.program.scalars))],
+            frozenset(stored_slots(bodies)),
+        )
+
+    def _may_come_early(self) -> bool:
+        """Whether blocks are few, and what they multiply, so that it is worth it."""
+        iterations = math.prod(extent for _, extent in self.grid.axes)
+        products = iterations * products_in(self.grid.body)
+        return self._blocks() <= MOST_EARLY_BLOCKS and products <= MOST_EARLY_PRODUCTS
 
     def _block(self, ops: Operations, count: int, width: int) -> Block:
         """The threads of an iteration, which may be those of several blocks."""
