@@ -99,3 +99,15 @@ def test_a_write_of_everything_stays_as_it_is() -> None:
 def test_another_old_value_is_not_taken_for_the_outputs() -> None:
     kernel, old, _ = kernel_of(_row)
     assert narrowed(kernel, {kernel.outputs[0].slot: 1 - old}) is None
+
+
+def test_many_writes_at_one_position_all_say_where() -> None:
+    position = number(3).reshape(1).realize()
+    caches = [Tensor(np.zeros(SHAPE, np.float32)).realize() for _ in range(20)]
+    with no_grad():
+        for cache in caches:
+            cache[:, position] = Tensor(np.ones((2, 1, 4), np.float32)).realize()
+    nodes = without_markers([cache.real_node for cache in caches])
+    _, kernels = kernels_of(nodes, device("cpu").target, settings())
+    # A mask that is stored for all of them would not tell which rows are left alone.
+    assert {node.shape for entry in kernels for node in entry.outputs} == {SHAPE}

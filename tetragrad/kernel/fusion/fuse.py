@@ -75,6 +75,8 @@ LONGEST_WAY = 8
 LONGEST_STEP = 64
 #: Places for which the same value is made by one thread, if it reads so few bytes.
 MOST_TOGETHER, FEW_BYTES = 4, 64
+#: Operations on counters that each reader may as well do.
+COUNTING_WORK = 16.0
 #: Reductions that compute each element of what they run over once.
 READING_ONCE = frozenset([Kind.CONTRACTION, Kind.SCAN, Kind.SCATTER])
 
@@ -393,6 +395,8 @@ class _Fusion(Decisions):
             return isinstance(node, ops.Elementwise) and not self._is_trivial(node)
         if not isinstance(node, ops.Elementwise) or _is_widening(node):
             return False
+        if self._is_of_next_to_nothing(node):
+            return False
         if node in self.factors:
             return True
         if ends_a_row(self, node) or is_stored_first(self, node):
@@ -402,6 +406,16 @@ class _Fusion(Decisions):
     def _is_trivial(self, node: Node) -> bool:
         """Whether a value reads nothing and takes an operation or two, as a choice."""
         return not self.reads[node] and self.work[node] <= 2.0
+
+    def _is_of_next_to_nothing(self, node: Node) -> bool:
+        """Whether counters are compared with a number or two, as for a mask.
+
+        Stored, it would no longer say at which few points an update changes anything.
+        """
+        if node.dtype.is_floating_point or node.numel == 1:
+            return False
+        few = sum(self.reads[node].values()) <= FEW_BYTES
+        return few and self.work[node] <= COUNTING_WORK
 
     def _is_in_epilogue(self, node: Reduce) -> bool:
         """Whether the node's one reader is the end of its own epilogue."""
