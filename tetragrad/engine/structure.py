@@ -18,11 +18,11 @@ from tetragrad.graph.leaves import (
     is_given_at_launch,
     launch_signature,
 )
-from tetragrad.graph.movement import Flip, Pad, Permute, Reshape, Shrink, Stride
+from tetragrad.graph.movement import Expand, Pad, Reshape, Shrink
 from tetragrad.graph.node import Node, walk
 
-#: Movement that shows some or all elements of its source, each once.
-_PLACED = (Flip, Permute, Reshape, Shrink, Stride)
+#: For each dimension, where the elements of a padded node begin, and how many they are.
+Places = tuple[tuple[int, int], ...]
 
 
 @frozen(slots=True)
@@ -30,8 +30,8 @@ class Structure:
     """A graph's key, and the buffers and constants that fill it, in walk order.
 
     ``held`` are inner values that somebody still holds: they are kept if they are
-    stored anyway. ``variants`` are slices of buffers, integer constants and places of
-    single rows: the key says that they are there, and ``values`` which they are.
+    stored anyway. ``variants`` are slices, integer constants and the places of what is
+    written: the key says that they are there, and ``values`` which they are.
     """
 
     key: tuple[Any, ...]
@@ -65,11 +65,16 @@ def structure_of(
             parts.append(launch_signature(node))
         elif variants.takes(node):
             sources = tuple(number[source] for source in node.sources)
-            rest = plain_padding(node) if isinstance(node, Pad) else ()
+            rest = variants.plain_padding(node) if isinstance(node, Pad) else ()
             parts.append((type(node), node.shape, node.dtype, sources, rest))
+        elif is_spread(node):
+            parts.append((type(node), number[node.sources[0]]))
         else:
             parts.append((type(node), *_arguments(node, number)))
+        if not isinstance(node, Pad) or node not in variants.values:
+            parts += [entry.shape for entry in node.sources if is_spread(entry)]
     parts += [(number[node], value) for node, value in variants.take_fills()]
+    parts += [entry.shape for entry in outputs if is_spread(entry)]
     parts.append(tuple(number[node] for node in outputs))
     inner = tuple(node for node in held if node in number and node not in outputs)
     parts.append(tuple(number[node] for node in inner))
@@ -91,32 +96,42 @@ def structure_of(
 class _Variants:
     """The variants of a graph, with their values.
 
-    They are slices of what is only moved of a buffer, integer constants, and the places
-    of single elements or rows among others: ``x[i] = row`` pads the row.
+    They are slices, integer constants, and the places of what is written into others:
+    ``x[i] = row`` pads the row, ``x[i:j] = rows`` the rows and a mask.
     """
 
     def __init__(self) -> None:
         self.values: dict[Node, Hashable] = {}
-        self._moved: set[Node] = set()
         self._fills: dict[Node, None] = {}
+        self._written: set[tuple[tuple[int, int], ...]] = set()
 
     def takes(self, node: Node) -> bool:
         """Note a node, sources first; whether it is a variant."""
         if isinstance(node, Constant):
             if node.dtype.is_integer:
                 self.values[node] = node.bits
-        elif isinstance(node, _PLACED):
-            source = node.sources[0]
-            if isinstance(source, Buffer) or source in self._moved:
-                self._moved.add(node)
-                if isinstance(node, Shrink):
-                    self.values[node] = node.bounds
+        elif isinstance(node, Shrink):
+            self.values[node] = node.bounds
         elif isinstance(node, Pad):
             self._fills[node.fill] = None
-            starts = tuple(node.padding[dim][0] for dim in single_places(node))
-            if starts:
-                self.values[node] = starts
+            if node.dtype.is_bool and is_spread(node.source):
+                self._written.add(node.padding)
+            found = tuple(places(node)[dim] for dim in self._places_of(node))
+            if found:
+                self.values[node] = found
         return node in self.values
+
+    def plain_padding(self, pad: Pad) -> tuple[tuple[int, int], ...]:
+        """The padding of all dimensions whose places do not vary."""
+        varying = self._places_of(pad)
+        return tuple(
+            (0, 0) if dim in varying else entry for dim, entry in enumerate(pad.padding)
+        )
+
+    def _places_of(self, pad: Pad) -> list[int]:
+        if pad.padding in self._written:
+            return padded_dims(pad)
+        return [dim for dim in padded_dims(pad) if pad.source.shape[dim] == 1]
 
     def take_fills(self) -> list[tuple[Node, Hashable]]:
         """What images are padded with stays as it is: a Pad has a constant."""
@@ -124,18 +139,23 @@ class _Variants:
         return [(fill, self.values.pop(fill)) for fill in found]
 
 
-def single_places(pad: Pad) -> list[int]:
-    """The dimensions in which a single element gets a place among more."""
-    sizes = enumerate(zip(pad.source.shape, pad.shape, strict=True))
-    return [dim for dim, (size, padded) in sizes if size == 1 and padded > 1]
+def padded_dims(pad: Pad) -> list[int]:
+    """The dimensions in which elements get a place among more."""
+    return [dim for dim, (before, after) in enumerate(pad.padding) if before or after]
 
 
-def plain_padding(pad: Pad) -> tuple[tuple[int, int], ...]:
-    """The padding of all other dimensions."""
-    places = single_places(pad)
-    return tuple(
-        (0, 0) if dim in places else entry for dim, entry in enumerate(pad.padding)
-    )
+def places(pad: Pad) -> Places:
+    """Where the source of a pad is in the result."""
+    starts = (before for before, _ in pad.padding)
+    return tuple(zip(starts, pad.source.shape, strict=True))
+
+
+def is_spread(node: Node) -> bool:
+    """Whether this is one constant everywhere: its sizes matter to its users only."""
+    if not isinstance(node, Expand):
+        return False
+    source = node.source
+    return isinstance(source, Reshape) and isinstance(source.source, Constant)
 
 
 def results_of(outputs: Sequence[Node]) -> list[Node]:

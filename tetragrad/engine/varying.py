@@ -7,6 +7,9 @@ as buffers, and serves all that follow: a training loop over slices compiles two
 not one for each batch.
 
     shrink(buffer, i .. i + 64) + constant 3   ->   buffer' + buffer''
+
+What is no slice of a buffer, or what is written, stays movement, and only where it
+begins is in a buffer: elements are read at positions that are computed.
 """
 
 from __future__ import annotations
@@ -25,19 +28,39 @@ from tetragrad.core.settings import Settings
 from tetragrad.engine.schedule import Schedule
 from tetragrad.engine.structure import (
     Structure,
-    plain_padding,
+    is_spread,
+    padded_dims,
+    places,
     results_of,
-    single_places,
 )
-from tetragrad.graph.elementwise import And, Eq, Where
-from tetragrad.graph.leaves import Buffer, Constant, Iota, is_given_at_launch
-from tetragrad.graph.movement import Movement, Pad, Reshape, Shrink, broadcast_to
-from tetragrad.graph.node import Node, walk
+from tetragrad.graph.elementwise import Add, And, Eq, Lt, Sub, Where
+from tetragrad.graph.leaves import (
+    Buffer,
+    Constant,
+    Iota,
+    constant,
+    is_given_at_launch,
+)
+from tetragrad.graph.movement import (
+    Flip,
+    Movement,
+    Pad,
+    Permute,
+    Reshape,
+    Shrink,
+    Stride,
+    broadcast_to,
+)
+from tetragrad.graph.node import Node, Shape, walk
+from tetragrad.graph.reduce import Max, Sum
 
 #: Outlines that are remembered; the oldest is forgotten.
 MAXIMUM_OUTLINES = 512
 #: A slice whose elements lie apart is copied by the host up to this size.
 LARGEST_COPY = 64 << 20
+
+#: Movement that shows some or all elements of its source, each once.
+_PLACED = (Flip, Permute, Reshape, Shrink, Stride)
 
 Positions = frozenset[int]
 #: Whether it is a slice, and its place among those or among the results.
@@ -141,16 +164,15 @@ def _differing(
     return frozenset(
         position
         for position, value in enumerate(structure.values)
-        if value != first[position] and _can_be_buffer(structure.variants[position], on)
+        if value != first[position] and _can_be_buffer(structure, position, on)
     )
 
 
-def _can_be_buffer(variant: Node, on: Device) -> bool:
-    if isinstance(variant, Constant | Pad):
-        return True
-    if _where(variant) is not None:
-        return variant.numel > 0
-    return on.has_host_memory and 0 < _nbytes(variant) <= LARGEST_COPY
+def _can_be_buffer(structure: Structure, position: int, on: Device) -> bool:
+    variant = structure.variants[position]
+    if structure.extents and isinstance(variant, Shrink) and _is_moved(variant, on):
+        return False  # What symbolic sizes are known of is known of this very node.
+    return variant.numel > 0
 
 
 # --- compiling ---------------------------------------------------------------------
@@ -168,7 +190,7 @@ def _compiled(
     buffers = arguments(structure, positions, on)
     variants = [structure.variants[entry] for entry in positions]
     replaced = _replace(
-        [*nodes, *structure.held], dict(zip(variants, buffers, strict=True))
+        [*nodes, *structure.held], dict(zip(variants, buffers, strict=True)), on
     )
     outputs = [replaced.get(node, node) for node in nodes]
     results = results_of(outputs)
@@ -189,37 +211,81 @@ def _is_argument(node: Node) -> bool:
     return isinstance(node, Buffer) or is_given_at_launch(node)
 
 
-def _replace(nodes: Sequence[Node], variants: dict[Node, Buffer]) -> dict[Node, Node]:
+def _replace(
+    nodes: Sequence[Node], variants: dict[Node, Buffer], on: Device
+) -> dict[Node, Node]:
     """What the variants, and every node above them, become with buffers for them."""
     replaced: dict[Node, Node] = {
-        node: buffer for node, buffer in variants.items() if not isinstance(node, Pad)
+        node: buffer for node, buffer in variants.items() if not _is_moved(node, on)
     }
     for node in walk(nodes, stop=dict(replaced).__contains__):
         sources = tuple(replaced.get(entry, entry) for entry in node.sources)
         if isinstance(node, Pad) and node in variants:
             replaced[node] = _placed(node, sources[0], variants[node])
+        elif isinstance(node, Shrink) and node in variants and node not in replaced:
+            replaced[node] = _cut(node, sources[0], variants[node])
         elif sources != node.sources and node not in replaced:
             replaced[node] = node.replace_sources(sources)
     return replaced
 
 
 def _placed(pad: Pad, source: Node, starts: Buffer) -> Node:
-    """The same as a pad, with the places of single elements from a buffer.
+    """The same as a pad, with places from a buffer: first elements, and how many.
 
-    pad(row, (i, rest))  ->  where(iota == i, row, fill)
+    pad(row, (i, rest))  ->  where(i <= iota < i + size, row[iota - i], fill)
     """
     is_there: Node | None = None
-    for number, dim in enumerate(single_places(pad)):
-        aligned = [1] * pad.ndim
-        start = Reshape(Shrink(starts, ((number, number + 1),)), tuple(aligned))
-        aligned[dim] = pad.shape[dim]
-        positions = Reshape(Iota(pad.shape[dim], dtypes.int64), tuple(aligned))
-        here = Eq(broadcast_to(positions, pad.shape), broadcast_to(start, pad.shape))
+    if is_spread(pad.source):
+        source = source.sources[0].sources[0]  # The one constant that it is.
+    for number, dim in enumerate(padded_dims(pad)):
+        size = pad.shape[dim]
+        first, count = _element(starts, 2 * number), _element(starts, 2 * number + 1)
+        wanted = Sub(Iota(size, dtypes.int64), broadcast_to(first, (size,)))
+        if source.ndim and source.shape[dim] != 1:
+            source = _at(source, wanted, dim)
+        before = broadcast_to(constant(-1, dtypes.int64), (size,))
+        is_here = And(Lt(before, wanted), Lt(wanted, broadcast_to(count, (size,))))
+        here = _along(is_here, dim, pad.shape)
         is_there = here if is_there is None else And(is_there, here)
     assert is_there is not None
-    padded = Pad(source, plain_padding(pad), pad.fill)
     fill = broadcast_to(pad.fill, pad.shape)
-    return Where(is_there, broadcast_to(padded, pad.shape), fill)
+    return Where(is_there, broadcast_to(source, pad.shape), fill)
+
+
+def _cut(cut: Shrink, source: Node, starts: Buffer) -> Node:
+    """The same as a slice, with its first elements from a buffer.
+
+    shrink(x, i .. i + size)  ->  x[iota + i]
+    """
+    for number, dim in enumerate(_cut_dims(cut)):
+        size = cut.shape[dim]
+        first = broadcast_to(_element(starts, number), (size,))
+        source = _at(source, Add(Iota(size, dtypes.int64), first), dim)
+    return source
+
+
+def _element(starts: Buffer, number: int) -> Node:
+    return Reshape(Shrink(starts, ((number, number + 1),)), ())
+
+
+def _at(source: Node, wanted: Node, dim: int) -> Node:
+    """The elements at some positions of a dimension; zero for one that is not there."""
+    shape = (*source.shape[: dim + 1], wanted.numel, *source.shape[dim + 1 :])
+    shape = (*shape[:dim], wanted.numel, source.shape[dim], *shape[dim + 2 :])
+    size = (*source.shape[:dim], 1, *source.shape[dim:])
+    spread = broadcast_to(Reshape(source, size), shape)
+    positions = _along(Iota(source.shape[dim], dtypes.int64), dim + 1, shape)
+    is_wanted = Eq(positions, _along(wanted, dim, shape))
+    zeros = broadcast_to(constant(0, source.dtype), shape)
+    reduce = Max if source.dtype.is_bool else Sum
+    found = reduce(Where(is_wanted, spread, zeros), (dim + 1,))
+    return Reshape(found, (*shape[: dim + 1], *shape[dim + 2 :]))
+
+
+def _along(row: Node, dim: int, shape: Shape) -> Node:
+    """A row along one dimension, repeated along the others."""
+    aligned = [row.numel if entry == dim else 1 for entry in range(len(shape))]
+    return broadcast_to(Reshape(row, tuple(aligned)), shape)
 
 
 def _held(
@@ -243,7 +309,10 @@ def _held(
 def _as_buffer(variant: Node, on: Device) -> Buffer:
     """A variant's value: shared where its elements lie together, else copied."""
     if isinstance(variant, Pad):
-        starts = [variant.padding[dim][0] for dim in single_places(variant)]
+        where = [places(variant)[dim] for dim in padded_dims(variant)]
+        return _uploaded(np.array(where, np.int64).reshape(-1), dtypes.int64, on)
+    if isinstance(variant, Shrink) and _is_moved(variant, on):
+        starts = [variant.bounds[dim][0] for dim in _cut_dims(variant)]
         return _uploaded(np.array(starts, np.int64), dtypes.int64, on)
     if isinstance(variant, Constant):
         return _uploaded(variant.array, variant.dtype, on)
@@ -284,12 +353,35 @@ def _where(variant: Node) -> tuple[Buffer, int] | None:
     """The buffer of a slice and its first element there, if all lie together."""
     start, node = 0, variant
     while not isinstance(node, Buffer):
+        if not isinstance(node, Shrink | Reshape):
+            return None
         first = _first_element(node) if isinstance(node, Shrink) else 0
-        if first is None or not isinstance(node, Shrink | Reshape):
+        if first is None:
             return None
         start += first
         node = node.sources[0]
     return node, start
+
+
+def _is_moved(variant: Node, on: Device) -> bool:
+    """Whether a variant stays movement, with positions from a buffer."""
+    if isinstance(variant, Constant) or _where(variant) is not None:
+        return False
+    is_read = on.has_host_memory and _nbytes(variant) <= LARGEST_COPY
+    return isinstance(variant, Pad) or not (is_read and _shows_buffer(variant))
+
+
+def _shows_buffer(node: Node) -> bool:
+    """Whether this is a buffer some of whose elements were chosen or moved."""
+    while isinstance(node, _PLACED):
+        node = node.source
+    return isinstance(node, Buffer)
+
+
+def _cut_dims(cut: Shrink) -> list[int]:
+    """The dimensions in which a slice does not take everything."""
+    sizes = zip(cut.shape, cut.source.shape, strict=True)
+    return [dim for dim, (size, have) in enumerate(sizes) if size != have]
 
 
 def _first_element(cut: Shrink) -> int | None:
