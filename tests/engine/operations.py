@@ -38,6 +38,7 @@ from tetragrad.kernel.fusion import epilogues, repeats, row_join
 from tetragrad.kernel.fusion import fuse as fusion
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.pending import relief_paused
 from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.rewrite import Rewriter
@@ -100,8 +101,10 @@ class Layer:
 def transformer(layers: int) -> list[Node]:
     """The graph of equal layers, one after the other, without markers."""
     x = values(TOKENS, WIDTH)
-    for _ in range(layers):
-        x = Layer()(x)
+    # Nobody reads it, but it is no loop whose rounds may run apart.
+    with relief_paused():
+        for _ in range(layers):
+            x = Layer()(x)
     return without_markers([x.node])
 
 

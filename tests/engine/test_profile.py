@@ -89,7 +89,7 @@ def test_debug_4_and_5_print_the_code(
             from tetragrad.engine import realize as realize_module
 
             realize([node])
-            realize_module._schedules.clear()
+            realize_module.forget_schedules()
             assembly._loaded.clear()
         node = ops.Sin(from_array(np.ones(size, np.float32), "cpu"))
         with override(debug=5):

@@ -99,7 +99,7 @@ def chain(start: float) -> Tensor:
 
 
 def forget() -> None:
-    realize._schedules.clear()
+    realize.forget_schedules()
 
 
 def test_kernels_are_there_for_those_who_ask(

@@ -30,10 +30,11 @@ CHANNELS_LAST = (0, 2, 3, 1)
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Nothing compiled before with another choice is used."""
-    monkeypatch.setattr(realize, "_schedules", {})
-    return monkeypatch
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """What is compiled here is used by no other test, nor the other way round."""
+    realize.forget_schedules()
+    yield monkeypatch
+    realize.forget_schedules()
 
 
 def random_orders(seed: int) -> Callable[..., Layouts]:
@@ -139,16 +140,16 @@ def test_networks_give_the_same(
     blocks: int,
     side: int,
     chosen: list[Layouts],
-    monkeypatch: pytest.MonkeyPatch,
+    fresh: pytest.MonkeyPatch,
 ) -> None:
     on = realize.device("reference")
     with override(device="reference"):
         results = []
         for chunk_bytes in (0, 16):
             target = replace(on.target, chunk_bytes=chunk_bytes)
-            monkeypatch.setattr(on, "target", target)
+            fresh.setattr(on, "target", target)
             tensors = outcome(0, channels, blocks, side)
-            monkeypatch.setattr(realize, "_schedules", {})
+            realize.forget_schedules()
             buffers = realize.realize([entry.node for entry in tensors])
             results.append([read_buffer(buffer) for buffer in buffers])
     plain, turned = results

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import ref
 
 Value = TypeVar("Value")
+
+
+class _Reference(ref[Value]):
+    """A weak reference that knows the key of its entry."""
+
+    __slots__ = ("key",)
+    key: Hashable
 
 
 class Interned(Generic[Value]):
@@ -20,24 +26,30 @@ class Interned(Generic[Value]):
 
     def __init__(self) -> None:
         #: Where a value is looked up first, without a lock; it may just have died.
-        self.references: dict[Hashable, ref[Value]] = {}
+        self.references: dict[Hashable, _Reference[Value]] = {}
         self._lock = threading.RLock()
 
-    def added(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key, which is made unless another thread was quicker."""
+    def added(self, key: Hashable, make: Callable[[Any], Value], given: Any) -> Value:
+        """The value of a key: ``make(given)``, unless another thread was quicker."""
+        value = make(given)
+        reference = _Reference(value, self._forget)
+        reference.key = key
+        # One step, between which no other thread runs.
+        if self.references.setdefault(key, reference) is reference:
+            return value
         with self._lock:
-            reference = self.references.get(key)
-            value = reference() if reference is not None else None
-            if value is None:
-                value = make()
-                self.references[key] = ref(value, partial(self._forget, key))
+            other = self.references.get(key)
+            known = other() if other is not None else None
+            if known is not None:
+                return known
+            self.references[key] = reference
             return value
 
-    def _forget(self, key: Hashable, reference: ref[Value]) -> None:
+    def _forget(self, reference: _Reference[Value]) -> None:
         """Drop an entry, unless the key already has a new value."""
         with self._lock:
-            if self.references.get(key) is reference:
-                del self.references[key]
+            if self.references.get(reference.key) is reference:
+                del self.references[reference.key]
 
     def values(self) -> list[Value]:
         """All values that somebody holds."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.core.errors import SettingError
@@ -121,6 +122,10 @@ class Settings:
 
     def code_key(self) -> tuple[Any, ...]:
         """The values that generated code depends on, for cache keys."""
+        return self._code_values
+
+    @cached_property
+    def _code_values(self) -> tuple[Any, ...]:
         return tuple([getattr(self, name) for name in _CODE_SETTINGS])
 
 

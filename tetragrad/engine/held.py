@@ -13,12 +13,12 @@ computed along with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from weakref import WeakSet
 
 from tetragrad.core.dtypes import DType
 from tetragrad.graph.host_call import HostCall
-from tetragrad.graph.node import Node, Shape, walk
+from tetragrad.graph.node import Node, Shape
 from tetragrad.graph.transfer import Transfer
 
 #: What stays in a core's cache costs next to nothing to store.
@@ -37,35 +37,34 @@ _computed_again: set[tuple[Shape, DType]] = set()
 
 
 def within_reach(
-    nodes: Sequence[Node], held: Sequence[Node], is_known: Callable[[Node], object]
+    order: Sequence[Node], held: Sequence[Node], is_known: Callable[[Node], bool]
 ) -> list[Node]:
-    """Held values that take little more than what is computed for the nodes anyway."""
-    candidates = [node for node in held if _nbytes(node) <= SMALL]
-    if not candidates:
-        return []
-    reached = {
-        node
-        for node in walk(nodes, stop=is_known)
-        if node.sources and not is_known(node)
-    }
+    """Held values that take little more than what is computed for others anyway.
+
+    ``order`` has all nodes that these are computed from, and where that begins.
+    """
+    candidates = [node for node in held if _is_small(node)]
+    reached = set(order) if candidates else set()
     return [node for node in candidates if _is_within_reach(node, reached, is_known)]
 
 
 def _is_within_reach(
-    node: Node, reached: set[Node], is_known: Callable[[Node], object]
+    node: Node, reached: set[Node], is_known: Callable[[Node], bool]
 ) -> bool:
     """Whether a value is computed from what is reached, by small steps, and few."""
-    if node in reached:
+    if node in reached and node.sources and not is_known(node):
         return False
     path, entered, touches = [node], {node}, False
     while path:
         current = path.pop()
-        if _nbytes(current) > SMALL or isinstance(current, Transfer | HostCall):
+        if not _is_small(current) or isinstance(current, Transfer | HostCall):
             return False
         for source in current.sources:
-            if source in reached:
+            if is_known(source):
+                continue
+            if source in reached and source.sources:
                 touches = touches or source.device is not None
-            elif source not in entered and not is_known(source):
+            elif source not in entered:
                 entered.add(source)
                 path.append(source)
         if len(entered) > LITTLE_WORK:
@@ -73,12 +72,18 @@ def _is_within_reach(
     return touches
 
 
-def note_what_is_computed_again(reached: set[Node]) -> None:
+def note_what_is_computed_again(order: Iterable[Node]) -> None:
     """Learn from a graph that is about to run."""
-    for node in list(_left_out):
-        if node in reached:
-            _computed_again.add((node.shape, node.dtype))
-            _left_out.discard(node)
+    if not _left_out:
+        return
+    for node in _left_out.intersection(order):
+        _computed_again.add((node.shape, node.dtype))
+        _left_out.discard(node)
+
+
+def kinds_computed_again() -> int:
+    """How much was learned so far: what is stored depends on it."""
+    return len(_computed_again)
 
 
 def worth_storing(held: Iterable[Node]) -> list[Node]:
@@ -86,21 +91,21 @@ def worth_storing(held: Iterable[Node]) -> list[Node]:
     return [node for node in held if _is_worth_storing(node)]
 
 
-def note_what_is_left_out(
-    holders: Mapping[Node, Sequence[Node]], stored: Iterable[Node]
-) -> None:
+def note_what_is_left_out(holders: Iterable[Node]) -> None:
     """Remember what was computed, but not stored."""
-    for node in set(holders).difference(stored):
-        if _nbytes(node) <= LARGEST:
-            _left_out.update(holders[node])
+    _left_out.update([node for node in holders if _nbytes(node) <= LARGEST])
 
 
 def _is_worth_storing(node: Node) -> bool:
     if node.device is None:
         return False  # A constant, or positions: every kernel makes its own.
-    if _nbytes(node) <= SMALL:
+    if _is_small(node):
         return True
     return (node.shape, node.dtype) in _computed_again and _nbytes(node) <= LARGEST
+
+
+def _is_small(node: Node) -> bool:
+    return _nbytes(node) <= SMALL
 
 
 def _nbytes(node: Node) -> int:

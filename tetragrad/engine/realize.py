@@ -19,19 +19,32 @@ from tetragrad.core import dtypes
 from tetragrad.core.settings import Settings, override, settings
 from tetragrad.engine import capture, kept, varying
 from tetragrad.engine.held import (
+    kinds_computed_again,
     note_what_is_computed_again,
     note_what_is_left_out,
     within_reach,
     worth_storing,
 )
+from tetragrad.engine.plain import is_made_here, plain_graph
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
+from tetragrad.engine.seen import (
+    Outline,
+    Ran,
+    Seen,
+    described,
+    forget_seen,
+    outline_of,
+    remember,
+    seen_before,
+)
 from tetragrad.engine.structure import Structure, results_of, structure_of
 from tetragrad.engine.varying import General, general_schedule
 from tetragrad.graph.extents import NO_EXTENTS, Extents, has_symbols, layout_shape
 from tetragrad.graph.host_call import Call, HostCall
 from tetragrad.graph.leaves import Buffer, LaunchValue
-from tetragrad.graph.markers import InRange, Marker
+from tetragrad.graph.markers import InRange
 from tetragrad.graph.node import Node, walk
+from tetragrad.graph.sizes import Size
 from tetragrad.graph.transfer import Transfer
 
 #: What has run: node -> the buffer with its value, for as long as the node lives.
@@ -69,26 +82,84 @@ def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
     """
     with _lock, capture.unobserved():
         realized = known_values()
-        asked = [*nodes, *within_reach(nodes, held, realized.__contains__)]
-        _run_boundaries(asked)
-        plain, inner, checks = _plain_graph(asked, held)
-        stored = worth_storing(inner)
-        # What says whether indices are in range comes first: until then a replay may
-        # write nothing in place.
-        _run_all(results_of([*checks, *plain, *stored]), list(inner))
-        for worst, indices in checks.items():
-            _check(indices, worst if isinstance(worst, Buffer) else realized[worst])
-        for node, holders in inner.items():
-            for holder in holders if node in realized else ():
-                realized[holder] = realized[node]
-        note_what_is_left_out(inner, filter(realized.__contains__, inner))
-        buffers = []
-        for node, stripped in zip(asked, plain, strict=True):
-            buffer = stripped if isinstance(stripped, Buffer) else realized[stripped]
+
+        def is_known(node: Node) -> bool:
+            return node.device is not None and node in realized
+
+        order = walk(nodes, stop=is_known)
+        nearby = within_reach(order, held, is_known)
+        if nearby:
+            order = walk([*nodes, *nearby], stop=is_known)
+        if held:
+            note_what_is_computed_again(order)
+        asked = [*nodes, *nearby]
+        outline = _outline(order, asked, held)
+        seen = None if outline is None else seen_before(outline)
+        if outline is not None and seen is not None:
+            buffers = _run_seen(outline, seen)
+        else:
+            buffers = _run_new(asked, held, outline)
+        for node, buffer in zip(asked, buffers, strict=True):
             if node is not buffer:
                 realized[node] = buffer
-            buffers.append(buffer)
         return buffers[: len(nodes)]
+
+
+def _outline(
+    order: Sequence[Node], asked: Sequence[Node], held: Sequence[Node]
+) -> Outline | None:
+    """The outline of a graph, if what ran before may be done again for it."""
+    if capture.active() is not None or Size.in_use:
+        return None
+    active = settings()
+    state = active.device, active.code_key(), kinds_computed_again()
+    return outline_of(order, asked, held, known_values(), state)
+
+
+def _run_seen(outline: Outline, seen: Seen) -> list[Buffer]:
+    """Run again what an outline has led to before."""
+    realized = known_values()
+    results: list[Buffer] = []
+    if seen.schedule is not None:
+        leaves = [outline.leaves[place] for place in seen.leaves]
+        constants = [outline.constants[place] for place in seen.constants]
+        results = run(seen.schedule, leaves, constants, seen.device)
+    values = [*results, *reversed(outline.leaves)]
+    for index, place in zip(outline.checks, seen.checks, strict=True):
+        check_indices([(index, values[place])])
+    for node, stored in zip(outline.held, seen.held, strict=True):
+        if stored is None:
+            note_what_is_left_out([node])
+        elif stored >= 0:
+            realized[node] = results[stored]
+    return [values[place] for place in seen.asked]
+
+
+def _run_new(
+    asked: Sequence[Node], held: Sequence[Node], outline: Outline | None
+) -> list[Buffer]:
+    """Run a graph for the first time; what it leads to is remembered by its outline."""
+    realized = known_values()
+    _run_boundaries(asked)
+    plain, inner, checks = plain_graph(asked, held, realized)
+    stored = worth_storing(inner)
+    # What says whether indices are in range comes first: until then a replay may
+    # write nothing in place.
+    runs = _run_all(results_of([*checks, *plain, *stored]), list(inner))
+    for worst, indices in checks.items():
+        _check(indices, worst if isinstance(worst, Buffer) else realized[worst])
+    for node, holders in inner.items():
+        for holder in holders if node in realized else ():
+            realized[holder] = realized[node]
+        if node not in realized:
+            note_what_is_left_out(holders)
+    if outline is not None:
+        became = {holder: node for node, holders in inner.items() for holder in holders}
+        worsts = {index: node for node, indices in checks.items() for index in indices}
+        seen = described(outline, runs, plain, became, worsts)
+        if seen is not None:
+            remember(outline, seen)
+    return [entry if isinstance(entry, Buffer) else realized[entry] for entry in plain]
 
 
 def _check(indices: list[InRange], worst: Buffer) -> None:
@@ -131,7 +202,7 @@ def _run_boundaries(nodes: Sequence[Node]) -> None:
     realized = known_values()
     for node in walk(nodes, stop=realized.__contains__):
         if isinstance(node, Transfer) and node.source.device is None:
-            if not _is_made_here(node) and node not in realized:
+            if not is_made_here(node) and node not in realized:
                 # What needs no memory is computed where it is wanted, not moved there.
                 with override(device=node.target):
                     (realized[node],) = realize([node.source])
@@ -157,104 +228,52 @@ def call_host(call: Call) -> None:
         recorder.runs.append(host_run(call, inputs, results, device(call.home)))
 
 
-def _is_made_here(node: Node) -> bool:
-    """Whether this is a transfer of a value that needs no memory, to where we compute.
-
-    ``Tensor.ones(3, device="cpu")`` can be part of a kernel like any other constant.
-    """
-    return (
-        isinstance(node, Transfer)
-        and node.source.device is None
-        and node.target == settings().device
-    )
-
-
 def without_markers(nodes: Sequence[Node]) -> list[Node]:
     """The graph without markers, and with buffers for what has already run."""
-    return _plain_graph(nodes, ())[0]
-
-
-#: Inner nodes of a plain graph, with the held nodes that they stand for.
-Inner = dict[Node, list[Node]]
-
-#: Worst elements in a plain graph, with the indices that they are from.
-Checks = dict[Node, list[InRange]]
-
-
-def _plain_graph(
-    nodes: Sequence[Node], held: Sequence[Node]
-) -> tuple[list[Node], Inner, Checks]:
-    """The graph without markers; the held nodes in it; what the markers check."""
-    realized = known_values()
-    replacements: dict[Node, Node] = {}
-    order = list(walk(nodes, stop=realized.__contains__))
-    for node in order:
-        # What lives on no device (constants, positions) stays what it is, also where
-        # it was once computed: neither the kernels, and with them the last bits, nor
-        # the device may depend on what ran before.
-        known = None if node.device is None else realized.get(node)
-        if known is not None:
-            replacements[node] = known
-        elif isinstance(node, Marker) or _is_made_here(node):
-            source = node.sources[0]
-            replacements[node] = replacements.get(source, source)
-        else:
-            sources = tuple(replacements.get(entry, entry) for entry in node.sources)
-            if sources != node.sources:
-                changed = node.replace_sources(sources)
-                replacements[node] = realized.get(changed, changed)
-    checks: Checks = {}
-    for node in order:
-        if isinstance(node, InRange):
-            worst = replacements.get(node.worst, node.worst)
-            checks.setdefault(worst, []).append(node)
-    inner: Inner = {}
-    reached = set(order) if held else set()
-    note_what_is_computed_again(reached)
-    for node in held:
-        plain = replacements.get(node, node)
-        if node in reached and not isinstance(plain, Buffer):
-            inner.setdefault(plain, []).append(node)
-    return [replacements.get(node, node) for node in nodes], inner, checks
+    return plain_graph(nodes, (), known_values())[0]
 
 
 def _run_all(
     pending: list[Node], held: list[Node], extents: Extents = NO_EXTENTS
-) -> None:
+) -> list[Ran]:
     """Run the pending values of each device together."""
     default = settings().device
     by_device: dict[str, list[Node]] = {}
     for node in pending:
         by_device.setdefault(node.device or default, []).append(node)
+    runs = []
     for name, nodes in by_device.items():
         if has_symbols(nodes):
             _run_symbolic(nodes)
             continue
         structure = structure_of(nodes, held, extents)
-        buffers, kept = _run_structure(nodes, structure, name)
-        stored = [structure.held[position] for position in kept]
-        for node, buffer in zip([*nodes, *stored], buffers, strict=True):
-            known_values()[node] = buffer
+        buffers, kept, schedule = _run_structure(nodes, structure, name)
+        results = (*nodes, *[structure.held[position] for position in kept])
+        known_values().update(zip(results, buffers, strict=True))
+        leaves, constants = structure.buffers, structure.constants
+        runs.append(Ran(schedule, name, leaves, constants, results))
+    return runs
 
 
 def _run_structure(
     nodes: list[Node], structure: Structure, name: str
-) -> tuple[list[Buffer], tuple[int, ...]]:
+) -> tuple[list[Buffer], tuple[int, ...], Schedule | None]:
     """The results, then those of the held values at the positions that come with them.
 
     A graph that differs from an earlier one only in where slices begin, or in
-    integers, runs as the one that serves all of them.
+    integers, runs as the one that serves all of them; else its schedule comes, too.
     """
     on, active = device(name), settings()
     key = _schedule_key(structure, on, active)
     if key not in _schedules and capture.active() is None:
         general = general_schedule(nodes, structure, on, active, _new_schedule)
         if general is not None:
-            return _run_general(general, structure, name), general.schedule.kept
+            buffers = _run_general(general, structure, name)
+            return buffers, general.schedule.kept, None
     schedule = schedule_for(nodes, structure, on, active)
     buffers = run(schedule, structure.buffers, structure.constants, name)
     note_run(schedule, structure, buffers, name)
-    return buffers, schedule.kept
+    return buffers, schedule.kept, schedule
 
 
 def _run_general(general: General, structure: Structure, name: str) -> list[Buffer]:
@@ -310,6 +329,12 @@ def schedule_for(
         if len(_schedules) > MAXIMUM_SCHEDULES:
             del _schedules[next(iter(_schedules))]
     return found
+
+
+def forget_schedules() -> None:
+    """Forget what was compiled for which graph: for tests."""
+    _schedules.clear()
+    forget_seen()
 
 
 def _schedule_key(structure: Structure, on: Device, active: Settings) -> Hashable:

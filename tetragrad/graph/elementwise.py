@@ -40,7 +40,7 @@ class Elementwise(Node):
         """All operands constant: compute now."""
         values = []
         for operand in operands:
-            value = constant_of(operand)
+            value = constant_of(operand) if operand.device is None else None
             if value is None:
                 return None
             values.append(value)
@@ -57,8 +57,16 @@ class Unary(Elementwise):
     fields = ("operand",)
 
     @classmethod
+    def sources_of(cls, arguments: tuple[Node, ...]) -> tuple[Node, ...]:
+        return arguments
+
+    @classmethod
+    def place(cls, operand: Node) -> str | None:
+        return operand.device
+
+    @classmethod
     def simplify(cls, operand: Node) -> Node | None:
-        return cls.fold(operand)
+        return cls.fold(operand) if operand.device is None else None
 
     @classmethod
     def infer(cls, operand: Node) -> tuple[Shape, DType]:
@@ -73,14 +81,28 @@ class Binary(Elementwise):
     fields = ("lhs", "rhs")
 
     @classmethod
+    def sources_of(cls, arguments: tuple[Node, ...]) -> tuple[Node, ...]:
+        return arguments
+
+    @classmethod
     def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+        """Values that a device holds are no constants; most operands are of those."""
+        if lhs.device is not None and rhs.device is not None and lhs is not rhs:
+            return None
+        return cls.simplify_known(lhs, rhs)
+
+    @classmethod
+    def simplify_known(cls, lhs: Node, rhs: Node) -> Node | None:
+        """The same where an operand may be constant, or both are one."""
         return cls.fold(lhs, rhs)
 
     @classmethod
     def infer(cls, lhs: Node, rhs: Node) -> tuple[Shape, DType]:
-        check_accepts(cls, lhs.dtype)
-        check_alike(cls, lhs, rhs)
-        return lhs.shape, lhs.dtype
+        dtype = lhs.dtype
+        check_accepts(cls, dtype)
+        if lhs.shape != rhs.shape or dtype is not rhs.dtype:
+            check_alike(cls, lhs, rhs)
+        return lhs.shape, dtype
 
 
 _FLOATS = frozenset(dtype for dtype in dtypes.ARITHMETIC if dtype.is_floating_point)
@@ -115,6 +137,8 @@ def check_alike(op: type[Node], lhs: Node, rhs: Node) -> None:
 
 def is_constant(node: Node, value: float) -> bool:
     """Whether the node is this value everywhere, bit for bit."""
+    if node.device is not None:
+        return False
     found = constant_of(node)
     return found is not None and found.bits == constant(value, node.dtype).bits
 
@@ -402,7 +426,7 @@ class Add(Binary):
     evaluate = np.add
 
     @classmethod
-    def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+    def simplify_known(cls, lhs: Node, rhs: Node) -> Node | None:
         """x + zero -> x, where zero is -0.0 for floats: (-0.0) + 0.0 is 0.0."""
         zero = -0.0 if lhs.dtype.is_floating_point else 0
         if is_constant(rhs, zero):
@@ -422,7 +446,7 @@ class Sub(Binary):
     evaluate = np.subtract
 
     @classmethod
-    def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+    def simplify_known(cls, lhs: Node, rhs: Node) -> Node | None:
         """x - 0 -> x."""
         return lhs if is_constant(rhs, 0) else cls.fold(lhs, rhs)
 
@@ -437,7 +461,7 @@ class Mul(Binary):
     evaluate = np.multiply
 
     @classmethod
-    def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+    def simplify_known(cls, lhs: Node, rhs: Node) -> Node | None:
         """x * 1 -> x. (x * 0 stays: NaN and -0 depend on x.)"""
         if is_constant(rhs, 1):
             return lhs
@@ -457,7 +481,7 @@ class Div(Binary):
     evaluate = np.divide
 
     @classmethod
-    def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+    def simplify_known(cls, lhs: Node, rhs: Node) -> Node | None:
         """x / 1 -> x."""
         return lhs if is_constant(rhs, 1) else cls.fold(lhs, rhs)
 
@@ -516,7 +540,7 @@ class Pow(Binary):
         return np.asarray(wide).astype(lhs.dtype)
 
     @classmethod
-    def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+    def simplify_known(cls, lhs: Node, rhs: Node) -> Node | None:
         """x ** 1 -> x; x ** 2 -> x * x, which is the square rounded once."""
         if is_constant(rhs, 1):
             return lhs
@@ -541,7 +565,7 @@ class Maximum(Binary):
     evaluate = np.maximum
 
     @classmethod
-    def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+    def simplify_known(cls, lhs: Node, rhs: Node) -> Node | None:
         """max(x, x) -> x."""
         return lhs if lhs is rhs else cls.fold(lhs, rhs)
 
@@ -588,7 +612,7 @@ class And(Binary):
     evaluate = np.bitwise_and
 
     @classmethod
-    def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+    def simplify_known(cls, lhs: Node, rhs: Node) -> Node | None:
         """x & all ones -> x; x & x -> x."""
         ones = True if lhs.dtype.is_bool else -1
         if lhs is rhs or is_constant(rhs, ones):
@@ -604,7 +628,7 @@ class Or(Binary):
     evaluate = np.bitwise_or
 
     @classmethod
-    def simplify(cls, lhs: Node, rhs: Node) -> Node | None:
+    def simplify_known(cls, lhs: Node, rhs: Node) -> Node | None:
         """x | 0 -> x; x | x -> x."""
         if lhs is rhs or is_constant(rhs, 0):
             return lhs

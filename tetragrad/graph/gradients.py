@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from weakref import WeakKeyDictionary
 
 from tetragrad.graph.elementwise import Add
@@ -19,20 +19,27 @@ node_rules: WeakKeyDictionary[Node, list[Rule]] = WeakKeyDictionary()
 variable_rules: dict[int, list[Rule]] = {}
 
 
-def gradients(outputs: dict[Node, Node], targets: Iterable[Node]) -> dict[Node, Node]:
+def gradients(
+    outputs: dict[Node, Node],
+    targets: Iterable[Node],
+    order: Sequence[Node] | None = None,
+) -> dict[Node, Node]:
     """Gradients of the sum of outputs, each weighted, with respect to the targets.
 
     Args:
         outputs: each output with its upstream gradient, of the same shape.
         targets: nodes of the graph; gradients do not flow beyond them unless
             another target lies there.
+        order: all nodes that targets and outputs may be linked by, sources first, if
+            that is known.
 
     Returns:
         The targets that the outputs depend on, with their gradients; of several
         nodes of one variable only one, with the gradient of all.
     """
     wanted = list(targets)
-    order = list(walk(outputs, stop=lambda node: isinstance(node, Detached)))
+    if order is None:
+        order = walk(outputs, stop=lambda node: isinstance(node, Detached))
     firsts = _firsts_of_variables([*order, *wanted])
     places = {firsts.get(node, node): node for node in wanted}
     needed = _that_reach(order, firsts, places)
@@ -78,7 +85,7 @@ def _rules_of(node: Node) -> Iterable[Rule]:
 
 
 def _that_reach(
-    order: list[Node], firsts: dict[Node, Node], places: Container[Node]
+    order: Sequence[Node], firsts: dict[Node, Node], places: Container[Node]
 ) -> set[Node]:
     """The nodes that depend on a place through floating-point values."""
     needed: set[Node] = set()

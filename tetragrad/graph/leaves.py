@@ -134,12 +134,14 @@ def is_structural(value: Any, dtype: DType) -> bool:
 
 def constant(value: Any, dtype: DType) -> Constant:
     """The constant node for a Python or NumPy number, converted to ``dtype``."""
-    if type(value) in _CACHED_TYPES and value != 0:
-        return _constant_of_number(value, dtype)
+    if type(value) in _CACHED_TYPES:
+        if value != 0:
+            return _constant_of_number(value, dtype)
+        # Equal keys must mean equal bits, but 0.0 == -0.0.
+        return _constant_zero(str(value) == "-0.0", dtype)
     return _new_constant(value, dtype)
 
 
-# Equal keys must mean equal bits: zeros are left out, as 0.0 == -0.0.
 _CACHED_TYPES = frozenset((bool, int, float))
 
 
@@ -150,6 +152,11 @@ def _new_constant(value: Any, dtype: DType) -> Constant:
 
 
 _constant_of_number = functools.lru_cache(maxsize=4096, typed=True)(_new_constant)
+
+
+@functools.lru_cache(maxsize=256)
+def _constant_zero(is_negative: bool, dtype: DType) -> Constant:
+    return _new_constant(-0.0 if is_negative else 0, dtype)
 
 
 def _to_scalar_array(value: Any, dtype: DType) -> np.ndarray:

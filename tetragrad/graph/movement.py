@@ -15,7 +15,7 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import ShapeError
 from tetragrad.graph.leaves import Constant, constant
 from tetragrad.graph.node import Node, Shape, size_of
-from tetragrad.graph.sizes import same_sizes
+from tetragrad.graph.sizes import by_sizes, same_sizes
 
 Bounds = tuple[tuple[int, int], ...]
 
@@ -24,6 +24,14 @@ class Movement(Node):
     """An op that places elements of its source elsewhere."""
 
     __slots__ = ()
+
+    @classmethod
+    def sources_of(cls, arguments: tuple[Any, ...]) -> tuple[Node, ...]:
+        return arguments[:1]
+
+    @classmethod
+    def place(cls, source: Node, *rest: Any) -> str | None:
+        return source.device
 
     def move(self, array: np.ndarray) -> np.ndarray:
         """The definition, on a NumPy array."""
@@ -134,10 +142,7 @@ class Expand(Movement):
 
     @classmethod
     def infer(cls, source: Node, new_shape: Shape) -> tuple[Shape, DType]:
-        fits = len(new_shape) == source.ndim and all(
-            old in (new, 1) for old, new in zip(source.shape, new_shape, strict=True)
-        )
-        if not fits:
+        if not _expands(source.shape, new_shape):
             raise ShapeError(
                 f"cannot expand shape {source.shape} to {new_shape}",
                 hint="only dimensions of size 1 repeat",
@@ -147,10 +152,7 @@ class Expand(Movement):
     @property
     def expanded_dims(self) -> tuple[int, ...]:
         """The dimensions that repeat."""
-        pairs = zip(self.source.shape, self.shape, strict=True)
-        return tuple(
-            dim for dim, (old, new) in enumerate(pairs) if not same_sizes(old, new)
-        )
+        return _dims_that_differ(self.source.shape, self.shape)
 
     def move(self, array: np.ndarray) -> np.ndarray:
         return np.broadcast_to(array, self.shape)
@@ -175,7 +177,7 @@ class Shrink(Movement):
     @classmethod
     def simplify(cls, source: Node, bounds: Bounds) -> Node | None:
         """Everything -> x; shrink(shrink(x)) -> shrink(x)."""
-        if same_sizes(bounds, tuple((0, size) for size in source.shape)):
+        if same_sizes(bounds, _everything(source.shape)):
             return source
         if isinstance(source, Shrink):
             cls.infer(source, bounds)  # The inner source may fit where this does not.
@@ -188,13 +190,10 @@ class Shrink(Movement):
 
     @classmethod
     def infer(cls, source: Node, bounds: Bounds) -> tuple[Shape, DType]:
-        fits = len(bounds) == source.ndim and all(
-            0 <= start <= stop <= size
-            for (start, stop), size in zip(bounds, source.shape, strict=True)
-        )
-        if not fits:
+        shape = _cut_shape(source.shape, bounds)
+        if shape is None:
             raise ShapeError(f"cannot cut {bounds} out of shape {source.shape}")
-        return tuple(stop - start for start, stop in bounds), source.dtype
+        return shape, source.dtype
 
     def move(self, array: np.ndarray) -> np.ndarray:
         return array[tuple(slice(start, stop) for start, stop in self.bounds)]
@@ -212,6 +211,11 @@ class Pad(Movement):
 
     __slots__ = ()
     fields = ("source", "padding", "fill")
+
+    @classmethod
+    def sources_of(cls, arguments: tuple[Any, ...]) -> tuple[Node, ...]:
+        source, _, fill = arguments
+        return source, fill
 
     @classmethod
     def simplify(cls, source: Node, padding: Bounds, fill: Constant) -> Node | None:
@@ -441,6 +445,41 @@ class Kept(Movement):
 
     def gradient(self, upstream: Node) -> tuple[Node]:
         return (upstream,)
+
+
+# --- what movement does to shapes --------------------------------------------------
+
+
+@by_sizes
+def _expands(old: Shape, new: Shape) -> bool:
+    """Whether dimensions of size 1 repeat up to the new sizes."""
+    return len(new) == len(old) and all(
+        before in (after, 1) for before, after in zip(old, new, strict=True)
+    )
+
+
+@by_sizes
+def _dims_that_differ(old: Shape, new: Shape) -> tuple[int, ...]:
+    return tuple(
+        dim
+        for dim, (before, after) in enumerate(zip(old, new, strict=True))
+        if not same_sizes(before, after)
+    )
+
+
+@by_sizes
+def _cut_shape(shape: Shape, bounds: Bounds) -> Shape | None:
+    """The shape of a part; None if the bounds do not lie in the whole."""
+    fits = len(bounds) == len(shape) and all(
+        0 <= start <= stop <= size
+        for (start, stop), size in zip(bounds, shape, strict=True)
+    )
+    return tuple(stop - start for start, stop in bounds) if fits else None
+
+
+@by_sizes
+def _everything(shape: Shape) -> Bounds:
+    return tuple((0, size) for size in shape)
 
 
 # --- compositions ----------------------------------------------------------------

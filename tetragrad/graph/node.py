@@ -7,8 +7,7 @@ and a node that local algebra can simplify is never built: ``Mul(x, one) is x``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tetragrad.core.dtypes import DType
@@ -68,7 +67,7 @@ class Node:
         reference = _known.get(key)
         node = reference() if reference is not None else None
         if node is None:
-            node = _interned.added(key, partial(cls.build, arguments))
+            node = _interned.added(key, cls.build, arguments)
         return node  # type: ignore[return-value]
 
     @classmethod
@@ -79,7 +78,12 @@ class Node:
         node.sources = cls.sources_of(arguments)
         node.shape, node.dtype = cls.infer(*arguments)
         node.device = cls.place(*arguments)
-        node.has_variables = any(source.has_variables for source in node.sources)
+        node.has_variables = False
+        # Loops here and below: a generator would take longer than the rest.
+        for source in node.sources:
+            if source.has_variables:
+                node.has_variables = True
+                break
         return node
 
     @classmethod
@@ -102,15 +106,16 @@ class Node:
         """The device that all sources share; constants live on any (None)."""
         device = None
         for source in arguments:
-            if not isinstance(source, Node) or source.device in (None, device):
+            home = source.device if isinstance(source, Node) else None
+            if home is None or home == device:
                 continue
             if device is not None:
                 raise DeviceError(
                     f"{cls.__name__.lower()} of a value on {device!r} "
-                    f"and a value on {source.device!r}",
+                    f"and a value on {home!r}",
                     hint=f"move one of them first: x.to({device!r})",
                 )
-            device = source.device
+            device = home
         return device
 
     def gradient(self, upstream: Node) -> tuple[Node | None, ...]:
@@ -167,22 +172,25 @@ def walk(
     """
     entered: set[Node] = set()
     order: list[Node] = []
-    # The path to where the walk is, with the sources that are still to be entered.
-    path: list[tuple[Node, Iterator[Node]]] = []
-    ahead: Iterator[Node] = iter(outputs)
-    while True:
-        for node in ahead:
-            if node not in entered:
-                entered.add(node)
-                is_end = stop is not None and stop(node)
-                path.append((node, ahead))
-                ahead = iter(() if is_end else node.sources)
-                break
-        else:
-            if not path:
-                return order
-            node, ahead = path.pop()
-            order.append(node)
+    # What is to be entered next lies on top. None is above a node whose sources are
+    # done: then it is the node's turn.
+    ahead: list[Node | None] = [*outputs]
+    ahead.reverse()
+    while ahead:
+        node = ahead.pop()
+        if node is None:
+            order.append(ahead.pop())  # type: ignore[arg-type]
+        elif node not in entered:
+            entered.add(node)
+            # What was entered before is also done: a graph has no cycles.
+            fresh = [source for source in node.sources if source not in entered]
+            if not fresh or (stop is not None and stop(node)):
+                order.append(node)
+            else:
+                ahead += (node, None)
+                fresh.reverse()
+                ahead += fresh
+    return order
 
 
 def has_users(node: Node) -> bool:

@@ -5,7 +5,7 @@ A sum or product of float16 or bfloat16 is carried in float32 and rounded once.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.graph.elementwise import Div, Eq, Mul, Where, full_like
 from tetragrad.graph.movement import Expand
 from tetragrad.graph.node import Node, Shape
-from tetragrad.graph.sizes import is_one
+from tetragrad.graph.sizes import by_sizes, is_one
 
 
 class Reduce(Node):
@@ -28,21 +28,22 @@ class Reduce(Node):
     @classmethod
     def simplify(cls, source: Node, dims: tuple[int, ...]) -> Node | None:
         """Over dimensions of size 1 only -> x."""
-        is_single = all(
-            0 <= dim < source.ndim and is_one(source.shape[dim]) for dim in dims
-        )
-        return source if is_single else None
+        return source if _are_single(source.shape, dims) else None
+
+    @classmethod
+    def sources_of(cls, arguments: tuple[Any, ...]) -> tuple[Node, ...]:
+        return arguments[:1]
+
+    @classmethod
+    def place(cls, source: Node, *rest: Any) -> str | None:
+        return source.device
 
     @classmethod
     def infer(cls, source: Node, dims: tuple[int, ...]) -> tuple[Shape, DType]:
-        if list(dims) != sorted(set(dims)) or not all(
-            0 <= dim < source.ndim for dim in dims
-        ):
+        shape = _reduced(source.shape, dims)
+        if shape is None:
             raise ShapeError(f"cannot reduce dimensions {dims} of shape {source.shape}")
         cls.check(source, dims)
-        shape = tuple(
-            1 if dim in dims else size for dim, size in enumerate(source.shape)
-        )
         return shape, source.dtype
 
     @classmethod
@@ -161,6 +162,20 @@ class Min(Extremum):
     @classmethod
     def identity(cls, dtype: DType) -> int | float | bool:
         return dtypes.highest(dtype)
+
+
+@by_sizes
+def _are_single(shape: Shape, dims: tuple[int, ...]) -> bool:
+    """Whether all of these dimensions have one element."""
+    return all(0 <= dim < len(shape) and is_one(shape[dim]) for dim in dims)
+
+
+@by_sizes
+def _reduced(shape: Shape, dims: tuple[int, ...]) -> Shape | None:
+    """The shape with one element in each of the dimensions; None if there are none."""
+    if list(dims) != sorted(set(dims)) or not all(0 <= d < len(shape) for d in dims):
+        return None
+    return tuple(1 if dim in dims else size for dim, size in enumerate(shape))
 
 
 def _refuse_bool(op: type[Reduce], source: Node) -> None:

@@ -12,7 +12,9 @@ symbols are bound to are compiled once (``graph/symbolic.py``).
 
 from __future__ import annotations
 
-from typing import Any, Self, SupportsIndex
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, Self, SupportsIndex, TypeVar
 
 from tetragrad.core.errors import ShapeError
 from tetragrad.core.frozen import frozen
@@ -197,6 +199,27 @@ def same_sizes(first: Any, second: Any) -> bool:
     if first != second:
         return False
     return not Size.in_use or bool(forms_in(first) == forms_in(second))
+
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def by_sizes(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Remember what a function of shapes gives, as long as those are plain ints.
+
+    A program has few shapes, and asks about each of them at every step.
+    """
+    remembered = functools.lru_cache(maxsize=4096)(function)
+
+    @functools.wraps(function)
+    def answered(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        # A size equals the int of its value, and must not be taken for it.
+        if Size.in_use:
+            return function(*args, **kwargs)
+        return remembered(*args, **kwargs)  # type: ignore[arg-type]
+
+    return answered
 
 
 def is_one(size: int) -> bool:

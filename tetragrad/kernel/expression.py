@@ -10,7 +10,7 @@ its address is in range; outside it the load must not touch memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -60,7 +60,7 @@ class Expression:
         reference = _known.get(key)
         found = reference() if reference is not None else None
         if found is None:
-            found = _interned.added(key, partial(cls._made, arguments))
+            found = _interned.added(key, cls._made, arguments)
         return found  # type: ignore[return-value]
 
     @classmethod

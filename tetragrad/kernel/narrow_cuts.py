@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterator
+from itertools import accumulate
 
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.node import Node, Shape
@@ -81,20 +82,28 @@ def _narrowest(
 ) -> Iterator[list[Node]]:
     """The values that live at each cut; cuts are a quarter to half the limit apart."""
     last_use = _last_uses(inline)
+    sizes = [node.numel if _is_stored(decisions, node) else 0 for node in inline]
+    alive = _elements_alive(sizes, [last_use[node] for node in inline])
     start = 0
     while len(inline) - start > limit // 2:
         window = range(start + limit // 4, start + limit // 2)
-        living = [node for node in inline[: window.start] if last_use[node] >= start]
-        best: list[Node] = []
-        fewest = float("inf")
-        for position in window:
-            living.append(inline[position])
-            living = [node for node in living if last_use[node] > position]
-            stored = [node for node in living if _is_stored(decisions, node)]
-            elements = sum(node.numel for node in stored)
-            if elements <= fewest:
-                best, fewest, start = stored, elements, position
-        yield best
+        # The last of those with the fewest elements.
+        cut = min(reversed(window), key=alive.__getitem__)
+        yield [
+            node
+            for node in inline[: cut + 1]
+            if last_use[node] > cut and _is_stored(decisions, node)
+        ]
+        start = cut
+
+
+def _elements_alive(sizes: list[int], last_uses: list[int]) -> list[int]:
+    """How many elements live after each position, of values of these sizes."""
+    changes = [0] * (len(sizes) + 1)
+    for position, (size, last) in enumerate(zip(sizes, last_uses, strict=True)):
+        changes[position] += size
+        changes[last] -= size
+    return list(accumulate(changes))
 
 
 def _last_uses(inline: list[Node]) -> dict[Node, int]:

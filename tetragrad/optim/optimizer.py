@@ -24,7 +24,7 @@ from tetragrad.optim.hooks import OptimizerHooks, with_step_hooks
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.complex_numbers import view_as_real
 from tetragrad.tensor.modes import enable_grad, no_grad
-from tetragrad.tensor.pending import keeps_whole, realize_step
+from tetragrad.tensor.pending import keeps_whole, realize_step, realize_tensors
 
 State = dict[str, Any]
 
@@ -264,9 +264,13 @@ class Optimizer(OptimizerHooks):
         group = ParameterGroup(options)
         group.place_numbers()
         self.param_groups.append(group)
-        # State that exists before the first step can be captured with it.
         ready = [entry for entry in parameters if entry.requires_grad]
-        self._add_state([entry for entry in ready if _has_shape(entry)], group)
+        shaped = [entry for entry in ready if _has_shape(entry)]
+        if shaped and capture.active() is None:
+            # Otherwise the first step computes them as well, and is compiled for it.
+            realize_tensors(shaped)
+        # State that exists before the first step can be captured with it.
+        self._add_state(shaped, group)
 
     # --- saving ------------------------------------------------------------------
 

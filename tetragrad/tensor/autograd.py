@@ -62,14 +62,14 @@ def backward(
     """
     output = self.real_node
     upstream = _upstream(self, gradient)
-    if inputs is None:
-        candidates = walk([output], stop=_hides_gradients)
-    else:
+    order = walk([output], stop=_is_without_gradient)
+    candidates = order
+    if inputs is not None:
         candidates = [entry.real_node for entry in inputs]
     variables = [
         node for node in candidates if isinstance(node, Variable) or node in retained
     ]
-    found = gradients({output: upstream}, variables)
+    found = gradients({output: upstream}, variables, order)
     given = []
     for variable in variables:
         collector = _collector_of(variable)
@@ -89,6 +89,10 @@ def _collector_of(node: Node) -> TensorBase | None:
     if isinstance(node, Variable):
         return collectors.get(node.key)
     return retained[node]()
+
+
+def _is_without_gradient(node: Node) -> bool:
+    return not node.has_variables
 
 
 def _hides_gradients(node: Node) -> bool:

@@ -141,8 +141,8 @@ class TensorBase:
         >>> Tensor([1.5]).dtype
         float32
         """
-        dtype = self.storage.dtype
-        return complex_dtype(dtype) if shows_complex(self.steps) else dtype
+        dtype, steps = self.storage.dtype, self.steps
+        return complex_dtype(dtype) if steps and shows_complex(steps) else dtype
 
     @property
     def device(self) -> DeviceName:

@@ -19,7 +19,7 @@ from tetragrad.engine import realize as engine
 from tetragrad.engine.held import SMALL
 from tetragrad.engine.memory import allocated_bytes
 from tetragrad.graph.leaves import Buffer
-from tetragrad.graph.node import interned_count, walk
+from tetragrad.graph.node import Node, interned_count, walk
 from tetragrad.tensor.storage import Storage, StorageSet, waiting
 
 if TYPE_CHECKING:
@@ -128,8 +128,12 @@ def realize_step(tensors: Iterable[TensorBase]) -> None:
 
 def _realize(storages: list[Storage]) -> list[Buffer]:
     global _next_loop
-    gradients = _of_passes(storages)
-    written = _written_before(storages)
+    needed = _all_below(storages) if outstanding or reverse_passes.members else set()
+    gradients = _of_passes(needed)
+    written = [entry for entry in outstanding if entry.value in needed]
+    # What pending writes make on the way is kept. Otherwise each read of what was
+    # computed from it would run the writes again: a memory that is written to at
+    # every step would cost more with each one.
     pending = list(dict.fromkeys([*storages, *gradients, *written, *effects]))
     others = _others(pending)
     held = [storage.value for storage in others]
@@ -191,28 +195,18 @@ def _settle(storage: Storage, buffer: Buffer | None) -> None:
         storage.value = buffer
 
 
-def _written_before(storages: list[Storage]) -> list[Storage]:
-    """Storages whose pending writes run for these values anyway; they are kept.
-
-    Otherwise each read of what was computed from them would run the writes again: a
-    memory that is written to at every step would cost more with each one.
-    """
-    if not outstanding:
-        return []
-    needed = set(walk(storage.value for storage in storages))
-    return [entry for entry in outstanding if entry.value in needed]
+def _all_below(storages: list[Storage]) -> set[Node]:
+    """Every node that values are computed from."""
+    return set(walk([storage.value for storage in storages]))
 
 
-def _of_passes(storages: list[Storage]) -> list[Storage]:
-    """All that reverse passes compute with what these values need of them.
+def _of_passes(needed: set[Node]) -> list[Storage]:
+    """All that reverse passes compute with what some values need of them.
 
     The gradients of a pass share their work, and the loss's. Whoever reads one after
     the other would otherwise run the whole pass for each.
     """
     members = reverse_passes.members
-    if not members:
-        return []
-    needed = set(walk(storage.value for storage in storages))
     passes = {
         id(one_pass): one_pass
         for storage, one_pass in list(members.items())

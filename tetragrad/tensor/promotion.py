@@ -18,7 +18,7 @@ from tetragrad.graph.elementwise import Cast
 from tetragrad.graph.leaves import number
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape
-from tetragrad.graph.sizes import Size, is_one, same_sizes
+from tetragrad.graph.sizes import Size, by_sizes, is_one, same_sizes
 from tetragrad.tensor.base import TensorBase, wrap, wrap_pairs
 from tetragrad.tensor.pairs import (
     Pair,
@@ -175,6 +175,10 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     return tuple(result)
 
 
+#: The same, remembered.
+_common_shape = by_sizes(broadcast_shapes)
+
+
 def do_broadcast(*shapes: Shape) -> bool:
     """Whether there is a shape that all of these repeat to."""
     try:
@@ -195,9 +199,9 @@ def _refuse(shapes: Iterable[Shape], dim: int) -> None:
 def broadcast_nodes(*nodes: Node) -> tuple[Node, ...]:
     """All nodes repeated to their common shape."""
     shapes = [node.shape for node in nodes]
-    if all(same_sizes(shapes[0], shape) for shape in shapes[1:]):
+    if len(set(shapes)) == 1 and not Size.in_use:
         return nodes
-    shape = broadcast_shapes(*shapes)
+    shape = _common_shape(*shapes)
     return tuple([broadcast_to(node, shape) for node in nodes])
 
 

@@ -227,7 +227,8 @@ class Analysis:
 def _selected_in(node: Node) -> set[Node]:
     """The data that a selection, which is larger, compares and chooses from.
 
-    Where it comes from says nothing about the kind, and may be a long story.
+    Where it comes from says nothing about the kind, and may be a long story; nor does
+    what lies behind another reduction, which is lowered apart.
     """
     found: set[Node] = set()
     whole = node.sources[0].numel
@@ -236,6 +237,8 @@ def _selected_in(node: Node) -> set[Node]:
         current = stack.pop()
         if current.numel < whole and current.device is not None:
             found.add(current)
+            continue
+        if isinstance(current, Reduce):
             continue
         more = [source for source in current.sources if source not in seen]
         stack += more
