@@ -17,6 +17,7 @@ from tetragrad.core.errors import ExchangeError
 from tetragrad.engine import realize as engine
 from tetragrad.tensor import dlpack_structures as structures
 from tetragrad.tensor.dlpack_structures import (
+    CUDA_DEVICE,
     Block,
     Taken,
     capsule_of,
@@ -328,3 +329,18 @@ def test_the_process_ends_well_with_memory_lent() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_numpy_says_itself_that_it_cannot_read_a_gpus_memory() -> None:
+    class OnGpu:
+        def __dlpack__(self, **options: Any) -> object:
+            block = Block(4096, (CUDA_DEVICE, 0), tetragrad.float32, (2,), (1,))
+            return capsule_of(block, self, versioned="max_version" in options)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return CUDA_DEVICE, 0
+
+    before = lent_count()
+    with pytest.raises((BufferError, RuntimeError), match="Unsupported device"):
+        np.from_dlpack(OnGpu())
+    assert lent_count() == before

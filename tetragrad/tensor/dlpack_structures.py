@@ -8,6 +8,7 @@ in it renames it, and calls the structure's deleter when done.
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -97,7 +98,6 @@ class CManagedVersioned(ctypes.Structure):
 
 
 _DELETER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_DESTRUCTOR = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 _NAMES: dict[bool, bytes] = {False: b"dltensor", True: b"dltensor_versioned"}
 
@@ -122,13 +122,6 @@ _pointer = _python(
     "PyCapsule_GetPointer", ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p
 )
 _rename = _python("PyCapsule_SetName", ctypes.c_int, ctypes.py_object, ctypes.c_char_p)
-# A destructor gets an object that is being freed: it must not be counted again.
-_is_valid_dying = _python(
-    "PyCapsule_IsValid", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
-)
-_pointer_dying = _python(
-    "PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p
-)
 
 
 @frozen
@@ -149,10 +142,15 @@ class Block:
 #: What consumers still use, by the address of its structure: the structure with its
 #: shape and strides, and the owner of the memory.
 _lent: dict[int, tuple[object, ...]] = {}
+#: Capsules from which nobody was known to have taken the structure.
+_offered: dict[int, object] = {}
+#: References to a capsule that is only kept here, while they are counted.
+_OWN_REFERENCES = 3
 
 
 def capsule_of(block: Block, owner: object, *, versioned: bool) -> object:
     """A capsule with a block; ``owner`` lives until the consumer calls the deleter."""
+    _forget_untaken()
     sizes = (ctypes.c_int64 * len(block.shape))(*block.shape)
     strides = (ctypes.c_int64 * len(block.shape))(*block.strides)
     code, bits = _CODES[block.dtype]
@@ -174,12 +172,14 @@ def capsule_of(block: Block, owner: object, *, versioned: bool) -> object:
         managed = CManaged(tensor, None, deleter)
     address = ctypes.addressof(managed)
     _lent[address] = (managed, sizes, strides, owner)
-    destructor = ctypes.cast(_destroy, ctypes.c_void_p)
-    return _new(address, _NAMES[versioned], destructor)
+    capsule: object = _new(address, _NAMES[versioned], None)
+    _offered[address] = capsule
+    return capsule
 
 
 def lent_count() -> int:
     """How many blocks consumers have not given back."""
+    _forget_untaken()
     return len(_lent)
 
 
@@ -188,15 +188,23 @@ def _let_go(address: int, lent: dict[int, Any] = _lent) -> None:
     lent.pop(address, None)
 
 
-def _let_go_untaken(capsule: int) -> None:
-    """A capsule dies. If nobody took what is in it, nobody else will delete that."""
-    for name in _NAMES.values():
-        if _is_valid_dying(capsule, name):
-            _let_go(_pointer_dying(capsule, name))
+def _forget_untaken() -> None:
+    """Forget capsules that are no longer wanted, and what was in those nobody took.
+
+    A destructor could do this at once, but Python code must not run then: a capsule
+    also dies while an error is raised, as NumPy's that it cannot read a GPU's memory.
+    """
+    for address in list(_offered):
+        capsule = _offered[address]
+        is_taken = not any(_is_valid(capsule, name) for name in _NAMES.values())
+        if not is_taken and sys.getrefcount(capsule) > _OWN_REFERENCES:
+            continue
+        del _offered[address]
+        if not is_taken:
+            _let_go(address)
 
 
 _delete = _DELETER(_let_go)
-_destroy = _DESTRUCTOR(_let_go_untaken)
 
 
 # --- taking ---------------------------------------------------------------------------
