@@ -14,7 +14,8 @@ joined, in six ways:
 - *recomputed*: scores that several kernels read are made again by each of them (see
   ``recompute_join.py``);
 - *sibling*: kernels over the same domain that read the same values become one kernel
-  with several outputs (an optimiser's moments and weights).
+  with several outputs (an optimiser's moments and weights), and on a GPU all that go
+  over the same rows (see ``row_siblings.py``).
 
 Must run after ``simplify`` (no markers) and before ``order``.
 """
