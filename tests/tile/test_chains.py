@@ -18,6 +18,7 @@ from tetragrad.engine.realize import without_markers
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.node import Node
+from tetragrad.kernel.cost import work_of
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tensor.gathering import take_along
 from tetragrad.tensor.joining import concatenate_nodes
@@ -63,6 +64,11 @@ def test_blocks_hold_whole_rows(tmp_path: object) -> None:
     assert launch.blocks == 3
     assert launch.shared_bytes == 2 * 8 * (15 * (4 * 17 + 1) + 3 * 17 + 16)
     assert "ERROR" not in assembly_report(emitted.text, SM_90A, tmp_path)  # type: ignore[arg-type]
+
+
+def test_what_stays_on_the_chip_is_no_traffic() -> None:
+    kernel, _ = chained(sorted_columns(keys_of(64, 4)))
+    assert work_of(kernel).nbytes == 2 * 8 * 64 * 4
 
 
 def test_what_somebody_else_reads_is_not_between() -> None:

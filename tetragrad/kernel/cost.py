@@ -24,8 +24,9 @@ class Work:
 
 def work_of(kernel: Kernel) -> Work:
     """Each input is read once and each output written once; a reduction counts one
-    operation a term; a transcendental counts one."""
+    operation a term; a transcendental counts one. Inner memory counts nothing."""
     operations = 0
+    arguments = range(len(kernel.slots))
     touched: dict[int, int] = {}
     values = [output.value for output in kernel.outputs]
     for expression in walk(*values):
@@ -33,7 +34,7 @@ def work_of(kernel: Kernel) -> Work:
             operations += _points(kernel, expression.free_axes)
         elif isinstance(expression, Reduction):
             operations += _points(kernel, expression.free_axes | set(expression.axes))
-        elif isinstance(expression, Load):
+        elif isinstance(expression, Load) and expression.slot in arguments:
             points = _points(kernel, expression.address.axes())
             slot = kernel.slots[expression.slot]
             count = max(touched.get(expression.slot, 0), min(points, slot.numel))
@@ -42,9 +43,9 @@ def work_of(kernel: Kernel) -> Work:
         count * kernel.slots[slot].dtype.itemsize for slot, count in touched.items()
     )
     for output in kernel.outputs:
-        nbytes += (
-            _points(kernel, output.axes) * kernel.slots[output.slot].dtype.itemsize
-        )
+        if output.slot in arguments:
+            itemsize = kernel.slots[output.slot].dtype.itemsize
+            nbytes += _points(kernel, output.axes) * itemsize
     return Work(operations, nbytes)
 
 
