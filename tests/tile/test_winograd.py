@@ -35,7 +35,6 @@ from tetragrad.tile.plans.products.winograd import (
     Transform,
 )
 from tetragrad.tile.plans.products.winograd_sums import WinogradSumsPlan
-from tetragrad.tile.plans.roles.repack import divide
 
 __all__ = ["strict_products"]
 
@@ -81,7 +80,7 @@ def plans_of(kernel: Kernel, target) -> list[Plan]:
     for swap in (False, True):
         sides = contraction.swapped() if swap else contraction
         for filters, plan, _ in ways_to_transform(simple, sides, target, swap=swap):
-            first, _ = divide(simple, filters)
+            first, _ = filters.divide(simple)
             found.append(Plan((filters,), (choose_stage(first, target), (plan,))))
     return found
 

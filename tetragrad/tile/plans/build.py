@@ -42,6 +42,7 @@ from tetragrad.tile.plans.nests.stream import StreamPlan, build_stream
 from tetragrad.tile.plans.nests.transpose import TransposePlan, build_transpose
 from tetragrad.tile.plans.online.online import OnlinePlan, build_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
+from tetragrad.tile.plans.prepare.division import Division
 from tetragrad.tile.plans.prepare.guarded_products import with_guarded_factors
 from tetragrad.tile.plans.prepare.quick_powers import with_quick_powers
 from tetragrad.tile.plans.products.contraction import ContractionPlan
@@ -49,7 +50,6 @@ from tetragrad.tile.plans.products.product import build_contraction
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan, build_online_roles
 from tetragrad.tile.plans.roles.pass_roles import PassRolePlan, build_pass_roles
-from tetragrad.tile.plans.roles.repack import Division, divide
 from tetragrad.tile.plans.roles.role_plan import RolePlan
 from tetragrad.tile.plans.roles.roles import build_roles
 from tetragrad.tile.plans.scope import Builder
@@ -110,7 +110,7 @@ def cut_kernel(
         rest = with_row(rest)
     kernels = []
     for cut in cuts:
-        first, rest = divide(rest, cut)
+        first, rest = cut.divide(rest)
         kernels.append(first)
     return [*kernels, rest]
 

@@ -26,9 +26,8 @@ from tetragrad.tile.plans.nests.fill import fills
 from tetragrad.tile.plans.nests.nest import reductions_of
 from tetragrad.tile.plans.online.online import choose_online
 from tetragrad.tile.plans.prepare.axes import simplify_axes
-from tetragrad.tile.plans.prepare.even_rows import EvenRows
+from tetragrad.tile.plans.prepare.division import Division
 from tetragrad.tile.plans.prepare.guarded_products import with_guarded_factors
-from tetragrad.tile.plans.prepare.pass_parts import PassParts
 from tetragrad.tile.plans.prepare.widening import choose_widening
 from tetragrad.tile.plans.products.choose_contraction import (
     choose_contraction,
@@ -44,7 +43,7 @@ from tetragrad.tile.plans.roles.choose_online_roles import (
 )
 from tetragrad.tile.plans.roles.choose_pass_roles import choose_pass_roles
 from tetragrad.tile.plans.roles.choose_roles import choose_roles, is_worth_roles
-from tetragrad.tile.plans.roles.repack import Division, choose_repack, divide
+from tetragrad.tile.plans.roles.repack import choose_repack
 
 
 def choose_plan(kernel: Kernel, target: Target, settings: Settings) -> Plan:
@@ -70,10 +69,10 @@ def _choose_pass_by_roles(kernel: Kernel, target: Target) -> Plan | None:
     grid = choose_online_roles(kernel, target)
     if grid is None:
         return _alone(choose_pass_roles(kernel, target))
-    cuts: list[PassParts | EvenRows] = []
+    cuts: list[Division] = []
     stages: list[tuple[GridPlan, ...]] = []
     for stored in choose_even_rows(kernel):
-        first, rest = divide(kernel, stored)
+        first, rest = stored.divide(kernel)
         other = choose_online_roles(rest, target)
         if other is not None and other.brings_beside:
             grid, kernel = other, rest
@@ -82,7 +81,7 @@ def _choose_pass_by_roles(kernel: Kernel, target: Target) -> Plan | None:
     parts = choose_pass_parts(kernel, grid, target)
     if parts is None:
         return Plan(tuple(cuts), (*stages, (grid,)))
-    first, rest = divide(kernel, parts)
+    first, rest = parts.divide(kernel)
     grid = choose_online_roles(first, target)
     assert grid is not None, "parts are passes as the whole is"
     return plan_from([*cuts, parts], [*stages, (grid,)], rest, target)
@@ -116,13 +115,13 @@ def plan_from(
         )
         if cut is None:
             break
-        first, rest = divide(rest, cut)
+        first, rest = cut.divide(rest)
         cuts.append(cut)
         stages.append(choose_stage(first, target))
     transformed = choose_winograd(rest, target)
     if transformed is not None:
         filters, plan = transformed
-        first, _ = divide(rest, filters)
+        first, _ = filters.divide(rest)
         stages += [choose_stage(first, target), (plan,)]
         return Plan((*cuts, filters), tuple(stages))
     stages.append(choose_stage(rest, target))

@@ -15,7 +15,7 @@ from tetragrad.kernel.expression import Reduction
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.build import Plan, cut_kernel
 from tetragrad.tile.plans.choose import plan_from
-from tetragrad.tile.plans.prepare.cuts import Cut, apply_cut, cuttable
+from tetragrad.tile.plans.prepare.cuts import Cut, cuttable
 from tetragrad.tile.plans.products.contraction import (
     Contraction,
     find_contraction,
@@ -97,7 +97,7 @@ def _other_parts(kernel: Kernel, model: Plan, target: Target) -> Iterator[Priced
 
 
 def _divided(kernel: Kernel, cut: Cut, target: Target) -> Iterator[Priced]:
-    first, rest = apply_cut(kernel, cut)
+    first, rest = cut.divide(kernel)
     if hosted_contraction(first, guarded=True) is None:
         return
     adding = division_cycles(first, cut.parts)

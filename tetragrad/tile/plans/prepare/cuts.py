@@ -29,13 +29,14 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.prepare.axes import expressions_of, simplify_axes
+from tetragrad.tile.plans.prepare.division import Division
 from tetragrad.tile.plans.prepare.scan_parts import divide_scans, through_scratch
 from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.scope import cast
 
 
 @frozen
-class Cut:
+class Cut(Division):
     """Compute one reduction or scan of a kernel first, into scratch memory.
 
     ``value`` counts the kernel's reductions and scans, operands first. With ``parts``
@@ -50,6 +51,26 @@ class Cut:
     length: int = 0
     beside: tuple[int, ...] = ()
 
+    def divide(self, kernel: Kernel) -> tuple[Kernel, Kernel]:
+        """The kernel that computes the value (or its parts), and the rest."""
+        value = cuttable(kernel)[self.value]
+        if isinstance(value, Scan) and self.parts > 1:
+            return divide_scans(kernel, value, self)
+        first = cut_off(kernel, self)
+        _, replacements, kernel = _cut(kernel, self)
+        rewriter = Rewriter({}, replacements)
+        outputs = tuple(
+            replace(
+                output,
+                address=rewriter.form(output.address),
+                value=rewriter(output.value),
+                guard=rewriter.guards(output.guard),
+            )
+            for output in kernel.outputs
+        )
+        rest = replace(kernel, outputs=outputs)
+        return first, simplify_axes(rest)
+
 
 def cuttable(kernel: Kernel) -> list[Expression]:
     """The reductions and scans of a kernel, operands first."""
@@ -61,27 +82,6 @@ def cuttable(kernel: Kernel) -> list[Expression]:
 
 
 @functools.lru_cache(maxsize=64)
-def apply_cut(kernel: Kernel, cut: Cut) -> tuple[Kernel, Kernel]:
-    """The kernel that computes the value (or its parts), and the rest."""
-    value = cuttable(kernel)[cut.value]
-    if isinstance(value, Scan) and cut.parts > 1:
-        return divide_scans(kernel, value, cut)
-    first = cut_off(kernel, cut)
-    _, replacements, kernel = _cut(kernel, cut)
-    rewriter = Rewriter({}, replacements)
-    outputs = tuple(
-        replace(
-            output,
-            address=rewriter.form(output.address),
-            value=rewriter(output.value),
-            guard=rewriter.guards(output.guard),
-        )
-        for output in kernel.outputs
-    )
-    rest = replace(kernel, outputs=outputs)
-    return first, simplify_axes(rest)
-
-
 def cut_off(kernel: Kernel, cut: Cut) -> Kernel:
     """The kernel that computes a reduction, or its parts, without the rest."""
     first, _, _ = _cut(kernel, cut)

@@ -17,41 +17,42 @@ from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.expression import Expression, Load
 from tetragrad.kernel.ir import Kernel, Output, Slot
 from tetragrad.tile.plans.prepare.axes import expressions_of, simplify_axes
+from tetragrad.tile.plans.prepare.division import Division
 from tetragrad.tile.plans.rewrite import Rewriter
 
 ROW_BYTES = 16
 
 
 @frozen
-class EvenRows:
+class EvenRows(Division):
     """Store the loads of a slot first, rows of an ``axis`` beginning evenly."""
 
     slot: int
     axis: int
 
-
-def apply_even_rows(kernel: Kernel, cut: EvenRows) -> tuple[Kernel, Kernel]:
-    """The kernel that stores the rows, and the one that reads them."""
-    (load,) = (
-        entry
-        for entry in expressions_of(kernel)
-        if isinstance(entry, Load) and entry.slot == cut.slot
-    )
-    unit = ROW_BYTES // load.dtype.itemsize
-    others = sorted(load.free_axes - {cut.axis})
-    address, stride = axis_form(cut.axis), -(-kernel.axes[cut.axis] // unit) * unit
-    for axis in reversed(others):
-        address = address + axis_form(axis).scale(stride)
-        stride *= kernel.axes[axis]
-    number = len(kernel.slots)
-    slots = (*kernel.slots, Slot(load.dtype, stride))
-    stored = Output(number, address, load, (*others, cut.axis))
-    first = replace(kernel, slots=slots, outputs=(stored,))
-    again: dict[Expression, Expression] = {
-        load: Load(number, address, (), load.dtype),
-    }
-    rewriter = Rewriter({}, again)
-    outputs = tuple(
-        replace(output, value=rewriter(output.value)) for output in kernel.outputs
-    )
-    return simplify_axes(first), replace(kernel, slots=slots, outputs=outputs)
+    def divide(self, kernel: Kernel) -> tuple[Kernel, Kernel]:
+        """The kernel that stores the rows, and the one that reads them."""
+        (load,) = (
+            entry
+            for entry in expressions_of(kernel)
+            if isinstance(entry, Load) and entry.slot == self.slot
+        )
+        unit = ROW_BYTES // load.dtype.itemsize
+        others = sorted(load.free_axes - {self.axis})
+        address = axis_form(self.axis)
+        stride = -(-kernel.axes[self.axis] // unit) * unit
+        for axis in reversed(others):
+            address = address + axis_form(axis).scale(stride)
+            stride *= kernel.axes[axis]
+        number = len(kernel.slots)
+        slots = (*kernel.slots, Slot(load.dtype, stride))
+        stored = Output(number, address, load, (*others, self.axis))
+        first = replace(kernel, slots=slots, outputs=(stored,))
+        again: dict[Expression, Expression] = {
+            load: Load(number, address, (), load.dtype),
+        }
+        rewriter = Rewriter({}, again)
+        outputs = tuple(
+            replace(output, value=rewriter(output.value)) for output in kernel.outputs
+        )
+        return simplify_axes(first), replace(kernel, slots=slots, outputs=outputs)

@@ -34,13 +34,14 @@ from tetragrad.kernel.online import replace as replaced
 from tetragrad.kernel.online_contraction import OnlineContraction, online_contraction
 from tetragrad.kernel.single_row import with_row
 from tetragrad.tile.plans.prepare.axes import simplify_axes
+from tetragrad.tile.plans.prepare.division import Division
 from tetragrad.tile.plans.prepare.scan_parts import through_scratch
 from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.scope import cast
 
 
 @frozen
-class PassParts:
+class PassParts(Division):
     """Carry every ``length`` keys of a pass by themselves, the last part maybe less.
 
     For passes whose first statistic is a maximum of all that the others are made of.
@@ -48,28 +49,27 @@ class PassParts:
 
     length: int
 
+    def divide(self, kernel: Kernel) -> tuple[Kernel, Kernel]:
+        """The kernel that carries each part, and the one that combines them."""
+        form = online_contraction(kernel)
+        assert form is not None, "a pass is divided"
+        parts = -(-kernel.axes[form.passed] // self.length)
+        part, position = len(kernel.axes), len(kernel.axes) + 1
+        kernel = replace(kernel, axes=(*kernel.axes, parts, self.length))
+        outputs: list[Output] = []
+        loads: list[Expression] = []
+        values = _values_of_parts(kernel, form, part, position)
+        for value in values:
+            axes = (part, *sorted(value.free_axes - {part}))
+            first, load, kernel = through_scratch(kernel, value, axes)
+            outputs += first.outputs
+            loads.append(load)
+        first = replace(kernel, outputs=tuple(outputs))
+        rest = _combined(kernel, form, loads, part)
+        return with_row(simplify_axes(first)), simplify_axes(rest)
+
 
 @functools.lru_cache(maxsize=64)
-def apply_parts(kernel: Kernel, cut: PassParts) -> tuple[Kernel, Kernel]:
-    """The kernel that carries each part, and the one that combines them."""
-    form = online_contraction(kernel)
-    assert form is not None, "a pass is divided"
-    parts = -(-kernel.axes[form.passed] // cut.length)
-    part, position = len(kernel.axes), len(kernel.axes) + 1
-    kernel = replace(kernel, axes=(*kernel.axes, parts, cut.length))
-    outputs: list[Output] = []
-    loads: list[Expression] = []
-    values = _values_of_parts(kernel, form, part, position)
-    for value in values:
-        axes = (part, *sorted(value.free_axes - {part}))
-        first, load, kernel = through_scratch(kernel, value, axes)
-        outputs += first.outputs
-        loads.append(load)
-    first = replace(kernel, outputs=tuple(outputs))
-    rest = _combined(kernel, form, loads, part)
-    return with_row(simplify_axes(first)), simplify_axes(rest)
-
-
 def _values_of_parts(
     kernel: Kernel, form: OnlineContraction, part: int, position: int
 ) -> list[Expression]:

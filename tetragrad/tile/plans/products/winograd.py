@@ -35,6 +35,7 @@ from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Compute, Expression, Guard, Select, literal
 from tetragrad.kernel.ir import Kernel, Output, Slot
 from tetragrad.tile.plans.prepare.axes import simplify_axes
+from tetragrad.tile.plans.prepare.division import Division
 from tetragrad.tile.plans.products.contraction import Block, hosted_contraction
 from tetragrad.tile.plans.products.windows import DirectPlan, Image, Sliding
 from tetragrad.tile.plans.rewrite import Rewriter
@@ -192,7 +193,7 @@ def can_be_transformed(sliding: Sliding) -> bool:
 
 
 @frozen
-class Filters:
+class Filters(Division):
     """Transform a convolution's filters first, into scratch memory.
 
     The filters are the left operand after a ``swap``, and move along ``tap``; panels
@@ -206,9 +207,12 @@ class Filters:
     depth: tuple[int, ...]
     micro_rows: int
 
+    def divide(self, kernel: Kernel) -> tuple[Kernel, Kernel]:
+        return _divided(kernel, self)
+
 
 @functools.lru_cache(maxsize=64)
-def apply_filters(kernel: Kernel, cut: Filters) -> tuple[Kernel, Kernel]:
+def _divided(kernel: Kernel, cut: Filters) -> tuple[Kernel, Kernel]:
     """The kernel that transforms filters, and the convolution with another slot."""
     contraction = hosted_contraction(kernel)
     assert contraction is not None, "filters of a convolution"

@@ -34,13 +34,9 @@ from tetragrad.kernel.expression import (
 from tetragrad.kernel.ir import Kernel, Output, Slot
 from tetragrad.tile.ir import Dimension
 from tetragrad.tile.plans.prepare.axes import simplify_axes
-from tetragrad.tile.plans.prepare.cuts import Cut, apply_cut
-from tetragrad.tile.plans.prepare.even_rows import EvenRows, apply_even_rows
-from tetragrad.tile.plans.prepare.pass_parts import PassParts, apply_parts
-from tetragrad.tile.plans.prepare.widening import Widening, apply_widening
+from tetragrad.tile.plans.prepare.division import Division
 from tetragrad.tile.plans.products.choose_contraction import is_for_patches
 from tetragrad.tile.plans.products.contraction import Contraction, hosted_contraction
-from tetragrad.tile.plans.products.winograd import Filters, apply_filters
 from tetragrad.tile.plans.rewrite import Rewriter, walk_until
 from tetragrad.tile.plans.roles.bulk import dimensions_of
 from tetragrad.tile.plans.roles.choose_roles import multiplied_dtype
@@ -68,7 +64,7 @@ ENOUGH_NEIGHBOURS = 32
 
 
 @frozen
-class Repack:
+class Repack(Division):
     """Store one factor of a product first: 0 for the left one, 1 for the right one.
 
     As a cut does, it divides a kernel into one that runs first, and the rest. What is
@@ -78,30 +74,15 @@ class Repack:
     factor: int
     nearest: int | None = None
 
-
-#: What makes one kernel two.
-Division = Cut | Repack | Widening | Filters | PassParts | EvenRows
-
-
-def divide(kernel: Kernel, cut: Division) -> tuple[Kernel, Kernel]:
-    """The kernel that runs first, and the rest."""
-    if isinstance(cut, PassParts):
-        return apply_parts(kernel, cut)
-    if isinstance(cut, EvenRows):
-        return apply_even_rows(kernel, cut)
-    if isinstance(cut, Filters):
-        return apply_filters(kernel, cut)
-    if isinstance(cut, Cut):
-        return apply_cut(kernel, cut)
-    if isinstance(cut, Widening):
-        return apply_widening(kernel, cut)
-    contraction = hosted_contraction(kernel)
-    assert contraction is not None, "a product is repacked"
-    tensor = walked_tensor(kernel, contraction, cut.factor)
-    assert tensor is not None, "an operand that can be stored"
-    tensor = _turned(tensor, cut.nearest)
-    first, rest = _stored(kernel, tensor)
-    return simplify_axes(first), simplify_axes(rest)
+    def divide(self, kernel: Kernel) -> tuple[Kernel, Kernel]:
+        """The kernel that stores the operand, and the product that reads it."""
+        contraction = hosted_contraction(kernel)
+        assert contraction is not None, "a product is repacked"
+        tensor = walked_tensor(kernel, contraction, self.factor)
+        assert tensor is not None, "an operand that can be stored"
+        tensor = _turned(tensor, self.nearest)
+        first, rest = _stored(kernel, tensor)
+        return simplify_axes(first), simplify_axes(rest)
 
 
 # --- the tensor that an operand walks through -----------------------------------------
