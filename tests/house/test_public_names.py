@@ -39,6 +39,7 @@ MODULES = (
     "tetragrad.onnx",
     "tetragrad.optim",
     "tetragrad.optim.lr_scheduler",
+    "tetragrad.optim.swa_utils",
     "tetragrad.random",
     "tetragrad.special",
     "tetragrad.state",

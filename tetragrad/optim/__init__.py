@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from tetragrad.core.errors import missing
@@ -35,8 +36,12 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "lr_scheduler",
+    "swa_utils",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    # It needs modules, which optimisers do not.
+    if name == "swa_utils":
+        return importlib.import_module("tetragrad.optim.swa_utils")
     raise missing(name, "tetragrad.optim", __all__)
