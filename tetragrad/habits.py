@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -30,21 +31,31 @@ def compile(model: Any = None, **options: Any) -> Any:
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Do nothing: a program gives the same bits in every run anyway.
+    """Warn where a program may not give the same bits in every run: on a GPU.
 
-    Sums are cut into parts by their sizes only, whatever the number of threads.
+    Sums are cut into parts by their sizes only, whatever the number of threads. But what
+    is scattered on a GPU (the gradient of an embedding, ``index_add``) is added in the
+    order in which threads come, and no switch changes that.
 
-    >>> tetragrad.use_deterministic_algorithms(True)
+    >>> with tetragrad.core.settings.override(device="cpu"):
+    ...     tetragrad.use_deterministic_algorithms(True)
     """
+    if mode and not are_deterministic_algorithms_enabled():
+        warnings.warn(
+            "what is scattered on a GPU is added up in any order, so its last bits may "
+            "differ from run to run; TETRAGRAD_DEVICE=cpu gives the same bits always",
+            stacklevel=2,
+        )
 
 
 def are_deterministic_algorithms_enabled() -> bool:
-    """Whether a program gives the same bits in every run: always.
+    """Whether programs on the default device give the same bits in every run.
 
-    >>> tetragrad.are_deterministic_algorithms_enabled()
+    >>> with tetragrad.core.settings.override(device="cpu"):
+    ...     tetragrad.are_deterministic_algorithms_enabled()
     True
     """
-    return True
+    return not settings().device.startswith("cuda")
 
 
 def set_float32_matmul_precision(precision: str) -> None:

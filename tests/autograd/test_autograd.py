@@ -145,6 +145,10 @@ def test_switches() -> None:
     assert double(Tensor([1.0])).item() == 2.0
     tetragrad.use_deterministic_algorithms(True)
     assert tetragrad.are_deterministic_algorithms_enabled()
+    with override(device="cuda"):
+        assert not tetragrad.are_deterministic_algorithms_enabled()
+        with pytest.warns(UserWarning, match="scattered on a GPU"):
+            tetragrad.use_deterministic_algorithms(True)
     with tetragrad.autocast("cpu", enabled=False):
         pass
     with pytest.raises(UnsupportedError, match=r"model\.bfloat16\(\)"):
