@@ -33,9 +33,9 @@ def compile(model: Any = None, **options: Any) -> Any:
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
     """Warn where a program may not give the same bits in every run: on a GPU.
 
-    Sums are cut into parts by their sizes only, whatever the number of threads. But what
-    is scattered on a GPU (the gradient of an embedding, ``index_add``) is added in the
-    order in which threads come, and no switch changes that.
+    Sums are cut into parts by their sizes only, whatever the number of threads. But
+    what is scattered on a GPU (the gradient of an embedding, ``index_add``) is added in
+    the order in which threads come, and no switch changes that.
 
     >>> with tetragrad.core.settings.override(device="cpu"):
     ...     tetragrad.use_deterministic_algorithms(True)
