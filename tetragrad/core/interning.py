@@ -6,6 +6,7 @@ kernel's expressions is looked up here when it is made.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
@@ -45,8 +46,15 @@ class Interned(Generic[Value]):
             self.references[key] = reference
             return value
 
-    def _forget(self, reference: _Reference[Value]) -> None:
+    def _forget(
+        self,
+        reference: _Reference[Value],
+        is_exiting: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
         """Drop an entry, unless the key already has a new value."""
+        if is_exiting():
+            # Modules are emptied by and by, so that keys cannot be compared.
+            return
         with self._lock:
             if self.references.get(reference.key) is reference:
                 del self.references[reference.key]

@@ -301,16 +301,8 @@ def _relieve_loop(tensor: TensorBase) -> None:
         return
     if capture.active() is not None or _is_kept_whole():
         return
-    if reverse_passes.members:
-        _expect_loops()
-        return
-    carried = [entry for entry in waiting if _may_be_carried(entry)]
-    known = engine.known_values()
-    needed = set(walk((entry.value for entry in carried), stop=known.__contains__))
-    is_differentiated = any(
-        entry.tracked and entry.value in needed for entry in waiting
-    )
-    if not is_differentiated and any(map(_is_long, carried)):
+    carried = _carried()
+    if any(map(_is_long, carried)):
         _cut_at = tensor._origin
         with _line_in_errors([tensor]):
             _realize(carried)
@@ -323,10 +315,20 @@ def _expect_loops() -> None:
     _marked, _next_loop = None, AFTER_A_LOOK
 
 
-def _may_be_carried(storage: Storage) -> bool:
-    """Whether somebody holds a small value that no gradient flows through."""
-    value = storage.value
-    return not storage.tracked and value.numel * value.dtype.itemsize <= SMALL
+def _carried() -> list[Storage]:
+    """Small values that somebody holds, and that no gradient has to do with."""
+    differentiated = {entry.value for entry in waiting if entry.tracked}
+    differentiated |= {entry.value for entry in list(reverse_passes.members)}
+    small = [
+        entry
+        for entry in waiting
+        if entry.value.numel * entry.value.dtype.itemsize <= SMALL
+    ]
+    known = engine.known_values()
+    for node in walk([entry.value for entry in small], stop=known.__contains__):
+        if node not in known and not differentiated.isdisjoint(node.sources):
+            differentiated.add(node)
+    return [entry for entry in small if entry.value not in differentiated]
 
 
 def _is_long(storage: Storage) -> bool:
