@@ -202,13 +202,24 @@ def pending_pass() -> object:
     return weight
 
 
-@pytest.mark.parametrize("elsewhere", [object, pending_gradient, pending_pass])
+def stale_mark() -> object:
+    """A line that was marked when far more nodes were alive."""
+    pending._marked = (stale_mark.__code__, 1)
+    pending._marked_nodes = 1 << 30
+    return None
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [object, pending_gradient, pending_pass, stale_mark]
+)
 def test_equal_rounds_of_a_loop_that_is_not_read_compile_once(
     monkeypatch: pytest.MonkeyPatch, elsewhere: Callable[[], object]
 ) -> None:
     """Whatever waits for its gradient in another part of the program."""
-    _held = elsewhere()
     monkeypatch.setattr(pending, "LOOP_LIMIT", 300)
+    # As if nothing else had run in this process.
+    pending._expect_loops()
+    _held = elsewhere()
     sizes: list[int] = []
     compiled = realize._new_schedule
 

@@ -48,8 +48,8 @@ AverageOfAll = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]
 def get_swa_avg_fn() -> Average:
     """The mean of all values: avg + (value - avg) / (count + 1).
 
-    >>> from tetragrad import Tensor
-    >>> get_swa_avg_fn()(Tensor([4.0]), Tensor([7.0]), Tensor(2))
+    >>> from tetragrad.optim import swa_utils
+    >>> swa_utils.get_swa_avg_fn()(Tensor([4.0]), Tensor([7.0]), Tensor(2))
     tensor([5.])
     """
 
@@ -65,8 +65,8 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     Raises:
         SettingError: a decay outside of [0, 1].
 
-    >>> from tetragrad import Tensor
-    >>> get_ema_avg_fn(0.5)(Tensor([4.0]), Tensor([6.0]), Tensor(2))
+    >>> from tetragrad.optim import swa_utils
+    >>> swa_utils.get_ema_avg_fn(0.5)(Tensor([4.0]), Tensor([6.0]), Tensor(2))
     tensor([5.])
     """
     _check_decay(decay)
@@ -80,9 +80,10 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
 def get_swa_multi_avg_fn() -> AverageOfAll:
     """As ``get_swa_avg_fn``, of all tensors at once.
 
-    >>> from tetragrad import nn
+    >>> from tetragrad.optim import swa_utils
     >>> model = nn.Linear(2, 2)
-    >>> averaged = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())
+    >>> average = swa_utils.get_swa_multi_avg_fn()
+    >>> averaged = swa_utils.AveragedModel(model, multi_avg_fn=average)
     >>> averaged.update_parameters(model)
     """
     return _of_all(get_swa_avg_fn())
@@ -91,9 +92,10 @@ def get_swa_multi_avg_fn() -> AverageOfAll:
 def get_ema_multi_avg_fn(decay: float = 0.999) -> AverageOfAll:
     """As ``get_ema_avg_fn``, of all tensors at once.
 
-    >>> from tetragrad import nn
+    >>> from tetragrad.optim import swa_utils
     >>> model = nn.Linear(2, 2)
-    >>> averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    >>> average = swa_utils.get_ema_multi_avg_fn(0.999)
+    >>> averaged = swa_utils.AveragedModel(model, multi_avg_fn=average)
     >>> averaged.update_parameters(model)
     """
     return _of_all(get_ema_avg_fn(decay))
@@ -133,9 +135,9 @@ class AveragedModel(nn.Module):
     Raises:
         SettingError: both functions are given.
 
-    >>> from tetragrad import nn
+    >>> from tetragrad.optim import swa_utils
     >>> model = nn.Linear(1, 1)
-    >>> averaged = AveragedModel(model)
+    >>> averaged = swa_utils.AveragedModel(model)
     >>> for value in (1.0, 3.0):
     ...     _ = nn.init.constant_(model.weight, value)
     ...     averaged.update_parameters(model)
@@ -213,9 +215,9 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
         model: is left in the mode that it was in.
         device: where batches go first, if given.
 
-    >>> from tetragrad import Tensor, nn
+    >>> from tetragrad.optim import swa_utils
     >>> model = nn.BatchNorm1d(1)
-    >>> update_bn([Tensor([[1.0], [3.0]]), Tensor([[5.0], [7.0]])], model)
+    >>> swa_utils.update_bn([Tensor([[1.0], [3.0]]), Tensor([[5.0], [7.0]])], model)
     >>> model.running_mean
     tensor([4.])
     """
@@ -257,9 +259,9 @@ class SWALR(LRScheduler):
     Raises:
         SettingError: another strategy, or another number of rates than of groups.
 
-    >>> from tetragrad import nn, optim
+    >>> from tetragrad.optim import swa_utils
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
-    >>> schedule = SWALR(optimizer, 0.5, anneal_epochs=2, anneal_strategy="linear")
+    >>> schedule = swa_utils.SWALR(optimizer, 0.5, 2, anneal_strategy="linear")
     >>> for _ in range(3):
     ...     schedule.step()
     ...     print(schedule.get_last_lr())

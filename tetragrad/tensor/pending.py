@@ -296,7 +296,9 @@ def _relieve_loop(tensor: TensorBase) -> None:
         return
     grown = nodes - _marked_nodes
     if tensor._origin != _cut_at and (tensor._origin != _marked or grown < FEW_NODES):
-        if (_marked is None or grown > LOOP_LIMIT) and not _is_kept_whole():
+        # Fewer nodes than at the mark are left of another time.
+        is_stale = not 0 <= grown <= LOOP_LIMIT
+        if (_marked is None or is_stale) and not _is_kept_whole():
             _marked, _marked_nodes = tensor._origin, nodes
         return
     if capture.active() is not None or _is_kept_whole():
