@@ -35,9 +35,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import networks
 from benchmarks.mnist import network as mnist
+from benchmarks.resnet50 import seconds_a_call
 from tetragrad.core.frozen import frozen
 
-STEPS, WARM_STEPS = 20, 5
 CHECKED_STEPS = 4
 RATE = 1e-4
 PATIENCE_SECONDS = 150
@@ -298,16 +298,7 @@ def difference(found: np.ndarray, wanted: np.ndarray) -> float:
 
 def milliseconds(call: Callable[[], Any], wait: Callable[[], None]) -> float:
     """The median of several calls, each of which is waited for."""
-    for _ in range(WARM_STEPS):
-        call()
-    wait()
-    found = []
-    for _ in range(STEPS):
-        start = time.perf_counter()
-        call()
-        wait()
-        found.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(found)
+    return 1e3 * statistics.median(seconds_a_call(call, wait))
 
 
 def compare(

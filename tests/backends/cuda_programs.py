@@ -7,10 +7,13 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import nvidia
 
 from tetragrad import Tensor
 from tetragrad.backends.cuda.emit.program import Emitted, emit_program
+from tetragrad.backends.cuda.target import SM_90A
+from tetragrad.backends.reference.kernel import run_kernel
 from tetragrad.core.settings import settings
 from tetragrad.core.target import Target
 from tetragrad.engine.pipeline import kernels_of
@@ -20,6 +23,8 @@ from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Program
 from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan
+from tetragrad.tile.simulator import run_program
+from tetragrad.tile.verify import verify_program
 
 
 def planned(nodes: Sequence[Node], target: Target) -> list[tuple[Kernel, Program]]:
@@ -30,6 +35,23 @@ def planned(nodes: Sequence[Node], target: Target) -> list[tuple[Kernel, Program
         for entry in kernels
         for plan in [choose_plan(entry.kernel, target, settings())]
     ]
+
+
+def check_kernels(nodes: Sequence[Node], absolute: float = 1e-5) -> None:
+    """Each program of a graph computes, simulated, what its kernel means."""
+    draw = np.random.default_rng(0)
+    for kernel, program in planned(nodes, SM_90A):
+        verify_program(program)
+        wanted = [
+            draw.standard_normal(slot.numel).astype(slot.dtype.numpy)
+            for slot in kernel.slots
+        ]
+        found = [buffer.copy() for buffer in wanted]
+        scalars = [np.full((), 2, dtype.numpy) for dtype in kernel.scalars]
+        run_kernel(kernel, wanted, scalars)
+        run_program(program, found, scalars)
+        for got, want in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(got, want, 1e-4, absolute)
 
 
 def emitted(tensor: Tensor, target: Target) -> list[Emitted]:

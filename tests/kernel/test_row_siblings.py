@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 
 import tetragrad
-from tests.backends.cuda_programs import planned
+from tests.backends.cuda_programs import check_kernels
 from tetragrad import Tensor
 from tetragrad.backends.cuda.target import SM_90A
-from tetragrad.backends.reference.kernel import run_kernel
 from tetragrad.core.settings import settings
 from tetragrad.core.target import Target
 from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import without_markers
 from tetragrad.graph.node import Node
 from tetragrad.nn import functional
-from tetragrad.tile.simulator import run_program
 
 ROWS, LENGTH = 300, 48
 PROCESSOR = Target("cpu", "none", units=2)
@@ -93,15 +91,4 @@ def test_what_leaves_its_row_is_a_kernel_of_its_own() -> None:
 @pytest.mark.parametrize("tensors", [normalised, statistics, largest])
 def test_programs_mean_what_their_kernels_mean(tensors: object) -> None:
     assert callable(tensors)
-    draw = np.random.default_rng(0)
-    for kernel, program in planned(nodes_of(tensors()), SM_90A):
-        wanted = [
-            draw.standard_normal(slot.numel).astype(slot.dtype.numpy)
-            for slot in kernel.slots
-        ]
-        found = [buffer.copy() for buffer in wanted]
-        scalars = [np.full((), 2, dtype.numpy) for dtype in kernel.scalars]
-        run_kernel(kernel, wanted, scalars)
-        run_program(program, found, scalars)
-        for got, want in zip(found, wanted, strict=True):
-            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    check_kernels(nodes_of(tensors()), absolute=1e-4)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import tetragrad
-from tests.backends.cuda_programs import planned
+from tests.backends.cuda_programs import check_kernels, planned
 from tetragrad import Tensor
 from tetragrad.backends.cuda.emit.program import emit_program
 from tetragrad.backends.cuda.target import SM_90A
-from tetragrad.backends.reference.kernel import run_kernel
 from tetragrad.core.settings import settings
-from tetragrad.graph.node import Node
 from tetragrad.tile.ir import Grid, Program
 from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.nests.nest import NestPlan
 from tetragrad.tile.plans.prepare.cuts import Cut
-from tetragrad.tile.simulator import run_program
 from tetragrad.tile.text import program_text
 from tetragrad.tile.verify import verify_program
 
@@ -72,23 +69,7 @@ def blocks(program: Program) -> int:
 
 @pytest.mark.parametrize("name", CASES)
 def test_programs_mean_what_their_kernels_mean(name: str) -> None:
-    check([CASES[name]().node])
-
-
-def check(nodes: Sequence[Node], absolute: float = 1e-5) -> None:
-    draw = np.random.default_rng(0)
-    for kernel, program in planned(nodes, SM_90A):
-        verify_program(program)
-        wanted = [
-            draw.standard_normal(slot.numel).astype(slot.dtype.numpy)
-            for slot in kernel.slots
-        ]
-        found = [buffer.copy() for buffer in wanted]
-        scalars = [np.full((), 2, dtype.numpy) for dtype in kernel.scalars]
-        run_kernel(kernel, wanted, scalars)
-        run_program(program, found, scalars)
-        for got, want in zip(found, wanted, strict=True):
-            np.testing.assert_allclose(got, want, 1e-4, absolute)
+    check_kernels([CASES[name]().node])
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(5001, 64), (701, 192)])
@@ -100,7 +81,7 @@ def test_sums_of_the_same_are_divided_together(rows: int, columns: int) -> None:
     assert all(isinstance(cut, Cut) and cut.beside == (1,) for cut in plan.cuts)
     assert plan.cuts
     assert all(len(stage) == 1 for stage in plan.stages)
-    check(sums, absolute=1e-3)
+    check_kernels(sums, absolute=1e-3)
 
 
 @pytest.mark.parametrize("channels", [64, 256, 2048, 96])
