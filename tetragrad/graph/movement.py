@@ -14,24 +14,16 @@ import numpy as np
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import ShapeError
 from tetragrad.graph.leaves import Constant, constant
-from tetragrad.graph.node import Node, Shape, size_of
+from tetragrad.graph.node import Node, OfOneSource, Shape, size_of
 from tetragrad.graph.sizes import by_sizes, same_sizes
 
 Bounds = tuple[tuple[int, int], ...]
 
 
-class Movement(Node):
+class Movement(OfOneSource):
     """An op that places elements of its source elsewhere."""
 
     __slots__ = ()
-
-    @classmethod
-    def sources_of(cls, arguments: tuple[Any, ...]) -> tuple[Node, ...]:
-        return arguments[:1]
-
-    @classmethod
-    def place(cls, source: Node, *rest: Any) -> str | None:
-        return source.device
 
     def move(self, array: np.ndarray) -> np.ndarray:
         """The definition, on a NumPy array."""

@@ -163,6 +163,20 @@ def size_of(shape: Iterable[int]) -> int:
     return product
 
 
+class OfOneSource(Node):
+    """A node whose first argument is what it is made from; the others say how."""
+
+    __slots__ = ()
+
+    @classmethod
+    def sources_of(cls, arguments: tuple[Any, ...]) -> tuple[Node, ...]:
+        return arguments[:1]
+
+    @classmethod
+    def place(cls, source: Node, *rest: Any) -> str | None:
+        return source.device
+
+
 def walk(
     outputs: Iterable[Node], stop: Callable[[Node], object] | None = None
 ) -> list[Node]:

@@ -5,7 +5,7 @@ A sum or product of float16 or bfloat16 is carried in float32 and rounded once.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,11 +14,11 @@ from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.graph.elementwise import Div, Eq, Mul, Where, full_like
 from tetragrad.graph.movement import Expand
-from tetragrad.graph.node import Node, Shape
+from tetragrad.graph.node import Node, OfOneSource, Shape
 from tetragrad.graph.sizes import by_sizes, is_one
 
 
-class Reduce(Node):
+class Reduce(OfOneSource):
     """Combine all elements along some dimensions with an associative op."""
 
     __slots__ = ()
@@ -29,14 +29,6 @@ class Reduce(Node):
     def simplify(cls, source: Node, dims: tuple[int, ...]) -> Node | None:
         """Over dimensions of size 1 only -> x."""
         return source if _are_single(source.shape, dims) else None
-
-    @classmethod
-    def sources_of(cls, arguments: tuple[Any, ...]) -> tuple[Node, ...]:
-        return arguments[:1]
-
-    @classmethod
-    def place(cls, source: Node, *rest: Any) -> str | None:
-        return source.device
 
     @classmethod
     def infer(cls, source: Node, dims: tuple[int, ...]) -> tuple[Shape, DType]:
