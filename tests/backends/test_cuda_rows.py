@@ -75,3 +75,13 @@ def test_sums_of_everything_are_one_launch() -> None:
     (row,) = [row for row in target_rows() if row.name.startswith("sum of all")]
     ((_, program),) = planned([outputs_of(row)[0].node], SM_90A)
     assert len(emit_program(program, SM_90A, settings()).launches) == 1
+
+
+def test_what_a_row_shares_is_loaded_once_where_the_row_ends() -> None:
+    """Not behind a condition for each place that the row's end may have."""
+    rows = tensor_at(4096, (512, 50304), "bfloat16", None)
+    most = tensor_at(4096, (512, 1), "float32", None)
+    ((_, program),) = planned([(rows.float() - most).bfloat16().node], SM_90A)
+    text = emit_program(program, SM_90A, settings()).text
+    # Whole blocks load it once, and so do those at the end.
+    assert text.count("ld.global.nc.f32") == 2

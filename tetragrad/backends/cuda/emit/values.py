@@ -277,7 +277,9 @@ class Points(Forms):
     # --- loads -------------------------------------------------------------------
 
     def _load(self, load: Expression) -> Lanes:
-        guard = (*load.guard, *self.guard)
+        guard = load.guard
+        if _may_leave(load.address, self.guard):
+            guard += self.guard
         storage = self.values.slots[load.slot]
         return self.read(storage, load.address, guard, load.slot in self.values.written)
 
@@ -382,6 +384,16 @@ class Points(Forms):
             mask = self.mask(guard, element)
             place = self.linear(address, element)
             memory.store(storage, place, whole[element : element + width], mask)
+
+
+def _may_leave(address: Affine, guard: Guard) -> bool:
+    """Whether an address may be outside of memory where a statement's guard fails.
+
+    Where they have no axis in common, the same address is also met where it holds: one
+    value of a row is loaded once, not for each place that the row's end may have.
+    """
+    axes = address.axes()
+    return not address.is_pure() or any(axes & form.axes() for form in guard)
 
 
 def _is_guarded_load(select: Expression) -> bool:
