@@ -33,7 +33,7 @@ _CONVERTS_LONG = frozenset({"avx512dq", "neon"})
 
 
 def floor_divide(ops: Operations, lhs: Value, rhs: Value) -> Value:
-    """The floor of the quotient of integers, as graph/elementwise.py's IDiv."""
+    """The floor of the quotient of integers, as graph/elementwise's IDiv."""
     quotient, remainder, is_zero = _divided(ops, lhs, rhs)
     if lhs.dtype.is_signed:
         below = _signs_differ(ops, remainder, rhs)
@@ -43,7 +43,7 @@ def floor_divide(ops: Operations, lhs: Value, rhs: Value) -> Value:
 
 
 def modulo(ops: Operations, lhs: Value, rhs: Value) -> Value:
-    """The remainder with the divisor's sign, as graph/elementwise.py's Mod."""
+    """The remainder with the divisor's sign, as graph/elementwise's Mod."""
     if lhs.dtype.is_floating_point:
         return _float_modulo(ops, lhs, rhs)
     if lhs.dtype.is_bool:

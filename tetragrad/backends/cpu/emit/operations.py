@@ -1,7 +1,7 @@
 """What each op of the graph is on registers: one table per kind of value.
 
 :class:`Operations` also is the ``Arithmetic`` that ``tile/functions.py`` writes the
-elementary functions with. Meanings are those of ``graph/elementwise.py``, to the bit:
+elementary functions with. Meanings are those of ``graph/elementwise``, to the bit:
 LLVM leaves shifts by the width, division by zero and conversions out of range
 undefined, so those are written out here.
 """
@@ -208,7 +208,7 @@ class Operations(DeviceOperations[Value]):
     # --- conversion --------------------------------------------------------------
 
     def cast(self, value: Value, dtype: DType) -> Value:
-        """The value in another dtype, as graph/elementwise.py's Cast defines it."""
+        """The value in another dtype, as graph/elementwise's Cast defines it."""
         source = value.dtype
         if source is dtype:
             return value

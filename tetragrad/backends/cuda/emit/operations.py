@@ -1,7 +1,7 @@
 """What each op of the graph is in PTX: tables, and methods for what needs more.
 
 :class:`Operations` also is the ``Arithmetic`` that ``tile/functions.py`` writes the
-elementary functions with. Meanings are those of ``graph/elementwise.py``. PTX divides
+elementary functions with. Meanings are those of ``graph/elementwise``. PTX divides
 integers by zero without a trap but with any result, and clamps shifts on its own.
 """
 
@@ -343,7 +343,7 @@ class Operations(DeviceOperations[Value]):
     # --- conversion --------------------------------------------------------------
 
     def cast(self, value: Value, dtype: DType) -> Value:
-        """The value in another dtype, as graph/elementwise.py's Cast defines it."""
+        """The value in another dtype, as graph/elementwise's Cast defines it."""
         source = value.dtype
         if source is dtype:
             return value

@@ -1,0 +1,106 @@
+"""The elementwise ops: one class each, with its meaning, dtype rule and gradient.
+
+Read ``operation.py`` first: what all have in common. ``arithmetic.py`` and
+``functions.py`` hold the ops on numbers, ``logic.py`` those on truth and bits with the
+choice between two values, and ``casts.py`` those from one dtype to another.
+"""
+
+from tetragrad.graph.elementwise.arithmetic import (
+    Add,
+    Div,
+    Floor,
+    IDiv,
+    Maximum,
+    Mod,
+    Mul,
+    Neg,
+    Reciprocal,
+    Sqrt,
+    Sub,
+    Trunc,
+)
+from tetragrad.graph.elementwise.casts import (
+    Bitcast,
+    Cast,
+    cast_array,
+    holds,
+)
+from tetragrad.graph.elementwise.functions import (
+    Cos,
+    Erf,
+    Exp,
+    Exp2,
+    Log,
+    Log2,
+    Pow,
+    Sin,
+    Tanh,
+    Transcendental,
+)
+from tetragrad.graph.elementwise.logic import (
+    And,
+    Comparison,
+    Eq,
+    Lt,
+    Not,
+    Or,
+    Shl,
+    Shr,
+    Where,
+    Xor,
+)
+from tetragrad.graph.elementwise.operation import (
+    Binary,
+    Elementwise,
+    Unary,
+    check_accepts,
+    check_alike,
+    full_like,
+    is_constant,
+)
+
+__all__ = [
+    "Add",
+    "And",
+    "Binary",
+    "Bitcast",
+    "Cast",
+    "Comparison",
+    "Cos",
+    "Div",
+    "Elementwise",
+    "Eq",
+    "Erf",
+    "Exp",
+    "Exp2",
+    "Floor",
+    "IDiv",
+    "Log",
+    "Log2",
+    "Lt",
+    "Maximum",
+    "Mod",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "Pow",
+    "Reciprocal",
+    "Shl",
+    "Shr",
+    "Sin",
+    "Sqrt",
+    "Sub",
+    "Tanh",
+    "Transcendental",
+    "Trunc",
+    "Unary",
+    "Where",
+    "Xor",
+    "cast_array",
+    "check_accepts",
+    "check_alike",
+    "full_like",
+    "holds",
+    "is_constant",
+]
