@@ -1,7 +1,6 @@
 """Capture a function's work once, then replay it without running its Python.
 
 >>> import tetragrad
->>> from tetragrad import Tensor
 >>> @tetragrad.jit
 ... def double(x):
 ...     return x * 2

@@ -45,13 +45,15 @@ def modules_with_examples() -> list[str]:
 
 def namespace() -> dict[str, Any]:
     """What an example may use without importing it."""
-    from tetragrad import Tensor, nn, optim, xp
+    from tetragrad import Tensor, data, nn, optim, state, xp
 
     return {
         "Tensor": Tensor,
+        "data": data,
         "nn": nn,
         "np": np,
         "optim": optim,
+        "state": state,
         "tetragrad": tetragrad,
         "xp": xp,
     }

@@ -226,17 +226,6 @@ ACTIVATIONS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _functional(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``tetragrad.nn.functional`` without the layers above this package."""
-    import types
-
-    from tetragrad.tensor import functional
-
-    stand_in = types.SimpleNamespace(functional=functional)
-    monkeypatch.setattr(tetragrad, "nn", stand_in, raising=False)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", ACTIVATIONS, ids=str)
 def test_activation(case: Case, dtype: str) -> None:

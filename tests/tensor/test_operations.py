@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from dataclasses import replace
 
 import numpy as np
@@ -10,17 +9,9 @@ import pytest
 
 import tetragrad
 from tests.tensor.comparison import Case, assert_same, check, ours, theirs, torch
-from tetragrad.tensor import functional
 
 SQUARE = ((4, 4),)
 CUBE = ((2, 3, 4),)
-
-
-@pytest.fixture(autouse=True)
-def _functional(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``tetragrad.nn.functional`` without the layers above this package."""
-    stand_in = types.SimpleNamespace(functional=functional)
-    monkeypatch.setattr(tetragrad, "nn", stand_in, raising=False)
 
 
 REDUCTIONS = [

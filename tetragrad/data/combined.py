@@ -17,7 +17,6 @@ class IterableDataset:
     With several workers each of them iterates on its own: ``get_worker_info()`` says
     in ``__iter__`` which share is theirs.
 
-    >>> from tetragrad import data
     >>> class Count(data.IterableDataset):
     ...     def __iter__(self):
     ...         return iter(range(3))
@@ -35,7 +34,6 @@ class IterableDataset:
 class ChainDataset(IterableDataset):
     """One stream after the other.
 
-    >>> from tetragrad import data
     >>> list(data.ChainDataset([range(2), range(10, 12)]))
     [0, 1, 10, 11]
     """
@@ -55,7 +53,6 @@ class ChainDataset(IterableDataset):
 class ConcatDataset:
     """One data set after the other.
 
-    >>> from tetragrad import data
     >>> both = data.ConcatDataset([[10, 20], [30]])
     >>> len(both), both[2], both[-3]
     (3, 30, 10)
@@ -85,7 +82,6 @@ class ConcatDataset:
 class StackDataset:
     """Data sets of one length side by side: a tuple, or a dictionary, of samples.
 
-    >>> from tetragrad import data
     >>> data.StackDataset(image=[1, 2], label=["a", "b"])[1]
     {'image': 2, 'label': 'b'}
     """

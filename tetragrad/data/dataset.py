@@ -21,7 +21,6 @@ from tetragrad.tensor.randomness import Generator
 class Dataset(Protocol):
     """What the loader needs; a list is a data set too.
 
-    >>> from tetragrad import data
     >>> samples: data.Dataset = [10, 20]
     >>> list(data.DataLoader(samples, batch_size=2))
     [tensor([10, 20])]
@@ -42,7 +41,6 @@ class Gatherable(Protocol):
 class TensorDataset:
     """Tensors or arrays of one common length; item i is their i-th elements.
 
-    >>> from tetragrad import data
     >>> pairs = data.TensorDataset(np.arange(3), np.arange(3) * 10)
     >>> len(pairs), [int(part) for part in pairs[2]]
     (3, [2, 20])
@@ -84,7 +82,6 @@ class TensorDataset:
 class Subset:
     """Some samples of another data set, in the order of ``indices``.
 
-    >>> from tetragrad import data
     >>> list(data.Subset([10, 20, 30], [2, 0]))
     [30, 10]
     """
@@ -134,7 +131,6 @@ def random_split(
     Samples left over by rounding go to the first parts, one each. The initial seed of
     a generator takes the place of ``seed``.
 
-    >>> from tetragrad import data
     >>> [len(part) for part in data.random_split(list(range(10)), [0.7, 0.3])]
     [7, 3]
     """

@@ -34,7 +34,6 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from tetragrad import data
     >>> path = Path(tempfile.mkdtemp()) / "labels"
     >>> path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
     10

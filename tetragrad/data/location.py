@@ -24,7 +24,6 @@ from tetragrad.data.download import DownloadError, download
 class DataFile:
     """One file of a data set, and how to know it when it is found.
 
-    >>> from tetragrad import data
     >>> data.DataFile("words.txt", sha256="0" * 64, nbytes=120).nbytes
     120
     """
@@ -38,7 +37,6 @@ class DataFile:
 def data_folder() -> Path | None:
     """The folder that the setting TETRAGRAD_DATA names, if it names one.
 
-    >>> from tetragrad import data
     >>> folder = data.data_folder()
     >>> folder is None or folder.name != ""
     True
@@ -50,7 +48,6 @@ def data_folder() -> Path | None:
 def cache_folder() -> Path:
     """Where downloaded data sets are kept for this user.
 
-    >>> from tetragrad import data
     >>> data.cache_folder().is_absolute()
     True
     """

@@ -21,7 +21,6 @@ from tetragrad.tensor.randomness import Generator
 class Sampler:
     """Base of all samplers; a subclass iterates over indices and has a length.
 
-    >>> from tetragrad import data
     >>> class Backwards(data.Sampler):
     ...     def __init__(self, source):
     ...         self.source = source
@@ -29,7 +28,6 @@ class Sampler:
     ...         return iter(range(len(self.source) - 1, -1, -1))
     ...     def __len__(self):
     ...         return len(self.source)
-    >>> from tetragrad import data
     >>> list(data.DataLoader([1, 2, 3], sampler=Backwards([1, 2, 3])))
     [tensor([3]), tensor([2]), tensor([1])]
     """
@@ -41,7 +39,6 @@ class Sampler:
 class SequentialSampler(Sampler):
     """All samples in their order.
 
-    >>> from tetragrad import data
     >>> list(data.SequentialSampler([10, 20, 30]))
     [0, 1, 2]
     """
@@ -83,7 +80,6 @@ class RandomSampler(SeededSampler):
         generator: its initial seed is used.
         seed: what the order depends on, together with the epoch.
 
-    >>> from tetragrad import data
     >>> sorted(data.RandomSampler([10, 20, 30]))
     [0, 1, 2]
     """
@@ -130,7 +126,6 @@ _FAR_EPOCH = 1 << 40
 class SubsetRandomSampler(SeededSampler):
     """Some samples, in random order.
 
-    >>> from tetragrad import data
     >>> sorted(data.SubsetRandomSampler([5, 7, 9]))
     [5, 7, 9]
     """
@@ -166,7 +161,6 @@ class WeightedRandomSampler(SeededSampler):
     Source: without replacement, Efraimidis and Spirakis, "Weighted random sampling
     with a reservoir", 2006.
 
-    >>> from tetragrad import data
     >>> list(data.WeightedRandomSampler([0.0, 3.0], num_samples=3))
     [1, 1, 1]
     """
@@ -229,7 +223,6 @@ class DistributedSampler(SeededSampler):
         drop_last: leave out samples at the end, instead of drawing some twice, so that
             all processes get equally many.
 
-    >>> from tetragrad import data
     >>> list(data.DistributedSampler("abcd", num_replicas=2, rank=1, shuffle=False))
     [1, 3]
     """
@@ -272,7 +265,6 @@ class DistributedSampler(SeededSampler):
 class BatchSampler(Sampler):
     """The indices of another sampler, so many at a time.
 
-    >>> from tetragrad import data
     >>> list(data.BatchSampler(range(5), batch_size=2, drop_last=False))
     [[0, 1], [2, 3], [4]]
     """

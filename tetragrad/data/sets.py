@@ -82,7 +82,6 @@ DIGITS_TEST_EVERY = 5
 class ImageSet:
     """Images to train with and images to test on; unpacks into the four arrays.
 
-    >>> from tetragrad import data
     >>> images, labels = np.zeros((1, 2, 2)), np.zeros(1)
     >>> len(list(data.ImageSet("blank", images, labels, images, labels)))
     4

@@ -42,7 +42,6 @@ _local = _Local()
 def get_worker_info() -> WorkerInfo | None:
     """In a worker of a loader, which one it is: id, num_workers, seed, dataset.
 
-    >>> from tetragrad import data
     >>> data.get_worker_info() is None
     True
     """

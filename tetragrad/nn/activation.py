@@ -44,7 +44,6 @@ class _InPlaceActivation(_Activation):
 class ReLU(_InPlaceActivation):
     """max(x, 0).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ReLU()(Tensor([-1.0, 2.0])).tolist()
     [0.0, 2.0]
     """
@@ -56,7 +55,6 @@ class ReLU(_InPlaceActivation):
 class ReLU6(_InPlaceActivation):
     """min(max(x, 0), 6).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ReLU6()(Tensor([-1.0, 8.0])).tolist()
     [0.0, 6.0]
     """
@@ -68,7 +66,6 @@ class ReLU6(_InPlaceActivation):
 class SELU(_InPlaceActivation):
     """scale·(max(0, x) + min(0, α(exp(x) - 1))) with the constants of Klambauer 2017.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.SELU()(Tensor([0.0])).tolist()
     [0.0]
     """
@@ -80,7 +77,6 @@ class SELU(_InPlaceActivation):
 class SiLU(_InPlaceActivation):
     """x·sigmoid(x), also called swish.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.SiLU()(Tensor([0.0])).tolist()
     [0.0]
     """
@@ -92,7 +88,6 @@ class SiLU(_InPlaceActivation):
 class Mish(_InPlaceActivation):
     """x·tanh(softplus(x)) (Misra 2019).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Mish()(Tensor([0.0])).tolist()
     [0.0]
     """
@@ -104,7 +99,6 @@ class Mish(_InPlaceActivation):
 class Hardswish(_InPlaceActivation):
     """x·min(max(x + 3, 0), 6) / 6 (Howard et al. 2019).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Hardswish()(Tensor([0.0, 3.0])).tolist()
     [0.0, 3.0]
     """
@@ -116,7 +110,6 @@ class Hardswish(_InPlaceActivation):
 class Hardsigmoid(_InPlaceActivation):
     """min(max(x + 3, 0), 6) / 6.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Hardsigmoid()(Tensor([-3.0, 0.0, 3.0])).tolist()
     [0.0, 0.5, 1.0]
     """
@@ -128,7 +121,6 @@ class Hardsigmoid(_InPlaceActivation):
 class ELU(_InPlaceActivation):
     """x if x > 0, else alpha·(exp(x) - 1) (Clevert et al. 2015).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ELU()(Tensor([0.0, 2.0])).tolist()
     [0.0, 2.0]
     """
@@ -145,7 +137,6 @@ class ELU(_InPlaceActivation):
 class CELU(_InPlaceActivation):
     """max(0, x) + min(0, alpha·(exp(x / alpha) - 1)) (Barron 2017).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.CELU(2.0)(Tensor([0.0, 2.0])).tolist()
     [0.0, 2.0]
     """
@@ -162,7 +153,6 @@ class CELU(_InPlaceActivation):
 class LeakyReLU(_InPlaceActivation):
     """x if x > 0, else negative_slope·x.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.LeakyReLU(0.5)(Tensor([-2.0, 2.0])).tolist()
     [-1.0, 2.0]
     """
@@ -181,7 +171,6 @@ class RReLU(_InPlaceActivation):
 
     In ``eval()`` the slope is the mean of the two (Xu et al. 2015).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.RReLU(0.25, 0.75).eval()(Tensor([-2.0, 2.0])).tolist()
     [-1.0, 2.0]
     """
@@ -200,7 +189,6 @@ class RReLU(_InPlaceActivation):
 class Hardtanh(_InPlaceActivation):
     """min(max(x, min_val), max_val).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Hardtanh()(Tensor([-2.0, 0.5])).tolist()
     [-1.0, 0.5]
     """
@@ -221,7 +209,6 @@ class Hardtanh(_InPlaceActivation):
 class Threshold(_InPlaceActivation):
     """x if x > threshold, else value.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Threshold(1.0, -5.0)(Tensor([0.5, 2.0])).tolist()
     [-5.0, 2.0]
     """
@@ -240,7 +227,6 @@ class GELU(_Activation):
 
     ``approximate='tanh'`` gives x/2·(1 + tanh(√(2/π)(x + 0.044715x³))).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.GELU()(Tensor([0.0])).tolist()
     [0.0]
     """
@@ -257,7 +243,6 @@ class GELU(_Activation):
 class Sigmoid(_Activation):
     """1 / (1 + exp(-x)).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Sigmoid()(Tensor([0.0])).tolist()
     [0.5]
     """
@@ -269,7 +254,6 @@ class Sigmoid(_Activation):
 class LogSigmoid(_Activation):
     """log(1 / (1 + exp(-x))).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.LogSigmoid()(Tensor([-100.0])).tolist()
     [-100.0]
     """
@@ -281,7 +265,6 @@ class LogSigmoid(_Activation):
 class Tanh(_Activation):
     """(exp(x) - exp(-x)) / (exp(x) + exp(-x)).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Tanh()(Tensor([0.0])).tolist()
     [0.0]
     """
@@ -293,7 +276,6 @@ class Tanh(_Activation):
 class Softplus(_Activation):
     """log(1 + exp(beta·x)) / beta, or x itself where beta·x > threshold.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Softplus()(Tensor([30.0])).tolist()
     [30.0]
     """
@@ -310,7 +292,6 @@ class Softplus(_Activation):
 class Softsign(_Activation):
     """x / (1 + |x|).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Softsign()(Tensor([-1.0, 3.0])).tolist()
     [-0.5, 0.75]
     """
@@ -322,7 +303,6 @@ class Softsign(_Activation):
 class Tanhshrink(_Activation):
     """x - tanh(x).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Tanhshrink()(Tensor([0.0])).tolist()
     [0.0]
     """
@@ -334,7 +314,6 @@ class Tanhshrink(_Activation):
 class Hardshrink(_Activation):
     """x where |x| > lambd, else 0.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Hardshrink(1.0)(Tensor([0.5, -2.0])).tolist()
     [0.0, -2.0]
     """
@@ -351,7 +330,6 @@ class Hardshrink(_Activation):
 class Softshrink(_Activation):
     """x moved by lambd towards 0, and 0 where |x| <= lambd.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Softshrink(1.0)(Tensor([0.5, -2.0])).tolist()
     [0.0, -1.0]
     """
@@ -370,7 +348,6 @@ class PReLU(Module):
 
     ``num_parameters`` is 1, or the number of channels (dimension 1).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.PReLU()(Tensor([-2.0, 2.0])).tolist()
     [-0.5, 2.0]
     """
@@ -398,7 +375,6 @@ class PReLU(Module):
 class GLU(_Activation):
     """a·sigmoid(b), where a and b are the halves along ``dim`` (Dauphin 2016).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.GLU()(Tensor([4.0, 0.0])).tolist()
     [2.0]
     """
@@ -415,7 +391,6 @@ class GLU(_Activation):
 class Softmax(_Activation):
     """exp(x) / Σ exp(x) along ``dim``.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Softmax(dim=0)(Tensor([1.0, 1.0])).tolist()
     [0.5, 0.5]
     """
@@ -432,7 +407,6 @@ class Softmax(_Activation):
 class LogSoftmax(_Activation):
     """x - log Σ exp(x) along ``dim``.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.LogSoftmax(dim=0)(Tensor([7.0])).tolist()
     [0.0]
     """
@@ -449,7 +423,6 @@ class LogSoftmax(_Activation):
 class Softmin(_Activation):
     """exp(-x) / Σ exp(-x) along ``dim``.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Softmin(dim=0)(Tensor([1.0, 1.0])).tolist()
     [0.5, 0.5]
     """
@@ -466,7 +439,6 @@ class Softmin(_Activation):
 class Softmax2d(_Activation):
     """Softmax over the channels of (batch, channels, height, width), or unbatched.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Softmax2d()(Tensor.ones(1, 2, 1, 1)).tolist()
     [[[[0.5]], [[0.5]]]]
     """

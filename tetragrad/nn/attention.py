@@ -23,7 +23,6 @@ class MultiheadAttention(Module):
     Returns the output and, if ``need_weights``, the attention weights (averaged over
     the heads unless ``average_attn_weights=False``), else None.
 
-    >>> from tetragrad import Tensor, nn
     >>> attention = nn.MultiheadAttention(8, 2, batch_first=True)
     >>> output, weights = attention(*[Tensor.ones(1, 5, 8)] * 3)
     >>> output.shape, weights.shape

@@ -79,7 +79,6 @@ class _ModuleSequence(Module):
 class Sequential(_ModuleSequence):
     """Modules called one after another, each on the output of the one before.
 
-    >>> from tetragrad import Tensor, nn
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> model(Tensor.zeros(3, 4)).shape
     (3, 2)
@@ -105,7 +104,6 @@ class Sequential(_ModuleSequence):
 class ModuleList(_ModuleSequence):
     """A list of modules that registers what it holds; it has no ``forward``.
 
-    >>> from tetragrad import nn
     >>> blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
     >>> [name for name, _ in blocks.named_parameters()]
     ['0.weight', '0.bias', '1.weight', '1.bias']
@@ -191,7 +189,6 @@ class _Dictionary(Module):
 class ModuleDict(_Dictionary):
     """Modules by name; it has no ``forward``.
 
-    >>> from tetragrad import nn
     >>> heads = nn.ModuleDict({"cat": nn.Linear(4, 2), "dog": nn.Linear(4, 3)})
     >>> sorted(heads)
     ['cat', 'dog']
@@ -210,7 +207,6 @@ class ModuleDict(_Dictionary):
 class ParameterDict(_Dictionary):
     """Parameters by name; plain tensors are made into parameters.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ParameterDict({"scale": Tensor([2.0])})["scale"].requires_grad
     True
     """
@@ -228,7 +224,6 @@ class ParameterDict(_Dictionary):
 class ParameterList(Module):
     """A list of parameters; plain tensors are made into parameters.
 
-    >>> from tetragrad import Tensor, nn
     >>> len(nn.ParameterList([Tensor.zeros(2), Tensor.zeros(3)]))
     2
     """

@@ -28,7 +28,6 @@ class ModuleConversions:
 
         Takes a device, a dtype, both, or a tensor that is like what is wanted.
 
-        >>> from tetragrad import nn
         >>> nn.Linear(2, 3).to("float64").weight.dtype
         float64
         """

@@ -174,7 +174,6 @@ class Conv1d(_ForwardConvolution):
     Output length: ⌊(length + 2·padding - dilation·(kernel_size - 1) - 1) / stride⌋ + 1.
     Weight: (out_channels, in_channels / groups, kernel_size).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Conv1d(2, 4, 3)(Tensor.zeros(1, 2, 8)).shape
     (1, 4, 6)
     """
@@ -189,7 +188,6 @@ class Conv2d(_ForwardConvolution):
     + 1.
     Weight: (out_channels, in_channels / groups, kernel height, kernel width).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Conv2d(3, 8, 3, stride=2, padding=1)(Tensor.zeros(1, 3, 8, 8)).shape
     (1, 8, 4, 4)
     """
@@ -200,7 +198,6 @@ class Conv2d(_ForwardConvolution):
 class Conv3d(_ForwardConvolution):
     """Convolution over (batch, channels, depth, height, width); see Conv2d.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Conv3d(1, 2, 2)(Tensor.zeros(1, 1, 3, 3, 3)).shape
     (1, 2, 2, 2, 2)
     """
@@ -283,7 +280,6 @@ class _TransposedConvolution(_Convolution):
 class ConvTranspose1d(_TransposedConvolution):
     """Transposed convolution over (batch, channels, length); see ConvTranspose2d.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ConvTranspose1d(4, 2, 3, stride=2)(Tensor.zeros(1, 4, 5)).shape
     (1, 2, 11)
     """
@@ -299,7 +295,6 @@ class ConvTranspose2d(_TransposedConvolution):
     kernel width). ``output_size`` in the call chooses among the sizes that the
     convolution would have mapped to the input's.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ConvTranspose2d(8, 3, 4, stride=2, padding=1)(Tensor.zeros(1, 8, 4, 4)).shape
     (1, 3, 8, 8)
     """
@@ -310,7 +305,6 @@ class ConvTranspose2d(_TransposedConvolution):
 class ConvTranspose3d(_TransposedConvolution):
     """Transposed convolution over (batch, channels, depth, height, width).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ConvTranspose3d(2, 1, 2)(Tensor.zeros(1, 2, 2, 2, 2)).shape
     (1, 1, 3, 3, 3)
     """

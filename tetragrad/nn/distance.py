@@ -10,7 +10,6 @@ from tetragrad.tensor import Tensor
 class CosineSimilarity(Module):
     """x₁·x₂ / max(‖x₁‖·‖x₂‖, eps) along ``dim``.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.CosineSimilarity(dim=0)(Tensor([3.0, 0.0]), Tensor([1.0, 0.0])).item()
     1.0
     """
@@ -27,7 +26,6 @@ class CosineSimilarity(Module):
 class PairwiseDistance(Module):
     """‖x₁ - x₂ + eps‖ in the p-norm along the last dimension.
 
-    >>> from tetragrad import Tensor, nn
     >>> round(nn.PairwiseDistance()(Tensor([[3.0]]), Tensor([[1.0]])).item(), 4)
     2.0
     """

@@ -28,7 +28,6 @@ class Dropout(_Dropout):
 
     Source: Srivastava et al., "Dropout", 2014.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Dropout(0.5).eval()(Tensor([1.0, 2.0])).tolist()
     [1.0, 2.0]
     """
@@ -40,7 +39,6 @@ class Dropout(_Dropout):
 class Dropout1d(_Dropout):
     """Zero whole channels of (batch, channels, length) with probability p.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Dropout1d(1.0)(Tensor.ones(1, 2, 2)).tolist()
     [[[0.0, 0.0], [0.0, 0.0]]]
     """
@@ -52,7 +50,6 @@ class Dropout1d(_Dropout):
 class Dropout2d(_Dropout):
     """Zero whole channels of (batch, channels, height, width) with probability p.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Dropout2d()(Tensor.ones(1, 2, 4, 4)).shape
     (1, 2, 4, 4)
     """
@@ -64,7 +61,6 @@ class Dropout2d(_Dropout):
 class Dropout3d(_Dropout):
     """Zero whole channels of (batch, channels, depth, height, width).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Dropout3d()(Tensor.ones(1, 2, 2, 2, 2)).shape
     (1, 2, 2, 2, 2)
     """
@@ -80,7 +76,6 @@ class AlphaDropout(_Dropout):
 
     Source: Klambauer et al., "Self-normalizing neural networks", 2017.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AlphaDropout().eval()(Tensor([1.0])).tolist()
     [1.0]
     """
@@ -92,7 +87,6 @@ class AlphaDropout(_Dropout):
 class FeatureAlphaDropout(_Dropout):
     """:class:`AlphaDropout` that drops whole channels.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.FeatureAlphaDropout()(Tensor.ones(1, 2, 2, 2)).shape
     (1, 2, 2, 2)
     """

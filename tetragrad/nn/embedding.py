@@ -62,7 +62,6 @@ class _EmbeddingBase(Module):
     ) -> Any:
         """A layer whose rows are given; frozen unless ``freeze=False``.
 
-        >>> from tetragrad import Tensor, nn
         >>> layer = nn.Embedding.from_pretrained(Tensor([[1.0, 2.0], [3.0, 4.0]]))
         >>> layer(Tensor([1])).tolist()
         [[3.0, 4.0]]
@@ -87,7 +86,6 @@ class Embedding(_EmbeddingBase):
     The weight starts as N(0, 1). The row ``padding_idx`` starts at zero and never
     gets a gradient.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Embedding(10, 4)(Tensor([[1, 2, 3]])).shape
     (1, 3, 4)
     """
@@ -123,7 +121,6 @@ class EmbeddingBag(_EmbeddingBase):
     Bags are the rows of a 2-d input, or stretches of a 1-d input that begin at
     ``offsets``. Output: (bags, embedding_dim); an empty bag gives zeros.
 
-    >>> from tetragrad import Tensor, nn
     >>> bag = nn.EmbeddingBag.from_pretrained(Tensor([[1.0], [10.0]]), mode="sum")
     >>> bag(Tensor([0, 1, 1]), Tensor([0, 2])).tolist()
     [[11.0], [10.0]]

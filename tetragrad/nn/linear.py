@@ -20,7 +20,6 @@ def empty_parameter(*shape: int, device: str | None, dtype: Any) -> Parameter:
 class Identity(Module):
     """The input, unchanged; any arguments are accepted and ignored.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Identity(54, unused=0.1)(Tensor([1.0])).tolist()
     [1.0]
     """
@@ -38,7 +37,6 @@ class Linear(Module):
     Weight: (out_features, in_features); bias: (out_features). Both start as
     U(-1/√in_features, 1/√in_features).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Linear(4, 2)(Tensor.zeros(3, 4)).shape
     (3, 2)
     """
@@ -90,7 +88,6 @@ def init_like_linear(weight: Parameter, bias: Parameter | None) -> None:
 class Bilinear(Module):
     """y[o] = x₁ᵀ W[o] x₂ + b[o], for inputs (*, in1_features), (*, in2_features).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Bilinear(2, 3, 4)(Tensor.ones(5, 2), Tensor.ones(5, 3)).shape
     (5, 4)
     """

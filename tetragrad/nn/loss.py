@@ -33,7 +33,6 @@ class _WeightedLoss(_Loss):
 class L1Loss(_Loss):
     """|input - target|.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.L1Loss()(Tensor([1.0, 3.0]), Tensor([0.0, 0.0])).item()
     2.0
     """
@@ -45,7 +44,6 @@ class L1Loss(_Loss):
 class MSELoss(_Loss):
     """(input - target)².
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.MSELoss()(Tensor([1.0, 3.0]), Tensor([0.0, 0.0])).item()
     5.0
     """
@@ -57,7 +55,6 @@ class MSELoss(_Loss):
 class SmoothL1Loss(_Loss):
     """d²/(2·beta) where d = |input - target| < beta, else d - beta/2.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.SmoothL1Loss()(Tensor([1.5]), Tensor([0.0])).item()
     1.0
     """
@@ -73,7 +70,6 @@ class SmoothL1Loss(_Loss):
 class HuberLoss(_Loss):
     """d²/2 where d = |input - target| < delta, else delta·(d - delta/2).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.HuberLoss()(Tensor([1.5]), Tensor([0.0])).item()
     1.0
     """
@@ -92,7 +88,6 @@ class CrossEntropyLoss(_WeightedLoss):
     ``input`` is (batch, classes, *) or (classes); ``target`` holds class indices
     (batch, *), or probabilities of the input's shape.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.CrossEntropyLoss()(Tensor([[100.0, 0.0]]), Tensor([1])).item()
     100.0
     """
@@ -118,7 +113,6 @@ class CrossEntropyLoss(_WeightedLoss):
 class NLLLoss(_WeightedLoss):
     """-input[target] over dimension 1, for an input of log-probabilities.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.NLLLoss()(Tensor([[-0.5, -1.0]]), Tensor([1])).item()
     1.0
     """
@@ -142,7 +136,6 @@ class NLLLoss(_WeightedLoss):
 class BCELoss(_WeightedLoss):
     """-(y·log p + (1 - y)·log(1 - p)), with logarithms not below -100.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.BCELoss()(Tensor([0.0]), Tensor([1.0])).item()
     100.0
     """
@@ -158,7 +151,6 @@ class BCEWithLogitsLoss(_WeightedLoss):
 
     ``pos_weight`` multiplies the term of the positive class.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.BCEWithLogitsLoss()(Tensor([200.0]), Tensor([1.0])).item()
     0.0
     """
@@ -185,7 +177,6 @@ class KLDivLoss(_Loss):
     ``reduction='batchmean'`` divides the sum by the batch size, as the divergence
     is defined; ``log_target`` says that the target holds logarithms too.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.KLDivLoss(reduction="sum")(Tensor([0.0]), Tensor([1.0])).item()
     0.0
     """
@@ -206,7 +197,6 @@ class PoissonNLLLoss(_Loss):
 
     ``full`` adds Stirling's approximation of log target! where target > 1.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.PoissonNLLLoss()(Tensor([0.0]), Tensor([5.0])).item()
     1.0
     """
@@ -233,7 +223,6 @@ class PoissonNLLLoss(_Loss):
 class GaussianNLLLoss(_Loss):
     """(log var + (input - target)² / var) / 2, with var at least eps.
 
-    >>> from tetragrad import Tensor, nn
     >>> one = Tensor([1.0])
     >>> nn.GaussianNLLLoss()(one * 3, one, one).item()
     2.0
@@ -255,7 +244,6 @@ class GaussianNLLLoss(_Loss):
 class HingeEmbeddingLoss(_Loss):
     """x where y = 1, max(0, margin - x) where y = -1.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.HingeEmbeddingLoss()(Tensor([2.0, 0.5]), Tensor([1.0, -1.0])).item()
     1.25
     """
@@ -273,7 +261,6 @@ class HingeEmbeddingLoss(_Loss):
 class CosineEmbeddingLoss(_Loss):
     """1 - cos(x₁, x₂) where y = 1, max(0, cos(x₁, x₂) - margin) where y = -1.
 
-    >>> from tetragrad import Tensor, nn
     >>> x = Tensor([[1.0, 0.0]])
     >>> nn.CosineEmbeddingLoss()(x, x, Tensor([-1.0])).item()
     1.0
@@ -292,7 +279,6 @@ class CosineEmbeddingLoss(_Loss):
 class MarginRankingLoss(_Loss):
     """max(0, -y·(x₁ - x₂) + margin).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.MarginRankingLoss()(Tensor([1.0]), Tensor([3.0]), Tensor([1.0])).item()
     2.0
     """
@@ -310,7 +296,6 @@ class MarginRankingLoss(_Loss):
 class SoftMarginLoss(_Loss):
     """log(1 + exp(-y·x)).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.SoftMarginLoss()(Tensor([200.0]), Tensor([1.0])).item()
     0.0
     """
@@ -322,7 +307,6 @@ class SoftMarginLoss(_Loss):
 class MultiMarginLoss(_WeightedLoss):
     """Σ over i ≠ y of max(0, margin - x[y] + x[i])^p / classes.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.MultiMarginLoss()(Tensor([[0.0, 1.0]]), Tensor([0])).item()
     1.0
     """
@@ -350,7 +334,6 @@ class MultiLabelMarginLoss(_Loss):
 
     ``target`` (batch, classes) lists the labels of a row and ends with -1.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.MultiLabelMarginLoss()(Tensor([[0.0, 1.0]]), Tensor([[0, -1]])).item()
     1.0
     """
@@ -362,7 +345,6 @@ class MultiLabelMarginLoss(_Loss):
 class MultiLabelSoftMarginLoss(_WeightedLoss):
     """The mean over classes of :class:`BCEWithLogitsLoss`.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.MultiLabelSoftMarginLoss()(Tensor([[200.0]]), Tensor([[1.0]])).item()
     0.0
     """
@@ -378,7 +360,6 @@ class TripletMarginLoss(_Loss):
 
     ``swap`` uses the distance between positive and negative if it is smaller.
 
-    >>> from tetragrad import Tensor, nn
     >>> x = Tensor([[1.0, 0.0]])
     >>> round(nn.TripletMarginLoss()(x, x, x).item(), 4)
     1.0
@@ -408,7 +389,6 @@ class TripletMarginLoss(_Loss):
 class TripletMarginWithDistanceLoss(_Loss):
     """:class:`TripletMarginLoss` with a distance function of the user's own.
 
-    >>> from tetragrad import Tensor, nn
     >>> x = Tensor([[1.0, 0.0]])
     >>> loss = nn.TripletMarginWithDistanceLoss(margin=0.5)
     >>> round(loss(x, x, x).item(), 4)
@@ -440,7 +420,6 @@ class CTCLoss(_Loss):
 
     Source: Graves et al., "Connectionist temporal classification", 2006.
 
-    >>> from tetragrad import Tensor, nn
     >>> log_probs = Tensor.zeros(1, 1, 2)
     >>> nn.CTCLoss()(log_probs - 1, Tensor([[1]]), Tensor([1]), Tensor([1])).item()
     1.0

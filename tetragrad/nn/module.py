@@ -26,7 +26,6 @@ _REGISTRIES = ("_parameters", "_buffers", "_modules")
 class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
     """Base of all layers and models; a subclass defines ``forward``.
 
-    >>> from tetragrad import Tensor, nn
     >>> class Scale(nn.Module):
     ...     def __init__(self):
     ...         super().__init__()

@@ -152,7 +152,6 @@ class _BatchNorm(_FeatureNorm):
 class BatchNorm1d(_BatchNorm):
     """Batch normalisation of (batch, channels) or (batch, channels, length).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.BatchNorm1d(2)(Tensor([[1.0, 5.0], [3.0, 5.0]])).round(decimals=3).tolist()
     [[-1.0, 0.0], [1.0, 0.0]]
     """
@@ -163,7 +162,6 @@ class BatchNorm1d(_BatchNorm):
 class BatchNorm2d(_BatchNorm):
     """Batch normalisation of (batch, channels, height, width).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.BatchNorm2d(3)(Tensor.ones(2, 3, 4, 4)).shape
     (2, 3, 4, 4)
     """
@@ -174,7 +172,6 @@ class BatchNorm2d(_BatchNorm):
 class BatchNorm3d(_BatchNorm):
     """Batch normalisation of (batch, channels, depth, height, width).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.BatchNorm3d(3)(Tensor.ones(2, 3, 2, 2, 2)).shape
     (2, 3, 2, 2, 2)
     """
@@ -220,7 +217,6 @@ class _InstanceNorm(_FeatureNorm):
 class InstanceNorm1d(_InstanceNorm):
     """Instance normalisation of (batch, channels, length) or (channels, length).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.InstanceNorm1d(2)(Tensor.ones(3, 2, 5)).shape
     (3, 2, 5)
     """
@@ -231,7 +227,6 @@ class InstanceNorm1d(_InstanceNorm):
 class InstanceNorm2d(_InstanceNorm):
     """Instance normalisation of (batch, channels, height, width), or unbatched.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.InstanceNorm2d(2)(Tensor.ones(3, 2, 4, 4)).shape
     (3, 2, 4, 4)
     """
@@ -242,7 +237,6 @@ class InstanceNorm2d(_InstanceNorm):
 class InstanceNorm3d(_InstanceNorm):
     """Instance normalisation of (batch, channels, depth, height, width), or unbatched.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.InstanceNorm3d(2)(Tensor.ones(3, 2, 2, 2, 2)).shape
     (3, 2, 2, 2, 2)
     """
@@ -257,7 +251,6 @@ class LayerNorm(Module):
 
     Source: Ba et al., "Layer normalization", 2016.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.LayerNorm(2)(Tensor([[1.0, 3.0]])).round(decimals=3).tolist()
     [[-1.0, 1.0]]
     """
@@ -303,7 +296,6 @@ class RMSNorm(Module):
 
     Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.RMSNorm(2)(Tensor([[1.0, -1.0]])).round(decimals=3).tolist()
     [[1.0, -1.0]]
     """
@@ -343,7 +335,6 @@ class GroupNorm(Module):
 
     Source: Wu and He, "Group normalization", 2018.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.GroupNorm(2, 4)(Tensor.ones(1, 4, 3)).shape
     (1, 4, 3)
     """
@@ -390,7 +381,6 @@ class LocalResponseNorm(Module):
     Source: Krizhevsky et al., "ImageNet classification with deep convolutional
     neural networks", 2012.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.LocalResponseNorm(2)(Tensor.ones(1, 4, 3, 3)).shape
     (1, 4, 3, 3)
     """

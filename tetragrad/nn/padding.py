@@ -42,7 +42,6 @@ class _Padding(Module):
 class ConstantPad1d(_Padding):
     """Pad the last dimension with ``value``.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ConstantPad1d(1, 9.0)(Tensor([[1.0, 2.0]])).tolist()
     [[9.0, 1.0, 2.0, 9.0]]
     """
@@ -84,7 +83,6 @@ class ConstantPad3d(ConstantPad1d):
 class ZeroPad1d(_Padding):
     """Pad the last dimension with zeros.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ZeroPad1d((0, 1))(Tensor([[1.0, 2.0]])).tolist()
     [[1.0, 2.0, 0.0]]
     """
@@ -116,7 +114,6 @@ class ZeroPad3d(ZeroPad1d):
 class ReflectionPad1d(_Padding):
     """Pad the last dimension with its mirror image, without the edge itself.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ReflectionPad1d(1)(Tensor([[1.0, 2.0, 3.0]])).tolist()
     [[2.0, 1.0, 2.0, 3.0, 2.0]]
     """
@@ -148,7 +145,6 @@ class ReflectionPad3d(ReflectionPad1d):
 class ReplicationPad1d(_Padding):
     """Pad the last dimension with its edge elements.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ReplicationPad1d(1)(Tensor([[1.0, 2.0]])).tolist()
     [[1.0, 1.0, 2.0, 2.0]]
     """
@@ -180,7 +176,6 @@ class ReplicationPad3d(ReplicationPad1d):
 class CircularPad1d(_Padding):
     """Pad the last dimension with elements from its other end.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.CircularPad1d(1)(Tensor([[1.0, 2.0, 3.0]])).tolist()
     [[3.0, 1.0, 2.0, 3.0, 1.0]]
     """

@@ -19,7 +19,6 @@ class Parameter(Tensor):
         data: a tensor, whose elements are shared, or anything ``Tensor`` accepts.
         requires_grad: whether training should find a gradient for it.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Parameter(Tensor.zeros(2, 3)).requires_grad
     True
     """

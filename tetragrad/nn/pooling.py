@@ -65,7 +65,6 @@ class _MaxPool(_Pool):
 class MaxPool1d(_MaxPool):
     """The largest element of each window of (batch, channels, length).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.MaxPool1d(2)(Tensor([[[1.0, 3.0, 2.0, 0.0]]])).tolist()
     [[[3.0, 2.0]]]
     """
@@ -76,7 +75,6 @@ class MaxPool1d(_MaxPool):
 class MaxPool2d(_MaxPool):
     """The largest element of each window of (batch, channels, height, width).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.MaxPool2d(2)(Tensor.ones(1, 3, 6, 6)).shape
     (1, 3, 3, 3)
     """
@@ -87,7 +85,6 @@ class MaxPool2d(_MaxPool):
 class MaxPool3d(_MaxPool):
     """The largest element of each window of (batch, channels, depth, height, width).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.MaxPool3d(2)(Tensor.ones(1, 3, 4, 4, 4)).shape
     (1, 3, 2, 2, 2)
     """
@@ -98,7 +95,6 @@ class MaxPool3d(_MaxPool):
 class AvgPool1d(_Pool):
     """The mean of each window of (batch, channels, length).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AvgPool1d(2)(Tensor([[[1.0, 3.0]]])).tolist()
     [[[2.0]]]
     """
@@ -129,7 +125,6 @@ class AvgPool2d(AvgPool1d):
 
     ``divisor_override`` divides the sum by another number than the window's size.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AvgPool2d(2)(Tensor.ones(1, 1, 4, 4)).tolist()
     [[[[1.0, 1.0], [1.0, 1.0]]]]
     """
@@ -153,7 +148,6 @@ class AvgPool2d(AvgPool1d):
 class AvgPool3d(AvgPool2d):
     """The mean of each window of (batch, channels, depth, height, width).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AvgPool3d(2)(Tensor.ones(1, 1, 2, 2, 2)).tolist()
     [[[[[1.0]]]]]
     """
@@ -164,7 +158,6 @@ class AvgPool3d(AvgPool2d):
 class LPPool1d(_Pool):
     """(Σ x^p)^(1/p) over each window of (batch, channels, length).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.LPPool1d(2, 2)(Tensor([[[3.0, 4.0]]])).tolist()
     [[[5.0]]]
     """
@@ -189,7 +182,6 @@ class LPPool1d(_Pool):
 class LPPool2d(LPPool1d):
     """(Σ x^p)^(1/p) over each window of (batch, channels, height, width).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.LPPool2d(1, 2)(Tensor.ones(1, 1, 2, 2)).tolist()
     [[[[4.0]]]]
     """
@@ -224,7 +216,6 @@ class _AdaptivePool(_Pool):
 class AdaptiveAvgPool1d(_AdaptivePool):
     """Means of parts of (batch, channels, length); see :class:`AdaptiveAvgPool2d`.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AdaptiveAvgPool1d(1)(Tensor([[[1.0, 2.0, 6.0]]])).tolist()
     [[[3.0]]]
     """
@@ -237,7 +228,6 @@ class AdaptiveAvgPool2d(_AdaptivePool):
 
     Part i of n covers indices ⌊i·size/n⌋ to ⌈(i+1)·size/n⌉ (not included).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AdaptiveAvgPool2d((1, 2))(Tensor.ones(1, 4, 5, 5)).shape
     (1, 4, 1, 2)
     """
@@ -248,7 +238,6 @@ class AdaptiveAvgPool2d(_AdaptivePool):
 class AdaptiveAvgPool3d(_AdaptivePool):
     """Means of ``output_size`` parts of each of the last three dimensions.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AdaptiveAvgPool3d(1)(Tensor.ones(1, 4, 2, 2, 2)).shape
     (1, 4, 1, 1, 1)
     """
@@ -269,7 +258,6 @@ class _AdaptiveMaxPool(_AdaptivePool):
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
     """Maxima of parts of (batch, channels, length); see :class:`AdaptiveAvgPool2d`.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AdaptiveMaxPool1d(1)(Tensor([[[1.0, 2.0, 6.0]]])).tolist()
     [[[6.0]]]
     """
@@ -280,7 +268,6 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     """Maxima of ``output_size`` parts of each of the last two dimensions.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AdaptiveMaxPool2d(2)(Tensor.ones(1, 4, 5, 5)).shape
     (1, 4, 2, 2)
     """
@@ -291,7 +278,6 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     """Maxima of ``output_size`` parts of each of the last three dimensions.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.AdaptiveMaxPool3d(1)(Tensor.ones(1, 4, 2, 2, 2)).shape
     (1, 4, 1, 1, 1)
     """

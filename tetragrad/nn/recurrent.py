@@ -283,7 +283,6 @@ class RNN(_RecurrentLayer):
     one. Returns the outputs of the last layer at all times and the last state of every
     layer, (layers·directions, batch, hidden).
 
-    >>> from tetragrad import Tensor, nn
     >>> output, hidden = nn.RNN(4, 8, num_layers=2)(Tensor.zeros(5, 1, 4))
     >>> output.shape, hidden.shape
     ((5, 1, 8), (2, 1, 8))
@@ -325,7 +324,6 @@ class LSTM(_RecurrentLayer):
 
     Input as for :class:`RNN`; returns the outputs and (hidden, cell).
 
-    >>> from tetragrad import Tensor, nn
     >>> output, (hidden, cell) = nn.LSTM(4, 8, batch_first=True)(Tensor.zeros(1, 5, 4))
     >>> output.shape, cell.shape
     ((1, 5, 8), (1, 1, 8))
@@ -350,7 +348,6 @@ class GRU(_RecurrentLayer):
     r, z = sigmoid(W x + U h + b), n = tanh(W x + b + r·(U h + b)),
     h' = (1 - z)·n + z·h. Input and results as for :class:`RNN`.
 
-    >>> from tetragrad import Tensor, nn
     >>> output, hidden = nn.GRU(4, 8, bidirectional=True)(Tensor.zeros(5, 1, 4))
     >>> output.shape, hidden.shape
     ((5, 1, 16), (2, 1, 8))
@@ -436,7 +433,6 @@ class _Cell(Module):
 class RNNCell(_Cell):
     """One step of :class:`RNN`.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.RNNCell(4, 8)(Tensor.zeros(2, 4)).shape
     (2, 8)
     """
@@ -462,7 +458,6 @@ class RNNCell(_Cell):
 class LSTMCell(_Cell):
     """One step of :class:`LSTM`; returns (hidden, cell).
 
-    >>> from tetragrad import Tensor, nn
     >>> hidden, cell = nn.LSTMCell(4, 8)(Tensor.zeros(2, 4))
     >>> hidden.shape
     (2, 8)
@@ -481,7 +476,6 @@ class LSTMCell(_Cell):
 class GRUCell(_Cell):
     """One step of :class:`GRU`.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.GRUCell(4, 8)(Tensor.zeros(2, 4)).shape
     (2, 8)
     """

@@ -13,7 +13,6 @@ from tetragrad.tensor import Tensor
 class Flatten(Module):
     """Join the dimensions from ``start_dim`` to ``end_dim`` into one.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Flatten()(Tensor.zeros(2, 3, 4)).shape
     (2, 12)
     """
@@ -33,7 +32,6 @@ class Flatten(Module):
 class Unflatten(Module):
     """Split one dimension into several.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Unflatten(1, (3, 4))(Tensor.zeros(2, 12)).shape
     (2, 3, 4)
     """
@@ -55,7 +53,6 @@ class Fold(Module):
 
     The adjoint of :class:`Unfold`.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Fold((4, 4), 2, stride=2)(Tensor.ones(1, 12, 4)).shape
     (1, 3, 4, 4)
     """
@@ -91,7 +88,6 @@ class Fold(Module):
 class Unfold(Module):
     """Sliding windows of an image as columns (batch, channels·Πkernel, windows).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Unfold(2)(Tensor.ones(1, 3, 4, 4)).shape
     (1, 12, 9)
     """
@@ -123,7 +119,6 @@ class Upsample(Module):
     ``mode`` is 'nearest', 'linear' (1-d), 'bilinear' (2-d), 'bicubic' (2-d) or
     'trilinear' (3-d).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.Upsample(scale_factor=2)(Tensor([[[1.0, 2.0]]])).tolist()
     [[[1.0, 1.0, 2.0, 2.0]]]
     """
@@ -180,7 +175,6 @@ class UpsamplingBilinear2d(Upsample):
 class PixelShuffle(Module):
     """(*, C·r², H, W) to (*, C, H·r, W·r), for sub-pixel convolution (Shi 2016).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.PixelShuffle(2)(Tensor.zeros(1, 4, 3, 3)).shape
     (1, 1, 6, 6)
     """
@@ -199,7 +193,6 @@ class PixelShuffle(Module):
 class PixelUnshuffle(Module):
     """(*, C, H·r, W·r) to (*, C·r², H, W): the inverse of :class:`PixelShuffle`.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.PixelUnshuffle(2)(Tensor.zeros(1, 1, 6, 6)).shape
     (1, 4, 3, 3)
     """
@@ -218,7 +211,6 @@ class PixelUnshuffle(Module):
 class ChannelShuffle(Module):
     """Interleave ``groups`` groups of channels (Zhang et al. 2017).
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.ChannelShuffle(2)(Tensor([[[0.0], [1.0], [2.0], [3.0]]])).flatten().tolist()
     [0.0, 2.0, 1.0, 3.0]
     """

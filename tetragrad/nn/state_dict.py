@@ -146,7 +146,6 @@ class ModuleStateDict:
         The tensors share their elements with the module, without gradients unless
         ``keep_vars``. They are added to ``destination``, if that is given.
 
-        >>> from tetragrad import nn
         >>> list(nn.Linear(2, 3).state_dict())
         ['weight', 'bias']
         """

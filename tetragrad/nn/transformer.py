@@ -90,7 +90,6 @@ class TransformerEncoderLayer(_TransformerLayer):
     Input: (time, batch, d_model), or (batch, time, d_model) if ``batch_first``.
     ``norm_first`` normalises before each block instead of after.
 
-    >>> from tetragrad import Tensor, nn
     >>> layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16)
     >>> layer(Tensor.ones(5, 1, 8)).shape
     (5, 1, 8)
@@ -117,7 +116,6 @@ class TransformerEncoderLayer(_TransformerLayer):
 class TransformerDecoderLayer(_TransformerLayer):
     """Self-attention, attention to ``memory``, then a two-layer network.
 
-    >>> from tetragrad import Tensor, nn
     >>> layer = nn.TransformerDecoderLayer(8, 2, dim_feedforward=16)
     >>> layer(Tensor.ones(3, 1, 8), Tensor.ones(5, 1, 8)).shape
     (3, 1, 8)
@@ -177,7 +175,6 @@ class TransformerEncoder(Module):
 
     ``enable_nested_tensor`` and ``mask_check`` are accepted and change nothing.
 
-    >>> from tetragrad import Tensor, nn
     >>> layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16)
     >>> nn.TransformerEncoder(layer, 2)(Tensor.ones(5, 1, 8)).shape
     (5, 1, 8)
@@ -211,7 +208,6 @@ class TransformerEncoder(Module):
 class TransformerDecoder(Module):
     """``num_layers`` copies of a decoder layer, one after another.
 
-    >>> from tetragrad import Tensor, nn
     >>> layer = nn.TransformerDecoderLayer(8, 2, dim_feedforward=16)
     >>> decoder = nn.TransformerDecoder(layer, 2)
     >>> decoder(Tensor.ones(3, 1, 8), Tensor.ones(5, 1, 8)).shape
@@ -248,7 +244,6 @@ class TransformerDecoder(Module):
 class Transformer(Module):
     """An encoder and a decoder, all matrices initialised Xavier-uniform.
 
-    >>> from tetragrad import Tensor, nn
     >>> model = nn.Transformer(8, 2, 1, 1, dim_feedforward=16)
     >>> model(Tensor.ones(5, 1, 8), Tensor.ones(3, 1, 8)).shape
     (3, 1, 8)
@@ -325,7 +320,6 @@ class Transformer(Module):
     ) -> Tensor:
         """The causal mask: -inf above the diagonal, 0 elsewhere.
 
-        >>> from tetragrad import nn
         >>> nn.Transformer.generate_square_subsequent_mask(2).tolist()
         [[0.0, -inf], [0.0, 0.0]]
         """

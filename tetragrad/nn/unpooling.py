@@ -53,7 +53,6 @@ class _MaxUnpool(Module):
 class MaxUnpool1d(_MaxUnpool):
     """Put the values of ``MaxPool1d`` back where its indices say.
 
-    >>> from tetragrad import Tensor, nn
     >>> pooled, places = nn.MaxPool1d(2, return_indices=True)(Tensor([[[1.0, 3.0]]]))
     >>> nn.MaxUnpool1d(2)(pooled, places)
     tensor([[[0., 3.]]])
@@ -120,7 +119,6 @@ class _FractionalMaxPool(Module):
 class FractionalMaxPool2d(_FractionalMaxPool):
     """The largest element of windows at random places of an image.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.FractionalMaxPool2d(2, output_ratio=0.5)(Tensor.ones(1, 1, 6, 6)).shape
     (1, 1, 3, 3)
     """

@@ -74,7 +74,6 @@ class Adam(MomentOptimizer):
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2014.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.Adam(nn.Linear(2, 1).parameters(), lr=1e-3)
     """
 
@@ -121,7 +120,6 @@ class AdamW(Adam):
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2017.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.AdamW(nn.Linear(2, 1).parameters(), weight_decay=0.1)
     """
 
@@ -148,7 +146,6 @@ class Adamax(MomentOptimizer):
 
     Source: Kingma and Ba, 2014, section 7.1.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.Adamax(nn.Linear(2, 1).parameters())
     """
 
@@ -193,7 +190,6 @@ class NAdam(MomentOptimizer):
 
     Source: Dozat, "Incorporating Nesterov momentum into Adam", 2016.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.NAdam(nn.Linear(2, 1).parameters())
     """
 
@@ -257,7 +253,6 @@ class RAdam(MomentOptimizer):
     Source: Liu et al., "On the variance of the adaptive learning rate and beyond",
     2019.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.RAdam(nn.Linear(2, 1).parameters())
     """
 
@@ -312,7 +307,6 @@ class LAMB(MomentOptimizer):
     Source: You et al., "Large batch optimization for deep learning: training BERT
     in 76 minutes", 2019.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.LAMB(nn.Linear(2, 1).parameters(), weight_decay=0.01)
     """
 
@@ -355,7 +349,6 @@ class Lion(MomentOptimizer):
 
     Source: Chen et al., "Symbolic discovery of optimization algorithms", 2023.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.Lion(nn.Linear(2, 1).parameters(), lr=1e-4)
     """
 

@@ -27,7 +27,6 @@ class Adagrad(CheckedOptimizer):
     Source: Duchi et al., "Adaptive subgradient methods for online learning and
     stochastic optimization", 2011.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.Adagrad(nn.Linear(2, 1).parameters())
     """
 
@@ -76,7 +75,6 @@ class Adadelta(CheckedOptimizer):
 
     Source: Zeiler, "ADADELTA: an adaptive learning rate method", 2012.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.Adadelta(nn.Linear(2, 1).parameters())
     """
 
@@ -123,7 +121,6 @@ class RMSprop(CheckedOptimizer):
     Source: Hinton, "Neural networks for machine learning", lecture 6, 2012; Graves,
     "Generating sequences with recurrent neural networks", 2013, for ``centered``.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.RMSprop(nn.Linear(2, 1).parameters(), momentum=0.9)
     """
 
@@ -184,7 +181,6 @@ class Rprop(CheckedOptimizer):
     Source: Riedmiller and Braun, "A direct adaptive method for faster
     backpropagation learning: the RPROP algorithm", 1993.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.Rprop(nn.Linear(2, 1).parameters())
     """
 
@@ -238,7 +234,6 @@ class Adafactor(CheckedOptimizer):
     Source: Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear
     memory cost", 2018.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.Adafactor(nn.Linear(2, 1).parameters())
     """
 

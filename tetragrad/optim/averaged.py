@@ -25,7 +25,6 @@ class ASGD(CheckedOptimizer):
     Source: Polyak and Juditsky, "Acceleration of stochastic approximation by
     averaging", 1992.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.ASGD(nn.Linear(2, 1).parameters(), lr=0.01)
     """
 

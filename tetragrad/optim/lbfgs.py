@@ -51,7 +51,6 @@ class LBFGS(Optimizer):
         history_size: how many changes are remembered.
         line_search_fn: None (take the step ``lr``) or 'strong_wolfe'.
 
-    >>> from tetragrad import Tensor, optim
     >>> x = Tensor([3.0], requires_grad=True)
     >>> optimizer = optim.LBFGS([x], line_search_fn="strong_wolfe")
     >>> def closure():

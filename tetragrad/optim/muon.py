@@ -29,7 +29,6 @@ class Muon(CheckedOptimizer):
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks",
     2024, https://kellerjordan.github.io/posts/muon.
 
-    >>> from tetragrad import nn, optim
     >>> model = nn.Linear(2, 2)
     >>> matrices = optim.Muon([model.weight], lr=0.02)
     >>> others = optim.AdamW([model.bias])

@@ -277,7 +277,6 @@ class Optimizer(OptimizerHooks):
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to continue: state by number, and groups of numbers.
 
-        >>> from tetragrad import nn, optim
         >>> saved = optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1).state_dict()
         >>> saved["param_groups"][0]["lr"], saved["param_groups"][0]["params"]
         (0.1, [0, 1])

@@ -24,7 +24,6 @@ class SGD(CheckedOptimizer):
     Source: Sutskever et al., "On the importance of initialization and momentum in
     deep learning", 2013.
 
-    >>> from tetragrad import Tensor, optim
     >>> x = Tensor([3.0], requires_grad=True)
     >>> optimizer = optim.SGD([x], lr=0.5)
     >>> (x * x).sum().backward()
@@ -95,7 +94,6 @@ class LARS(CheckedOptimizer):
 
     Source: You et al., "Large batch training of convolutional networks", 2017.
 
-    >>> from tetragrad import nn, optim
     >>> model = nn.Linear(2, 1)
     >>> weights = {"params": model.weight}
     >>> biases = {"params": model.bias, "adapt": False, "weight_decay": 0.0}

@@ -117,7 +117,6 @@ def load(
         mmap: files are mapped into memory anyway.
 
     >>> import os, tempfile
-    >>> from tetragrad import state
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
     >>> state.save_safetensors({"w": Tensor([1.0, 2.0])}, path)
     >>> state.load(path)
@@ -176,7 +175,6 @@ def load_safetensors(path_or_bytes: PathOrBytes) -> dict[str, Tensor]:
     """All tensors of a safetensors file, by name.
 
     >>> import os, tempfile
-    >>> from tetragrad import state
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
     >>> state.save_safetensors({"w": Tensor([1.0, 2.0])}, path)
     >>> state.load_safetensors(path)
@@ -194,7 +192,6 @@ def save_safetensors(
     """Write named tensors to a safetensors file; a crash leaves the old file whole.
 
     >>> import os, tempfile
-    >>> from tetragrad import state
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
     >>> state.save_safetensors({"w": Tensor([1, 2])}, path)
     >>> list(state.load_safetensors(path))

@@ -46,7 +46,6 @@ class Checkpoint:
     """The contents of a checkpoint; a part that was not saved is None.
 
     >>> import os, tempfile
-    >>> from tetragrad import state
     >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
     >>> state.save_checkpoint(path, model=nn.Linear(2, 1))
     >>> state.load_checkpoint(path).optimizer is None
@@ -81,7 +80,6 @@ def save_checkpoint(
     ``tetragrad.random`` is saved without being asked for.
 
     >>> import os, tempfile
-    >>> from tetragrad import state
     >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
     >>> state.save_checkpoint(path, model=nn.Linear(2, 1))
     >>> sorted(state.load_checkpoint(path).model)
@@ -125,7 +123,6 @@ def load_checkpoint(
     whole file is read and checked before the first object changes.
 
     >>> import os, tempfile
-    >>> from tetragrad import state
     >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
     >>> state.save_checkpoint(path, model=nn.Linear(2, 1))
     >>> model = nn.Linear(2, 1)

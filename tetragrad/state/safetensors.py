@@ -77,7 +77,6 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
     can be opened and one tensor of it used.
 
     >>> import os, tempfile
-    >>> from tetragrad import state
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
     >>> state.save_safetensors({"w": Tensor([1, 2])}, path)
     >>> isinstance(state.open_safetensors(path), state.SafetensorsFile)
@@ -115,7 +114,6 @@ def open_safetensors(path_or_bytes: PathOrBytes) -> SafetensorsFile:
     """Check a whole header and return the tensors without reading any.
 
     >>> import os, tempfile
-    >>> from tetragrad import state
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
     >>> state.save_safetensors({"w": Tensor([1, 2])}, path)
     >>> state.open_safetensors(path)["w"].shape

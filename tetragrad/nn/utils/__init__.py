@@ -33,7 +33,6 @@ def get_total_norm(
 ) -> Tensor:
     """The p-norm of all elements of all tensors together, a 0-d tensor.
 
-    >>> from tetragrad import Tensor, nn
     >>> nn.utils.get_total_norm([Tensor([3.0]), Tensor([4.0])]).item()
     5.0
     """
@@ -75,7 +74,6 @@ def clip_grad_norm_(
 
     g ← g·min(1, max_norm / (norm + 1e-6)); returns the norm before, a 0-d tensor.
 
-    >>> from tetragrad import Tensor, nn
     >>> x = Tensor([1.0], requires_grad=True)
     >>> (x * 10).sum().backward()
     >>> nn.utils.clip_grad_norm_([x], max_norm=1.0).item()
@@ -118,7 +116,6 @@ def clip_grad_value_(
 ) -> None:
     """Move every element of every gradient into [-clip_value, clip_value].
 
-    >>> from tetragrad import Tensor, nn
     >>> x = Tensor([1.0], requires_grad=True)
     >>> (x * 10).sum().backward()
     >>> nn.utils.clip_grad_value_([x], 0.5)
@@ -133,7 +130,6 @@ def clip_grad_value_(
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """All elements of all parameters in one vector.
 
-    >>> from tetragrad import nn
     >>> nn.utils.parameters_to_vector(nn.Linear(2, 3).parameters()).shape
     (9,)
     """
@@ -145,7 +141,6 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     """Write the elements of a vector into parameters, one after another.
 
-    >>> from tetragrad import Tensor, nn
     >>> layer = nn.Linear(1, 1)
     >>> nn.utils.vector_to_parameters(Tensor([2.0, 3.0]), layer.parameters())
     >>> layer.weight.tolist(), layer.bias.tolist()

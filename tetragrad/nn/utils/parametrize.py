@@ -3,7 +3,6 @@
 A parametrised ``layer.weight`` is no parameter any more: it is what the modules of
 ``layer.parametrizations.weight`` make of the *original* tensors that are trained.
 
->>> from tetragrad import Tensor, nn
 >>> class Symmetric(nn.Module):
 ...     def forward(self, x):
 ...         return x.triu() + x.triu(1).T

@@ -90,7 +90,6 @@ def weight_norm(module: Any, name: str = "weight", dim: int | None = 0) -> Any:
 
     Source: Salimans and Kingma, "Weight normalization", 2016.
 
-    >>> from tetragrad import nn
     >>> layer = nn.utils.weight_norm(nn.Linear(2, 3))
     >>> [name for name, _ in layer.named_parameters()]
     ['bias', 'weight_g', 'weight_v']

@@ -13,7 +13,6 @@ from tetragrad.optim.optimizer import Optimizer
 class SequentialLR:
     """One schedule after another, changing over at the ``milestones``.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> warmup = optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=5)
     >>> decay = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=95)
@@ -87,7 +86,6 @@ class SequentialLR:
 class ChainedScheduler:
     """Several schedules at once: each changes the rate the one before left.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> first = optim.lr_scheduler.ConstantLR(optimizer, factor=0.5)
     >>> second = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
@@ -137,7 +135,6 @@ class ChainedScheduler:
 class ReduceLROnPlateau:
     """lr ← lr·factor when a metric has not improved for ``patience`` epochs.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
     >>> for loss in (1.0, 1.0):

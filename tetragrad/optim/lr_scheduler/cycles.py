@@ -17,7 +17,6 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     Source: Loshchilov and Hutter, 2016.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=1)
     >>> schedule.step()
@@ -58,7 +57,6 @@ class OneCycleLR(LRScheduler):
 
     Source: Smith and Topin, "Super-convergence", 2017.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.AdamW(nn.Linear(2, 1).parameters())
     >>> schedule = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=9)
     >>> round(schedule.get_last_lr()[0], 6)
@@ -171,7 +169,6 @@ class CyclicLR(LRScheduler):
 
     Source: Smith, "Cyclical learning rates for training neural networks", 2015.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1, momentum=0.9)
     >>> schedule = optim.lr_scheduler.CyclicLR(optimizer, 0.0, 1.0, step_size_up=4)
     >>> schedule.step()

@@ -15,7 +15,6 @@ from tetragrad.optim.optimizer import Optimizer
 class LambdaLR(LRScheduler):
     """lr = base·f(epoch), with one function, or one for each group.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
     >>> schedule.step()
@@ -53,7 +52,6 @@ class LambdaLR(LRScheduler):
 class MultiplicativeLR(LambdaLR):
     """lr ← lr·f(epoch) at every step.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.MultiplicativeLR(optimizer, lambda epoch: 0.5)
     >>> schedule.step()
@@ -69,7 +67,6 @@ class MultiplicativeLR(LambdaLR):
 class StepLR(LRScheduler):
     """lr ← lr·gamma every ``step_size`` epochs.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
     >>> schedule.step()
@@ -96,7 +93,6 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """lr ← lr·gamma at each of the ``milestones``.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.MultiStepLR(optimizer, [1, 5], gamma=0.5)
     >>> schedule.step()
@@ -123,7 +119,6 @@ class MultiStepLR(LRScheduler):
 class ExponentialLR(LRScheduler):
     """lr ← lr·gamma every epoch.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
     >>> schedule.step()
@@ -144,7 +139,6 @@ class ExponentialLR(LRScheduler):
 class ConstantLR(LRScheduler):
     """lr = base·factor for ``total_iters`` epochs, then base.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> optim.lr_scheduler.ConstantLR(optimizer, factor=0.5).get_last_lr()
     [0.5]
@@ -174,7 +168,6 @@ class ConstantLR(LRScheduler):
 class LinearLR(LRScheduler):
     """lr = base·f, with f going from start_factor to end_factor in total_iters.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.LinearLR(optimizer, 0.5, total_iters=2)
     >>> schedule.step()
@@ -219,7 +212,6 @@ class LinearLR(LRScheduler):
 class PolynomialLR(LRScheduler):
     """lr = base·(1 - epoch / total_iters)^power, then 0.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.PolynomialLR(optimizer, total_iters=4)
     >>> schedule.step()
@@ -252,7 +244,6 @@ class CosineAnnealingLR(LRScheduler):
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
     restarts", 2016.
 
-    >>> from tetragrad import nn, optim
     >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
     >>> schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2)
     >>> schedule.step()
