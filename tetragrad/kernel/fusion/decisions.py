@@ -12,6 +12,8 @@ from tetragrad.kernel.fusion.analysis import Analysis
 #: The most features of an attention head: columns of a product on a matrix unit, and
 #: the depth of products that a pass may make again.
 MOST_FEATURES = 256
+#: What reads no more bytes than these is made of next to nothing.
+FEW_BYTES = 64
 
 
 class Decisions:
@@ -33,6 +35,9 @@ class Decisions:
         self.reads: dict[Node, dict[Node, float]] = {}
         #: For an inline node: how often each kernel that reads it computes an element.
         self.readers: dict[Node, dict[Node, float]] = {}
+        #: How often a kernel's text has each inline node, and all of them together.
+        self.copies: dict[Node, dict[Node, int]] = {}
+        self.inline_count: dict[Node, int] = {}
         #: Inline nodes whose elements their one kernel visits one to one.
         self.aligned: set[Node] = set()
         #: The contraction at the start of each epilogue, by the epilogue's end.
@@ -64,3 +69,8 @@ class Decisions:
     def note(self, node: Node, reason: str) -> None:
         """Remember why a kernel is as it is."""
         self.reasons.setdefault(node, []).append(reason)
+
+
+def bytes_of(node: Node) -> float:
+    """The memory that a node takes if it is stored."""
+    return float(node.numel * node.dtype.itemsize)

@@ -5,7 +5,7 @@ movement have none and are computed where they are read. From there kernels are
 joined, in six ways:
 
 - *inline*: an elementwise value is recomputed by each reader, unless storing it once
-  costs less than that;
+  costs less than that (see ``inline_join.py``);
 - *epilogue*: what follows a contraction element by element is done on its way out;
 - *row*: a reduced row goes back over the same row (softmax, normalisation) while the
   row is still in the cache (see ``row_join.py``);
@@ -29,7 +29,7 @@ from tetragrad.core.target import Target
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as moves
 from tetragrad.graph.leaves import Buffer
-from tetragrad.graph.node import Node, size_of, walk
+from tetragrad.graph.node import Node, walk
 from tetragrad.graph.reduce import Reduce
 from tetragrad.kernel.fusion.analysis import (
     Analysis,
@@ -38,18 +38,20 @@ from tetragrad.kernel.fusion.analysis import (
     work_per_element,
 )
 from tetragrad.kernel.fusion.concatenations import concatenation_cuts
-from tetragrad.kernel.fusion.decisions import Decisions
+from tetragrad.kernel.fusion.decisions import FEW_BYTES, Decisions, bytes_of
 from tetragrad.kernel.fusion.epilogues import epilogue_end
 from tetragrad.kernel.fusion.groups import Group
+from tetragrad.kernel.fusion.inline_join import storing_pays
 from tetragrad.kernel.fusion.online_join import join_online
+from tetragrad.kernel.fusion.readers import collect_readers
 from tetragrad.kernel.fusion.recompute_join import join_recomputing
 from tetragrad.kernel.fusion.row_join import (
     ends_a_row,
     gathers_from_row,
     joins_row,
-    without_ones,
 )
 from tetragrad.kernel.fusion.row_siblings import join_row_siblings
+from tetragrad.kernel.fusion.running_join import leaves_in_place
 from tetragrad.kernel.fusion.siblings import join_siblings
 from tetragrad.kernel.fusion.stored_operands import is_stored_first
 from tetragrad.kernel.fusion.uneven import is_cut_unevenly, last_before_cut
@@ -57,34 +59,10 @@ from tetragrad.kernel.narrow_cuts import narrow_cuts
 
 #: More values than this in one kernel would not stay in registers.
 MAXIMUM_INLINE_NODES = 600
-#: A value of more operations an element than this is not computed twice. Along a
-#: recurrence each step's kernel would hold the steps before it, and none of them
-#: would be equal.
-MAXIMUM_RECOMPUTED_WORK = 100.0
-#: What more kernels than this read is stored if it takes more operations.
-FEW_READERS = 8
-LITTLE_WORK = 4.0
-#: Operations that take no longer than reading their result would.
-WORK_OF_A_LOAD = 8.0
 #: An epilogue that reads more buffers than this is better a kernel of its own.
 MAXIMUM_EPILOGUE_READS = 4
-#: The operations on whole vectors that a processor begins until one of them is done.
-LATENCY = 8
-#: Steps from a value to the product that reads it, at most.
-LONGEST_WAY = 8
-#: The longest reduction that is done at each step of a running value.
-LONGEST_STEP = 64
-#: Places for which the same value is made by one thread, if it reads so few bytes.
-MOST_TOGETHER, FEW_BYTES = 4, 64
 #: Operations on counters that each reader may as well do.
 COUNTING_WORK = 16.0
-#: Reductions that compute each element of what they run over once.
-READING_ONCE = frozenset([Kind.CONTRACTION, Kind.SCAN, Kind.SCATTER])
-
-#: Movement whose result has more or fewer elements, each read once.
-_RESIZING = (moves.Window, moves.Skew, moves.Shrink, moves.Stride)
-#: What visits the elements of its source one to one.
-_ONE_TO_ONE = (ops.Elementwise, moves.Reshape, moves.Permute)
 
 
 def fuse(outputs: Sequence[Node], target: Target, *, join: bool = True) -> list[Group]:
@@ -159,9 +137,6 @@ class _Fusion(Decisions):
             node for node in self.order if isinstance(node, moves.Kept)
         )
         self.together += [group for group in cuts if len(group) > 1]
-        # How often a kernel's text has each inline node, and all of them together.
-        self.copies: dict[Node, dict[Node, int]] = {}
-        self.inline_count: dict[Node, int] = {}
 
     def decide(self) -> None:
         """Fill in all tables."""
@@ -230,7 +205,7 @@ class _Fusion(Decisions):
 
     def _read_from_memory(self, node: Node) -> None:
         self.work[node] = 0.0
-        self.reads[node] = {} if _is_free(node) else {node: _nbytes(node)}
+        self.reads[node] = {} if _is_free(node) else {node: bytes_of(node)}
 
     def _read_inline(self, node: Node) -> None:
         """Work per element, and the bytes of what it is computed from."""
@@ -263,7 +238,7 @@ class _Fusion(Decisions):
             if node in self.in_memory:
                 self._make_root(node)
                 continue
-            self._collect_readers(node)
+            collect_readers(self, node)
             if self._must_be_stored(node):
                 self.in_memory.add(node)
                 self._make_root(node)
@@ -279,106 +254,6 @@ class _Fusion(Decisions):
         self.aligned.add(node)
         self.inline_count.setdefault(root, 0)
 
-    def _collect_readers(self, node: Node) -> None:
-        """Which kernels compute this node inline, and how often per element.
-
-        Users that read it where it is share one computation; each that moves it
-        reads it somewhere else, and needs one more.
-        """
-        users = self.facts.users[node]
-        if len(users) == 1 and self._repetition(node, users[0]) == 1.0:
-            self._read_like(node, users[0])
-            return
-        in_place: dict[Node, float] = {}
-        moved: dict[Node, float] = {}
-        copies: dict[Node, int] = {}
-        aligned = True
-        for user in users:
-            factor = self._repetition(node, user)
-            for root, times in self.readers[user].items():
-                if isinstance(user, moves.Movement):
-                    moved[root] = moved.get(root, 0.0) + times * factor
-                else:
-                    in_place[root] = max(in_place.get(root, 0.0), times)
-            for root, places in self.copies[user].items():
-                if isinstance(user, moves.Movement):
-                    copies[root] = copies.get(root, 0) + places
-                else:
-                    copies[root] = max(copies.get(root, 0), places)
-            aligned = aligned and user in self.aligned and self._keeps_aligned(user)
-        roots = dict.fromkeys([*in_place, *moved])
-        readers = {
-            root: in_place.get(root, 0.0) + moved.get(root, 0.0) for root in roots
-        }
-        self._set_readers(node, readers, copies, aligned)
-
-    def _read_like(self, node: Node, user: Node) -> None:
-        """The node is computed where, and as often as, its one user is."""
-        aligned = user in self.aligned and self._keeps_aligned(user)
-        self._set_readers(node, self.readers[user], self.copies[user], aligned)
-
-    def _set_readers(
-        self,
-        node: Node,
-        readers: dict[Node, float],
-        copies: dict[Node, int],
-        aligned: bool,
-    ) -> None:
-        """Remember what was found; the tables are shared, and so never changed."""
-        self.readers[node] = readers
-        if aligned and len(readers) == 1:
-            self.aligned.add(node)
-        self.copies[node] = copies
-        for root, places in copies.items():
-            self.inline_count[root] = self.inline_count.get(root, 0) + places
-
-    def _repetition(self, node: Node, user: Node) -> float:
-        """How often the user computes one element of the node."""
-        if isinstance(user, _RESIZING):
-            return user.numel / max(node.numel, 1)
-        if not isinstance(user, moves.Expand) or self._is_read_once(user):
-            return 1.0
-        if self._is_made_together(node, user):
-            return 1.0
-        return _outer_repetition(user, any_order=self.target.chunk_bytes > 0)
-
-    def _is_made_together(self, node: Node, user: Node) -> bool:
-        """Whether a GPU's threads compute what is repeated for all places together.
-
-        As the words of random numbers, which are made of next to nothing.
-        """
-        times = user.numel // max(node.numel, 1)
-        if not self.target.has_free_iterations or times > MOST_TOGETHER:
-            return False
-        return sum(self.reads[node].values()) <= FEW_BYTES
-
-    def _is_read_once(self, node: Node) -> bool:
-        """Whether the node is (close to) what a contraction, scan or scatter reads.
-
-        A contraction's operands are packed once; a running value takes in one element
-        at each step and a scatter goes over its elements once, although their sums
-        are written over all pairs.
-        """
-        for _ in range(4):
-            users = self.facts.users[node]
-            if len(users) != 1:
-                return False
-            node = users[0]
-            if self.facts.kinds.get(node) in READING_ONCE:
-                return True
-        return False
-
-    def _keeps_aligned(self, user: Node) -> bool:
-        if isinstance(user, _ONE_TO_ONE):
-            return True
-        if isinstance(user, Reduce):
-            kind = self.facts.kinds[user]
-            if kind is Kind.GATHER:
-                return user in self.row_gathers
-            # A root reads its row once; a joined one once a pass.
-            return kind is Kind.ROW and user not in self.in_memory
-        return False
-
     def _must_be_stored(self, node: Node) -> bool:
         readers = self.readers[node]
         if not readers:
@@ -386,9 +261,9 @@ class _Fusion(Decisions):
         if isinstance(node, Reduce):
             kind = self.facts.kinds[node]
             if kind is Kind.GATHER:
-                return gathers_from_row(self, node) or self._storing_pays(node)
+                return gathers_from_row(self, node) or storing_pays(self, node)
             if kind in (Kind.SCAN, Kind.SCATTER):
-                return not self._leaves_in_place(node, kind)
+                return not leaves_in_place(self, node, kind)
             if node in self.facts.absorbed or self._is_in_epilogue(node):
                 return False
             return not joins_row(self, node)
@@ -402,7 +277,7 @@ class _Fusion(Decisions):
             return True
         if ends_a_row(self, node) or is_stored_first(self, node):
             return True
-        return self._storing_pays(node)
+        return storing_pays(self, node)
 
     def _is_trivial(self, node: Node) -> bool:
         """Whether a value reads nothing and takes an operation or two, as a choice."""
@@ -423,105 +298,6 @@ class _Fusion(Decisions):
         readers = list(self.readers[node])
         return len(readers) == 1 and self.epilogues.get(readers[0]) is node
 
-    def _leaves_in_place(self, node: Reduce, kind: Kind) -> bool:
-        """Whether the one kernel that reads a running or scattered value may make it.
-
-        It must read each element where it stands. At each step of a running value
-        there may be elementwise work, and one short reduction over other dimensions.
-        """
-        if len(self.readers[node]) != 1:
-            return False
-        (root,) = self.readers[node]
-        reductions: set[Node] = set()
-        seen: set[Node] = set()
-        stack: list[Node] = [node]
-        while stack:
-            current = stack.pop()
-            if current in seen or current is root:
-                continue
-            seen.add(current)
-            for user in self.facts.users[current]:
-                if isinstance(user, moves.Reshape):
-                    old, new = current.shape, user.shape
-                    if without_ones(old) != without_ones(new):
-                        return False
-                elif kind is Kind.SCATTER:
-                    return False
-                elif isinstance(user, Reduce) and self._is_short(user):
-                    reductions.add(user)
-                elif not isinstance(user, ops.Elementwise):
-                    return False
-                stack.append(user)
-        return len(reductions) <= 1
-
-    def _is_short(self, node: Reduce) -> bool:
-        """Whether a plain reduction is over so few values that each step can do it."""
-        length = node.source.numel // max(node.numel, 1)
-        return self.facts.kinds[node] is Kind.ROW and length <= LONGEST_STEP
-
-    # --- the inline join ----------------------------------------
-
-    def _storing_pays(self, node: Node) -> bool:
-        """Compare computing the node in each reader with storing it once."""
-        times = sum(self.readers[node].values())
-        if times <= 1.0 or self._is_at_hand(node):
-            return False
-        kernels = len(self.readers[node])
-        if self.work[node] > self._maximum_work(node, kernels):
-            return True
-        target = self.target
-        elements = max(node.numel, self._elements_at_once())
-        compute = self.work[node] * elements / target.arithmetic_rate
-        read = sum(
-            min(size, node.numel * 8.0) for size in self.reads[node].values()
-        ) / self._bandwidth(node)
-        own = _nbytes(node) / self._bandwidth(node)
-        inline = times * max(compute, read)
-        if target.chunk_bytes:
-            # The copy engine brings what is in memory: each product would store it.
-            inline += 2.0 * own * self._products_of(node)
-        stored = max(compute, read) + own + kernels * own + target.launch_seconds
-        return stored < inline
-
-    def _is_at_hand(self, node: Node) -> bool:
-        """Whether a value is made of next to nothing, as quickly as it could be read.
-
-        Such as the places that an index means, which tell how little an update changes.
-        """
-        reads = sum(self.reads[node].values())
-        return self.work[node] <= WORK_OF_A_LOAD and reads <= FEW_BYTES
-
-    def _maximum_work(self, node: Node, kernels: int) -> float:
-        """The most operations that so many kernels may each do again."""
-        is_light = node.numel == 1 or not self.reads[node] or kernels <= FEW_READERS
-        return MAXIMUM_RECOMPUTED_WORK if is_light else LITTLE_WORK
-
-    def _elements_at_once(self) -> int:
-        """How many elements take no longer than one, which others wait for."""
-        target = self.target
-        if target.has_free_iterations:
-            return 1
-        return LATENCY * target.units * target.vector_lanes(4)
-
-    def _products_of(self, node: Node) -> int:
-        """How many products have an operand that is made from the node inline."""
-        products: set[Node] = set()
-        nodes = {node}
-        for _ in range(LONGEST_WAY):
-            users = {user for entry in nodes for user in self.facts.users[entry]}
-            products |= users & self.facts.contractions
-            nodes = {
-                user
-                for user in users - self.in_memory
-                if isinstance(user, ops.Elementwise | moves.Movement)
-            }
-        return len(products)
-
-    def _bandwidth(self, node: Node) -> float:
-        """Small values stay in the cache between kernels."""
-        fits = _nbytes(node) <= self.target.cache_bytes // 2
-        return self.target.memory_bandwidth * (4.0 if fits else 1.0)
-
     # --- results ----------------------------------------
 
     def groups(self) -> list[Group]:
@@ -539,20 +315,6 @@ class _Fusion(Decisions):
         ]
 
 
-def _outer_repetition(expand: Node, any_order: bool) -> float:
-    """Repetition along inner dimensions is free: the value stays in a register.
-
-    Unless it is repeated along outer ones too and memory may be in any order: channels,
-    say, may become the innermost dimension.
-    """
-    old = expand.source.shape
-    last = max((dim for dim, size in enumerate(old) if size > 1), default=-1)
-    dims = expand.expanded_dims
-    outer = [dim for dim in dims if dim < last]
-    counted = dims if outer and any_order else outer
-    return float(size_of(expand.shape[dim] for dim in counted))
-
-
 def _is_widening(node: Node) -> bool:
     """Whether a value is another one in a wider dtype: that one is stored instead."""
     if not isinstance(node, ops.Cast):
@@ -562,7 +324,3 @@ def _is_widening(node: Node) -> bool:
 
 def _is_free(node: Node) -> bool:
     return is_leaf(node) and not _is_in_memory(node)
-
-
-def _nbytes(node: Node) -> float:
-    return float(node.numel * node.dtype.itemsize)
