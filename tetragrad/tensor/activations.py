@@ -107,7 +107,9 @@ class ActivationMethods(PoolingMethods):
         return where(self > 0, self, (below / alpha).expm1() * alpha)
 
     def selu(self) -> Tensor:
-        """The self-normalising ELU.
+        """scale * elu(x, α), with the constants for which activations normalise.
+
+        Source: Klambauer et al., "Self-Normalizing Neural Networks", 2017.
 
         >>> Tensor([-1.0, 2.0]).selu()
         tensor([-1.1113,  2.1014])

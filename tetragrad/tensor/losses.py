@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING
 
@@ -218,10 +219,11 @@ class LossMethods(NormalisationMethods):
         self,
         target: Tensor,
         log_input: bool = True,
+        full: bool = False,
         eps: float = 1e-8,
         reduction: str = "mean",
     ) -> Tensor:
-        """exp(x) - t * x, or x - t * log(x), without Stirling's term.
+        """exp(x) - t * x, or x - t * log(x + eps); ``full`` adds log t!, nearly.
 
         >>> Tensor([0.0]).poisson_nll_loss(Tensor([2.0]))
         tensor(1.)
@@ -230,23 +232,38 @@ class LossMethods(NormalisationMethods):
             loss = self.exp() - target * self
         else:
             loss = self - target * (self + eps).log()
+        if full:
+            # Stirling's approximation of log target!, good above 1.
+            large = target.clamp(min=1)
+            stirling = large * large.log() - large + 0.5 * (2 * math.pi * large).log()
+            loss = loss + where(target > 1, stirling, 0.0)
         return reduced(loss, reduction)
 
     def gaussian_nll_loss(
         self,
         target: Tensor,
-        var: Tensor,
+        var: Tensor | float,
+        full: bool = False,
         eps: float = 1e-6,
         reduction: str = "mean",
     ) -> Tensor:
-        """(log(var) + (x - t)² / var) / 2.
+        """(log(var) + (x - t)² / var) / 2, with var at least eps.
 
-        >>> Tensor([1.0]).gaussian_nll_loss(Tensor([3.0]), Tensor([1.0]))
+        ``var`` has the shape of self, or 1 in the last dimension, or lacks it.
+        ``full`` adds log(2π) / 2.
+
+        >>> Tensor([1.0]).gaussian_nll_loss(Tensor([3.0]), var=1.0)
         tensor(2.)
         """
-        safe = where(var < eps, eps, var)
+        variance = self.full_like(var) if isinstance(var, int | float) else var
+        if variance.shape == self.shape[:-1] and variance.shape != self.shape:
+            variance = variance.unsqueeze(-1)
+        # The limit is not learned: where it holds, var keeps its gradient.
+        limited = variance + (variance.clamp(min=eps) - variance).detach()
         difference = self - target
-        loss = (safe.log() + difference * difference / safe) * 0.5
+        loss = 0.5 * (limited.log() + difference * difference / limited)
+        if full:
+            loss = loss + 0.5 * math.log(2 * math.pi)
         return reduced(loss, reduction)
 
     # --- margins ----------------------------------------------------------------------
@@ -260,7 +277,7 @@ class LossMethods(NormalisationMethods):
         tensor(0.3750)
         """
         near = where(target != -1, self, 0.0)
-        far = where(target != 1, (margin - self).relu(), 0.0)
+        far = where(target != 1, (margin - self).clamp(min=0), 0.0)
         return reduced(near + far, reduction)
 
     def soft_margin_loss(self, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -283,7 +300,7 @@ class LossMethods(NormalisationMethods):
         >>> Tensor([1.0]).margin_ranking_loss(Tensor([3.0]), Tensor([1.0]))
         tensor(2.)
         """
-        return reduced((-target * (self - other) + margin).relu(), reduction)
+        return reduced((-target * (self - other) + margin).clamp(min=0), reduction)
 
     def cosine_embedding_loss(
         self,
@@ -298,9 +315,12 @@ class LossMethods(NormalisationMethods):
         >>> x.cosine_embedding_loss(Tensor([[3.0, 4.0]]), Tensor([1]))
         tensor(0.4000)
         """
-        cosine = self.cosine_similarity(other, dim=self.ndim - 1)
+        # Unlike cosine_similarity, a small number is added instead of a limit set.
+        eps = 1e-12
+        own, others = (self * self).sum(-1) + eps, (other * other).sum(-1) + eps
+        cosine = (self * other).sum(-1) / (own * others).sqrt()
         near = where(target == 1, 1 - cosine, 0.0)
-        far = where(target == -1, (cosine - margin).relu(), 0.0)
+        far = where(target == -1, (cosine - margin).clamp(min=0), 0.0)
         return reduced(near + far, reduction)
 
     def triplet_margin_loss(
@@ -310,16 +330,21 @@ class LossMethods(NormalisationMethods):
         margin: float = 1.0,
         p: float = 2.0,
         eps: float = 1e-6,
+        swap: bool = False,
         reduction: str = "mean",
     ) -> Tensor:
         """max(0, |anchor - positive| - |anchor - negative| + margin).
+
+        ``swap`` takes |positive - negative| in place of the latter if it is smaller.
 
         >>> Tensor([[0.0]]).triplet_margin_loss(Tensor([[1.0]]), Tensor([[2.0]]), 3.0)
         tensor(2.)
         """
         near = self.pairwise_distance(positive, p, eps)
         far = self.pairwise_distance(negative, p, eps)
-        return reduced((near - far + margin).relu(), reduction)
+        if swap:
+            far = far.minimum(positive.pairwise_distance(negative, p, eps))
+        return reduced((near - far + margin).clamp(min=0), reduction)
 
 
 def _check_alike(name: str, source: LossMethods, target: Tensor) -> None:

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from tetragrad.core.errors import ShapeError
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.derived import function_of
 
-
-def pad(
-    input: Tensor,
-    pad: Sequence[int],
-    mode: str = "constant",
-    value: float | None = None,
-) -> Tensor:
-    """Pad the last dimensions: two numbers for each, the last dimension first.
-
-    ``mode`` is 'constant', 'reflect', 'replicate' or 'circular'.
-
-    >>> nn.functional.pad(Tensor([[1, 2]]), (1, 0, 0, 1))
-    tensor([[0, 1, 2],
-            [0, 0, 0]])
-    """
-    return input.pad(tuple(pad), mode, 0.0 if value is None else value)
-
-
-def interpolate(
-    input: Tensor,
-    size: Any = None,
-    scale_factor: Any = None,
-    mode: str = "nearest",
-    align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None,
-    antialias: bool = False,
-) -> Tensor:
-    """Resize the last dimensions to ``size``, or by ``scale_factor``.
-
-    The arguments are those of ``Tensor.interpolate``.
-
-    >>> nn.functional.interpolate(Tensor([[[1.0, 2.0]]]), scale_factor=2)
-    tensor([[[1., 1., 2., 2.]]])
-    """
-    return input.interpolate(
-        size, scale_factor, mode, align_corners, recompute_scale_factor, antialias
-    )
+interpolate = function_of(Tensor.interpolate)
+pad = function_of(Tensor.pad)
+pixel_shuffle = function_of(Tensor.pixel_shuffle)
+pixel_unshuffle = function_of(Tensor.pixel_unshuffle)
 
 
 def upsample(
@@ -82,25 +49,6 @@ def upsample_bilinear(
     tensor([[[[0., 1., 2.]]]])
     """
     return interpolate(input, size, scale_factor, "bilinear", True)
-
-
-def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """(*, C·r², H, W) to (*, C, H·r, W·r).
-
-    >>> nn.functional.pixel_shuffle(Tensor([[[1]], [[2]], [[3]], [[4]]]), 2)
-    tensor([[[1, 2],
-             [3, 4]]])
-    """
-    return input.pixel_shuffle(upscale_factor)
-
-
-def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """(*, C, H·r, W·r) to (*, C·r², H, W).
-
-    >>> nn.functional.pixel_unshuffle(Tensor([[[1, 2], [3, 4]]]), 2).shape
-    (4, 1, 1)
-    """
-    return input.pixel_unshuffle(downscale_factor)
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +9,12 @@ from tetragrad.core import dtypes
 from tetragrad.core.errors import ShapeError
 from tetragrad.nn.functional.activation import logsigmoid
 from tetragrad.nn.functional.distance import pairwise_distance
-from tetragrad.nn.functional.reduction import obeys_old_options, reduced, weighted_loss
+from tetragrad.nn.functional.reduction import obeys_old_options, weighted_loss
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.derived import function_of
+from tetragrad.tensor.losses import reduced
+
+gaussian_nll_loss = function_of(Tensor.gaussian_nll_loss)
 
 
 def _check_same_shape(name: str, input: Tensor, target: Tensor) -> None:
@@ -205,43 +208,7 @@ def poisson_nll_loss(
     >>> nn.functional.poisson_nll_loss(Tensor([0.0]), Tensor([2.0]))
     tensor(1.)
     """
-    if log_input:
-        loss = input.exp() - target * input
-    else:
-        loss = input - target * (input + eps).log()
-    if full:
-        # Stirling's approximation of log target!, good above 1.
-        large = target.clamp(min=1)
-        stirling = large * large.log() - large + 0.5 * (2 * math.pi * large).log()
-        loss = loss + stirling.where(target > 1, 0.0)
-    return reduced(loss, reduction)
-
-
-def gaussian_nll_loss(
-    input: Tensor,
-    target: Tensor,
-    var: Tensor | float,
-    full: bool = False,
-    eps: float = 1e-6,
-    reduction: str = "mean",
-) -> Tensor:
-    """(log var + (input - target)² / var) / 2, with var at least eps.
-
-    ``var`` has the input's shape, or 1 in the last dimension, or lacks it.
-
-    >>> nn.functional.gaussian_nll_loss(Tensor([1.0]), Tensor([3.0]), var=1.0)
-    tensor(2.)
-    """
-    variance = var if isinstance(var, Tensor) else input.full_like(var)
-    if variance.shape == input.shape[:-1] and variance.shape != input.shape:
-        variance = variance.unsqueeze(-1)
-    # The limit is not learned: where it holds, var keeps its gradient.
-    limited = variance + (variance.clamp(min=eps) - variance).detach()
-    difference = input - target
-    loss = 0.5 * (limited.log() + difference * difference / limited)
-    if full:
-        loss = loss + 0.5 * math.log(2 * math.pi)
-    return reduced(loss, reduction)
+    return input.poisson_nll_loss(target, log_input, full, eps, reduction)
 
 
 @obeys_old_options
@@ -277,16 +244,7 @@ def cosine_embedding_loss(
     >>> nn.functional.cosine_embedding_loss(one, Tensor([[3.0, 4.0]]), Tensor([1]))
     tensor(0.4000)
     """
-    # Unlike cosine_similarity, a small number is added instead of a limit set.
-    eps = 1e-12
-    product = (input1 * input2).sum(dim=-1)
-    squares = ((input1 * input1).sum(dim=-1) + eps) * (
-        (input2 * input2).sum(dim=-1) + eps
-    )
-    cosine = product / squares.sqrt()
-    same = (1 - cosine).where(target == 1, 0.0)
-    other = (cosine - margin).clamp(min=0).where(target == -1, 0.0)
-    return reduced(same + other, reduction)
+    return input1.cosine_embedding_loss(input2, target, margin, reduction)
 
 
 @obeys_old_options
@@ -426,11 +384,9 @@ def triplet_margin_loss(
     >>> nn.functional.triplet_margin_loss(Tensor([[0.0]]), near, far, margin=3.0)
     tensor(2.)
     """
-    return triplet_margin_with_distance_loss(
-        anchor, positive, negative,
-        distance_function=lambda x, y: pairwise_distance(x, y, p, eps),
-        margin=margin, swap=swap, reduction=reduction,
-    )  # fmt: skip
+    return anchor.triplet_margin_loss(
+        positive, negative, margin, p, eps, swap, reduction
+    )
 
 
 def triplet_margin_with_distance_loss(

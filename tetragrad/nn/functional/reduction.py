@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.losses import reduced
 
 _REDUCTIONS = ("mean", "sum", "none")
 
@@ -19,14 +20,6 @@ def check_reduction(reduction: str) -> str:
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction is one of {_REDUCTIONS}, not {reduction!r}")
     return reduction
-
-
-def reduced(loss: Tensor, reduction: str) -> Tensor:
-    """The mean, the sum or all of the elements' losses."""
-    check_reduction(reduction)
-    if reduction == "none":
-        return loss
-    return loss.mean() if reduction == "mean" else loss.sum()
 
 
 def weighted_loss(loss: Tensor, weight: Tensor, reduction: str) -> Tensor:

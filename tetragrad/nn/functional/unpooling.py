@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tetragrad.core.errors import ShapeError
-from tetragrad.nn.functional.dimensional import with_dims
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.autograd import Function
+from tetragrad.tensor.derived import with_dims
 from tetragrad.tensor.joining import cat
 
 Sizes = int | Sequence[int]

@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tetragrad.core.errors import ShapeError
-from tetragrad.nn.functional.dimensional import with_dims
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.derived import function_of, with_dims
 
 Sizes = int | Sequence[int]
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b.
-
-    >>> nn.functional.linear(Tensor([1.0, 2.0]), Tensor([[3.0, 4.0]]))
-    tensor([11.])
-    """
-    return input.linear(weight, bias)
-
-
-def _function(method: Callable[..., Any]) -> Any:
-    """The function of a method: what was self is named ``input``."""
-
-    @functools.wraps(method)
-    def function(input: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return method(input, *args, **kwargs)
-
-    return function
-
-
-conv1d = _function(Tensor.conv1d)
-conv2d = _function(Tensor.conv2d)
-conv3d = _function(Tensor.conv3d)
-conv_transpose1d = _function(Tensor.conv_transpose1d)
-conv_transpose2d = _function(Tensor.conv_transpose2d)
-conv_transpose3d = _function(Tensor.conv_transpose3d)
-max_pool1d = _function(Tensor.max_pool1d)
-max_pool2d = _function(Tensor.max_pool2d)
-max_pool3d = _function(Tensor.max_pool3d)
-avg_pool1d = _function(Tensor.avg_pool1d)
-avg_pool2d = _function(Tensor.avg_pool2d)
-avg_pool3d = _function(Tensor.avg_pool3d)
-adaptive_avg_pool1d = _function(Tensor.adaptive_avg_pool1d)
-adaptive_avg_pool2d = _function(Tensor.adaptive_avg_pool2d)
-adaptive_avg_pool3d = _function(Tensor.adaptive_avg_pool3d)
-adaptive_max_pool1d = _function(Tensor.adaptive_max_pool1d)
-adaptive_max_pool2d = _function(Tensor.adaptive_max_pool2d)
-adaptive_max_pool3d = _function(Tensor.adaptive_max_pool3d)
+linear = function_of(Tensor.linear)
+conv1d = function_of(Tensor.conv1d)
+conv2d = function_of(Tensor.conv2d)
+conv3d = function_of(Tensor.conv3d)
+conv_transpose1d = function_of(Tensor.conv_transpose1d)
+conv_transpose2d = function_of(Tensor.conv_transpose2d)
+conv_transpose3d = function_of(Tensor.conv_transpose3d)
+max_pool1d = function_of(Tensor.max_pool1d)
+max_pool2d = function_of(Tensor.max_pool2d)
+max_pool3d = function_of(Tensor.max_pool3d)
+avg_pool1d = function_of(Tensor.avg_pool1d)
+avg_pool2d = function_of(Tensor.avg_pool2d)
+avg_pool3d = function_of(Tensor.avg_pool3d)
+adaptive_avg_pool1d = function_of(Tensor.adaptive_avg_pool1d)
+adaptive_avg_pool2d = function_of(Tensor.adaptive_avg_pool2d)
+adaptive_avg_pool3d = function_of(Tensor.adaptive_avg_pool3d)
+adaptive_max_pool1d = function_of(Tensor.adaptive_max_pool1d)
+adaptive_max_pool2d = function_of(Tensor.adaptive_max_pool2d)
+adaptive_max_pool3d = function_of(Tensor.adaptive_max_pool3d)
 
 
 def _lp_pool(
