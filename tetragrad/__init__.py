@@ -123,6 +123,10 @@ _LATE = {
             can_cast finfo get_default_dtype iinfo promote_types set_default_dtype
         """,
         "tensor.buffers": "asarray frombuffer is_tensor",
+        "tensor.early_names": """
+            BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor
+            HalfTensor IntTensor LongTensor ShortTensor set_default_tensor_type
+        """,
         "random": "fork_rng get_rng_state initial_seed seed set_rng_state",
         "distributions.draws": "binomial poisson",
         "nn.functional": """

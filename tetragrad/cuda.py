@@ -14,10 +14,11 @@ from typing import Any, cast
 
 from tetragrad.backends import cuda as backend
 from tetragrad.backends.cuda.device import CudaDevice
-from tetragrad.core.errors import DeviceError
+from tetragrad.core.errors import DeviceError, missing
 from tetragrad.core.settings import settings
 from tetragrad.engine import realize as engine
 from tetragrad.tensor.devices import device_name
+from tetragrad.tensor.early_names import TYPED_CUDA
 from tetragrad.tensor.randomness import manual_seed
 
 __all__ = [
@@ -178,3 +179,9 @@ def _opened(device: Any) -> CudaDevice:
             hint='give a number, or a name such as "cuda:0"',
         )
     return cast(CudaDevice, engine.device(name))
+
+
+def __getattr__(name: str) -> Any:
+    if name in TYPED_CUDA:
+        return TYPED_CUDA[name]
+    raise missing(name, "tetragrad.cuda", [*__all__, *TYPED_CUDA])

@@ -256,3 +256,20 @@ MISTAKES = [
 def test_mistakes_are_named(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_arrays_of_numpy_may_be_read_inside() -> None:
+    memory = np.ones(3, dtype=np.float32)
+    weight, rows = tetragrad.from_numpy(memory), Tensor([[1.0, 2.0, 3.0]] * 2)
+
+    def loss(weight: Tensor, row: Tensor) -> Tensor:
+        return (weight * row).square().sum()
+
+    def after_a_step(weight: Tensor, row: Tensor) -> Tensor:
+        return loss(weight - 0.1 * grad(loss)(weight, row), row)
+
+    result = vmap(after_a_step, in_dims=(None, 0))(weight, rows)
+    memory[:] = 0
+    step = 1 - 0.2 * np.array([1, 4, 9], dtype=np.float32)
+    expected = np.sum((step * np.array([1, 2, 3])) ** 2)
+    np.testing.assert_allclose(result.numpy(), [expected] * 2, rtol=1e-6)

@@ -95,7 +95,7 @@ def test_casts() -> None:
     assert x.to("cpu").dtype is tetragrad.float32
     assert x.to(tetragrad.float16).dtype is tetragrad.float16
     assert x.to(x.double()).dtype is tetragrad.float64
-    assert x.type() == "tetragrad.float32"
+    assert x.type() == "tetragrad.FloatTensor"
     assert x.half().bfloat16().dtype is tetragrad.bfloat16
     assert x.bool().tolist() == [True, True, True]
     assert Tensor([1.0]).view(tetragrad.int32).item() == 0x3F800000

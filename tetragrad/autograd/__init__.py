@@ -14,6 +14,7 @@ from tetragrad.autograd.checking import GradcheckError, gradcheck, gradgradcheck
 from tetragrad.autograd.gradients import backward, grad
 from tetragrad.core.errors import missing
 from tetragrad.tensor.autograd import Function
+from tetragrad.tensor.early_names import Variable
 from tetragrad.tensor.modes import (
     enable_grad,
     inference_mode,
@@ -24,6 +25,7 @@ from tetragrad.tensor.modes import (
 __all__ = [
     "Function",
     "GradcheckError",
+    "Variable",
     "backward",
     "enable_grad",
     "functional",

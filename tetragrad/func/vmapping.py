@@ -20,14 +20,15 @@ from tetragrad.core.errors import (
 from tetragrad.core.settings import override
 from tetragrad.func.trees import leaves, rebuilt, spread
 from tetragrad.graph.batching import Batch
+from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.markers import Detached
 from tetragrad.graph.movement import Reshape
-from tetragrad.graph.node import Node
-from tetragrad.graph.samples import Sample
+from tetragrad.graph.node import Node, walk
+from tetragrad.graph.samples import Sample, depends_on_samples
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.joining import cat
 from tetragrad.tensor.modes import is_grad_enabled
-from tetragrad.tensor.pending import outstanding, relief_paused
+from tetragrad.tensor.pending import outstanding, realize_tensors, relief_paused
 from tetragrad.tensor.randomness import Generator, batch_draws
 from tetragrad.tensor.storage import AS_COMPLEX
 
@@ -168,10 +169,13 @@ class _Call:
                     hint="return tensors, nested in tuples, lists and dictionaries",
                 )
         nodes = batch.batched([value.real_node for value in values])
-        return [
+        results = [
             _result(batch, value, node, dim)
             for value, node, dim in zip(values, nodes, dims, strict=True)
         ]
+        if _read_shared_memory(nodes) and not depends_on_samples(nodes):
+            realize_tensors(results)
+        return results
 
     def _write_back(
         self, batch: Batch, arguments: list[Any], start: int, stop: int
@@ -185,6 +189,12 @@ class _Call:
             changed = _wrapped(node, value)
             place = value.movedim(dim, 0)[start:stop]
             place.copy_(changed)
+
+
+def _read_shared_memory(nodes: Sequence[Node]) -> bool:
+    """Whether some node reads an array of NumPy's, which may change at any time."""
+    buffers = (node for node in walk(nodes) if isinstance(node, Buffer))
+    return any(getattr(entry.memory, "owner", None) is not None for entry in buffers)
 
 
 def _check_unmapped(value: Any, dim: Any) -> None:

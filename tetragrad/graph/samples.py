@@ -52,11 +52,20 @@ class Sample(Node):
         return home
 
 
+def computed_from_samples(nodes: Iterable[Node]) -> set[Node]:
+    """Of the nodes and all that they are computed from: those that need a sample."""
+    found: set[Node] = set()
+    if not Sample.in_use:
+        return found
+    for node in walk(nodes):
+        if isinstance(node, Sample) or not found.isdisjoint(node.sources):
+            found.add(node)
+    return found
+
+
 def depends_on_samples(nodes: Iterable[Node]) -> bool:
     """Whether any of the nodes is computed from a sample."""
-    if not Sample.in_use:
-        return False
-    return any(isinstance(node, Sample) for node in walk(nodes))
+    return bool(computed_from_samples(nodes))
 
 
 def refuse_samples(nodes: Iterable[Node]) -> None:

@@ -475,15 +475,21 @@ def _truths(lhs: Any, rhs: Any) -> tuple[Tensor, Tensor]:
     )
 
 
-def where(condition: Tensor, input: Any, other: Any) -> Tensor:
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """``input`` where the condition holds, else ``other``; all three broadcast.
+
+    With a condition alone: the indices of what is not zero, for each dimension.
 
     >>> tetragrad.where(Tensor([True, False]), Tensor([1, 2]), 0.5)
     tensor([1.0000, 0.5000])
+    >>> tetragrad.where(Tensor([True, False, True]))
+    (tensor([0, 2]),)
 
     Raises:
         DTypeError: the condition is not a tensor of bools.
     """
+    if input is None and other is None:
+        return condition.nonzero(as_tuple=True)
     if not isinstance(condition, TensorBase) or not condition.dtype.is_bool:
         given = getattr(condition, "dtype", type(condition).__name__)
         raise DTypeError(

@@ -29,6 +29,7 @@ from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.markers import Detached
 from tetragrad.graph.movement import Movement
 from tetragrad.graph.node import Node, Shape
+from tetragrad.graph.samples import depends_on_samples
 from tetragrad.tensor.devices import DeviceName, named
 from tetragrad.tensor.modes import is_grad_enabled
 from tetragrad.tensor.pairs import beside_pairs, to_pairs
@@ -410,7 +411,7 @@ def wrap(node: Node, *inputs: TensorBase) -> Tensor:
     if depends and not tracked:
         node = Detached(node)
     result = TensorBase.tensor_class.from_node(node, tracked=tracked)
-    if is_shared:
+    if is_shared and not depends_on_samples([node]):
         realize_tensors([result])
     relieve(result)
     return result

@@ -43,13 +43,21 @@ class ConversionMethods(ReductionMethods, CreationMethods):
     # --- dtypes and devices -----------------------------------------------------------
 
     def type(self, dtype: Any = None) -> Any:
-        """The tensor in another dtype; without one, the dtype's name.
+        """The tensor in another dtype; without one, the name of the tensor's type.
 
         >>> Tensor([1.7]).type(tetragrad.int64)
         tensor([1])
+        >>> Tensor([1.7]).type("torch.LongTensor")
+        tensor([1])
         """
-        if dtype is None:
-            return f"tetragrad.{self.dtype}"
+        if not isinstance(dtype, DType):
+            from tetragrad.tensor import early_names  # Few programs need these.
+
+            if dtype is None:
+                return early_names.type_name(self.dtype)
+            typed = early_names.typed_of(dtype)
+            if typed is not None:
+                return self.to(dtype=typed.dtype, device=typed.device)
         wanted = to_dtype(dtype)
         if wanted is self.dtype:
             return self

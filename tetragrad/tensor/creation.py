@@ -452,6 +452,16 @@ class CreationMethods(TensorBase):
         options.setdefault("dtype", self.dtype)
         return CreationMethods.full(size, fill_value, **options)
 
+    def new(self, *data: Any) -> Tensor:
+        """PyTorch's early name for ``new_empty`` of sizes and ``new_tensor`` of data.
+
+        >>> Tensor([1.5]).new(2, 3).shape
+        (2, 3)
+        """
+        if all(isinstance(size, int) for size in data):
+            return self.new_empty(*(data or (0,)))
+        return self.new_tensor(*data)
+
     def new_tensor(self, data: Any, **options: Any) -> Tensor:
         """A tensor of the data in this tensor's dtype.
 

@@ -20,6 +20,7 @@ from tetragrad.engine.held import SMALL
 from tetragrad.engine.memory import allocated_bytes
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.node import Node, interned_count, walk
+from tetragrad.graph.samples import computed_from_samples
 from tetragrad.tensor.storage import Storage, StorageSet, waiting
 
 if TYPE_CHECKING:
@@ -183,7 +184,13 @@ def _others(asked: list[Storage]) -> list[Storage]:
     if capture.active() is not None:
         return []
     known = set(asked)
-    return [storage for storage in waiting if storage not in known]
+    return _computable([storage for storage in waiting if storage not in known])
+
+
+def _computable(storages: list[Storage]) -> list[Storage]:
+    """Those that have values: within ``vmap`` not all do."""
+    unknown = computed_from_samples([storage.value for storage in storages])
+    return [storage for storage in storages if storage.value not in unknown]
 
 
 def _settle(storage: Storage, buffer: Buffer | None) -> None:
@@ -213,7 +220,7 @@ def _of_passes(needed: set[Node]) -> list[Storage]:
         if storage.value in needed
     }
     found = (entry() for one_pass in passes.values() for entry in one_pass)
-    return [entry for entry in found if entry is not None]
+    return _computable([entry for entry in found if entry is not None])
 
 
 # --- before it is too much ------------------------------------------------------------

@@ -10,7 +10,7 @@ from tetragrad.graph.node import Node
 from tetragrad.tensor import holders
 from tetragrad.tensor.autograd import backward
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.creation import array_of, as_pairs
+from tetragrad.tensor.creation import CreationMethods, array_of, as_pairs
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.fourier.methods import FrameMethods
 from tetragrad.tensor.hooks import (
@@ -28,6 +28,8 @@ from tetragrad.tensor.storage import AS_COMPLEX, Storage, View
 class Tensor(PropertyMethods, LinearAlgebraMethods, FrameMethods):
     """An array of one dtype on one device, computed when it is first needed.
 
+    Two or more integers are sizes, as ``empty`` takes them.
+
     Args:
         data: a number, nested lists of numbers, an array or another tensor; copied.
         dtype: float32 for Python floats, int64 for integers, an array's own
@@ -38,6 +40,8 @@ class Tensor(PropertyMethods, LinearAlgebraMethods, FrameMethods):
     >>> Tensor([[1, 2], [3, 4]], dtype="float32") * 2
     tensor([[2., 4.],
             [6., 8.]])
+    >>> Tensor(2, 3).shape
+    (2, 3)
     """
 
     __slots__ = ()
@@ -45,10 +49,15 @@ class Tensor(PropertyMethods, LinearAlgebraMethods, FrameMethods):
     def __new__(
         cls,
         data: Any = (),
+        *more: Any,
         dtype: Any = None,
         device: Any = None,
         requires_grad: bool = False,
     ) -> Tensor:
+        options = (dtype, device, requires_grad)
+        if more and all(isinstance(size, int) for size in (data, *more)):
+            data, more = CreationMethods.zeros(data, *more), ()
+        dtype, device, requires_grad = (*more, *options[len(more) :])
         wanted = None if dtype is None else to_dtype(dtype)
         place = device_name(device)
         if isinstance(data, TensorBase):
