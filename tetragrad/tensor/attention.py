@@ -61,21 +61,12 @@ class AttentionMethods(RandomMethods):
         # Most programs start without it.
         from tetragrad.tensor.attention_gradient import Attention
 
-        if is_causal and attn_mask is not None:
-            raise TetragradError(
-                "attention with attn_mask and is_causal", hint="use one of them"
-            )
         _check_sizes(self, key, value)
         query, key, value = _alike(self, key, value, attn_mask)
         wide = accumulation(query.dtype)
         scores = query.to(wide).matmul(key.to(wide).mT) * scale
-        allowed = bias = None
-        if is_causal:
-            allowed = scores.result(_not_later(scores.node))
-        elif attn_mask is not None and attn_mask.dtype.is_bool:
-            allowed = attn_mask.expand(scores.shape)
-        elif attn_mask is not None:
-            bias = attn_mask.to(wide).expand(scores.shape)
+        allowed, bias = _mask_parts(scores, attn_mask, is_causal)
+        if bias is not None:
             scores = scores + bias
         if allowed is not None:
             scores = scores.where(allowed, float("-inf"))
@@ -126,6 +117,23 @@ class AttentionMethods(RandomMethods):
             scale_factor = None
         aligned = bool(align_corners)
         return resize(self, size, scale_factor, mode, aligned, antialias)
+
+
+def _mask_parts(
+    scores: Tensor, attn_mask: Tensor | None, is_causal: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Which scores are allowed, and what is added to them: at most one of the two."""
+    if is_causal and attn_mask is not None:
+        raise TetragradError(
+            "attention with attn_mask and is_causal", hint="use one of them"
+        )
+    if is_causal:
+        return scores.result(_not_later(scores.node)), None
+    if attn_mask is None:
+        return None, None
+    if attn_mask.dtype.is_bool:
+        return attn_mask.expand(scores.shape), None
+    return None, attn_mask.to(scores.dtype).expand(scores.shape)
 
 
 def _not_later(scores: Node) -> Node:
