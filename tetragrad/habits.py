@@ -7,8 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from tetragrad.backends.switches import turn_tf32
 from tetragrad.core.errors import UnsupportedError
-from tetragrad.core.settings import configure, settings
+from tetragrad.core.settings import settings
 
 
 def compile(model: Any = None, **options: Any) -> Any:
@@ -75,7 +76,7 @@ def set_float32_matmul_precision(precision: str) -> None:
         raise ValueError(
             f"precision is 'highest', 'high' or 'medium', not {precision!r}"
         )
-    configure(tf32=precision != "highest")
+    turn_tf32("products", is_allowed=precision != "highest")
 
 
 def get_float32_matmul_precision() -> str:

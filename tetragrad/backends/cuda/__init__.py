@@ -12,6 +12,9 @@ are the few calls of the driver's that it makes.
 from __future__ import annotations
 
 from tetragrad.backends.backend import Device
+from tetragrad.backends.switches import matmul
+
+__all__ = ["device_count", "is_built", "is_usable", "matmul", "open_device"]
 
 
 def open_device(name: str) -> Device:
@@ -30,6 +33,11 @@ def device_count() -> int:
     from tetragrad.backends.cuda import driver
 
     return driver.count_devices()
+
+
+def is_built() -> bool:
+    """Whether this package can use GPUs: always."""
+    return True
 
 
 def is_usable(number: int = 0) -> bool:
