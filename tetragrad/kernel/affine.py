@@ -110,16 +110,26 @@ class Affine:
         self, forms: Mapping[int, Affine], rewrite: Callable[[Any], Any] | None = None
     ) -> Affine:
         """Replace axes by forms (and rewrite the other atoms, if asked)."""
-        result = Affine(self.constant)
-        for atom, part in self.terms:
+        constant = self.constant
+        terms: list[tuple[Atom, int]] = []
+        changes = False
+        for term in self.terms:
+            atom, part = term
             if isinstance(atom, int):
                 form = forms.get(atom)
-                term = Affine(0, ((atom, 1),)) if form is None else form
             else:
-                changed = rewrite(atom) if rewrite is not None else atom
-                term = changed if isinstance(changed, Affine) else of_atom(changed)
-            result = result + term.scale(part)
-        return result
+                form = atom if rewrite is None else rewrite(atom)
+                if form is atom:
+                    form = None
+                elif not isinstance(form, Affine):
+                    form = of_atom(form)
+            if form is None:
+                terms.append(term)
+                continue
+            changes = True
+            constant += part * form.constant
+            terms += [(inner, part * factor) for inner, factor in form.terms]
+        return combine(constant, terms) if changes else self
 
     def range(self, sizes: Sequence[int]) -> Range:
         """The smallest and largest value, for axes counting up to their sizes."""

@@ -9,9 +9,8 @@ its address is in range; outside it the load must not touch memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -327,21 +326,17 @@ def atoms_of(forms: Iterable[Affine]) -> list[Expression]:
     ]
 
 
-def walk(*roots: Expression) -> Sequence[Expression]:
-    """Every expression below the roots once, operands before users."""
-    if len(roots) == 1:
-        return _below(roots[0])
-    return tuple(dict.fromkeys(chain.from_iterable(map(_below, roots))))
-
-
 @lru_cache(maxsize=64)
-def _below(root: Expression) -> tuple[Expression, ...]:
-    """The walk from one root, which each stage of compiling it asks for."""
+def walk(*roots: Expression) -> Sequence[Expression]:
+    """Every expression below the roots once, operands before users.
+
+    Remembered for a while, as each stage of compiling them asks for it.
+    """
     entered: set[Expression] = set()
     order: list[Expression] = []
     # The path to where the walk is, with the children that are still to be entered.
     path: list[tuple[Expression, Iterator[Expression]]] = []
-    ahead: Iterator[Expression] = iter((root,))
+    ahead: Iterator[Expression] = iter(roots)
     while True:
         for expression in ahead:
             if expression not in entered:
@@ -374,6 +369,8 @@ def substitute(
     sizes: Sequence[int] | None = None,
     guard: Guard = (),
     kept: frozenset[int] = frozenset(),
+    *,
+    are_free: bool = False,
 ) -> Expression:
     """Replace loop axes by affine forms everywhere below ``root``.
 
@@ -381,11 +378,12 @@ def substitute(
     consistently (a form for a bound axis must be a plain axis), unless the reduction
     binds one of those that are ``kept``: it means others. Where the new forms
     are only in range under ``guard``, loads that they move receive it. With the
-    axes' sizes, conditions that no longer say anything are dropped.
+    axes' sizes, conditions that no longer say anything are dropped. Where nothing below
+    binds the axes (they ``are_free``), only what depends on them is looked at.
     """
-    rewritten: dict[Expression, Expression] = {}
+    rewritten: dict[Expression, Expression] = _Rewritten()
     substitution = _Substitution(forms, sizes, guard, rewritten)
-    for expression in walk(root):
+    for expression in _depending(root, forms) if are_free else walk(root):
         is_kept = isinstance(expression, Reduction) and kept & set(expression.axes)
         if is_kept or _is_untouched(expression, forms, rewritten):
             rewritten[expression] = expression
@@ -394,16 +392,40 @@ def substitute(
     return rewritten[root]
 
 
+class _Rewritten(dict[Expression, Expression]):
+    """What has been rewritten; anything else is what it was."""
+
+    def __missing__(self, expression: Expression) -> Expression:
+        return expression
+
+
+def _depending(root: Expression, axes: Collection[int]) -> Sequence[Expression]:
+    """What depends on some axes below a root, operands before users."""
+    order: list[Expression] = []
+    entered: set[Expression] = set()
+    # What is still to be entered, or, in front of what is above it, to be left.
+    path = [(root, False)]
+    while path:
+        expression, is_left = path.pop()
+        if is_left:
+            order.append(expression)
+        elif expression not in entered and not expression.free_axes.isdisjoint(axes):
+            entered.add(expression)
+            path.append((expression, True))
+            path += [(entry, False) for entry in expression.children]
+    return order
+
+
 def _is_untouched(
     expression: Expression,
     forms: Mapping[int, Affine],
     rewritten: Mapping[Expression, Expression],
 ) -> bool:
-    """Whether an op stays as it is because its operands do."""
+    """Whether an expression stays as it is because all below it does."""
     return (
-        type(expression) is Compute
-        and expression.free_axes.isdisjoint(forms)
-        and all(rewritten[entry] is entry for entry in expression.operands)
+        expression.free_axes.isdisjoint(forms)
+        and all(rewritten[entry] is entry for entry in expression.children)
+        and not isinstance(expression, Reduction | Scan)
     )
 
 

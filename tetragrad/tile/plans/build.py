@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 
 from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen, replace
@@ -31,6 +31,7 @@ from tetragrad.tile.ir import (
     TileLoad,
     View,
     When,
+    every_statement,
 )
 from tetragrad.tile.plans.last_part import with_last_apart
 from tetragrad.tile.plans.nests.chain import ChainPlan, build_chain
@@ -193,7 +194,7 @@ class Scratch:
         builder: Builder,
     ) -> None:
         lengths = {number: slots[number].numel for number in range(first, len(slots))}
-        for load in loads_in(body):
+        for load in loads_in(body) if lengths else ():
             if load.slot in lengths:
                 _, last = load.address.range(builder.extents)
                 lengths[load.slot] = max(lengths[load.slot], last + 1)
@@ -260,13 +261,8 @@ class Scratch:
         return TileLoad(self.tiles[load.slot], (load.address,))
 
 
-def loads_in(body: Iterable[Statement]) -> Iterator[Load]:
+def loads_in(body: Sequence[Statement]) -> list[Load]:
     """Every load in the statements."""
-    for statement in body:
-        yield from loads_in(getattr(statement, "body", ()))
-        yield from loads_in(getattr(statement, "otherwise", ()))
-        value = getattr(statement, "value", None)
-        if value is not None:
-            for entry in walk_until({}, value):
-                if isinstance(entry, Load):
-                    yield entry
+    values = [getattr(entry, "value", None) for entry in every_statement(body)]
+    below = walk_until({}, *(value for value in values if value is not None))
+    return [entry for entry in below if isinstance(entry, Load)]

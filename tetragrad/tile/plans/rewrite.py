@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
 
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -29,17 +28,13 @@ Replacements = Mapping[Expression, Expression]
 
 def walk_until(stop: Replacements, *roots: Expression) -> Sequence[Expression]:
     """Every expression below the roots once, operands first, not below ``stop``."""
-    if not stop:
-        if len(roots) == 1:
-            return _below(roots[0])
-        return tuple(dict.fromkeys(chain.from_iterable(map(_below, roots))))
-    return _walked(stop, roots)
+    return _walked(stop, roots) if stop else _below(roots)
 
 
 @lru_cache(maxsize=512)
-def _below(root: Expression) -> Sequence[Expression]:
-    """The walk from one root, which each step of planning asks for."""
-    return _walked({}, (root,))
+def _below(roots: tuple[Expression, ...]) -> Sequence[Expression]:
+    """The walk from some roots, which each step of planning asks for."""
+    return _walked({}, roots)
 
 
 def _walked(stop: Replacements, roots: Iterable[Expression]) -> Sequence[Expression]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tetragrad.backends.cuda.emit.access import WIDEST_BYTES, Storage
@@ -16,9 +16,16 @@ from tetragrad.backends.cuda.emit.spread import MOST_RUNS, Run
 from tetragrad.backends.cuda.emit.tiles import Spread
 from tetragrad.backends.cuda.emit.values import Points
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Expression, Guard, Load, Select, literal
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Guard,
+    Load,
+    Select,
+    literal,
+)
 from tetragrad.kernel.ir import Mode
-from tetragrad.tile.ir import Fold, Map, Store, TileLoad
+from tetragrad.tile.ir import Fold, Map, Statement, Store, TileLoad
 
 #: Runs of fewer elements than a thread could take that are written out.
 MOST_NARROW_RUNS = 64
@@ -55,6 +62,36 @@ class Moves(Loads):
                     value = self.ops.where(condition, value, before)
                 written[key] = value
         elements.update(written)
+
+    def _written_beside(self, body: Sequence[Statement], start: int) -> Sequence[Map]:
+        """The Maps from a place on that write one shared tile at the same points.
+
+        They are the places of a sorting network, and all made of the same values.
+        """
+        first, together = body[start], []
+        for statement in body[start:]:
+            if (
+                not isinstance(statement, Map)
+                or not isinstance(first, Map)
+                or not isinstance(statement.value, Compute)
+                or statement.tile is not first.tile
+                or (statement.axes, statement.guard) != (first.axes, first.guard)
+                or statement.tile.name not in self.values.written_once
+                or not self._is_shared(statement.tile.name)
+                or statement.tile.name in self.homes.reads(statement)
+            ):
+                break
+            together.append(statement)
+        return together
+
+    def _map_together(self, statements: Sequence[Map]) -> None:
+        """Several values at each point, of which all are made before the next one's."""
+        storage = self.values.storages[statements[0].tile.name]
+        forms = [tile_form(entry.tile, entry.indices) for entry in statements]
+        values = tuple(entry.value for entry in statements)
+        for points in self._written(statements[0]):
+            for form, lanes in zip(forms, points.evaluate_each(values), strict=True):
+                points.write(storage, form, statements[0].guard, lanes)
 
     def _written(self, statement: Map) -> Iterator[Points]:
         """The points of a tile in memory, some of them in branches."""

@@ -10,21 +10,26 @@ from tetragrad.tile.ir import QuickPower
 from tetragrad.tile.plans.rewrite import below, walk_until
 
 
-def quotients_only_rounded(root: Expression) -> frozenset[Expression]:
+def quotients_only_rounded(*roots: Expression) -> frozenset[Expression]:
     """Quotients in float32 that conversions to 16 bits read, and nothing else."""
+    entries = walk_until({}, *roots)
+    if not any(map(_is_quotient, entries)):
+        return frozenset()
     rounded: set[Expression] = set()
-    read: set[Expression] = {root}
-    for entry in walk_until({}, root):
+    read = set(roots)
+    for entry in entries:
         is_rounding = (
             isinstance(entry, Compute)
             and entry.op is Cast
             and entry.dtype in formats.HALVES
         )
         (rounded if is_rounding else read).update(below(entry))
-    return frozenset(
-        entry
-        for entry in rounded - read
-        if isinstance(entry, Compute)
+    return frozenset(filter(_is_quotient, rounded - read))
+
+
+def _is_quotient(entry: Expression) -> bool:
+    return (
+        isinstance(entry, Compute)
         and entry.op in (Div, Reciprocal)
         and entry.dtype is dtypes.float32
     )

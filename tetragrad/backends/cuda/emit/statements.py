@@ -52,9 +52,17 @@ class Statements(Folds):
     """Emits the statements of one grid's body."""
 
     def emit(self, body: Sequence[Statement]) -> None:
-        """Statements in order."""
-        for place, statement in enumerate(body):
-            self.statement(statement, body[place + 1 :])
+        """Statements in order; what one evaluation gives is written together."""
+        place = 0
+        while place < len(body):
+            together = self._written_beside(body, place)
+            place += max(1, len(together))
+            if len(together) > 1:
+                for statement in together:
+                    self._synchronise(statement, body[place:])
+                self._map_together(together)
+            else:
+                self.statement(body[place - 1], body[place:])
 
     def statement(self, statement: Statement, following: Sequence[Statement]) -> None:
         """One statement, after the barrier that it may need."""

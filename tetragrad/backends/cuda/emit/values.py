@@ -38,6 +38,9 @@ from tetragrad.kernel.expression import (
 from tetragrad.tile.ir import QuickPower, Tile, TileLoad
 from tetragrad.tile.plans.rewrite import walk_until
 
+#: Expressions, operands first, and how each is computed.
+Steps = Sequence[tuple[Expression, "Callable[[Points, Any], Lanes]"]]
+
 
 class Values:
     """Computes expressions; knows where loops stand and where tiles are."""
@@ -64,8 +67,7 @@ class Values:
         self.written_once: set[str] = set()
         #: Tiles in device memory that an earlier kernel has written.
         self.given: frozenset[str] = frozenset()
-        self._only_rounded: dict[Expression, frozenset[Expression]] = {}
-        self._orders: dict[Expression, Sequence[Expression]] = {}
+        self._steps: dict[tuple[Expression, ...], Sequence[Steps]] = {}
         self._places: dict[Expression, Affine] = {}
         #: Conditions on this value are known to hold where code is written now.
         self.ample: Expression | None = None
@@ -93,18 +95,11 @@ class Values:
             found = self._places[load] = tile_form(load.tile, load.indices)
         return found
 
-    def only_rounded(self, root: Expression) -> frozenset[Expression]:
-        """The float32 quotients in a value that are only rounded to 16 bits."""
-        found = self._only_rounded.get(root)
+    def steps(self, roots: tuple[Expression, ...]) -> Sequence[Steps]:
+        """How to compute some values that one place needs, one after the other."""
+        found = self._steps.get(roots)
         if found is None:
-            found = self._only_rounded[root] = quotients_only_rounded(root)
-        return found
-
-    def order(self, root: Expression) -> Sequence[Expression]:
-        """What a value is made of, operands first."""
-        found = self._orders.get(root)
-        if found is None:
-            found = self._orders[root] = walk_until({}, root)
+            found = self._steps[roots] = _steps_to(roots)
         return found
 
 
@@ -121,18 +116,22 @@ class Points(Forms):
 
     def evaluate(self, root: Expression) -> Lanes:
         """The values of an expression along the run."""
+        if root not in self._done:
+            (steps,) = self.values.steps((root,))
+            self._compute(steps)
+        return self._done[root]
+
+    def evaluate_each(self, roots: tuple[Expression, ...]) -> Iterator[Lanes]:
+        """The values of several expressions, each made when it is asked for."""
+        for root, steps in zip(roots, self.values.steps(roots), strict=True):
+            self._compute(steps)
+            yield self._done[root]
+
+    def _compute(self, steps: Steps) -> None:
         done = self._done
-        if root in done:
-            return done[root]
-        short = self.values.only_rounded(root)
-        for expression in self.values.order(root):
-            if expression in done:
-                continue
-            if expression in short:
-                done[expression] = self._short_quotient(expression)
-            else:
-                done[expression] = _method_of(type(expression))(self, expression)
-        return done[root]
+        for expression, compute in steps:
+            if expression not in done:
+                done[expression] = compute(self, expression)
 
     def give(self, expression: Expression, lanes: Lanes) -> None:
         """Say what an expression's values are."""
@@ -384,6 +383,25 @@ class Points(Forms):
             mask = self.mask(guard, element)
             place = self.linear(address, element)
             memory.store(storage, place, whole[element : element + width], mask)
+
+
+def _steps_to(roots: tuple[Expression, ...]) -> Sequence[Steps]:
+    """What each value needs that those before it have not needed."""
+    short = quotients_only_rounded(*roots)
+    found: list[Steps] = []
+    entries = iter(walk_until({}, *roots))
+    known: set[Expression] = set()
+    for root in roots:
+        steps: list[tuple[Expression, Callable[[Points, Any], Lanes]]] = []
+        while root not in known:
+            entry = next(entries)
+            known.add(entry)
+            if entry in short:
+                steps.append((entry, Points._short_quotient))
+            else:
+                steps.append((entry, _method_of(type(entry))))
+        found.append(steps)
+    return found
 
 
 def _may_leave(address: Affine, guard: Guard) -> bool:

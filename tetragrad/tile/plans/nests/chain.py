@@ -11,6 +11,7 @@ one before the last: by then everybody has read that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tetragrad.core.frozen import frozen
@@ -101,7 +102,7 @@ def _grid(builder: Builder, plan: ChainPlan, banks: int) -> list[Statement]:
             before = chain.tiles[-2] if len(chain.tiles) > 1 else None
             tile = chain.tile(kernel.inner[number])
             body.append(Alloc(tile, once=True, over=before))
-        body += map(chain.statement, chain.written_out(output))
+        body += chain.statements(output)
     return [Grid(((block, rows // plan.rows),), tuple(body), threads=plan.threads)]
 
 
@@ -135,26 +136,23 @@ class _Chain:
         self.tiles.append(tile)
         return tile
 
-    def written_out(self, output: Output) -> tuple[Output, ...]:
-        """An output for each place that it only chooses between, but not for each row.
-
-        Blocks have different rows, so which row it is must be known when they run.
-        """
-        stage = replace(self.kernel, outputs=(output,), inner=())
+    def statements(self, output: Output) -> list[Map | Store]:
+        """One output over the rows of a grid iteration, perhaps place by place."""
         row = self._row_axis(output)
-        outputs = write_out_alternatives(stage).outputs
-        keep_row = row is None or all(row in entry.axes for entry in outputs)
-        return outputs if keep_row else (output,)
+        alike: dict[tuple[int, ...], list[Output]] = {}
+        for part in self._written_out(output, row):
+            alike.setdefault(part.axes, []).append(part)
+        return [entry for parts in alike.values() for entry in self._over(parts, row)]
 
-    def statement(self, output: Output) -> Map | Store:
-        """One output over the rows of a grid iteration.
+    def _over(self, parts: Sequence[Output], row: int | None) -> list[Map | Store]:
+        """Outputs with the same axes: what they have in common is one expression.
 
         Where an axis straddles the banks of a tile, it becomes two.
         """
         forms: dict[int, Affine] = {}
         extents: list[Extent] = []
-        row, inside = self._row_axis(output), ZERO
-        for axis in self._in_order(output, row):
+        inside = ZERO
+        for axis in self._in_order(parts, row):
             own = self.builder.axis(self.kernel.axes[axis])
             extents.append((own, self.kernel.axes[axis]))
             forms[axis] = axis_form(own)
@@ -169,11 +167,20 @@ class _Chain:
         guard: Guard = ()
         while True:
             try:
-                written = self._written(output, forms, tuple(extents), row, inside)
-                return replace(written, guard=guard)
+                return self._written(parts, forms, tuple(extents), guard, row, inside)
             except SplitAxis as request:
                 forms, extents, limit = self._split(forms, extents, request)
                 guard = (*guard, *limit)
+
+    def _written_out(self, output: Output, row: int | None) -> tuple[Output, ...]:
+        """An output for each place that it only chooses between, but not for each row.
+
+        Blocks have different rows, so which row it is must be known when they run.
+        """
+        stage = replace(self.kernel, outputs=(output,), inner=())
+        outputs = write_out_alternatives(stage).outputs
+        keep_row = row is None or all(row in entry.axes for entry in outputs)
+        return outputs if keep_row else (output,)
 
     def _split(
         self, forms: dict[int, Affine], extents: list[Extent], request: SplitAxis
@@ -201,30 +208,39 @@ class _Chain:
 
     def _written(
         self,
-        output: Output,
+        parts: Sequence[Output],
         forms: dict[int, Affine],
         extents: tuple[Extent, ...],
+        guard: Guard,
         row: int | None,
         inside: Affine,
-    ) -> Map | Store:
+    ) -> list[Map | Store]:
         count = len(self.kernel.slots)
         inner_forms = {**forms} if row is None else {**forms, row: ZERO}
+
+        def element(slot: int, address: Affine) -> TileLoad:
+            return self._element(slot - count, address, inner_forms, inside)
+
         loads: dict[Expression, Expression] = {
-            entry: self._element(entry.slot - count, entry.address, inner_forms, inside)
-            for entry in walk(output.value)
+            entry: element(entry.slot, entry.address)
+            for entry in walk(*(part.value for part in parts))
             if isinstance(entry, Load) and entry.slot >= count
         }
         rewriter = Rewriter(forms, loads)
-        value = rewriter(output.value)
-        if output.slot < count:
-            address = rewriter.form(output.address)
-            return Store(extents, output.slot, address, value)
-        target = self._element(output.slot - count, output.address, inner_forms, inside)
-        return Map(extents, target.tile, target.indices, value)
+        written: list[Map | Store] = []
+        for part in parts:
+            value = rewriter(part.value)
+            if part.slot < count:
+                address = rewriter.form(part.address)
+                written.append(Store(extents, part.slot, address, value, guard))
+            else:
+                place = element(part.slot, part.address)
+                written.append(Map(extents, place.tile, place.indices, value, guard))
+        return written
 
     def _element(
         self, number: int, address: Affine, forms: dict[int, Affine], inside: Affine
-    ) -> Expression:
+    ) -> TileLoad:
         """An element of what a stage has handed on, in this iteration's rows."""
         inner = self.kernel.inner[number]
         place = _within_row(address.substitute(forms), inner)
@@ -256,22 +272,21 @@ class _Chain:
         ]
         return row_axis(addresses[0], self.kernel.axes, rows, step)
 
-    def _in_order(self, output: Output, row: int | None) -> list[int]:
+    def _in_order(self, parts: Sequence[Output], row: int | None) -> list[int]:
         """The other axes, the one along which memory is next to itself last."""
         slots = len(self.kernel.slots)
         outside = [
             entry.address
-            for entry in walk(output.value)
+            for entry in walk(*(part.value for part in parts))
             if isinstance(entry, Load) and entry.slot < slots
         ]
-        if output.slot < slots:
-            outside.append(output.address)
-        forms = outside or [output.address]
+        outside += [part.address for part in parts if part.slot < slots]
+        forms = outside or [parts[0].address]
 
         def step(axis: int) -> int:
             return min(abs(form.coefficient(axis)) or 1 << 62 for form in forms)
 
-        return sorted((a for a in output.axes if a != row), key=step, reverse=True)
+        return sorted((a for a in parts[0].axes if a != row), key=step, reverse=True)
 
 
 def _within_row(address: Affine, inner: Inner) -> Affine:

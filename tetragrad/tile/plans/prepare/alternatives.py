@@ -60,6 +60,8 @@ def write_out_alternatives(kernel: Kernel) -> Kernel:
         if not len(kernel.outputs) < len(outputs) <= MOST_OUTPUTS:
             return kernel
         kernel = replace(kernel, outputs=tuple(outputs))
+        if not kernel.reductions and not _may_have_some(kernel):
+            return kernel
 
 
 def write_out_spread(kernel: Kernel) -> Kernel:
@@ -207,7 +209,7 @@ def _at(output: Output, axis: int, place: int, sizes: Sequence[int]) -> Output:
     return replace(
         output,
         address=output.address.substitute(forms),
-        value=substitute(output.value, forms, sizes),
+        value=substitute(output.value, forms, sizes, are_free=True),
         axes=tuple(entry for entry in output.axes if entry != axis),
     )
 
