@@ -72,6 +72,7 @@ with importing():
         set_default_device,
         set_num_threads,
     )
+    from tetragrad.tensor.generator import Generator, manual_seed
     from tetragrad.tensor.linalg import operations as _matrix_operations
     from tetragrad.tensor.linalg.operations import *  # noqa: F403 (a list, see there)
     from tetragrad.tensor.modes import (
@@ -82,7 +83,6 @@ with importing():
         set_grad_enabled,
     )
     from tetragrad.tensor.operations import *  # noqa: F403 (a list of names, see there)
-    from tetragrad.tensor.randomness import Generator, manual_seed
     from tetragrad.tensor.tensor import Tensor
 
 __version__ = "0.1.0"
@@ -99,7 +99,7 @@ short = int16
 #: Packages that are imported when they are first used.
 _PACKAGES = frozenset(
     """
-    autograd cuda data distributions fft func linalg masked nn onnx optim random signal
+    amp autograd cuda data distributions fft func linalg masked nn onnx optim random signal
     special state utils xp
     """.split()
 )
@@ -123,6 +123,7 @@ _LATE = {
             can_cast finfo get_default_dtype iinfo promote_types set_default_dtype
         """,
         "tensor.buffers": "asarray frombuffer is_tensor",
+        "tensor.mixed_precision": "autocast get_autocast_dtype is_autocast_enabled",
         "tensor.early_names": """
             BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor
             HalfTensor IntTensor LongTensor ShortTensor set_default_tensor_type
@@ -135,7 +136,7 @@ _LATE = {
         """,
         "func": "vmap",
         "habits": """
-            are_deterministic_algorithms_enabled autocast compile
+            are_deterministic_algorithms_enabled compile
             get_float32_matmul_precision set_float32_matmul_precision
             use_deterministic_algorithms
         """,

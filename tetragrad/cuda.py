@@ -19,7 +19,7 @@ from tetragrad.core.settings import settings
 from tetragrad.engine import realize as engine
 from tetragrad.tensor.devices import device_name
 from tetragrad.tensor.early_names import TYPED_CUDA
-from tetragrad.tensor.randomness import manual_seed
+from tetragrad.tensor.generator import manual_seed
 
 __all__ = [
     "current_device",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.randomness import (
+from tetragrad.tensor.generator import (
     Generator,
     default_generator,
     get_state,

@@ -34,7 +34,7 @@ from tetragrad.engine.capture import Recorder
 from tetragrad.engine.replay import Program
 from tetragrad.graph.leaves import Buffer
 from tetragrad.tensor.base import TensorBase
-from tetragrad.tensor.randomness import default_generator
+from tetragrad.tensor.generator import default_generator
 from tetragrad.tensor.storage import Storage
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tetragrad.core.errors import IndexingError, ShapeError
 from tetragrad.data.convert import to_array, to_tensors
 from tetragrad.data.shuffle import permutation
-from tetragrad.tensor.randomness import Generator
+from tetragrad.tensor.generator import Generator
 
 
 class Dataset(Protocol):

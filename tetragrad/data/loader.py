@@ -16,7 +16,7 @@ from tetragrad.data.dataset import Gatherable, collate, gather
 from tetragrad.data.samplers import set_epoch
 from tetragrad.data.shuffle import permutation
 from tetragrad.data.workers import Task, WorkerInfo, Workers
-from tetragrad.tensor.randomness import Generator
+from tetragrad.tensor.generator import Generator
 
 #: What a worker gives when its stream has ended.
 _ENDED = object()

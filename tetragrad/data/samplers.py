@@ -15,7 +15,7 @@ import numpy as np
 from tetragrad.core.errors import ShapeError
 from tetragrad.data.shuffle import permutation, uniform
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.randomness import Generator
+from tetragrad.tensor.generator import Generator
 
 
 class Sampler:

@@ -26,10 +26,10 @@ from tetragrad.graph.movement import Reshape
 from tetragrad.graph.node import Node, walk
 from tetragrad.graph.samples import Sample, depends_on_samples
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.generator import Generator, batch_draws
 from tetragrad.tensor.joining import cat
 from tetragrad.tensor.modes import is_grad_enabled
 from tetragrad.tensor.pending import outstanding, realize_tensors, relief_paused
-from tetragrad.tensor.randomness import Generator, batch_draws
 from tetragrad.tensor.storage import AS_COMPLEX
 
 RANDOMNESS = ("error", "different", "same")

@@ -12,8 +12,8 @@ from typing import Any
 
 from tetragrad.core.errors import ShapeError
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.generator import Generator
 from tetragrad.tensor.modes import no_grad
-from tetragrad.tensor.randomness import Generator
 
 _FIXED_GAINS = {
     "linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0,

@@ -24,7 +24,7 @@ from tetragrad.state.safetensors import (
 )
 from tetragrad.state.tree import join, split
 from tetragrad.tensor import Tensor
-from tetragrad.tensor.randomness import default_generator
+from tetragrad.tensor.generator import default_generator
 
 FORMAT = "tetragrad checkpoint"
 VERSION = 1

@@ -15,6 +15,7 @@ from tetragrad.graph.markers import CustomGradient, Detached, Variable
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, walk
 from tetragrad.tensor.base import TensorBase, collectors, wrap, wrap_pairs
+from tetragrad.tensor.generator import default_generator
 from tetragrad.tensor.hooks import (
     call_after_accumulation,
     fitted,
@@ -30,7 +31,6 @@ from tetragrad.tensor.pending import (
     outstanding,
     reverse_passes,
 )
-from tetragrad.tensor.randomness import default_generator
 from tetragrad.tensor.storage import Collected
 
 if TYPE_CHECKING:

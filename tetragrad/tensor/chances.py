@@ -14,8 +14,9 @@ from tetragrad.graph.elementwise import full_like
 from tetragrad.graph.movement import Reshape, Shrink, broadcast_to
 from tetragrad.graph.node import Node, Shape, size_of
 from tetragrad.tensor.devices import device_name
+from tetragrad.tensor.generator import Generator, default_generator
 from tetragrad.tensor.joining import concatenate_nodes
-from tetragrad.tensor.randomness import PAIRED, Generator, default_generator
+from tetragrad.tensor.randomness import PAIRED
 from tetragrad.tensor.reductions import positions
 
 if TYPE_CHECKING:
