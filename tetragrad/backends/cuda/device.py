@@ -40,7 +40,7 @@ from tetragrad.tile.plans.pieces import PIECE
 MOST_ASSEMBLERS = 16
 #: How a kernel is timed: launches in one replay, at most and in about so many seconds,
 #: and how many replays.
-MOST_REPEATED, SECONDS_REPEATED = 16, 3e-4
+MOST_REPEATED, SECONDS_REPEATED = 48, 3e-4
 REPLAYS = 5
 #: The last launch that may use a block which somebody has: any.
 NEVER_SURE = sys.maxsize
@@ -136,9 +136,11 @@ class CudaDevice(Device):
             return MemoryAlias(nbytes, address, memory)
         return self.copied_part(memory, start, nbytes)
 
-    def copied_part(self, memory: Any, start: int, nbytes: int) -> DeviceMemory:
+    def copied_part(
+        self, memory: Any, start: int, nbytes: int, room: int = 0
+    ) -> DeviceMemory:
         """Copied among the kernels, and counted as one of them."""
-        copy = self.allocate(nbytes)
+        copy = self.allocate(max(nbytes, room))
         self.context.use()
         with self.blaming(), self.context.lock:
             driver.call(
