@@ -35,3 +35,11 @@ def test_little_work_is_done_on_the_way() -> None:
 def test_few_columns_make_their_operand_themselves() -> None:
     gated = functional.silu(leaf(4096, 512))
     assert shapes(functional.linear(gated, leaf(64, 512))) == [(4096, 64)]
+
+
+def test_small_operands_of_two_products_are_stored_once() -> None:
+    """Each product that computes one would take as long again as a launch."""
+    chances = leaf(64, 32).float().sigmoid() * 3
+    made = chances @ leaf(32, 96).float(), chances.T @ leaf(64, 96).float()
+    groups = fuse([tensor.node for tensor in made], SM_90A)
+    assert chances.node in [root for group in groups for root in group.roots]

@@ -40,7 +40,8 @@ def storing_pays(decisions: Decisions, node: Node) -> bool:
     inline = times * max(compute, read)
     if target.chunk_bytes:
         # The copy engine brings what is in memory: each product would store it.
-        inline += 2.0 * own * _products_of(decisions, node)
+        again = 2.0 * own + target.launch_seconds
+        inline += again * _products_of(decisions, node)
     stored = max(compute, read) + own + kernels * own + target.launch_seconds
     return stored < inline
 
