@@ -438,31 +438,9 @@ class FunctionMethods(ArithmeticMethods):
         """
         return self.apply_float(error_nodes.erfinv)
 
-    # --- in place ---------------------------------------------------------------------
-
-    abs_ = in_place(abs)
-    sign_ = in_place(sign)
-    square_ = in_place(square)
-    pow_ = in_place(pow)
-    sqrt_ = in_place(sqrt)
-    rsqrt_ = in_place(rsqrt)
-    reciprocal_ = in_place(reciprocal)
-    exp_ = in_place(exp)
-    exp2_ = in_place(exp2)
-    expm1_ = in_place(expm1)
-    log_ = in_place(log)
-    log2_ = in_place(log2)
-    log10_ = in_place(log10)
-    log1p_ = in_place(log1p)
-    sigmoid_ = in_place(sigmoid)
-    sin_ = in_place(sin)
-    cos_ = in_place(cos)
-    tan_ = in_place(tan)
-    tanh_ = in_place(tanh)
-    erf_ = in_place(erf)
-    erfinv_ = in_place(erfinv)
-
     # --- operators --------------------------------------------------------------------
+
+    pow_ = in_place(pow)
 
     def __pow__(self, exponent: Any) -> Tensor:
         return power(self, exponent)

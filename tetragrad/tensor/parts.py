@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from tetragrad.core.errors import DTypeError, ShapeError
 from tetragrad.tensor.attention import AttentionMethods
 from tetragrad.tensor.base import redirect
+from tetragrad.tensor.cutting import Sizes
 from tetragrad.tensor.derived import derived_docstring
-from tetragrad.tensor.movement import MovementMethods, Sizes, sizes_of
+from tetragrad.tensor.movement import MovementMethods, sizes_of
 
 if TYPE_CHECKING:
     from tetragrad.tensor.tensor import Tensor

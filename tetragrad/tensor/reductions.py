@@ -17,6 +17,7 @@ from tetragrad.graph.movement import Reshape, broadcast_to
 from tetragrad.graph.node import Node
 from tetragrad.tensor.axis_names import also_axis
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.formulas.norms import power_norm, root_of_squares
 from tetragrad.tensor.gradient_rules import with_gradient, with_zero_gradient
 from tetragrad.tensor.limits import LimitMethods
 from tetragrad.tensor.promotion import combine, normal_dim, normal_dims, to_node
@@ -434,9 +435,10 @@ class ReductionMethods(LimitMethods):
             squares = parts * parts
             if self.dtype.is_complex:
                 squares = parts.real.square() + parts.imag.square()
-            return _root_of_squares(squares, dim, keepdim)
+            total = squares.sum(dim, keepdim)
+            return total.result(root_of_squares(total.node))
         dims = normal_dims(dim, self.ndim)
-        norm = size.result(_power_norm(size.node, float(p), dims))
+        norm = size.result(power_norm(size.node, float(p), dims))
         return norm if keepdim else norm.result(drop_dims(norm.node, dims))
 
     @also_axis
@@ -482,37 +484,3 @@ def _nuclear_norm(tensor: Any, dim: Dims, keepdim: bool) -> Tensor:
 
     rows_and_columns: Any = (-2, -1) if dim is None else dim
     return matrix_norm(tensor, "nuc", rows_and_columns, keepdim)
-
-
-def _power_norm(size: Node, degree: float, dims: tuple[int, ...]) -> Node:
-    """(Σ x^p)^(1/p) of magnitudes, whose gradient at 0 is 0 rather than NaN."""
-    power = full_like(size, degree)
-    total = graph.Sum(ops.Pow(size, power), dims) if dims else ops.Pow(size, power)
-    norm = ops.Pow(total, full_like(total, 1.0 / degree))
-    spread = broadcast_to(norm, size.shape)
-    zero, one = full_like(size, 0), full_like(size, 1)
-    is_zero = ops.Or(ops.Eq(spread, zero), ops.Eq(size, zero))
-
-    def rule(upstream: Node) -> tuple[Node]:
-        share = ops.Div(size, ops.Where(is_zero, one, spread))
-        slope: Node = ops.Pow(
-            ops.Where(is_zero, one, share), full_like(size, degree - 1)
-        )
-        slope = ops.Where(is_zero, zero, slope)
-        return (ops.Mul(broadcast_to(upstream, size.shape), slope),)
-
-    return with_gradient(norm, (size,), rule)
-
-
-def _root_of_squares(squares: Tensor, dim: Dims, keepdim: bool) -> Tensor:
-    """sqrt(Σ x²), whose gradient at 0 is 0 rather than NaN."""
-    total = squares.sum(dim, keepdim)
-    root = ops.Sqrt(total.node)
-
-    def rule(upstream: Node) -> tuple[Node]:
-        zero = full_like(root, 0)
-        slope: Node = ops.Div(full_like(root, 0.5), root)
-        slope = ops.Where(ops.Eq(root, zero), zero, slope)
-        return (ops.Mul(upstream, slope),)
-
-    return total.result(with_gradient(root, (total.node,), rule))
