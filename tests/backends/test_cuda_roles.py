@@ -188,7 +188,7 @@ def test_what_the_engine_cannot_bring_is_copied_or_computed(name: str) -> None:
 def protocol_states(depth: int, steps: int, consumers: int) -> int:
     """Walk through every interleaving of one producer and some consumers.
 
-    The rules are those of backends/cuda/channels.py: a barrier has a phase, a wait for
+    The rules are those of matrix_unit/channels.py: a barrier has a phase, a wait for
     a parity passes once the phase with that parity is over. Checks that no slot is
     filled while it is read, or read before it is filled, and that nobody is stuck.
     Returns how many states there are.
