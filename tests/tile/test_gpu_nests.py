@@ -44,6 +44,7 @@ CASES: dict[str, Callable[[], Tensor]] = {
     "three wide rows": lambda: leaf(3, 9000).log_softmax(1),
     "short rows added": lambda: leaf(500, 5) * 2 + leaf(1, 5),
     "rows in between": lambda: leaf(33, 19) + leaf(36, 23)[1:-2, 3:-1],
+    "short rows with gaps": lambda: leaf(900, 6)[1:-2, 3:-1] * leaf(897, 1),
     "turned": lambda: leaf(200, 6).flip(1) + leaf(200, 1),
     "across": lambda: leaf(5, 301).T + leaf(301, 5),
     "rows of a warp's part": lambda: leaf(2000, 72).softmax(1),
@@ -107,6 +108,12 @@ def test_rows_of_a_few_elements_are_staged() -> None:
     text = program_text(program)
     assert "rows: float32[224], shared, written once" in text
     assert "Store(s1[224*i0 + " in text
+
+
+def test_short_rows_with_gaps_are_stored_as_they_lie() -> None:
+    ((_, program),) = planned([(leaf(9000, 6)[1:-2, 3:-1] * 2).node], SM_90A)
+    emitted = emit_program(program, SM_90A, settings())
+    assert "st.global.v2.f32" in emitted.text
 
 
 def test_few_threads_share_a_short_row() -> None:

@@ -11,6 +11,7 @@ from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
 from tetragrad.kernel.ir import Kernel, Mode, Output, combines
+from tetragrad.tile.plans.nests.choose_flat import choose_flat
 from tetragrad.tile.plans.nests.choose_running import choose_running
 from tetragrad.tile.plans.nests.choose_together import (
     choose_counted,
@@ -21,8 +22,7 @@ from tetragrad.tile.plans.nests.few_threads import (
     choose_few_threads,
     threads_of_short_rows,
 )
-from tetragrad.tile.plans.nests.nest import NestPlan, scans_of
-from tetragrad.tile.plans.nests.sharing import FLAT_ELEMENTS, rows_that_share
+from tetragrad.tile.plans.nests.nest import NestPlan, reductions_of, scans_of
 from tetragrad.tile.plans.products.contraction import (
     Contraction,
     find_contraction,
@@ -156,7 +156,7 @@ def long_enough(
     Very many rows of a few elements are computed side by side, each by one thread; and
     a few long sums side by side in memory by all threads of a block each.
     """
-    reduces = any(_has_reduction(output) for output in outputs)
+    reduces = bool(reductions_of(outputs))
     if not reduces or not ranked or kernel.axes[ranked[0]] >= WARP_LANES:
         return list(ranked)
     results = points_in(kernel, grid)
@@ -166,31 +166,6 @@ def long_enough(
         if many or (long and results <= FEW_SUMS):
             return [axis, *(entry for entry in ranked if entry != axis)]
     return list(ranked)
-
-
-def choose_flat(
-    kernel: Kernel,
-    group: tuple[int, ...],
-    grid: Sequence[int],
-    ranked: Sequence[int],
-    target: Target,
-) -> NestPlan | None:
-    """Several short rows for each iteration, where nothing is reduced."""
-    outputs = [kernel.outputs[number] for number in group]
-    others = [axis for axis in grid if not ranked or axis != ranked[0]]
-    if not ranked or ranked[0] not in grid or not others or scans_of(outputs):
-        return None
-    row = kernel.axes[ranked[0]]
-    longest = max(others, key=lambda axis: kernel.axes[axis])
-    shared = rows_that_share(kernel, outputs, ranked[0], longest, target)
-    is_short = row <= FLAT_ELEMENTS // 2 or shared > 1
-    if not is_short or any(
-        _has_reduction(output) or output.mode is not Mode.STORE for output in outputs
-    ):
-        return None
-    rows = min(kernel.axes[longest], max(1, FLAT_ELEMENTS // row) * shared)
-    before = tuple(axis for axis in others if axis != longest)
-    return NestPlan(group, (*before, longest), (ranked[0],), row, 1, rows, rows)
 
 
 def runs_along_memory(outputs: Sequence[Output], beside: int) -> bool:
@@ -425,15 +400,11 @@ def choose_rows(
     vectors: int,
 ) -> int:
     """Rows side by side, where one row has too few vectors to hide latencies."""
-    if not grid or not inside or not any(_has_reduction(entry) for entry in outputs):
+    if not grid or not inside or not reductions_of(outputs):
         return 1
     row = kernel.axes[inside[0]]
     in_flight = max(1, min(vectors, row // lanes))
     return max(1, min(SIDE_BY_SIDE // in_flight, kernel.axes[grid[-1]]))
-
-
-def _has_reduction(output: Output) -> bool:
-    return any(isinstance(point.expression, Reduction) for point in points_of([output]))
 
 
 def choose_chunk(
