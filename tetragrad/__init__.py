@@ -99,8 +99,8 @@ short = int16
 #: Packages that are imported when they are first used.
 _PACKAGES = frozenset(
     """
-    amp autograd cuda data distributions fft func linalg masked nn onnx optim random signal
-    special state utils xp
+    amp autograd cuda data distributions fft func linalg masked nn onnx optim random
+    signal special state utils xp
     """.split()
 )
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from tetragrad.backends.switches import turn_tf32
-from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.settings import settings
 
 
@@ -86,31 +84,3 @@ def get_float32_matmul_precision() -> str:
     'highest'
     """
     return "high" if settings().tf32 else "highest"
-
-
-def autocast(
-    device_type: str = "cpu",
-    dtype: Any = None,
-    enabled: bool = True,
-    cache_enabled: bool | None = None,
-) -> AbstractContextManager[None]:
-    """Nothing if ``enabled`` is False; otherwise an error, as there is no such mode.
-
-    Which operations would run in another dtype would not be seen in the program. Sums
-    of half-width floats are carried in float32 anyway.
-
-    Raises:
-        UnsupportedError: ``enabled`` is true.
-
-    >>> with tetragrad.autocast("cpu", enabled=False):
-    ...     print((Tensor([1.0]) * 2).dtype)
-    float32
-    """
-    if not enabled:
-        return nullcontext()
-    wanted = dtype or "bfloat16"
-    raise UnsupportedError(
-        f"autocast to {wanted}: dtypes never change by themselves here",
-        hint="convert what shall be small, model.bfloat16() and x.bfloat16(); norms "
-        "and losses compute in float32 inside",
-    )

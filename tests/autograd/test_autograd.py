@@ -18,7 +18,7 @@ from tetragrad.autograd import (
     gradcheck,
     gradgradcheck,
 )
-from tetragrad.core.errors import GradientError, UnsupportedError
+from tetragrad.core.errors import GradientError
 from tetragrad.core.settings import override
 
 torch = pytest.importorskip("torch")
@@ -149,7 +149,3 @@ def test_switches() -> None:
         assert not tetragrad.are_deterministic_algorithms_enabled()
         with pytest.warns(UserWarning, match="scattered on a GPU"):
             tetragrad.use_deterministic_algorithms(True)
-    with tetragrad.autocast("cpu", enabled=False):
-        pass
-    with pytest.raises(UnsupportedError, match=r"model\.bfloat16\(\)"):
-        tetragrad.autocast("cuda", dtype=tetragrad.bfloat16)

@@ -15,7 +15,7 @@ LAYERS = """
     cli
     llm onnx distributed autograd utils
     func
-    nn optim state data random xp jit masked habits cuda
+    nn optim state data random xp jit masked habits cuda amp
     linalg fft distributions signal special
     capture
     tensor

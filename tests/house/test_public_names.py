@@ -20,6 +20,7 @@ LIST = Path(__file__).parent / "public_names.txt"
 
 MODULES = (
     "tetragrad",
+    "tetragrad.amp",
     "tetragrad.autograd",
     "tetragrad.autograd.functional",
     "tetragrad.cuda",

@@ -52,6 +52,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -64,6 +65,7 @@ def grad(
         grad_outputs: an upstream gradient for each output; None for one element.
         retain_graph: graphs here can be used again anyway.
         create_graph: keep the gradients differentiable.
+        only_inputs: nothing but True, for programs that say so.
         allow_unused: give None for an input that the outputs do not depend on.
         is_grads_batched: ``grad_outputs`` have one more dimension in front, and so
             have the gradients.
@@ -79,6 +81,11 @@ def grad(
             [0., 4.]])
     """
     targets = _listed(inputs)
+    if not only_inputs:
+        raise GradientError(
+            "grad(only_inputs=False)",
+            hint="backward() adds gradients to the .grad of all leaves",
+        )
     if materialize_grads and allow_unused is False:
         raise GradientError(
             "grad(allow_unused=False, materialize_grads=True)",

@@ -19,6 +19,7 @@ from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
 from tetragrad.engine import capture
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.mixed_precision import autocast_modes
 from tetragrad.tensor.modes import is_grad_enabled
 from tetragrad.tensor.promotion import default_float
 from tetragrad.tensor.storage import Collected
@@ -214,7 +215,7 @@ class _BoundJitFunction(JitFunction[P, R]):
 
 def _key(flattened: Flattened) -> Any:
     """What captures are looked up by: everything about the arguments but values."""
-    modes = is_grad_enabled(), default_float()
+    modes = is_grad_enabled(), default_float(), autocast_modes()
     return flattened.description, _signature(flattened.tensors), modes
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tetragrad.tensor.base import TensorBase
+from tetragrad.tensor.mixed_precision import autocast_modes
 from tetragrad.tensor.modes import is_grad_enabled
 from tetragrad.tensor.promotion import default_float
 
@@ -37,6 +38,7 @@ class Likeness:
         self._kinds = list(kinds)
         self._grad = is_grad_enabled()
         self._float = default_float()
+        self._autocast = autocast_modes()
 
     @classmethod
     def of(
@@ -59,6 +61,8 @@ class Likeness:
         if len(args) != self._num_positional or [*kwargs] != self._names:
             return None
         if is_grad_enabled() is not self._grad or default_float() is not self._float:
+            return None
+        if autocast_modes() != self._autocast:
             return None
         tensors = []
         storages = set()

@@ -21,6 +21,7 @@ from tetragrad.graph.reduce import Sum
 from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.complex_numbers import multilinear
 from tetragrad.tensor.contraction import has_complex, promoted
+from tetragrad.tensor.mixed_precision import with_operands_cast
 from tetragrad.tensor.promotion import broadcast_nodes, combine, normal_dim
 from tetragrad.tensor.reductions import drop_dims, positions
 
@@ -57,6 +58,7 @@ class Term:
         return Term(drop_dims(Sum(self.node, gone), gone), kept)
 
 
+@with_operands_cast
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Multiply the operands and sum over every label that the output does not have.
 
@@ -223,6 +225,7 @@ def _product(first: Term, second: Term, needed: set[str]) -> Term:
     return Term(reduced, tuple(kept))
 
 
+@with_operands_cast
 def tensordot(a: TensorBase, b: TensorBase, dims: Any = 2) -> Tensor:
     """Sum products over the last dimensions of one and the first of the other.
 

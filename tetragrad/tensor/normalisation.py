@@ -64,7 +64,7 @@ class NormalisationMethods(ActivationMethods):
         wide = self.to(dtypes.accumulation(self.dtype))
         scale = ((wide * wide).mean(dims, keepdim=True) + eps).rsqrt()
         result = (wide * scale).to(self.dtype)
-        return result if weight is None else result * weight
+        return result if weight is None else (result * weight).type(self.dtype)
 
     def _last_dims(self, name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
         sizes = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -96,7 +96,7 @@ class NormalisationMethods(ActivationMethods):
         size = math.prod(self.shape[1:]) // num_groups
         grouped = self.reshape(self.shape[0], num_groups, size)
         normal = standardised(grouped, (2,), eps).reshape(self.shape)
-        return _scaled_by_channel(normal, weight, bias)
+        return _scaled_by_channel(normal, weight, bias).type(self.dtype)
 
     def instance_norm(
         self,
@@ -144,6 +144,8 @@ class NormalisationMethods(ActivationMethods):
         tensor([[-1.0000],
                 [ 1.0000]])
         """
+        if self.numel() == 0:
+            return self.clone()
         _check_channels(self, running_mean, running_var, weight, bias)
         dims = tuple(dim for dim in range(self.ndim) if dim != 1)
         if not training:
@@ -152,15 +154,11 @@ class NormalisationMethods(ActivationMethods):
                     "batch_norm() without running statistics in evaluation",
                     hint="pass training=True, or running_mean and running_var",
                 )
-            if self.numel() == 0:
-                return self.clone()
             scale = (running_var + eps).rsqrt()
             normal = (self - _by_channel(running_mean, self.ndim)) * _by_channel(
                 scale, self.ndim
             )
-            return _scaled_by_channel(normal, weight, bias)
-        if self.numel() == 0:
-            return self.clone()
+            return _scaled_by_channel(normal, weight, bias).type(self.dtype)
         if self._count(dims) < 2:
             raise ShapeError(
                 f"batch_norm() in training of shape {self.shape}: one value a channel "

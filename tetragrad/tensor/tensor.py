@@ -20,6 +20,7 @@ from tetragrad.tensor.hooks import (
     retains_grad,
 )
 from tetragrad.tensor.linalg.methods import LinearAlgebraMethods
+from tetragrad.tensor.mixed_precision import cast_operands_of
 from tetragrad.tensor.promotion import to_node
 from tetragrad.tensor.properties import PropertyMethods
 from tetragrad.tensor.storage import AS_COMPLEX, Storage, View
@@ -84,5 +85,6 @@ class Tensor(PropertyMethods, LinearAlgebraMethods, FrameMethods):
         return [name for name in super().__dir__() if not name.startswith("_")]
 
 
+cast_operands_of(Tensor)
 TensorBase.tensor_class = Tensor
 holders.register()
