@@ -110,13 +110,6 @@ def test_rows_of_a_few_elements_are_staged() -> None:
     assert "Store(s1[224*i0 + " in text
 
 
-def test_short_rows_with_gaps_are_stored_as_they_lie() -> None:
-    ((_, program),) = planned([(leaf(9000, 6)[1:-2, 3:-1] * 2).node], SM_90A)
-    text = program_text(program)
-    assert "Store(s1[1024*i0 + 2*i1 + i2] = " in text
-    assert "over i1 < 512, i2 < 2" in text
-
-
 def test_few_threads_share_a_short_row() -> None:
     ((_, program),) = planned([leaf(4096, 128).softmax(1).node], SM_90A)
     (launch,) = emit_program(program, SM_90A, settings()).launches

@@ -1,8 +1,5 @@
 """Choose when an iteration goes over several short rows, dealt out as they lie.
 
-Rows of a few elements are stored whole, one behind the other, whatever axis suits what
-is loaded: lanes along another axis would write each line of memory in pieces.
-
 One thread goes over several rows that read a part which is the same in all. A
 normalised image reads a few numbers for each channel beside each pixel. In float32
 they are several times what a half-width pixel is, and all of them would come through
@@ -39,7 +36,7 @@ def choose_flat(
     outputs = [kernel.outputs[number] for number in group]
     if not ranked or scans_of(outputs) or reductions_of(outputs):
         return None
-    along = axis_without_gaps(outputs, grid, ranked)
+    along = ranked[0]
     others = [axis for axis in grid if axis != along]
     if along not in grid or not others:
         return None
@@ -52,32 +49,6 @@ def choose_flat(
     rows = min(kernel.axes[longest], max(1, FLAT_ELEMENTS // row) * shared)
     before = tuple(axis for axis in others if axis != longest)
     return NestPlan(group, (*before, longest), (along,), row, 1, rows, rows)
-
-
-def axis_without_gaps(
-    outputs: Sequence[Output], grid: Sequence[int], ranked: Sequence[int]
-) -> int:
-    """The axis of which results lie side by side; else the first one, the cheapest.
-
-    Unless something that is loaded lies in another order.
-    """
-    first = ranked[0]
-    forms = [output.address for output in outputs]
-    forms += [
-        point.expression.address
-        for point in points_of(outputs)
-        if isinstance(point.expression, Load)
-    ]
-    for axis in ranked[1:]:
-        fills = all(output.address.coefficient(axis) == 1 for output in outputs)
-        is_inside = all(
-            abs(form.coefficient(axis)) < abs(form.coefficient(first))
-            for form in forms
-            if form.coefficient(axis)
-        )
-        if axis in grid and fills and is_inside:
-            return axis
-    return first
 
 
 def rows_that_share(
