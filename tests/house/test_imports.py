@@ -15,8 +15,8 @@ LAYERS = """
     cli
     llm onnx distributed autograd utils
     func
-    nn optim state data random xp jit masked habits cuda amp
-    linalg fft distributions signal special
+    nn optim state data random xp jit masked habits cuda
+    amp linalg fft distributions signal special
     capture
     tensor
     engine

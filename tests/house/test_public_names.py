@@ -24,6 +24,7 @@ MODULES = (
     "tetragrad.autograd",
     "tetragrad.autograd.functional",
     "tetragrad.cuda",
+    "tetragrad.cuda.amp",
     "tetragrad.data",
     "tetragrad.distributions",
     "tetragrad.fft",

@@ -132,6 +132,8 @@ def test_a_gpu_that_is_not_there_disables(monkeypatch: pytest.MonkeyPatch) -> No
     assert not scaler.is_enabled()
     assert scaler.scale(Tensor(2.0)).item() == 2.0
     assert scaler.get_scale() == 1.0
+    with tetragrad.cuda.amp.autocast(enabled=False):
+        assert not tetragrad.cuda.amp.GradScaler(enabled=False).is_enabled()
 
 
 def test_a_wild_step_changes_nothing() -> None:

@@ -8,6 +8,7 @@ import pytest
 import tetragrad
 from tetragrad import Tensor
 from tetragrad.autograd import Variable
+from tetragrad.tensor.arithmetic import where
 
 
 def test_typed_tensors_take_elements_or_sizes() -> None:
@@ -54,7 +55,7 @@ def test_new_is_of_the_same_dtype() -> None:
 
 
 def test_where_of_a_condition_gives_indices() -> None:
-    rows, columns = tetragrad.where(Tensor([[0, 3], [5, 0]]))
+    rows, columns = where(Tensor([[0, 3], [5, 0]]))
     assert rows.tolist() == [0, 1]
     assert columns.tolist() == [1, 0]
 

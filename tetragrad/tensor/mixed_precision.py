@@ -166,7 +166,7 @@ def with_operands_cast(
         token = _modes.set(())
         try:
             named = {name: cast(value) for name, value in kwargs.items()}
-            return function(*map(cast, args), **named)  # type: ignore[arg-type]
+            return function(*map(cast, args), **named)
         finally:
             _modes.reset(token)
 

@@ -55,10 +55,11 @@ class Tensor(PropertyMethods, LinearAlgebraMethods, FrameMethods):
         device: Any = None,
         requires_grad: bool = False,
     ) -> Tensor:
-        options = (dtype, device, requires_grad)
         if more and all(isinstance(size, int) for size in (data, *more)):
             data, more = CreationMethods.zeros(data, *more), ()
-        dtype, device, requires_grad = (*more, *options[len(more) :])
+        options: list[Any] = [dtype, device, requires_grad]
+        options[: len(more)] = more
+        dtype, device, requires_grad = options
         wanted = None if dtype is None else to_dtype(dtype)
         place = device_name(device)
         if isinstance(data, TensorBase):

@@ -182,6 +182,10 @@ def _opened(device: Any) -> CudaDevice:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "amp":
+        import importlib
+
+        return importlib.import_module("tetragrad.cuda.amp")
     if name in TYPED_CUDA:
         return TYPED_CUDA[name]
     raise missing(name, "tetragrad.cuda", [*__all__, *TYPED_CUDA])
