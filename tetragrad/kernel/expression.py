@@ -9,7 +9,7 @@ its address is in range; outside it the load must not touch memory.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -69,9 +69,14 @@ class Expression:
         made.arguments = arguments
         made._describe(*arguments)
         made.children = made.operands
-        if forms := forms_of(made):
+        if forms := made.forms:
             made.children += tuple(atoms_of(forms))
         return made
+
+    @property
+    def forms(self) -> tuple[Affine, ...]:
+        """The affine forms that the expression holds directly."""
+        return ()
 
     def _describe(self, *arguments: Any) -> None:
         """Fill in dtype, operands and free axes."""
@@ -107,6 +112,10 @@ class Load(Expression):
         self.dtype = dtype
         self.operands = ()
         self.free_axes = frozenset(_axes_of((address, *guard)))
+
+    @property
+    def forms(self) -> tuple[Affine, ...]:
+        return (self.address, *self.guard)
 
 
 class Literal(Expression):
@@ -149,6 +158,10 @@ class Position(Expression):
         self.operands = ()
         self.free_axes = frozenset(form.axes())
 
+    @property
+    def forms(self) -> tuple[Affine, ...]:
+        return (self.form,)
+
 
 class Compute(Expression):
     """An elementwise op of the graph on values of this kernel."""
@@ -177,6 +190,10 @@ class Select(Expression):
         self.dtype = inside.dtype
         self.operands = (inside, outside)
         self.free_axes = inside.free_axes | outside.free_axes | _axes_of(guard)
+
+    @property
+    def forms(self) -> tuple[Affine, ...]:
+        return self.guard
 
 
 class Reduction(Expression):
@@ -251,6 +268,10 @@ class Quotient(IndexAtom):
         self.free_axes = frozenset(form.axes())
 
     @property
+    def forms(self) -> tuple[Affine, ...]:
+        return (self.form,)
+
+    @property
     def range(self) -> tuple[int, int]:
         return 0, self.limit - 1
 
@@ -265,6 +286,10 @@ class Remainder(IndexAtom):
         self.dtype = dtypes.int64
         self.operands = ()
         self.free_axes = frozenset(form.axes())
+
+    @property
+    def forms(self) -> tuple[Affine, ...]:
+        return (self.form,)
 
     @property
     def range(self) -> tuple[int, int]:
@@ -305,20 +330,6 @@ def anything(value: Expression) -> Indexed:
 # --- walking and rewriting -----------------------------------------------------------
 
 
-def forms_of(expression: Expression) -> tuple[Affine, ...]:
-    """The affine forms that an expression holds directly."""
-    match expression:
-        case Load():
-            return (expression.address, *expression.guard)
-        case Position():
-            return (expression.form,)
-        case Select():
-            return expression.guard
-        case Quotient() | Remainder():
-            return (expression.form,)
-    return ()
-
-
 def atoms_of(forms: Iterable[Affine]) -> list[Expression]:
     """The expressions inside affine forms."""
     return [
@@ -326,12 +337,17 @@ def atoms_of(forms: Iterable[Affine]) -> list[Expression]:
     ]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def walk(*roots: Expression) -> Sequence[Expression]:
     """Every expression below the roots once, operands before users.
 
     Remembered for a while, as each stage of compiling them asks for it.
     """
+    return walk_until((), *roots)
+
+
+def walk_until(stop: Container[Expression], *roots: Expression) -> Sequence[Expression]:
+    """``walk``, but not below expressions in ``stop``."""
     entered: set[Expression] = set()
     order: list[Expression] = []
     # The path to where the walk is, with the children that are still to be entered.
@@ -342,7 +358,8 @@ def walk(*roots: Expression) -> Sequence[Expression]:
             if expression not in entered:
                 entered.add(expression)
                 path.append((expression, ahead))
-                ahead = reversed(expression.children)
+                is_end = expression in stop
+                ahead = iter(()) if is_end else reversed(expression.children)
                 break
         else:
             if not path:

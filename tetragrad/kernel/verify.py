@@ -29,7 +29,6 @@ from tetragrad.kernel.expression import (
     Scalar,
     Scan,
     Select,
-    forms_of,
     walk,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output
@@ -52,7 +51,7 @@ def verify_kernel(kernel: Kernel) -> None:
         form for output in kernel.outputs for form in (output.address, *output.guard)
     ]
     for expression in walk(*values, *_atoms(forms)):
-        _verify_axes_exist(kernel, forms_of(expression), expression)
+        _verify_axes_exist(kernel, expression.forms, expression)
         _verify_expression(kernel, expression)
     for output in kernel.outputs:
         _verify_output(kernel, output)

@@ -24,11 +24,11 @@ from tetragrad.kernel.expression import (
     Remainder,
     Scalar,
     Select,
+    walk,
 )
 from tetragrad.tile.ir import Copy, QuickPower, Tile, TileLoad
 from tetragrad.tile.layout import offsets
 from tetragrad.tile.memory import check_addresses, poison
-from tetragrad.tile.plans.rewrite import walk_until
 
 Environment = Mapping[int, np.ndarray]
 
@@ -53,7 +53,7 @@ class Evaluator:
 
     def value(self, root: Expression) -> np.ndarray:
         """The values of an expression, one a point."""
-        for expression in walk_until({}, root):
+        for expression in walk(root):
             if expression not in self.values:
                 value = np.asarray(self.compute(expression))
                 self.values[expression] = np.broadcast_to(value, self.shape)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Guard, Load, atoms_of
+from tetragrad.kernel.expression import Guard, Load, atoms_of, walk
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
     Copy,
@@ -32,7 +32,6 @@ from tetragrad.tile.ir import (
     View,
     When,
 )
-from tetragrad.tile.plans.rewrite import walk_until
 
 #: An output's slot, and the slot of an input.
 Pair = tuple[int, int]
@@ -170,4 +169,4 @@ def _loads(statement: Statement) -> list[Load]:
             roots = atoms_of(statement.guard)
         case _:
             return []
-    return [entry for entry in walk_until({}, *roots) if isinstance(entry, Load)]
+    return [entry for entry in walk(*roots) if isinstance(entry, Load)]

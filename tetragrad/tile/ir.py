@@ -86,6 +86,11 @@ class TileLoad(Expression):
         self.operands = ()
         self.free_axes = frozenset(axis for form in indices for axis in form.axes())
 
+    @property
+    def forms(self) -> tuple[Affine, ...]:
+        indices: tuple[Affine, ...] = self.indices
+        return indices
+
 
 class QuickPower(Expression):
     """2 ** (value * factor + addend) by the quickest way that a device has.

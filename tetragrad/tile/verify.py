@@ -24,7 +24,7 @@ from tetragrad.kernel.expression import (
     Remainder,
     Scan,
     Select,
-    forms_of,
+    walk,
 )
 from tetragrad.kernel.ir import Slot
 from tetragrad.tile.bounds import is_nonnegative
@@ -60,7 +60,6 @@ from tetragrad.tile.ir import (
     ends_of,
 )
 from tetragrad.tile.layout import tile_elements
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.text import form_text, statement_text
 
 
@@ -295,7 +294,7 @@ class _Checker:
 
         Both sides of a Select are evaluated, so its guard protects no load.
         """
-        expressions = list(walk_until({}, root))
+        expressions = list(walk(root))
         if any(isinstance(entry, Reduction | Scan) for entry in expressions):
             raise VerifyError(
                 "a reduction inside a value; plans compute them into tiles"
@@ -318,7 +317,7 @@ class _Checker:
             case Select():
                 self.forms(expression.guard)
             case _:
-                self.forms(forms_of(expression))
+                self.forms(expression.forms)
 
     def index(self, tile: Tile, indices: Sequence[Affine]) -> None:
         """Check the rank and range of a tile's indices."""

@@ -8,7 +8,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.frozen import frozen, replace
 from tetragrad.core.target import Target
 from tetragrad.graph.reduce import Max, Sum
-from tetragrad.kernel.expression import Expression, Load
+from tetragrad.kernel.expression import Expression, Load, walk
 from tetragrad.kernel.ir import Kernel, Mode, Slot
 from tetragrad.kernel.naming import sizes_text
 from tetragrad.kernel.single_row import with_row
@@ -48,7 +48,7 @@ from tetragrad.tile.plans.prepare.guarded_products import with_guarded_factors
 from tetragrad.tile.plans.prepare.quick_powers import with_quick_powers
 from tetragrad.tile.plans.products.contraction import ContractionPlan
 from tetragrad.tile.plans.products.product import build_contraction
-from tetragrad.tile.plans.rewrite import Rewriter, walk_until
+from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan, build_online_roles
 from tetragrad.tile.plans.roles.pass_roles import PassRolePlan, build_pass_roles
 from tetragrad.tile.plans.roles.role_plan import RolePlan
@@ -252,7 +252,7 @@ class Scratch:
     def _value(self, value: Expression) -> Expression:
         loads: dict[Expression, Expression] = {
             entry: self._load(entry)
-            for entry in walk_until({}, value)
+            for entry in walk(value)
             if isinstance(entry, Load) and entry.slot in self.tiles
         }
         return Rewriter({}, loads)(value) if loads else value
@@ -264,5 +264,5 @@ class Scratch:
 def loads_in(body: Sequence[Statement]) -> list[Load]:
     """Every load in the statements."""
     values = [getattr(entry, "value", None) for entry in every_statement(body)]
-    below = walk_until({}, *(value for value in values if value is not None))
+    below = walk(*(value for value in values if value is not None))
     return [entry for entry in below if isinstance(entry, Load)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tetragrad.core.target import Target
-from tetragrad.kernel.expression import Expression, Load, Reduction, Scan
+from tetragrad.kernel.expression import Expression, Load, Reduction, Scan, walk
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.nests.choose_nest import (
     CHUNK_ELEMENTS,
@@ -29,7 +29,6 @@ from tetragrad.tile.plans.products.contraction import (
     find_contraction,
     hosted_contraction,
 )
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.roles.choose_roles import is_worth_roles
 from tetragrad.tile.plans.roles.depth_parts import role_parts
 from tetragrad.tile.plans.traffic import points_in, work
@@ -80,7 +79,7 @@ def _with_others(
         and number > cut.value
         and set(other.axes) == set(value.axes)
         and other.free_axes == value.free_axes
-        and value not in walk_until({}, other.body)
+        and value not in walk(other.body)
         and _cut_reduction(kernel, number, other, target) == replace(cut, value=number)
     )
     return replace(cut, beside=beside)
@@ -91,7 +90,7 @@ def _inner_cut(values: Sequence[Expression], value: Reduction) -> Cut | None:
 
     Every part of the outer one would compute the inner one again.
     """
-    inside = set(walk_until({}, value.body))
+    inside = set(walk(value.body))
     for number, entry in enumerate(values):
         if isinstance(entry, Reduction) and entry in inside:
             return Cut(number)
@@ -115,11 +114,11 @@ def _runs_alone(kernel: Kernel, values: Sequence[Expression], scan: Scan) -> boo
     for other in values:
         if other is scan:
             continue
-        if scan in walk_until({}, other):
+        if scan in walk(other):
             if not is_short_step(kernel, other, scan):
                 return False
             continue
-        if isinstance(other, Reduction) and other not in walk_until({}, scan):
+        if isinstance(other, Reduction) and other not in walk(scan):
             touched = other.free_axes | set(other.axes)
             if scan.axis in touched or scan.free_axes & set(other.axes):
                 return False
@@ -137,7 +136,7 @@ def _smallest_scan(kernel: Kernel, values: Sequence[Expression]) -> int:
         number
         for number, entry in enumerate(values)
         if isinstance(entry, Scan)
-        and not any(isinstance(e, Scan) for e in walk_until({}, entry.body))
+        and not any(isinstance(e, Scan) for e in walk(entry.body))
     ]
     return min(ready, key=lambda number: points_in(kernel, values[number].free_axes))
 
@@ -231,7 +230,7 @@ def _runs_along_rows(value: Reduction) -> bool:
 
 def _moves_by_one(value: Reduction, axis: int) -> bool:
     """Whether neighbours along an axis are neighbours in most of what is loaded."""
-    loads = [e for e in walk_until({}, value.body) if isinstance(e, Load)]
+    loads = [e for e in walk(value.body) if isinstance(e, Load)]
     most = max((len(entry.free_axes) for entry in loads), default=0)
     return any(
         entry.address.coefficient(axis) == 1

@@ -16,9 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tetragrad.core.frozen import replace
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Expression, Load, Select
+from tetragrad.kernel.expression import Expression, Load, Select, walk
 from tetragrad.tile.ir import Fold, Grid, Map, Running, Statement, Store, When
-from tetragrad.tile.plans.rewrite import walk_until
 
 
 def with_last_apart(grid: Statement, extents: Mapping[int, int]) -> Statement:
@@ -52,6 +51,6 @@ def _conditions(body: Sequence[Statement]) -> Iterator[Affine]:
 
 
 def _conditions_in(value: Expression) -> Iterator[Affine]:
-    for entry in walk_until({}, value):
+    for entry in walk(value):
         if isinstance(entry, Load | Select):
             yield from entry.guard

@@ -28,7 +28,6 @@ from tetragrad.kernel.expression import (
     Select,
     substitute,
 )
-from tetragrad.kernel.expression import forms_of as forms_held_by
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
 from tetragrad.tile.plans.prepare.axes import expressions_of, simplify_axes
 
@@ -88,7 +87,7 @@ def _is_flat(kernel: Kernel) -> bool:
         if isinstance(entry, Load):
             if entry.guard or not _is_flat_address(entry.address):
                 return False
-        elif forms_held_by(entry):
+        elif entry.forms:
             return False
     return True
 

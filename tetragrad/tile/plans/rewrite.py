@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping
 
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import (
@@ -24,45 +23,6 @@ from tetragrad.tile.ir import QuickPower, TileLoad
 
 Forms = Mapping[int, Affine]
 Replacements = Mapping[Expression, Expression]
-
-
-def walk_until(stop: Replacements, *roots: Expression) -> Sequence[Expression]:
-    """Every expression below the roots once, operands first, not below ``stop``."""
-    return _walked(stop, roots) if stop else _below(roots)
-
-
-@lru_cache(maxsize=512)
-def _below(roots: tuple[Expression, ...]) -> Sequence[Expression]:
-    """The walk from some roots, which each step of planning asks for."""
-    return _walked({}, roots)
-
-
-def _walked(stop: Replacements, roots: Iterable[Expression]) -> Sequence[Expression]:
-    entered: set[Expression] = set()
-    order: list[Expression] = []
-    # The path to where the walk is, with what is still to be entered at each step.
-    path: list[tuple[Expression, Iterator[Expression]]] = []
-    ahead: Iterator[Expression] = iter(roots)
-    while True:
-        for expression in ahead:
-            if expression not in entered:
-                entered.add(expression)
-                path.append((expression, ahead))
-                is_end = expression in stop
-                ahead = iter(()) if is_end else reversed(below(expression))
-                break
-        else:
-            if not path:
-                return tuple(order)
-            expression, ahead = path.pop()
-            order.append(expression)
-
-
-def below(expression: Expression) -> Sequence[Expression]:
-    """Operands, and the atoms inside all affine forms, also a tile's indices."""
-    if isinstance(expression, TileLoad):
-        return atoms_of(expression.indices)
-    return expression.children
 
 
 class Rewriter:
@@ -89,7 +49,7 @@ class Rewriter:
                 replacement = self.replacements.get(expression)
                 if replacement is None:
                     missing = [
-                        part for part in below(expression) if part not in self.done
+                        part for part in expression.children if part not in self.done
                     ]
                     if missing:
                         stack.extend(missing)

@@ -16,10 +16,10 @@ from tetragrad.kernel.expression import (
     Load,
     Reduction,
     Scan,
+    walk,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.nests.nest import roots_of
-from tetragrad.tile.plans.rewrite import below, walk_until
 
 # What an elementary function costs, in multiplications.
 TRANSCENDENTAL_COST = 12
@@ -60,7 +60,7 @@ def points_of(outputs: Iterable[Output]) -> Iterator[Point]:
         yield point
         if isinstance(point.expression, Reduction):
             axes = point.expression.free_axes | set(point.expression.axes)
-        for child in below(point.expression):
+        for child in point.expression.children:
             stack.append(Point(child, axes))
 
 
@@ -155,13 +155,13 @@ def work(kernel: Kernel, value: Expression) -> int:
         axes = value.free_axes | set(value.axes)
     else:
         axes = value.free_axes
-    count = sum(operation_cost(entry) for entry in walk_until({}, value))
+    count = sum(operation_cost(entry) for entry in walk(value))
     return points_in(kernel, axes) * count
 
 
 def work_in(value: Expression) -> float:
     """What an element takes that is computed from several, in elements just loaded."""
-    below_it = walk_until({}, value)
+    below_it = walk(value)
     loads = sum(isinstance(entry, Load) for entry in below_it)
     operations = sum(isinstance(entry, Compute) for entry in below_it)
     return max(1.0, loads + SHARE_OF_OPERATION * operations)

@@ -36,10 +36,8 @@ from tetragrad.kernel.expression import (
     Scan,
     Select,
     atoms_of,
-    forms_of,
 )
 from tetragrad.tile.ir import Tile, TileLoad
-from tetragrad.tile.plans.rewrite import below
 
 
 @frozen
@@ -129,7 +127,7 @@ class Expressions:
 
     def _level_of(self, expression: Expression, levels: dict[Expression, int]) -> int:
         """The outermost scope in which the expression may be computed."""
-        forms = direct_forms(expression)
+        forms = expression.forms
         level = max([levels[child] for child in direct_children(expression)], default=0)
         match expression:
             case TileLoad():
@@ -278,17 +276,9 @@ def _place_of(expression: Expression) -> Affine:
     return address
 
 
-def direct_forms(expression: Expression) -> tuple[Affine, ...]:
-    """The affine forms that an expression holds directly."""
-    if isinstance(expression, TileLoad):
-        indices: tuple[Affine, ...] = expression.indices
-        return indices
-    return forms_of(expression)
-
-
 def direct_children(expression: Expression) -> Sequence[Expression]:
     """What is computed before an expression; a reduction computes its own body."""
-    return () if isinstance(expression, Reduction) else below(expression)
+    return () if isinstance(expression, Reduction) else expression.children
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tetragrad.backends.cpu.emit.expressions import direct_forms, tile_form
+from tetragrad.backends.cpu.emit.expressions import tile_form
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import walk
 from tetragrad.tile.ir import Extent, Map, Store, TileLoad
@@ -58,5 +58,5 @@ def _forms_of(statement: Map | Store) -> list[Affine]:
         if isinstance(entry, TileLoad):
             forms.append(tile_form(entry.tile, entry.indices))
         else:
-            forms += direct_forms(entry)
+            forms += entry.forms
     return forms

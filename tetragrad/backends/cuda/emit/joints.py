@@ -20,7 +20,7 @@ from tetragrad.backends.cuda.emit.tiles import (
 )
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Load
+from tetragrad.kernel.expression import Load, walk
 from tetragrad.tile.ir import (
     Extent,
     Fold,
@@ -34,7 +34,6 @@ from tetragrad.tile.ir import (
     TileLoad,
     every_statement,
 )
-from tetragrad.tile.plans.rewrite import walk_until
 
 #: Counters take little room, but are cleared when a program is loaded.
 MOST_COUNTERS = 1 << 16
@@ -162,7 +161,7 @@ def _loaded(grid: Grid) -> set[int]:
         entry.slot
         for statement in every_statement(grid.body)
         if isinstance(statement, Collective)
-        for entry in walk_until({}, *roots_of(statement))
+        for entry in walk(*roots_of(statement))
         if isinstance(entry, Load)
     }
 
@@ -178,7 +177,7 @@ def _reads(grid: Grid) -> Iterator[tuple[str, Affine]]:
     """Tiles in global memory that a grid reads, and where."""
     for statement in every_statement(grid.body):
         if isinstance(statement, Collective):
-            for entry in walk_until({}, *roots_of(statement)):
+            for entry in walk(*roots_of(statement)):
                 if isinstance(entry, TileLoad) and entry.tile.space is Space.GLOBAL:
                     yield entry.tile.name, entry.indices[0]
 

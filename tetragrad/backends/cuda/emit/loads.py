@@ -11,9 +11,8 @@ from collections.abc import Sequence, Set
 from tetragrad.backends.cuda.emit.runs import Runs
 from tetragrad.backends.cuda.emit.spread import Coordinate
 from tetragrad.backends.cuda.emit.tiles import Collective
-from tetragrad.kernel.expression import Expression, Load
+from tetragrad.kernel.expression import Expression, Load, walk
 from tetragrad.tile.ir import For, Statement, Store, TileLoad
-from tetragrad.tile.plans.rewrite import walk_until
 
 #: Runs that are loaded together before anything is stored.
 MOST_LOADED_FIRST = 16
@@ -32,7 +31,7 @@ class Loads(Runs):
                 continue
             (run,) = self.runs_of(statement)
             point = self.values.at(self._one_writer(statement, run), statement.guard)
-            for entry in walk_until({}, statement.value):
+            for entry in walk(statement.value):
                 if isinstance(entry, Load) and not _reads_tiles(entry):
                     point.evaluate(entry)
 
@@ -67,7 +66,7 @@ class Loads(Runs):
         """
         loads = [
             entry
-            for entry in walk_until({}, statement.value)
+            for entry in walk(statement.value)
             if self._is_unchanging(entry)
             and (known is None or entry.free_axes <= known)
         ]
@@ -89,4 +88,4 @@ class Loads(Runs):
 
 
 def _reads_tiles(value: Expression) -> bool:
-    return any(isinstance(entry, TileLoad) for entry in walk_until({}, value))
+    return any(isinstance(entry, TileLoad) for entry in walk(value))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from tetragrad.backends.cuda.emit import formats
 from tetragrad.core import dtypes
 from tetragrad.graph.elementwise import Add, Cast, Div, Reciprocal
-from tetragrad.kernel.expression import Compute, Expression, Literal
+from tetragrad.kernel.expression import Compute, Expression, Literal, walk
 from tetragrad.tile.ir import QuickPower
-from tetragrad.tile.plans.rewrite import below, walk_until
 
 
 def quotients_only_rounded(*roots: Expression) -> frozenset[Expression]:
     """Quotients in float32 that conversions to 16 bits read, and nothing else."""
-    entries = walk_until({}, *roots)
+    entries = walk(*roots)
     if not any(map(_is_quotient, entries)):
         return frozenset()
     rounded: set[Expression] = set()
@@ -23,7 +22,7 @@ def quotients_only_rounded(*roots: Expression) -> frozenset[Expression]:
             and entry.op is Cast
             and entry.dtype in formats.HALVES
         )
-        (rounded if is_rounding else read).update(below(entry))
+        (rounded if is_rounding else read).update(entry.children)
     return frozenset(filter(_is_quotient, rounded - read))
 
 

@@ -21,7 +21,14 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph.elementwise import Mul
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Compute, Expression, Literal, Load, atoms_of
+from tetragrad.kernel.expression import (
+    Compute,
+    Expression,
+    Literal,
+    Load,
+    atoms_of,
+    walk,
+)
 from tetragrad.tile.ir import (
     Alloc,
     Extent,
@@ -38,7 +45,6 @@ from tetragrad.tile.ir import (
     When,
     every_statement,
 )
-from tetragrad.tile.plans.rewrite import walk_until
 
 #: The largest tile that every thread holds as a whole.
 LARGEST_EVERYWHERE = 64
@@ -247,7 +253,7 @@ def _read_as_a_whole(body: Sequence[Statement]) -> set[str]:
                 is_scaled = isinstance(value, Compute) and value.op is Mul
                 held = value.inputs[0] if is_scaled else None
                 if isinstance(held, TileLoad) and held.tile == tile:
-                    beside = walk_until({}, value.inputs[1])
+                    beside = walk(value.inputs[1])
                     if held not in beside:
                         read -= {tile.name}
                 elif not isinstance(value, Literal) or value.value:
@@ -343,7 +349,7 @@ def accesses_of(statement: Collective) -> Iterator[Access]:
     if isinstance(statement, Running):
         beside = tuple(axis_form(axis) for axis, _ in statement.axes[:-1])
         yield Access(statement.carry, statement.axes, beside)
-    for entry in walk_until({}, *roots_of(statement)):
+    for entry in walk(*roots_of(statement)):
         if isinstance(entry, TileLoad):
             yield Access(entry.tile, statement.axes, entry.indices)
 
@@ -356,7 +362,7 @@ def tiles_read(statement: Statement) -> set[str]:
         return set()
     found = {
         entry.tile.name
-        for entry in walk_until({}, *roots_of(statement))
+        for entry in walk(*roots_of(statement))
         if isinstance(entry, TileLoad)
     }
     if isinstance(statement, Fold):
@@ -385,6 +391,6 @@ def tiles_written(body: Sequence[Statement]) -> set[str]:
 def loads_along(statement: Collective) -> Iterator[Load]:
     """What a statement loads from neighbours along its last axis."""
     lane = statement.axes[-1][0]
-    for entry in walk_until({}, *roots_of(statement)):
+    for entry in walk(*roots_of(statement)):
         if isinstance(entry, Load) and entry.address.coefficient(lane) == 1:
             yield entry

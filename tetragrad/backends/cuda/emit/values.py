@@ -34,9 +34,9 @@ from tetragrad.kernel.expression import (
     Scalar,
     Select,
     literal,
+    walk,
 )
 from tetragrad.tile.ir import QuickPower, Tile, TileLoad
-from tetragrad.tile.plans.rewrite import walk_until
 
 #: Expressions, operands first, and how each is computed.
 Steps = Sequence[tuple[Expression, "Callable[[Points, Any], Lanes]"]]
@@ -389,7 +389,7 @@ def _steps_to(roots: tuple[Expression, ...]) -> Sequence[Steps]:
     """What each value needs that those before it have not needed."""
     short = quotients_only_rounded(*roots)
     found: list[Steps] = []
-    entries = iter(walk_until({}, *roots))
+    entries = iter(walk(*roots))
     known: set[Expression] = set()
     for root in roots:
         steps: list[tuple[Expression, Callable[[Points, Any], Lanes]]] = []

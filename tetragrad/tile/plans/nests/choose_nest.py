@@ -9,7 +9,7 @@ from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Compute, Expression, Load, Reduction
+from tetragrad.kernel.expression import Compute, Expression, Load, Reduction, walk
 from tetragrad.kernel.ir import Kernel, Mode, Output, combines
 from tetragrad.tile.plans.nests.choose_flat import choose_flat
 from tetragrad.tile.plans.nests.choose_running import choose_running
@@ -27,7 +27,6 @@ from tetragrad.tile.plans.products.contraction import (
     Contraction,
     find_contraction,
 )
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import (
     lane_bytes,
     operation_cost,
@@ -190,7 +189,7 @@ def scattered_vectors(
     nothing, and rows at the same place push one another out of the cache.
     """
     values = [output.value for output in outputs]
-    loads = [entry for entry in walk_until({}, *values) if isinstance(entry, Load)]
+    loads = [entry for entry in walk(*values) if isinstance(entry, Load)]
     if loads and all(abs(entry.address.coefficient(beside)) != 1 for entry in loads):
         return 1, 1
     pieces = max(1, kernel.axes[beside] // lanes // target.units)
@@ -263,7 +262,7 @@ def narrowest_lanes(kernel: Kernel, values: Sequence[Expression]) -> int:
     """
     sizes = [
         kernel.slots[entry.slot].dtype.itemsize
-        for entry in walk_until({}, *values)
+        for entry in walk(*values)
         if isinstance(entry, Load)
     ]
     return NARROWEST_BYTES // max(2, min(sizes, default=4))
@@ -302,9 +301,7 @@ def is_revisited(outputs: Sequence[Output], axis: int) -> bool:
         for point in points_of(outputs)
         if isinstance(point.expression, Reduction) and axis in point.expression.axes
     }
-    return any(
-        not reductions.isdisjoint(walk_until({}, entry.body)) for entry in reductions
-    )
+    return any(not reductions.isdisjoint(walk(entry.body)) for entry in reductions)
 
 
 def row_in_registers(

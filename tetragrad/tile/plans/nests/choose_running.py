@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tetragrad.core.target import Target
-from tetragrad.kernel.expression import Expression, Load, Reduction
+from tetragrad.kernel.expression import Expression, Load, Reduction, walk, walk_until
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.nests.nest import (
     NestPlan,
@@ -19,7 +19,6 @@ from tetragrad.tile.plans.nests.nest import (
     scans_of,
 )
 from tetragrad.tile.plans.prepare.cuts import Cut
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import points_in, points_of
 
 # Shorter rows are carried by a thread each.
@@ -126,7 +125,7 @@ def _step_axes(
     reductions = [entry for entry in {*roots} if isinstance(entry, Reduction)]
     steps = [entry for entry in reductions if is_step_of(entry, scans)]
     axes = tuple(dict.fromkeys(entry.axes[0] for entry in steps))
-    inside = set(walk_until({}, *steps))
+    inside = set(walk(*steps))
     alone = walk_until(dict.fromkeys(steps, scans[0]), *roots_of(outputs))
     is_used_apart = any(scan in alone and scan in inside for scan in scans)
     return None if is_used_apart else axes

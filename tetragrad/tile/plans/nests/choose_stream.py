@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from tetragrad.core.target import Target
 from tetragrad.graph.elementwise import Transcendental
-from tetragrad.kernel.expression import Compute, Load, Reduction, Scan
+from tetragrad.kernel.expression import Compute, Load, Reduction, Scan, walk
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.nests.choose_nest import choose_chunk
 from tetragrad.tile.plans.nests.nest import NestPlan, roots_of
 from tetragrad.tile.plans.nests.stream import StreamPlan
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import lane_bytes, points_in
 
 # Elements of a matrix from which on the order of reading it matters.
@@ -76,9 +75,7 @@ def choose_row_stream(
         return None
     (depth,) = reduction.axes
     axes = outputs[0].axes
-    loads = [
-        entry for entry in walk_until({}, reduction.body) if isinstance(entry, Load)
-    ]
+    loads = [entry for entry in walk(reduction.body) if isinstance(entry, Load)]
     if not _is_contiguous([load for load in loads if depth in load.free_axes], depth):
         return None
     sizes = {load: points_in(kernel, load.free_axes) for load in loads}
@@ -124,7 +121,7 @@ def _only_reduction(kernel: Kernel, outputs: list[Output]) -> Reduction | None:
     """The reduction, if it is the only one and all outputs are over its free axes."""
     found = {
         entry
-        for entry in walk_until({}, *roots_of(outputs))
+        for entry in walk(*roots_of(outputs))
         if isinstance(entry, Reduction | Scan)
     }
     if len(found) != 1:
@@ -136,7 +133,7 @@ def _only_reduction(kernel: Kernel, outputs: list[Output]) -> Reduction | None:
     fits = all(entry.axes == axes and entry.mode is Mode.STORE for entry in outputs)
     heavy = any(
         isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
-        for entry in walk_until({}, reduction.body)
+        for entry in walk(reduction.body)
     )
     return reduction if fits and not heavy else None
 
@@ -163,6 +160,6 @@ def _matrices(reduction: Reduction, depth: int, column: int) -> list[Load]:
     """Loads that move along the depth and along the columns."""
     return [
         entry
-        for entry in walk_until({}, reduction.body)
+        for entry in walk(reduction.body)
         if isinstance(entry, Load) and {depth, column} <= entry.free_axes
     ]

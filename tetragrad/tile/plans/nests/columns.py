@@ -26,8 +26,8 @@ from tetragrad.kernel.expression import (
     Reduction,
     Remainder,
     Scan,
-    forms_of,
     literal,
+    walk,
 )
 from tetragrad.kernel.ir import Kernel, Output, combines
 from tetragrad.tile.ir import (
@@ -42,7 +42,7 @@ from tetragrad.tile.ir import (
     TileLoad,
 )
 from tetragrad.tile.plans.nests.nest import roots_of, store_of
-from tetragrad.tile.plans.rewrite import Rewriter, walk_until
+from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.scope import Builder, Scope, cast, indices_of, loop
 from tetragrad.tile.plans.traffic import points_in
 
@@ -89,7 +89,7 @@ class ColumnsPlan:
 
 def rows_of(kernel: Kernel, reduction: Expression) -> Rows | None:
     """The rows that a reduction goes over, if it needs nothing but what is in them."""
-    loads = [e for e in walk_until({}, reduction.body) if isinstance(e, Load)]
+    loads = [e for e in walk(reduction.body) if isinstance(e, Load)]
     steps = {
         (load.address.coefficient(axis), axis)
         for load in loads
@@ -124,13 +124,11 @@ def _reads_only(kernel: Kernel, reduction: Expression, rows: Rows) -> bool:
         return False
     if not set(reduction.axes) <= inner | {rows.axis}:
         return False
-    body = walk_until({}, reduction.body)
+    body = walk(reduction.body)
     if any(isinstance(entry, Reduction | Scan) for entry in body):
         return False
     by_column = column_loads(reduction, rows)
-    forms = {
-        form for entry in body if entry not in by_column for form in forms_of(entry)
-    }
+    forms = {form for entry in body if entry not in by_column for form in entry.forms}
     return all(
         form.is_pure() and (_is_row(form, rows) or _is_end(form, rows))
         for form in forms
@@ -144,7 +142,7 @@ def column_loads(reduction: Expression, rows: Rows) -> list[Load]:
         return []
     return [
         entry
-        for entry in walk_until({}, reduction.body)
+        for entry in walk(reduction.body)
         if isinstance(entry, Load)
         and not entry.guard
         and entry.address.is_pure()
@@ -198,7 +196,7 @@ def _itemsize(kernel: Kernel, reduction: Expression) -> int:
     """Of the widest elements that rows consist of."""
     return max(
         kernel.slots[entry.slot].dtype.itemsize
-        for entry in walk_until({}, reduction.body)
+        for entry in walk(reduction.body)
         if isinstance(entry, Load) and entry.address.axes() & set(reduction.axes)
     )
 
@@ -233,7 +231,7 @@ def choose_columns(
     outputs = [kernel.outputs[number] for number in group]
     if combines(outputs):
         return None
-    entries = walk_until({}, *roots_of(outputs))
+    entries = walk(*roots_of(outputs))
     reductions = [entry for entry in entries if isinstance(entry, Reduction)]
     if not reductions or any(isinstance(entry, Scan) for entry in entries):
         return None
@@ -277,7 +275,7 @@ class _Columns:
 
     def statements(self, scope: Scope) -> list[Statement]:
         """Sums of each thread, then of each column, then the outputs."""
-        entries = walk_until({}, *roots_of(self.outputs))
+        entries = walk(*roots_of(self.outputs))
         reductions = [entry for entry in entries if isinstance(entry, Reduction)]
         statements: list[Statement] = []
         columns = self.columns(scope, reductions[0])

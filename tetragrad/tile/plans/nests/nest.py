@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Expression, Load, Reduction, Scan
+from tetragrad.kernel.expression import Expression, Load, Reduction, Scan, walk
 from tetragrad.kernel.ir import Mode, Output
 from tetragrad.tile.ir import Alloc, Extent, Grid, Map, Statement, Store
 from tetragrad.tile.plans.nests.reductions import (
@@ -27,7 +27,6 @@ from tetragrad.tile.plans.nests.reductions import (
 )
 from tetragrad.tile.plans.nests.running import Carry
 from tetragrad.tile.plans.nests.staging import staged
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,
@@ -299,7 +298,7 @@ def store_of(output: Output, scope: Scope) -> Store:
 def loads_of(stores: Sequence[Store]) -> Iterator[Load]:
     """What the values of stores read from memory."""
     values = [entry.value for entry in stores]
-    return (entry for entry in walk_until({}, *values) if isinstance(entry, Load))
+    return (entry for entry in walk(*values) if isinstance(entry, Load))
 
 
 def is_step_of(reduction: Expression, scans: Sequence[Expression]) -> bool:
@@ -307,7 +306,7 @@ def is_step_of(reduction: Expression, scans: Sequence[Expression]) -> bool:
 
     It is then done at each step, when all values that it combines are at hand.
     """
-    inside = set(walk_until({}, reduction.body)).intersection(scans)
+    inside = set(walk(reduction.body)).intersection(scans)
     return (
         bool(inside)
         and len(reduction.axes) == 1
@@ -319,7 +318,7 @@ def is_step_of(reduction: Expression, scans: Sequence[Expression]) -> bool:
 def reductions_of(outputs: Iterable[Output]) -> list[Expression]:
     """The reductions that the outputs need, operands first."""
     roots = roots_of(outputs)
-    return [entry for entry in walk_until({}, *roots) if isinstance(entry, Reduction)]
+    return [entry for entry in walk(*roots) if isinstance(entry, Reduction)]
 
 
 def fills_gaps(outputs: Sequence[Output], axis: int, scope: Scope) -> bool:
@@ -345,4 +344,4 @@ def roots_of(outputs: Iterable[Output]) -> list[Expression]:
 def scans_of(outputs: Iterable[Output]) -> list[Expression]:
     """The running reductions that the outputs need."""
     roots = roots_of(outputs)
-    return [entry for entry in walk_until({}, *roots) if isinstance(entry, Scan)]
+    return [entry for entry in walk(*roots) if isinstance(entry, Scan)]

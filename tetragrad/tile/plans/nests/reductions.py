@@ -19,7 +19,6 @@ from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Reduction, literal
 from tetragrad.tile.ir import Alloc, Fold, Map, Statement, Tile
-from tetragrad.tile.plans.rewrite import below
 from tetragrad.tile.plans.scope import (
     LONGEST_UNROLLED,
     Scope,
@@ -107,7 +106,7 @@ def pending_reductions(
             if not expression.free_axes & inside:
                 found[expression] = None
             inside = inside | set(expression.axes)
-        stack.extend((child, inside) for child in below(expression))
+        stack.extend((child, inside) for child in expression.children)
     return list(found)
 
 

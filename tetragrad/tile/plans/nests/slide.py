@@ -18,14 +18,13 @@ from functools import cached_property
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Compute, Expression, literal
+from tetragrad.kernel.expression import Compute, Expression, literal, walk
 from tetragrad.kernel.ir import Kernel, combines
 from tetragrad.tile.ir import Alloc, Extent, Fold, Grid, Map, Statement, Tile, TileLoad
 from tetragrad.tile.plans.nests.nest import reductions_of, scans_of, store_of
 from tetragrad.tile.plans.products.contraction import Block
 from tetragrad.tile.plans.products.images import ImageReader, Tap
 from tetragrad.tile.plans.products.windows import Extents, Image, extents_of, image_of
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,
@@ -100,7 +99,7 @@ def _window_operand(
         image = image_of(kernel, entry, reduction.axes, columns)
         return 0 if image is None else image.sliding_axes
 
-    parts = walk_until({}, reduction.body)
+    parts = walk(reduction.body)
     best = max(sliding_axes(part) for part in parts if lane in part.free_axes)
     found: set[Expression] = set()
     stack = [reduction.body] if best else []

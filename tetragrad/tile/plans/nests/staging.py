@@ -21,7 +21,7 @@ from collections.abc import Set as AbstractSet
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Expression, Guard, Load
+from tetragrad.kernel.expression import Expression, Guard, Load, walk
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
     Alloc,
@@ -35,7 +35,7 @@ from tetragrad.tile.ir import (
     Tile,
     TileLoad,
 )
-from tetragrad.tile.plans.rewrite import Rewriter, walk_until
+from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.scope import Builder
 
 #: Positions of loops that become collective, so that nothing waits between them.
@@ -85,7 +85,7 @@ def _are_independent(body: Sequence[Statement]) -> bool:
         and math.prod(size for _, size in entry.axes) > 0
         and not any(
             isinstance(part, TileLoad) and part.tile in written
-            for part in walk_until({}, entry.value)
+            for part in walk(entry.value)
         )
         for entry in body
     )
@@ -282,6 +282,6 @@ class _Rows:
 
 
 def _loads(statement: Map | Fold | Store) -> Iterator[Load]:
-    for entry in walk_until({}, statement.value):
+    for entry in walk(statement.value):
         if isinstance(entry, Load):
             yield entry

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Load, Reduction, literal
+from tetragrad.kernel.expression import Load, Reduction, literal, walk
 from tetragrad.kernel.ir import Output
 from tetragrad.tile.ir import (
     Alloc,
@@ -38,7 +38,6 @@ from tetragrad.tile.ir import (
     TileLoad,
 )
 from tetragrad.tile.plans.nests.nest import roots_of
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Body,
     Builder,
@@ -89,9 +88,7 @@ def build_stream(builder: Builder, plan: StreamPlan) -> list[Statement]:
 def streamed_reduction(outputs: list[Output]) -> Reduction:
     """The only reduction that some outputs need."""
     (found,) = {
-        entry
-        for entry in walk_until({}, *roots_of(outputs))
-        if isinstance(entry, Reduction)
+        entry for entry in walk(*roots_of(outputs)) if isinstance(entry, Reduction)
     }
     return found
 
@@ -270,7 +267,7 @@ class _Chunk:
         column, width = self.plan.column, self.plan.lanes * self.plan.vectors
         matrices = [
             entry
-            for entry in walk_until({}, self.reduction.body)
+            for entry in walk(self.reduction.body)
             if isinstance(entry, Load)
             and entry.free_axes >= {axis, column}
             and entry.address.is_pure()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Expression, Load
+from tetragrad.kernel.expression import Expression, Load, walk
 from tetragrad.kernel.ir import Output
 from tetragrad.tile.ir import (
     Alloc,
@@ -30,7 +30,6 @@ from tetragrad.tile.ir import (
     TileLoad,
 )
 from tetragrad.tile.layout import CACHE_LINE_BYTES, odd_lines
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,
@@ -67,7 +66,7 @@ def crossing_loads(
     values = [output.value for output in outputs]
     return [
         entry
-        for entry in walk_until({}, *values)
+        for entry in walk(*values)
         if isinstance(entry, Load)
         and entry.address.is_pure()
         and entry.address.coefficient(load_axis) == 1

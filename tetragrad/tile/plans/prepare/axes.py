@@ -16,15 +16,15 @@ from tetragrad.kernel.expression import (
     Reduction,
     Scan,
     atoms_of,
-    forms_of,
     literal,
+    walk,
 )
 from tetragrad.kernel.ir import Kernel, Output
 from tetragrad.tile.plans.prepare.alternatives import (
     write_out_alternatives,
     write_out_spread,
 )
-from tetragrad.tile.plans.rewrite import Rewriter, walk_until
+from tetragrad.tile.plans.rewrite import Rewriter
 
 
 @functools.lru_cache(maxsize=64)
@@ -61,12 +61,12 @@ def expressions_of(kernel: Kernel) -> list[Expression]:
     roots = [output.value for output in kernel.outputs]
     for output in kernel.outputs:
         roots += atoms_of((output.address, *output.guard))
-    return list(walk_until({}, *roots))
+    return list(walk(*roots))
 
 
 def forms_in(kernel: Kernel) -> set[Affine]:
     """Every affine form of a kernel that has terms."""
-    forms = {form for entry in expressions_of(kernel) for form in forms_of(entry)}
+    forms = {form for entry in expressions_of(kernel) for form in entry.forms}
     for output in kernel.outputs:
         forms |= {output.address, *output.guard}
     return {form for form in forms if form.terms}

@@ -30,7 +30,7 @@ from tetragrad.kernel.expression import (
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import QuickPower
 from tetragrad.tile.plans.prepare.axes import expressions_of
-from tetragrad.tile.plans.rewrite import Rewriter, below
+from tetragrad.tile.plans.rewrite import Rewriter
 
 _FACTORS = {op.Exp: math.log2(math.e), op.Exp2: 1.0}
 
@@ -80,7 +80,7 @@ def _users_of(kernel: Kernel, entries: list[Expression]) -> Users:
             users[atom].append(None)
     for entry in entries:
         operands = set(entry.operands)
-        for part in below(entry):
+        for part in entry.children:
             users[part].append(entry if part in operands else None)
     return users
 

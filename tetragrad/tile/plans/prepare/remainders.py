@@ -19,10 +19,11 @@ from tetragrad.kernel.expression import (
     Position,
     Quotient,
     Remainder,
+    walk_until,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output
 from tetragrad.tile.plans.prepare.axes import expressions_of
-from tetragrad.tile.plans.rewrite import Rewriter, walk_until
+from tetragrad.tile.plans.rewrite import Rewriter
 
 
 def with_split_axes(kernel: Kernel) -> Kernel:

@@ -10,7 +10,7 @@ from tetragrad.core import dtypes
 from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Expression, Load, Position, Select
+from tetragrad.kernel.expression import Expression, Load, Position, Select, walk_until
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.products.choose_direct import choose_direct
 from tetragrad.tile.plans.products.choose_supply import (
@@ -29,7 +29,6 @@ from tetragrad.tile.plans.products.contraction import (
 from tetragrad.tile.plans.products.dot_steps import Dot, choose_dot
 from tetragrad.tile.plans.products.operands import runs_of, strides_in_place
 from tetragrad.tile.plans.products.product_cost import blocks_in, cost_of
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import points_in, register_bytes
 
 # Multiplications below which loops without packing are as fast.

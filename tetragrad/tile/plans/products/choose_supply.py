@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from tetragrad.core.target import Target
-from tetragrad.kernel.expression import Expression, Load
+from tetragrad.kernel.expression import Expression, Load, walk
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.products.contraction import (
     Block,
@@ -20,7 +20,6 @@ from tetragrad.tile.plans.products.contraction import (
 )
 from tetragrad.tile.plans.products.kept import kept_panels
 from tetragrad.tile.plans.products.operands import runs_of, strides_in_place
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.traffic import points_in
 
 # Rows of a panel that may lie in the same set of a first-level cache, of which one way
@@ -116,7 +115,7 @@ def _is_near(
 
 def _packed_or_fetched(kernel: Kernel, target: Target, value: Expression) -> Supply:
     """Whether an operand that is packed waits far away, as a large one does."""
-    loads = [entry for entry in walk_until({}, value) if isinstance(entry, Load)]
+    loads = [entry for entry in walk(value) if isinstance(entry, Load)]
     itemsize = max((entry.dtype.itemsize for entry in loads), default=0)
     nbytes = points_in(kernel, value.free_axes) * itemsize
     return Supply.FETCHED if nbytes > target.cache_bytes else Supply.PACKED

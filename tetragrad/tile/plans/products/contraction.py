@@ -25,13 +25,13 @@ from tetragrad.kernel.expression import (
     Load,
     Quotient,
     Reduction,
-    forms_of,
+    walk,
+    walk_until,
 )
 from tetragrad.kernel.ir import Kernel, Mode
 from tetragrad.tile.plans.nests.nest import roots_of
 from tetragrad.tile.plans.prepare.cuts import cuttable
 from tetragrad.tile.plans.products.dot_steps import Dot
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.roles.factors import factors_of
 
 
@@ -227,7 +227,7 @@ def find_contraction(
         return None
     lhs, rhs = factors
     depth = set(value.axes)
-    inner = [entry for entry in walk_until({}, body) if isinstance(entry, Reduction)]
+    inner = [entry for entry in walk(body) if isinstance(entry, Reduction)]
     if inner:
         return None
     lhs_axes, rhs_axes = lhs.free_axes - depth, rhs.free_axes - depth
@@ -262,7 +262,7 @@ def strides_of(operand: Expression, axis: int) -> list[int]:
     """How far the operand's loads move along an axis."""
     return [
         entry.address.coefficient(axis)
-        for entry in walk_until({}, operand)
+        for entry in walk(operand)
         if isinstance(entry, Load)
     ]
 
@@ -316,5 +316,5 @@ def epilogue_forms(kernel: Kernel, contraction: Contraction) -> tuple[Affine, ..
         forms += [output.address, *output.guard]
     for entry in walk_until(stop, *roots_of(kernel.outputs)):
         if entry not in stop:
-            forms += forms_of(entry)
+            forms += entry.forms
     return tuple(dict.fromkeys(forms))

@@ -11,13 +11,12 @@ from functools import cached_property, lru_cache
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine
-from tetragrad.kernel.expression import Expression, Load, forms_of
+from tetragrad.kernel.expression import Expression, Load, walk
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Layout, Space, Statement, Tile, View, row_major
 from tetragrad.tile.layout import CACHE_LINE_BYTES, odd_lines
 from tetragrad.tile.plans.products.contraction import Block, Panels, strides_of
 from tetragrad.tile.plans.products.kept import KeptPanels
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import Builder, Scope
 
 
@@ -40,7 +39,7 @@ class Run:
 @lru_cache(maxsize=256)
 def runs_of(kernel: Kernel, block: Block, operand: Expression) -> tuple[Run, ...]:
     """The axes of a block in as few runs as the operand's addresses allow."""
-    forms = [form for entry in walk_until({}, operand) for form in forms_of(entry)]
+    forms = [form for entry in walk(operand) for form in entry.forms]
     found: list[Run] = []
     stride = 1
     for axis in reversed((block.chunked, *block.inner)):
@@ -176,7 +175,7 @@ class Operand:
     @cached_property
     def only_load(self) -> Expression | None:
         """The load that the operand is made of, if its address says where it is."""
-        loads = [e for e in walk_until({}, self.value) if isinstance(e, Load)]
+        loads = [e for e in walk(self.value) if isinstance(e, Load)]
         return loads[0] if len(loads) == 1 and loads[0].address.is_pure() else None
 
     @cached_property

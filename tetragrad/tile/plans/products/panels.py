@@ -23,7 +23,7 @@ from tetragrad.core.frozen import frozen, replace
 from tetragrad.graph.elementwise import Cast, Neg
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Compute, Guard, literal
+from tetragrad.kernel.expression import Compute, Guard, literal, walk_until
 from tetragrad.tile.ir import (
     Ahead,
     Alloc,
@@ -43,7 +43,6 @@ from tetragrad.tile.plans.products.micro_tiles import Corner, Places, Region
 from tetragrad.tile.plans.products.operands import Operand, Placed, Window
 from tetragrad.tile.plans.products.packing import clear_overhang, pack
 from tetragrad.tile.plans.products.panel_operands import Packed, PanelOperands
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
 
 # The numbers of a row panel and of a column panel.

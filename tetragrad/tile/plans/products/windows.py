@@ -17,10 +17,9 @@ from collections.abc import Sequence
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Expression, forms_of
+from tetragrad.kernel.expression import Expression, walk
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.products.contraction import Block, ContractionPlan
-from tetragrad.tile.plans.rewrite import walk_until
 
 # Steps and spreads of windows up to which an image is kept as such.
 LONGEST_STEP = 8
@@ -178,7 +177,7 @@ def image_of(
 
 
 def forms_below(operand: Expression) -> list[Affine]:
-    return [form for entry in walk_until({}, operand) for form in forms_of(entry)]
+    return [form for entry in walk(operand) for form in entry.forms]
 
 
 def sliding_along(

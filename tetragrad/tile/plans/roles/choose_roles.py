@@ -15,12 +15,11 @@ from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
-from tetragrad.kernel.expression import Expression, Load
+from tetragrad.kernel.expression import Expression, Load, walk
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.products.choose_contraction import is_worth_packing
 from tetragrad.tile.plans.products.contraction import Contraction
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.roles.bulk import BulkOperand
 from tetragrad.tile.plans.roles.cells import box_of
 from tetragrad.tile.plans.roles.filled import FilledOperand, levels_of
@@ -79,7 +78,7 @@ def is_worth_roles(kernel: Kernel, contraction: Contraction) -> bool:
     read = points_in(kernel, axes)
     elements = sum(
         kernel.slots[entry.slot].numel
-        for entry in walk_until({}, contraction.reduction.body)
+        for entry in walk(contraction.reduction.body)
         if isinstance(entry, Load)
     )
     return read >= OFTEN * elements and read >= ENOUGH_PRODUCTS

@@ -28,11 +28,11 @@ from tetragrad.kernel.expression import (
     Scalar,
     Select,
     literal,
+    walk,
 )
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Dimension, Extent, Layout, Map, Space, Tile, TileLoad
 from tetragrad.tile.layout import CHUNK_BYTES, panel_of, swizzled
-from tetragrad.tile.plans.rewrite import walk_until
 from tetragrad.tile.plans.roles.bulk import BulkOperand, boxed_load, is_box
 from tetragrad.tile.plans.roles.cells import (
     Cells,
@@ -104,7 +104,7 @@ class FilledOperand:
         """Operations on every element; on narrow ones several are one instruction."""
         return sum(
             operation_cost(entry) * min(1.0, entry.dtype.itemsize / 4)
-            for entry in walk_until({}, self.value)
+            for entry in walk(self.value)
             if isinstance(entry, Compute) and self.load.free_axes <= entry.free_axes
         )
 
@@ -343,7 +343,7 @@ def filled_operand(
     kernel: Kernel, value: Expression, side: Sequence[int], depth: Sequence[int]
 ) -> FilledOperand | None:
     """The operand as threads compute it, if it is made of loads element by element."""
-    entries = walk_until({}, value)
+    entries = walk(value)
     loads = [entry for entry in entries if isinstance(entry, Load)]
     is_plain = all(
         isinstance(entry, Load | Compute | Select | Literal | Scalar)

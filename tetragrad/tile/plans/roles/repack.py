@@ -30,6 +30,7 @@ from tetragrad.kernel.expression import (
     Load,
     Scalar,
     Select,
+    walk,
 )
 from tetragrad.kernel.ir import Kernel, Output, Slot
 from tetragrad.tile.ir import Dimension
@@ -37,9 +38,8 @@ from tetragrad.tile.plans.prepare.axes import simplify_axes
 from tetragrad.tile.plans.prepare.division import Division
 from tetragrad.tile.plans.products.choose_contraction import is_for_patches
 from tetragrad.tile.plans.products.contraction import Contraction, hosted_contraction
-from tetragrad.tile.plans.rewrite import Rewriter, walk_until
+from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.roles.bulk import dimensions_of
-from tetragrad.tile.plans.roles.choose_roles import multiplied_dtype
 from tetragrad.tile.plans.roles.depth_parts import divided_cycles
 from tetragrad.tile.plans.roles.factors import is_zero
 from tetragrad.tile.plans.roles.role_cost import (
@@ -49,6 +49,7 @@ from tetragrad.tile.plans.roles.role_cost import (
     MULTIPLICATIONS_PER_CYCLE,
     ordinary_cycles,
 )
+from tetragrad.tile.plans.roles.ways import multiplied_dtype
 from tetragrad.tile.plans.traffic import points_in
 
 #: How much longer a product takes without the bulk copy engine, about, and what each
@@ -120,7 +121,7 @@ def walked_tensor(
         if isinstance(value, Compute) and not _widens(inner.dtype, value.dtype):
             break
         value = inner
-    entries = walk_until({}, value)
+    entries = walk(value)
     loads = [entry for entry in entries if isinstance(entry, Load)]
     if not loads or any(
         not isinstance(entry, Load | Compute | Literal | Scalar) for entry in entries
@@ -217,7 +218,7 @@ def _stored(kernel: Kernel, tensor: WalkedTensor) -> tuple[Kernel, Kernel]:
         entry: Load(
             entry.slot, _address_in(tensor, entry, kernel.axes), (), entry.dtype
         )
-        for entry in walk_until({}, value)
+        for entry in walk(value)
         if isinstance(entry, Load)
     }
     sizes = tuple(dimension.size for dimension in tensor.dimensions)

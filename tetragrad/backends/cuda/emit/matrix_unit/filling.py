@@ -19,7 +19,7 @@ from tetragrad.backends.cuda.emit.spread import Threads
 from tetragrad.backends.cuda.emit.values import Points, Values
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Expression, Guard, Load, Select
+from tetragrad.kernel.expression import Expression, Guard, Load, Select, walk
 from tetragrad.tile.ir import (
     Acquire,
     Map,
@@ -31,7 +31,6 @@ from tetragrad.tile.ir import (
     every_statement,
 )
 from tetragrad.tile.layout import CHUNK_BYTES, PANEL_BYTES, panel_of
-from tetragrad.tile.plans.rewrite import walk_until
 
 #: Elements of a thread that are computed before the first of them is stored.
 ELEMENTS_TOGETHER = 64
@@ -91,7 +90,7 @@ def width_of(values: Values, statement: Map, most: int) -> int:
     """
     lane = statement.axes[-1][0]
     width = most
-    for entry in walk_until({}, statement.value):
+    for entry in walk(statement.value):
         if isinstance(entry, Load):
             address, itemsize = entry.address, entry.dtype.itemsize
         elif isinstance(entry, TileLoad) and entry.tile.space is Space.GLOBAL:
@@ -109,12 +108,12 @@ def guard_of_scratch(value: Expression) -> Guard:
     """What must hold where tiles in memory are read: their loads have no guards."""
     reads = any(
         isinstance(entry, TileLoad) and entry.tile.space is Space.GLOBAL
-        for entry in walk_until({}, value)
+        for entry in walk(value)
     )
     guard: Guard = ()
     while reads and isinstance(value, Select):
         guard, value = (*guard, *value.guard), value.inside
-    if any(isinstance(entry, Select) for entry in walk_until({}, value)) and reads:
+    if any(isinstance(entry, Select) for entry in walk(value)) and reads:
         raise UnsupportedError("a stored operand that is chosen after it is computed")
     return guard
 

@@ -14,10 +14,9 @@ from tetragrad.backends.cuda.emit.spread import Threads
 from tetragrad.backends.cuda.emit.values import Points, Values
 from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
-from tetragrad.kernel.expression import Expression
+from tetragrad.kernel.expression import Expression, walk
 from tetragrad.tile.ir import Map, TileLoad
 from tetragrad.tile.layout import CHUNK_BYTES, PANEL_BYTES
-from tetragrad.tile.plans.rewrite import walk_until
 
 Key = tuple[int, ...]
 
@@ -41,7 +40,7 @@ def swizzled_loads(value: Expression) -> list[TileLoad]:
     """What a value is made of that lies in swizzled tiles."""
     return [
         entry
-        for entry in walk_until({}, value)
+        for entry in walk(value)
         if isinstance(entry, TileLoad) and entry.tile.layout.swizzle
     ]
 

@@ -43,7 +43,7 @@ from tetragrad.backends.cuda.emit.tiles import (
 )
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Expression, atoms_of, forms_of
+from tetragrad.kernel.expression import Expression, atoms_of, walk
 from tetragrad.tile.ir import (
     Acquire,
     Alloc,
@@ -65,7 +65,6 @@ from tetragrad.tile.ir import (
     When,
     every_statement,
 )
-from tetragrad.tile.plans.rewrite import walk_until
 
 if TYPE_CHECKING:
     from tetragrad.backends.cuda.emit.matrix_unit.roles import RoleGrid
@@ -328,6 +327,6 @@ def divided_in(statement: Statement) -> list[Expression]:
     if isinstance(statement, Copy):
         forms = [dimension.index for dimension in statement.dimensions]
     elif isinstance(statement, Map):
-        for entry in walk_until({}, statement.value):
-            forms += forms_of(entry)
+        for entry in walk(statement.value):
+            forms += entry.forms
     return atoms_of(tuple(forms))
