@@ -99,6 +99,20 @@ def test_grouped_heads(dtype: str) -> None:
     check(shapes, dtype=dtype, enable_gqa=True, is_causal=True)
 
 
+def test_a_row_of_one_weight_has_no_gradient_of_its_scores() -> None:
+    """Few keys, of which one has all the weight, or next to all."""
+    draw = np.random.default_rng(5)
+    query, key, value = (
+        Tensor((60 * draw.standard_normal((4, rows, 8))).astype(np.float32))
+        for rows in (3, 6, 6)
+    )
+    query.requires_grad_()
+    mixed = query.scaled_dot_product_attention(key, value)
+    upstream = leaf(*mixed.shape, seed=9).detach()
+    (gradient,) = tetragrad.grad(mixed, [query], upstream)
+    assert np.abs(gradient.numpy()).max() < 1e-9
+
+
 def test_keys_of_all_batches() -> None:
     keys = (1, 3, LENGTH, DEPTH)
     check(((2, 3, LENGTH, DEPTH), keys, keys))

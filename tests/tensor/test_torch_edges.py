@@ -180,3 +180,11 @@ def test_gradient_of_an_angle_at_the_origin() -> None:
     their_sine.atan2(their_cosine).sum().backward()
     for entry, wanted in zip(mine, theirs, strict=True):
         assert_same(entry.grad, wanted.grad)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_of_nothing_stays_as_it_is(training: bool) -> None:
+    mine, theirs = both(np.zeros((0,), np.float32))
+    found = functional.batch_norm(mine, mine, mine, training=training)
+    wanted = torch.nn.functional.batch_norm(theirs, theirs, theirs, training=training)
+    assert_same(found, wanted)

@@ -62,9 +62,9 @@ class Attention:
         return given if self.bias is None else (*given, self.bias)
 
     def __call__(self, upstream: Node) -> tuple[Node, ...]:
-        weights = ops.Exp(ops.Sub(self.scores, self._log_sums()))
+        weights = self._weights()
         counted = weights if self.dropped is None else self.dropped.apply(weights)
-        of_scores: Node = ops.Mul(weights, self._beyond_mean(upstream))
+        of_scores: Node = ops.Mul(weights, self._beyond_mean(upstream, weights))
         if self.allowed is not None:
             nothing = full_like(of_scores, 0.0)
             of_scores = ops.Where(self.allowed, of_scores, nothing)
@@ -77,15 +77,29 @@ class Attention:
         found = (of_query, of_key, of_value)
         return found if self.bias is None else (*found, of_scores)
 
-    def _log_sums(self) -> Node:
-        """log Σ exp of each row of scores, for every element of the row."""
+    @property
+    def _is_short(self) -> bool:
+        """Whether rows of weights are no longer than those of values, and not narrow.
+
+        Then the sums of rows of weights are as short as any, and exact: where one
+        weight is 1, the gradients of its row's scores are 0.
+        """
+        dtype = self.value.dtype
+        is_narrow = accumulation(dtype) is not dtype
+        return not is_narrow and self.scores.shape[-1] <= self.value.shape[-1]
+
+    def _weights(self) -> Node:
+        """The softmax of the scores; of long rows from one number for each."""
         scores, last = self.scores, (self.scores.ndim - 1,)
         largest = Detached(Max(scores, last))
         powers = ops.Exp(ops.Sub(scores, broadcast_to(largest, scores.shape)))
-        total = ops.Add(ops.Log(Sum(powers, last)), largest)
-        return broadcast_to(total, scores.shape)
+        total = Sum(powers, last)
+        if self._is_short:
+            return ops.Div(powers, broadcast_to(total, scores.shape))
+        log_sums = ops.Add(ops.Log(total), largest)
+        return ops.Exp(ops.Sub(scores, broadcast_to(log_sums, scores.shape)))
 
-    def _beyond_mean(self, upstream: Node) -> Node:
+    def _beyond_mean(self, upstream: Node, weights: Node) -> Node:
         """The gradient of each weight, less the row's mean: Σ P∘dP is Σ do∘o."""
         wide = accumulation(upstream.dtype)
         upstream, output = ops.Cast(upstream, wide), ops.Cast(self.output, wide)
@@ -93,7 +107,8 @@ class Attention:
         of_weights = matmul_nodes(upstream, _transposed(value))
         if self.dropped is not None:
             of_weights = self.dropped.apply(of_weights)
-        mean = Sum(ops.Mul(upstream, output), (upstream.ndim - 1,))
+        pair = (weights, of_weights) if self._is_short else (upstream, output)
+        mean = Sum(ops.Mul(*pair), (upstream.ndim - 1,))
         return ops.Sub(of_weights, broadcast_to(mean, of_weights.shape))
 
     def _scaled_product(self, lhs: Node, rhs: Node) -> Node:
