@@ -30,7 +30,7 @@ from tetragrad.tensor import Tensor
 from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.plans.rewrite import Rewriter
-from tetragrad.tile.plans.roles import choose_roles, depth_parts, role_cost
+from tetragrad.tile.plans.roles import choose_roles, depth_parts, role_cost, ways
 
 COMMITTED = Path(__file__).parent / "cuda_operations.json"
 
@@ -38,7 +38,7 @@ COMMITTED = Path(__file__).parent / "cuda_operations.json"
 WATCHED = (
     (role_cost.Pricing, "__init__", "products priced"),
     (role_cost.Pricing, "cycles_of", "blocks priced"),
-    (choose_roles._Search, "_sized", "blocks looked at closely"),
+    (ways.Way, "_with_sizes", "blocks looked at closely"),
     (Rewriter, "_one", "expressions rewritten"),
     (Points, "evaluate", "values asked for"),
     (Forms, "linear", "affine forms asked for"),

@@ -122,6 +122,14 @@ def _as_read(value: Reduction) -> list[int]:
     return axes
 
 
+def as_parts_are(kernel: Kernel, value: Reduction) -> Kernel:
+    """The kernel that stores a reduction as its parts would be, undivided."""
+    carried = Reduction(value.op, value.axes, cast(value.body, value.accumulator))
+    first, _, _ = through_scratch(kernel, carried, _as_read(value))
+    (output,) = first.outputs
+    return replace(first, outputs=(replace(output, axes=tuple(sorted(output.axes))),))
+
+
 def _in_parts(
     kernel: Kernel, values: Sequence[Expression], cut: Cut
 ) -> tuple[Kernel, dict[Expression, Expression], Kernel]:

@@ -11,21 +11,22 @@ import math
 from collections.abc import Iterator
 
 from tetragrad.core.target import Target
+from tetragrad.kernel.expression import Reduction
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.plans.prepare.cuts import Cut, cut_off
+from tetragrad.tile.plans.prepare.cuts import Cut, as_parts_are, cut_off
 from tetragrad.tile.plans.products.contraction import (
     Contraction,
     hosted_contraction,
 )
 from tetragrad.tile.plans.roles.choose_roles import (
     best_role_plan,
-    both_ways,
     cheapest_plan,
     is_worth_unit,
-    multiplied_dtype,
+    part_cycles,
 )
 from tetragrad.tile.plans.roles.role_cost import LAUNCH_CYCLES, WRITTEN_PER_CYCLE
 from tetragrad.tile.plans.roles.role_plan import STEP_BYTES, RoleProduct
+from tetragrad.tile.plans.roles.ways import both_ways, multiplied_dtype, ways_of
 from tetragrad.tile.plans.traffic import points_in
 
 #: Results for each multiprocessor that are work enough without cutting the depth.
@@ -38,6 +39,9 @@ PART_CYCLES = 40
 BLOCKS = (66, 44, 33, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 FEWER, MORE = 2, 6
 ENOUGH_WORSE = 3
+
+#: An axis of the depth, parts, and positions of each.
+Division = tuple[int, int, int]
 
 
 def role_parts(
@@ -68,27 +72,65 @@ def divided_cycles(
         return best if whole < math.inf else None
     fewest = target.units / (plan.workers * plan.cluster)
     most = target.units / max(1.0, results / ENOUGH_RESULTS)
-    worse = 0
-    for axis, parts, length in divisions(kernel, contraction, target):
-        adding = _adding_cycles(results, contraction, parts)
-        if adding >= best[0] or worse == ENOUGH_WORSE:
+    limits = (fewest / FEWER, most * MORE)
+    for estimate, division in _estimates(kernel, contraction, target, limits, whole):
+        # They are exact but for what the end of an uneven last part takes.
+        if estimate >= best[0]:
             break
-        if parts * FEWER < fewest:
-            continue
-        if parts > most * MORE:
-            break
-        cut = Cut(number, axis, parts, length)
-        first = cut_off(kernel, cut)
-        inner = hosted_contraction(first, guarded=True)
-        if inner is None:
-            continue
-        divided = best_role_plan(first, inner, target)
-        cycles = math.inf if divided is None else adding + divided[0]
+        cut = Cut(number, *division)
+        cycles = _cycles_of(kernel, cut, target)
         if cycles < best[0]:
-            best, worse = (cycles, cut), 0
-        else:
-            worse += 1
+            best = cycles, cut
     return best if best[0] < math.inf else None
+
+
+def _estimates(
+    kernel: Kernel,
+    contraction: Contraction,
+    target: Target,
+    limits: tuple[float, float],
+    whole: float,
+) -> list[tuple[float, Division]]:
+    """Divisions into as many parts as ``limits`` say, the most promising one first.
+
+    What they take follows from the numbers of the product undivided; no kernel is made
+    for any of them.
+    """
+    results = points_in(kernel, contraction.reduction.free_axes)
+    tried = [
+        (_adding_cycles(results, contraction, division[1]), division)
+        for division in divisions(kernel, contraction, target)
+        if limits[0] <= division[1] <= limits[1]
+    ]
+    if not tried or tried[0][0] >= whole:
+        return []
+    product = contraction.reduction
+    assert isinstance(product, Reduction)
+    sums = as_parts_are(kernel, product)
+    alone = hosted_contraction(sums, guarded=True)
+    if alone is None:
+        return []
+    ways = ways_of(sums, alone, target)
+    found: list[tuple[float, Division]] = []
+    best, worse = whole, 0
+    for adding, division in tried:
+        if adding >= best or worse == ENOUGH_WORSE:
+            break
+        cycles = adding + part_cycles(ways, division)
+        found.append((cycles, division))
+        worse = 0 if cycles < best else worse + 1
+        best = min(best, cycles)
+    return sorted(found, key=lambda entry: entry[0])
+
+
+def _cycles_of(kernel: Kernel, cut: Cut, target: Target) -> float:
+    """What a divided product takes, as the kernel of its parts says."""
+    first = cut_off(kernel, cut)
+    contraction = hosted_contraction(first, guarded=True)
+    if contraction is None:
+        return math.inf
+    found = best_role_plan(first, contraction, target)
+    return math.inf if found is None else found[0] + division_cycles(first, cut.parts)
 
 
 def division_cycles(first: Kernel, parts: int) -> float:
@@ -107,7 +149,7 @@ def _adding_cycles(results: int, contraction: Contraction, parts: int) -> float:
 
 def divisions(
     kernel: Kernel, contraction: Contraction, target: Target
-) -> Iterator[tuple[int, int, int]]:
+) -> Iterator[Division]:
     """Axes of the depth and parts to divide them into, each of whole steps.
 
     The last part may be shorter.

@@ -40,7 +40,6 @@ from tetragrad.tile.plans.products.choose_contraction import is_for_patches
 from tetragrad.tile.plans.products.contraction import Contraction, hosted_contraction
 from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.roles.bulk import dimensions_of
-from tetragrad.tile.plans.roles.choose_roles import multiplied_dtype
 from tetragrad.tile.plans.roles.depth_parts import divided_cycles
 from tetragrad.tile.plans.roles.factors import is_zero
 from tetragrad.tile.plans.roles.role_cost import (
@@ -50,6 +49,7 @@ from tetragrad.tile.plans.roles.role_cost import (
     MULTIPLICATIONS_PER_CYCLE,
     ordinary_cycles,
 )
+from tetragrad.tile.plans.roles.ways import multiplied_dtype
 from tetragrad.tile.plans.traffic import points_in
 
 #: How much longer a product takes without the bulk copy engine, about, and what each

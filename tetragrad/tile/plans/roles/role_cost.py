@@ -6,13 +6,14 @@ architecture; for another one they belong into its ``Target``.
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import math
 import operator
 from typing import Any
 
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.core.target import Target
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Dimension
@@ -138,8 +139,8 @@ class Pricing:
         if any(is_along_rows(output, product) for output in kernel.outputs):
             self.storing *= 1.25
         # However it is cut, every operand must come from memory.
-        nbytes = product.lhs.nbytes + product.rhs.nbytes
-        self.memory = nbytes / READ_PER_CYCLE + _written(kernel) / WRITTEN_PER_CYCLE
+        self.reading = (product.lhs.nbytes + product.rhs.nbytes) / READ_PER_CYCLE
+        self.writing = _written(kernel) / WRITTEN_PER_CYCLE
         self.skips = not product.is_coarse and may_skip(kernel, product)
         self._overlaps = (
             overlap_of(kernel, product.lhs),
@@ -149,9 +150,27 @@ class Pricing:
             (product.lhs, points_in(kernel, product.lhs.side)),
             (product.rhs, points_in(kernel, product.rhs.side)),
         )
+        #: The kernel with the length that the depth has in a part of it.
+        self.within = kernel
         self._cells: dict[tuple[object, ...], Cells] = {}
         self._brought: dict[tuple[int, int, int], float] = {}
         self._live: dict[tuple[object, ...], float] = {}
+        self._steps: dict[tuple[Block, int], tuple[float, ...]] = {}
+
+    def divided(self, axis: int, parts: int, length: int) -> Pricing:
+        """The same for all of so many parts of the depth, without building them.
+
+        What a step takes does not depend on how many there are.
+        """
+        part = copy.copy(self)
+        sizes = list(self.kernel.axes)
+        sizes[axis] = length
+        part.within = replace(self.kernel, axes=tuple(sizes))
+        part.batches = parts * self.batches
+        part.row_bytes = points_in(part.within, self.product.depth) * self.itemsize
+        part.writing = parts * self.writing
+        part._cells, part._live = {}, {}
+        return part
 
     def sides(self, block: Block) -> Sides:
         """The cells that a block means."""
@@ -166,7 +185,7 @@ class Pricing:
     def _side(self, *side: Any) -> Cells:
         found = self._cells.get(side)
         if found is None:
-            found = self._cells[side] = cells_of(self.kernel, *side)
+            found = self._cells[side] = cells_of(self.within, *side)
         return found
 
     def cycles_of(self, block: Block, cluster: int) -> float:
@@ -181,7 +200,7 @@ class Pricing:
         storing = block.rows * block.columns * self.storing
         worker = order.turns * (steps * step + storing + BLOCK_CYCLES)
         beginning = count * WORKER_CYCLES + (CLUSTER_CYCLES if cluster > 1 else 0)
-        return at_once(worker, self.memory) + beginning
+        return at_once(worker, self.reading + self.writing) + beginning
 
     def order(self, block: Block, sides: Sides, cluster: int) -> Order:
         """Groups of rows, and as many workers as there is work for."""
@@ -207,7 +226,20 @@ class Pricing:
         self, block: Block, sides: Sides, cluster: int, count: int
     ) -> float:
         """Products, shared memory, the cache, and filling go on at once."""
-        # Every 64 rows read the columns again; all that is read was written before.
+        key = block, cluster
+        found = self._steps.get(key)
+        if found is None:
+            found = self._steps[key] = self._parts_of_step(block, sides, cluster)
+        lines, *parts = found
+        # All that is read was written before.
+        step = at_once(*parts, lines * count / LINES_FOR_ALL)
+        return step + (WAITING_CYCLES if cluster > 1 else 0)
+
+    def _parts_of_step(
+        self, block: Block, sides: Sides, cluster: int
+    ) -> tuple[float, ...]:
+        """Lines of the cache that a step takes, and cycles of all that goes on."""
+        # Every 64 rows read the columns again.
         parts = block.rows // MEMBER_ROWS
         products = PRODUCTS if self.product.splits else 1
         touched = products * parts * (MEMBER_ROWS + block.columns)
@@ -221,15 +253,14 @@ class Pricing:
         filling = 0.0
         if any(self.product.filled):
             filling = _filling_cycles(self.product, block, sides)
-        step = at_once(
+        return (
+            lines,
             products * _multiplying_cycles(self.product, block),
             touched * block.depth * self.itemsize / SHARED_BYTES_PER_CYCLE,
             lines * LINE_BYTES / CACHE_BYTES_PER_CYCLE,
-            lines * count / LINES_FOR_ALL,
             least,
             filling,
         )
-        return step + (WAITING_CYCLES if cluster > 1 else 0)
 
     def _lines(self, factor: int, extent: int, depth: int) -> float:
         key = (factor, extent, depth)

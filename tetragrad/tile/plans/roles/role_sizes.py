@@ -10,7 +10,7 @@ from tetragrad.core.frozen import replace
 from tetragrad.core.target import Target
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.plans.roles.bulk import ALIGNMENT_BYTES, BulkOperand
-from tetragrad.tile.plans.roles.cells import split_radices
+from tetragrad.tile.plans.roles.cells import Cells, split_radices
 from tetragrad.tile.plans.roles.role_plan import (
     MEMBER_ROWS,
     WARPS,
@@ -44,7 +44,7 @@ def with_sizes(
     if computed:
         filled_stages = REST_STAGES if plan.splits else FILLED_STAGES
         free -= filled_stages * computed + MORE_BARRIER_BYTES
-    stages = min(MOST_STAGES, max(2, sides.depth.blocks))
+    stages = most_stages(sides.depth)
     if copied:
         stages = min(stages, (free - STAGING_BYTES) // copied)
         free -= stages * copied
@@ -54,6 +54,11 @@ def with_sizes(
     if not piece:
         return None
     return replace(plan, stages=stages, filled_stages=filled_stages, piece=piece)
+
+
+def most_stages(depth: Cells) -> int:
+    """The stages that so many steps have a use for."""
+    return min(MOST_STAGES, max(2, depth.blocks))
 
 
 def clusters_of(product: RoleProduct, columns: int) -> list[int]:
