@@ -124,3 +124,20 @@ def test_convolutions_of_float32_too(
     programs = planned([convolution(what).node], FEW_UNITS)
     assert any("lhs_rest" in program_text(program) for _, program in programs)
     check_meaning(programs, 0)
+
+
+@pytest.mark.parametrize("what", ["result", "image", "weight"])
+def test_convolutions_multiply_once_where_that_is_allowed(
+    what: str, tmp_path: Path
+) -> None:
+    """As users of PyTorch allow it, whose convolutions lose digits unless told."""
+    with override(tf32=True):
+        programs = planned([convolution(what).node], FEW_UNITS)
+        # Sums of 288 and more products, each off by 2^-10 at most.
+        check_meaning(programs, 0, 0.1)
+        texts = [emit_program(entry, FEW_UNITS, settings()) for _, entry in programs]
+    assert not any("lhs_rest" in program_text(program) for _, program in programs)
+    assert any("k8.f32.tf32.tf32" in emitted.text for emitted in texts)
+    for emitted in texts:
+        report = assembly_report(emitted.text, FEW_UNITS, tmp_path)
+        assert spilled_bytes(report) == 0
