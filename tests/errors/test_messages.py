@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tetragrad
-from tetragrad import Tensor, TetragradError, nn, ones, optim, state
+from tetragrad import Tensor, TetragradError, nn, ones, optim, state, zeros
 from tetragrad.data import DataLoader
 
 HUGE = (1 << 20, 1 << 22)
@@ -125,7 +125,25 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
         lambda: nn.Linear(2, 2).load_state_dict(nn.Linear(2, 3).state_dict()),
         TetragradError,
         r"\(3, 2\).*\(2, 2\)",
+        "the sizes that the state was saved with",
+    ),
+    "a wrapped module's state": (
+        lambda: nn.ReLU6().load_state_dict({"module.weight": ones(2)}),
+        TetragradError,
+        r'Unexpected key\(s\): "module.weight"',
         "strict=False",
+    ),
+    "a state of data in parallel": (
+        lambda: nn.PReLU().load_state_dict({"module.weight": ones(1)}),
+        TetragradError,
+        'Missing key.*"weight"',
+        "name.removeprefix('module.')",
+    ),
+    "a checkpoint for a state": (
+        lambda: nn.PReLU().load_state_dict({"model": {"weight": ones(1)}, "epoch": 1}),
+        TetragradError,
+        'Unexpected key.*"model", "epoch"',
+        "state_dict['model']",
     ),
     "an array for a layer": (
         lambda: nn.Linear(3, 4)(np.ones((2, 3), np.float32)),
@@ -143,7 +161,101 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
         lambda: nn.Conv2d(3, 4, 3)(ones(1, 8, 8, 3)),
         ValueError,
         r"of shape \(1, 8, 8, 3\), so of 8 channels.*takes 3 channels",
-        "x.movedim()",
+        "x.movedim(-1, 1)",
+    ),
+    "other channels": (
+        lambda: nn.Conv2d(3, 4, 3)(ones(1, 5, 8, 8)),
+        ValueError,
+        r"so of 5 channels.*takes 3 channels",
+        "in_channels=5",
+    ),
+    "classes in the last dimension": (
+        lambda: nn.functional.cross_entropy(ones(2, 5, 7), ones(2, 5).long()),
+        ValueError,
+        r"a target of shape \(2, 5\) for a prediction of shape \(2, 5, 7\)",
+        "prediction.flatten(0, -2)",
+    ),
+    "a column of classes": (
+        lambda: nn.functional.cross_entropy(ones(4, 3), ones(4, 1).long()),
+        ValueError,
+        r"a target of shape \(4, 1\)",
+        "target.squeeze(1)",
+    ),
+    "logits for probabilities": (
+        lambda: nn.BCELoss()(Tensor([3.0]), ones(1)).item(),
+        TetragradError,
+        "not all from 0 to 1",
+        "binary_cross_entropy_with_logits",
+    ),
+    "chances beyond 1": (
+        lambda: Tensor([1.5]).bernoulli().item(),
+        TetragradError,
+        "not all from 0 to 1",
+        "x.clamp(0, 1)",
+    ),
+    "weights below 0": (
+        lambda: Tensor([0.5, -0.1]).multinomial(1).item(),
+        TetragradError,
+        "some are negative",
+        "x.softmax(-1)",
+    ),
+    "weights that are nothing": (
+        lambda: Tensor([0.0, 0.0]).multinomial(3, replacement=True).tolist(),
+        TetragradError,
+        "all 0",
+        "a weight",
+    ),
+    "a state that is no tuple": (
+        lambda: nn.LSTM(4, 5)(ones(3, 2, 4), zeros(1, 2, 5)),
+        ValueError,
+        "1 initial states instead of 2",
+        "(hidden, cell)",
+    ),
+    "other features in a sequence": (
+        lambda: nn.LSTM(4, 5)(ones(3, 2, 6)),
+        ValueError,
+        r"\(time, batch, features\).*with 4 features, got shape \(3, 2, 6\)",
+        "batch_first=True",
+    ),
+    "heads that do not divide": (
+        lambda: nn.functional.scaled_dot_product_attention(
+            ones(1, 6, 4, 8), ones(1, 4, 4, 8), ones(1, 4, 4, 8), enable_gqa=True
+        ),
+        ValueError,
+        "6 query heads, 4 key heads",
+        "a multiple",
+    ),
+    "a mask of other keys": (
+        lambda: nn.functional.scaled_dot_product_attention(
+            *[ones(1, 6, 4, 8)] * 3, attn_mask=ones(4, 5).bool()
+        ),
+        ValueError,
+        r"attn_mask of shape \(4, 5\): scores have shape \(1, 6, 4, 4\)",
+        "(queries, keys)",
+    ),
+    "a value of another shape": (
+        lambda: zeros(3, 4).__setitem__(0, ones(3)),
+        ValueError,
+        r"shape \(3,\) to a part of shape \(4,\) of a tensor of shape \(3, 4\)",
+        "broadcasts",
+    ),
+    "one of floats": (
+        lambda: nn.functional.one_hot(ones(2)),
+        TypeError,
+        r"one_hot\(\) of float32",
+        "x.long()",
+    ),
+    "a norm of integers": (
+        lambda: Tensor([1, 2]).norm(),
+        TypeError,
+        r"norm\(\) of int64",
+        "x.float().norm()",
+    ),
+    "a weight in two groups": (
+        lambda: optim.SGD([{"params": [weight]} for weight in [leaf(1.0)] * 2]),
+        ValueError,
+        r"shape \(1,\) appears twice",
+        "in one group only",
     ),
     "statistics of other channels": (
         lambda: nn.BatchNorm2d(3)(ones(2, 4, 5, 5)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tetragrad import IndexingError, Tensor, jit, nn, ones
+from tetragrad import IndexingError, Tensor, TetragradError, jit, nn, ones, vmap
 from tetragrad.nn import functional
 
 WRONG = Tensor([0, 7])
@@ -86,3 +86,34 @@ def test_captured_functions_may_index() -> None:
 
 def test_an_empty_index_is_never_wrong() -> None:
     assert ones(3)[Tensor([], dtype="int64")].shape == (0,)
+
+
+def test_weights_are_checked_where_they_are_computed() -> None:
+    logits = Tensor([[0.5, -2.0], [1.0, 2.0]]) * 1.0
+    drawn = logits.multinomial(1)
+    with pytest.raises(TetragradError, match="negative") as caught:
+        drawn.tolist()
+    assert any(__file__ in note for note in caught.value.__notes__)
+    assert logits.exp().multinomial(1).shape == (2, 1)
+
+
+def test_replays_check_weights() -> None:
+    @jit
+    def draw(weights: Tensor) -> Tensor:
+        return (weights * 2).multinomial(1)
+
+    for _ in range(3):
+        assert draw(Tensor([0.0, 1.0])).item() == 1
+    with pytest.raises(TetragradError, match="negative"):
+        draw(Tensor([-1.0, 1.0])).item()
+    assert draw(Tensor([0.0, 1.0])).item() == 1
+
+
+def test_mapped_functions_check_their_values() -> None:
+    def loss(chance: Tensor) -> Tensor:
+        return chance.binary_cross_entropy(ones(2))
+
+    chances = Tensor([[0.5, 0.5], [1.0, 1.0]])
+    assert vmap(loss)(chances).tolist()[1] == 0.0
+    with pytest.raises(TetragradError, match="from 0 to 1"):
+        vmap(loss)(chances + 0.2).tolist()

@@ -95,7 +95,7 @@ class Batch:
         is_inside = elementwise.Lt(highest, elementwise.full_like(highest, node.size))
         of_all = elementwise.Where(is_inside, lowest, highest)
         source = self._spread(node.source)
-        return InRange(source, of_all, node.size, node.where, node.line)
+        return type(node)(source, of_all, *node.arguments[2:])
 
 
 # --- one rule for each class ----------------------------------------------------------

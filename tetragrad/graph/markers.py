@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tetragrad.core.dtypes import DType
-from tetragrad.core.errors import IndexingError
+from tetragrad.core.errors import IndexingError, TetragradError
 from tetragrad.graph.node import Node, Shape
 
 
@@ -111,6 +111,20 @@ class InRange(Marker):
         if not -self.size <= worst < self.size:
             error = out_of_range(worst, self.size, self.where)
             error.add_note(f"indexed at {self.line}")
+            raise error
+
+
+class Legal(InRange):
+    """Values that are an error to use if ``worst`` is 1, not 0; ``where`` says why."""
+
+    __slots__ = ()
+    fields = (*InRange.fields, "hint")
+
+    def check(self, worst: int) -> None:
+        """Raise TetragradError if one of the values was not legal."""
+        if worst:
+            error = TetragradError(self.where, hint=self.hint)
+            error.add_note(f"used at {self.line}")
             raise error
 
 

@@ -231,10 +231,12 @@ class _RecurrentLayer(Module):
 
     def _check_input(self, input: Tensor) -> None:
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
+            order = "batch, time" if self.batch_first else "time, batch"
             raise ShapeError(
-                f"{type(self).__name__} takes input (batch, time, features) or (time, "
+                f"{type(self).__name__} takes input ({order}, features) or (time, "
                 f"features) with {self.input_size} features, got shape {input.shape}",
-                hint="the last size is the layer's input_size; a batch may be left out",
+                hint="the last size is the layer's input_size; batch_first=True puts "
+                "the batch first",
             )
         if 0 in input.shape[:-1]:
             raise ShapeError(
@@ -252,13 +254,20 @@ class _RecurrentLayer(Module):
         if initial is None:
             options = {"dtype": sequence.dtype, "device": sequence.device}
             return tuple(Tensor.zeros(*shape, **options) for shape in shapes)
+        if len(initial) != len(shapes):
+            raise ShapeError(
+                f"{type(self).__name__} with {len(initial)} initial states instead of "
+                f"{len(shapes)}",
+                hint="an LSTM's state is a tuple, (hidden, cell)",
+            )
         if unbatched:
             initial = tuple(state.unsqueeze(1) for state in initial)
         for state, shape in zip(initial, shapes, strict=True):
             if state.shape != shape:
                 raise ShapeError(
                     f"{type(self).__name__}: the initial state has shape "
-                    f"{state.shape}, the input and the layer need {shape}"
+                    f"{state.shape}, the input and the layer need {shape}",
+                    hint="its sizes are (layers * directions, batch, hidden_size)",
                 )
         return initial
 

@@ -209,7 +209,8 @@ class ModuleStateDict:
         keys = IncompatibleKeys(plan.missing, plan.unexpected)
         hooks = plan.post_hooks
         # Hooks may forgive a name, but only after everything that fits was copied.
-        self._complain([*plan.mismatched, *(() if hooks else keys.complaints(strict))])
+        unfit = () if hooks else keys.complaints(strict)
+        self._complain([*plan.mismatched, *unfit], _remedy(state_dict, plan))
         with no_grad():
             for target, value in plan.copies:
                 if isinstance(target, Uninitialized):
@@ -222,15 +223,15 @@ class ModuleStateDict:
             module.set_extra_state(state)
         for module, hook in hooks:
             hook(module, keys)
-        self._complain(keys.complaints(strict))
+        self._complain(keys.complaints(strict), _remedy(state_dict, plan))
         return keys
 
-    def _complain(self, complaints: list[str]) -> None:
+    def _complain(self, complaints: list[str], remedy: str) -> None:
         if complaints:
             raise StateDictError(
                 f"Error(s) in loading state_dict for {type(self).__name__}:\n  "
                 + "\n  ".join(complaints),
-                hint="strict=False ignores missing and unexpected names",
+                hint=remedy,
             )
 
     def _plan_load(self, plan: LoadPlan, prefix: str) -> None:
@@ -281,3 +282,20 @@ def _torch_array(value: Any) -> np.ndarray:
 
 def _quoted(names: list[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
+
+
+def _remedy(state_dict: Mapping[str, Any], plan: LoadPlan) -> str:
+    """What to write instead: the state may lie deeper, or be of a wrapped module."""
+    if plan.mismatched:
+        return "make the module with the sizes that the state was saved with"
+    missing = set(plan.missing)
+    for name, value in state_dict.items():
+        if isinstance(value, Mapping) and missing and missing <= set(value):
+            return f"the module's state is one entry of it: state_dict[{name!r}]"
+    for wrapper in ("module.", "_orig_mod."):
+        if missing and missing <= {name.removeprefix(wrapper) for name in state_dict}:
+            return (
+                "the state is a wrapped module's: write {name.removeprefix("
+                f"{wrapper!r}): value for name, value in state_dict.items()}}"
+            )
+    return "strict=False ignores missing and unexpected names"

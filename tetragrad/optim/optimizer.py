@@ -78,7 +78,8 @@ class Optimizer(OptimizerHooks):
         if not entries:
             raise ValueError(
                 "the optimiser got no parameters\n"
-                "hint: model.parameters() is exhausted after one use; pass it anew"
+                "hint: layers in a plain list are not found, use nn.ModuleList; and "
+                "model.parameters() is exhausted after one use, pass it anew"
             )
         if not isinstance(entries[0], Mapping):
             entries = [{"params": entries}]
@@ -256,7 +257,11 @@ class Optimizer(OptimizerHooks):
         for parameter in parameters:
             _check_parameter(parameter)
             if id(parameter) in known:
-                raise ValueError("a parameter appears twice in the optimiser")
+                raise ValueError(
+                    f"a parameter of shape {parameter.shape} appears twice in the "
+                    "optimiser\n"
+                    "hint: name each in one group only, and a shared one once"
+                )
             known.add(id(parameter))
         options = self.defaults | dict(param_group) | {"params": parameters}
         if named:

@@ -11,9 +11,9 @@ from tetragrad.core.errors import ShapeError, TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.markers import Detached
 from tetragrad.graph.movement import broadcast_to
-from tetragrad.graph.node import Node
+from tetragrad.graph.node import Node, Shape
 from tetragrad.tensor.gradient_rules import with_gradient
-from tetragrad.tensor.promotion import broadcast_shapes, common_dtype
+from tetragrad.tensor.promotion import broadcast_shapes, common_dtype, do_broadcast
 from tetragrad.tensor.randomness import RandomMethods
 from tetragrad.tensor.reductions import positions
 
@@ -54,6 +54,7 @@ class AttentionMethods(RandomMethods):
         (1, 2, 4)
         """
         if enable_gqa:
+            _check_heads(self, key, value)
             key = key.repeat_interleave(self.shape[-3] // key.shape[-3], -3)
             value = value.repeat_interleave(self.shape[-3] // value.shape[-3], -3)
         if scale is None:
@@ -132,8 +133,30 @@ def _mask_parts(
     if attn_mask is None:
         return None, None
     if attn_mask.dtype.is_bool:
-        return attn_mask.expand(scores.shape), None
-    return None, attn_mask.to(scores.dtype).expand(scores.shape)
+        return _spread_mask(attn_mask, scores.shape), None
+    return None, _spread_mask(attn_mask, scores.shape).to(scores.dtype)
+
+
+def _spread_mask(mask: Tensor, shape: Shape) -> Tensor:
+    if not do_broadcast(mask.shape, shape):
+        raise ShapeError(
+            f"attention with attn_mask of shape {mask.shape}: scores have shape "
+            f"{shape}",
+            hint="a mask is (queries, keys), or that with heads and batch in front",
+        )
+    return mask.expand(shape)
+
+
+def _check_heads(query: AttentionMethods, key: Tensor, value: Tensor) -> None:
+    """Raise unless a number of query heads share each head of keys and values."""
+    heads = [entry.shape[-3] if entry.ndim > 2 else 0 for entry in (query, key, value)]
+    if not all(heads) or heads[0] % heads[1] or heads[0] % heads[2]:
+        raise ShapeError(
+            f"attention with enable_gqa of {heads[0]} query heads, {heads[1]} key "
+            f"heads and {heads[2]} value heads",
+            hint="shapes are (batch, heads, sequence, features); the query's heads are "
+            "a multiple of the others'",
+        )
 
 
 def _not_later(scores: Node) -> Node:

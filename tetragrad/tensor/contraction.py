@@ -228,7 +228,8 @@ class ContractionMethods(ConversionMethods):
             raise ShapeError(
                 f"linear() of input {self.shape} with weight {weight.shape}: the "
                 f"last sizes differ",
-                hint="the weight's shape is (out_features, in_features)",
+                hint="the weight's shape is (out_features, in_features): the layer "
+                f"takes in_features={weight.shape[-1]}",
             )
         product = self.matmul(weight.t())
         return product if bias is None else product + bias

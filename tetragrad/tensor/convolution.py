@@ -221,7 +221,9 @@ def _check(
             f"{name} of an input of shape {source.shape}, so of {channels} channels, "
             f"a weight of shape {weight.shape} and groups={groups}: the weight takes "
             f"{inputs} channels",
-            hint="the input is (batch, channels, *size), see x.movedim(); or make the "
+            hint="channels come after the batch here: write x.movedim(-1, 1)"
+            if source.shape[-1] == inputs
+            else "the input is (batch, channels, *size), see x.movedim(); or make the "
             f"layer with in_channels={channels}",
         )
 

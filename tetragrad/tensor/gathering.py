@@ -278,6 +278,10 @@ class GatheringMethods(JoiningMethods):
         tensor([[1, 0, 0],
                 [0, 0, 1]])
         """
+        if not self.dtype.is_integer:
+            raise DTypeError(
+                f"one_hot() of {self.dtype}", hint="classes are integers: x.long()"
+            )
         if num_classes < 0:
             num_classes = int(self.read().max()) + 1
         known = known_elements(self.node)

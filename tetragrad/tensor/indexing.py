@@ -38,6 +38,7 @@ from tetragrad.tensor.gathering import (
 from tetragrad.tensor.promotion import (
     broadcast_shapes,
     combine,
+    do_broadcast,
     to_node,
     to_operand,
 )
@@ -356,7 +357,7 @@ class IndexingMethods(ScatteringMethods):
             return
         found = select(self, key)
         if not found.arrays:
-            found.view.copy_(_without_leading_ones(given, found.view.shape))
+            self._copy_into(found.view, given)
             return
         if self.dtype.is_complex:
             # The parts are views, so that writing to them writes to the whole.
@@ -364,6 +365,18 @@ class IndexingMethods(ScatteringMethods):
             self.real[key], self.imag[key] = whole.real, whole.imag
             return
         self._put(found, given, accumulate=False)
+
+    def _copy_into(self, view: Any, given: Any) -> None:
+        if isinstance(given, TensorBase):
+            if given.storage is view.storage and given.steps == view.steps:
+                return  # x[i] += y has written into x[i] already, and assigns it.
+            if not do_broadcast(given.shape, view.shape):
+                raise ShapeError(
+                    f"cannot assign a value of shape {given.shape} to a part of shape "
+                    f"{view.shape} of a tensor of shape {self.shape}",
+                    hint="a value broadcasts: each of its sizes is the part's, or 1",
+                )
+        view.copy_(_without_leading_ones(given, view.shape))
 
     def _set_by_mask(self, key: Any, given: Any) -> bool:
         """x[mask] = number needs no count of the mask, so nothing is read."""

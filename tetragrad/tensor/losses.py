@@ -16,9 +16,11 @@ from tetragrad.core.errors import (
     TetragradError,
 )
 from tetragrad.engine.capture import user_line
+from tetragrad.graph.node import Shape
 from tetragrad.tensor.arithmetic import where
 from tetragrad.tensor.formulas import functions as nodes
 from tetragrad.tensor.gathering import known_elements
+from tetragrad.tensor.legality import probabilities
 from tetragrad.tensor.normalisation import NormalisationMethods
 
 if TYPE_CHECKING:
@@ -123,8 +125,13 @@ class LossMethods(NormalisationMethods):
         tensor(0.6931)
         """
         _check_alike("binary_cross_entropy()", self, target)
-        log_true = self.log().clamp(min=-100)
-        log_false = (1 - self).log().clamp(min=-100)
+        chances = probabilities(
+            self,
+            "binary_cross_entropy()",
+            "take the sigmoid first, or use binary_cross_entropy_with_logits()",
+        )
+        log_true = chances.log().clamp(min=-100)
+        log_false = (1 - chances).log().clamp(min=-100)
         loss = -(target * log_true + (1 - target) * log_false)
         return reduced(loss if weight is None else loss * weight, reduction)
 
@@ -370,7 +377,8 @@ def _check_classes(
         raise ShapeError(
             f"a target of shape {target.shape} for a prediction of shape "
             f"{source.shape}",
-            hint=f"class targets have shape {wanted} here",
+            hint=f"class targets have shape {wanted} here"
+            + _likely_remedy(source.shape, target.shape, dim),
         )
     known = known_elements(target.node)
     if known is None:
@@ -381,6 +389,18 @@ def _check_classes(
             f"a class target of {known[wrong].flat[0]} for {source.shape[dim]} classes",
             hint=f"use 0 to {source.shape[dim] - 1}, or ignore_index={ignore_index}",
         )
+
+
+def _likely_remedy(source: Shape, target: Shape, dim: int) -> str:
+    """What to write if classes come last, or if the target has a dimension too many."""
+    if target == source[:-1]:
+        return (
+            f", as dimension {dim} counts classes; if the last one does, write "
+            "prediction.flatten(0, -2) and target.flatten()"
+        )
+    if target == (*source[:dim], 1, *source[dim + 1 :]):
+        return f": write target.squeeze({dim})"
+    return ""
 
 
 def _counted(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:

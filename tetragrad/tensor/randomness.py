@@ -18,6 +18,7 @@ from tetragrad.tensor.base import TensorBase
 from tetragrad.tensor.creation import new, new_as
 from tetragrad.tensor.generator import Generator, default_generator
 from tetragrad.tensor.joining import concatenate_nodes
+from tetragrad.tensor.legality import probabilities, weights_to_draw_by
 from tetragrad.tensor.movement import sizes_of
 from tetragrad.tensor.promotion import default_float
 from tetragrad.tensor.sorting import SortingMethods
@@ -263,7 +264,10 @@ class RandomMethods(SortingMethods):
         tensor([0., 1.])
         """
         dtype = self.dtype if self.dtype.is_floating_point else default_float()
-        chance = self.detach() if p is None else p
+        hint = "write x.clamp(0, 1), or x.sigmoid() of logits"
+        chance = (
+            p if p is not None else probabilities(self.detach(), "bernoulli()", hint)
+        )
         draw = self.rand_like(dtype=dtype, generator=generator)
         return (draw < chance).to(self.dtype)
 
@@ -290,7 +294,7 @@ class RandomMethods(SortingMethods):
                 "without replacement",
                 hint="pass replacement=True",
             )
-        weights = self.detach()
+        weights = weights_to_draw_by(self.detach())
         if not replacement:
             # The k largest of weights that race against each other (Gumbel's trick).
             draw = self.rand_like(generator=generator)

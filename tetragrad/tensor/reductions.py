@@ -416,6 +416,8 @@ class ReductionMethods(LimitMethods):
         >>> Tensor([3.0, 4.0]).norm()
         tensor(5.)
         """
+        if not (self.dtype.is_floating_point or self.dtype.is_complex):
+            raise DTypeError(f"norm() of {self.dtype}", hint="write x.float().norm()")
         if p == "nuc":
             return _nuclear_norm(self, dim, keepdim)
         if p == "fro":
