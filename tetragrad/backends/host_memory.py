@@ -66,7 +66,8 @@ class Memory:
         return Memory(self.data[start : start + nbytes], owner=self)
 
     def __del__(self) -> None:
-        if self.pooled:
+        # When Python ends, modules lose their contents before the last tensors go.
+        if self.pooled and _pool:
             _pool.give_back(self.data)
 
 
