@@ -96,6 +96,11 @@ CASES: dict[str, tuple[Callable[[int], Tensor], Callable[[int], np.ndarray]]] = 
         lambda n: Tensor(MATRIX)[:n].reshape(n * 8) * 2,
         lambda n: MATRIX[:n].reshape(-1) * 2,
     ),
+    "inner factor": (
+        lambda n: Tensor(HEADS)[:, :n].reshape(-1, 4) * 2,
+        lambda n: HEADS[:, :n].reshape(-1, 4) * 2,
+    ),
+    "flip": (lambda n: Tensor(HEADS)[:, :n].flip(1), lambda n: HEADS[:, :n][:, ::-1]),
     "windows": (
         lambda n: Tensor(MATRIX)[: n + 3].unfold(0, 3, 1).sum(-1),
         lambda n: np.stack([MATRIX[: n + 3][i : i + 3].sum(0) for i in range(n + 1)]),
@@ -162,10 +167,11 @@ STEPS: dict[str, Callable] = {
 
 def test_a_size_that_must_be_known_is_compiled_for_its_value() -> None:
     with pytest.warns(
-        UserWarning, match=r"this value of a size only.*outermost factor"
+        UserWarning, match=r"this value of a size only.*number of windows 2 apart"
     ):
-        got = (Tensor(HEADS)[:, : TOKENS.bind(3)].reshape(-1, 4) * 2).numpy()
-    np.testing.assert_allclose(got, HEADS[:, :3].reshape(-1, 4) * 2)
+        got = Tensor(HEADS)[:, : TOKENS.bind(5)].unfold(1, 3, 2).sum(-1).numpy()
+    want = HEADS[:, 0:3].sum(1), HEADS[:, 2:5].sum(1)
+    np.testing.assert_allclose(got, np.stack(want, 1), rtol=1e-5, atol=1e-6)
 
 
 def test_sizes_are_ints_that_remember() -> None:

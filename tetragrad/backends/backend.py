@@ -135,9 +135,12 @@ class Device(ABC):
         """Some bytes of a block as a block of its own, which shares them if it can."""
         return memory.part(start, nbytes)
 
-    def copied_part(self, memory: Any, start: int, nbytes: int) -> Any:
-        """A new block with some bytes of another, as they are in the order of work."""
-        copy = self.allocate(nbytes)
+    def copied_part(self, memory: Any, start: int, nbytes: int, room: int = 0) -> Any:
+        """A new block with some bytes of another, as they are in the order of work.
+
+        It is ``room`` bytes long at least; what stands in the others is not known.
+        """
+        copy = self.allocate(max(nbytes, room))
         copy.data[:nbytes] = memory.data[start : start + nbytes]
         return copy
 

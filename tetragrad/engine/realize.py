@@ -260,8 +260,8 @@ def _run_structure(
 ) -> tuple[list[Buffer], tuple[int, ...], Schedule | None]:
     """The results, then those of the held values at the positions that come with them.
 
-    A graph that differs from an earlier one only in where slices begin, or in
-    integers, runs as the one that serves all of them; else its schedule comes, too.
+    A graph that differs from earlier ones only in where slices begin, in integers, or
+    in sizes, runs as the one that serves all of them; else its schedule comes, too.
     """
     on, active = device(name), settings()
     key = _schedule_key(structure, on, active)
@@ -270,6 +270,9 @@ def _run_structure(
         if general is not None:
             buffers = _run_general(general, structure, name)
             return buffers, general.schedule.kept, None
+        grown = _run_grown(nodes, structure, name)
+        if grown is not None:
+            return grown, (), None
     schedule = schedule_for(nodes, structure, on, active)
     buffers = run(schedule, structure.buffers, structure.constants, name)
     note_run(schedule, structure, buffers, name)
@@ -287,6 +290,23 @@ def _run_general(general: General, structure: Structure, name: str) -> list[Buff
         for is_slice, place in general.outputs
     ]
     return outputs + results[general.computed :]
+
+
+def _run_grown(
+    nodes: Sequence[Node], structure: Structure, name: str
+) -> list[Buffer] | None:
+    """Run the schedule of all graphs of a family for one of them, if there is one."""
+    # Imported with the first graph that is new here, as the compiler is.
+    from tetragrad.engine import growing
+
+    on = device(name)
+    found = growing.grown_schedule(nodes, structure, on, settings(), _new_schedule)
+    if found is None:
+        return None
+    grown, values = found
+    leaves, constants = growing.arguments(grown, values, nodes, structure, on)
+    results = run(grown.schedule, leaves, constants, name)
+    return growing.outputs(grown, results, nodes, on)
 
 
 def _run_symbolic(nodes: list[Node]) -> None:

@@ -24,7 +24,9 @@ from tetragrad.graph.elementwise import (
     Cast,
     Elementwise,
     Eq,
+    IDiv,
     Lt,
+    Mod,
     Mul,
     Not,
     Where,
@@ -210,17 +212,17 @@ def _(node: Kept, sources: tuple[Node, ...]) -> Node:
 
 @_at_maximum.register
 def _(node: Reshape, sources: tuple[Node, ...]) -> Node:
-    """A symbol may be anything but an inner factor: 0 … size must stay in front."""
+    """A symbol may be anything but an inner factor: 0 … size must stay in front.
+
+    Elsewhere each element is looked up.
+    """
     old, new = list(node.source.shape), list(node.shape)
     while old or new:
         before, after = _first_group(old, new)
         sizes = {form_of(size_of(before)), form_of(size_of(after))}
         inner = [*before[1:], *after[1:]]
         if len(sizes) > 1 or forms_in(tuple(inner)) is not None:
-            raise FixedSize(
-                f"reshape of {node.source.shape} to {node.shape} would move a "
-                "symbolic size that is not the outermost factor"
-            )
+            return _renumbered(node, sources[0])
     return Reshape(sources[0], layout_shape(node.shape))
 
 
@@ -231,7 +233,7 @@ def _first_group(old: list[int], new: list[int]) -> tuple[Shape, Shape]:
         smaller = size_of(map(maximum_of, before)) < size_of(map(maximum_of, after))
         taken = _pop(old) if smaller else _pop(new)
         if not taken:
-            raise FixedSize("a reshape fits only the sizes that its symbols have now")
+            return (*before, *old), (*after, *new)
         if smaller:
             before += taken
         else:
@@ -280,12 +282,15 @@ def _(node: Pad, sources: tuple[Node, ...]) -> Node:
 
 @_at_maximum.register
 def _(node: Flip, sources: tuple[Node, ...]) -> Node:
+    """The last of a symbolic size comes first: beyond it, all is flipped and moved."""
+    (source,) = sources
+    flipped: Node = Flip(source, node.dims)
     for dim in node.dims:
-        if isinstance(node.shape[dim], Size):
-            raise FixedSize(
-                f"a flip of {node.shape[dim]!r} elements starts at the last"
-            )
-    return Flip(sources[0], node.dims)
+        size = node.shape[dim]
+        if isinstance(size, Size):
+            beyond = size.maximum - size
+            flipped = _shifted(flipped, dim, beyond, size.maximum)
+    return flipped
 
 
 @_at_maximum.register
@@ -382,6 +387,49 @@ def _shifted(source: Node, dim: int, start: int, length: int) -> Node:
     zero = full_like(spread, 0)
     found = Sum(Where(chosen, spread, zero), (dim + 1,))
     return Reshape(found, _resized(source.shape, dim, length))
+
+
+def _renumbered(node: Reshape, source: Node) -> Node:
+    """Each element of a reshape by its number in row-major order, in the sizes as is.
+
+    Dimensions at the end that stay what they are are taken along.
+    """
+    old, new, tail = list(node.source.shape), list(node.shape), 1
+    while old and new and same_sizes(old[-1], new[-1]):
+        tail *= maximum_of(old.pop())
+        new.pop()
+    shape = layout_shape(tuple(new))
+    number = broadcast_to(_value(0), shape)
+    for dim, size in enumerate(new):
+        number = Add(Mul(number, _like(number, size)), _positions(shape, dim))
+    wanted = broadcast_to(_value(0), shape)
+    step = 1
+    for dim in reversed(range(len(old))):
+        count = _like(number, old[dim])
+        place = number if dim == 0 else Mod(number, count)
+        wanted = Add(wanted, Mul(place, full_like(number, step)))
+        number = IDiv(number, count)
+        step *= maximum_of(old[dim])
+    found = _looked_up(Reshape(source, (step, tail)), wanted)
+    return Reshape(found, layout_shape(node.shape))
+
+
+def _like(node: Node, size: int) -> Node:
+    """A size as a value everywhere in a node's shape."""
+    return broadcast_to(_value(size), node.shape)
+
+
+def _looked_up(rows: Node, wanted: Node) -> Node:
+    """The rows with some numbers: Σ_j where(j == number, row_j, 0), four ops wide."""
+    if rows.dtype.is_bool:
+        return Cast(_looked_up(Cast(rows, dtypes.uint8), wanted), rows.dtype)
+    count, length = rows.shape
+    shape, dim = (*wanted.shape, count, length), wanted.ndim
+    numbers = Expand(Reshape(wanted, (*wanted.shape, 1, 1)), shape)
+    chosen = Eq(_positions(shape, dim), numbers)
+    spread = broadcast_to(rows, shape)
+    found = Sum(Where(chosen, spread, full_like(spread, 0)), (dim,))
+    return Reshape(found, (*wanted.shape, length))
 
 
 def _placed(source: Node, dim: int, before: int, length: int, fill: Constant) -> Node:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tetragrad.core.frozen import replace
-from tetragrad.kernel.absence import absence
+from tetragrad.kernel.absence import absence, is_plain
 from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Given, Guard
 from tetragrad.tile.ir import (
@@ -65,7 +65,8 @@ def _conditions(body: tuple[Statement, ...]) -> list[Affine]:
 
 
 def _is_of_a_size(form: Affine) -> bool:
-    return any(isinstance(atom, Given) for atom, _ in form.terms)
+    """Whether a form has a size and loop axes only: of others nobody knows the most."""
+    return is_plain(form) and any(isinstance(atom, Given) for atom, _ in form.terms)
 
 
 def _effects(body: tuple[Statement, ...]) -> Iterator[tuple[Guard, tuple[Extent, ...]]]:
