@@ -8,6 +8,7 @@ where it can be indexed freely.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ class TileHomes:
     def _find_spread(self, statement: Collective) -> Spread:
         if not statement.axes:
             return Spread.EVERYWHERE
-        accesses = list(accesses_of(statement))
+        accesses = held_by(statement)
         if any(entry.tile.name in self.fragments for entry in accesses):
             return Spread.FRAGMENTS
         if any(entry.tile.name in self.fragment_rows for entry in accesses):
@@ -169,11 +170,7 @@ def find_homes(body: Sequence[Statement]) -> TileHomes:
         if isinstance(statement, Mma):
             multiplied[statement.accumulator.name] = statement
         if isinstance(statement, Collective):
-            found = [
-                entry
-                for entry in accesses_of(statement)
-                if entry.tile.space is Space.REGISTER
-            ]
+            found = held_by(statement)
             together.append(found)
             for entry in found:
                 accesses.setdefault(entry.tile.name, []).append(entry)
@@ -342,16 +339,39 @@ def roots_of(statement: Collective | When) -> list[Expression]:
     return roots + atoms_of(tuple(forms))
 
 
-def accesses_of(statement: Collective) -> Iterator[Access]:
-    """The tiles that a statement writes and reads."""
+def held_by(statement: Collective) -> list[Access]:
+    """The register tiles that a statement writes and reads."""
+    places: list[tuple[Tile, tuple[Affine, ...]]] = []
     if isinstance(statement, Map | Fold | Running):
-        yield Access(statement.tile, statement.axes, statement.indices)
+        places.append((statement.tile, statement.indices))
     if isinstance(statement, Running):
         beside = tuple(axis_form(axis) for axis, _ in statement.axes[:-1])
-        yield Access(statement.carry, statement.axes, beside)
-    for entry in walk(*roots_of(statement)):
-        if isinstance(entry, TileLoad):
-            yield Access(entry.tile, statement.axes, entry.indices)
+        places.append((statement.carry, beside))
+    places += [(entry.tile, entry.indices) for entry in _tile_loads(statement)]
+    return [
+        Access(tile, statement.axes, indices)
+        for tile, indices in places
+        if tile.space is Space.REGISTER
+    ]
+
+
+def tiles_touched(statement: Collective) -> set[str]:
+    """Names of the tiles that a statement writes and reads."""
+    names = {entry.tile.name for entry in _tile_loads(statement)}
+    if isinstance(statement, Map | Fold | Running):
+        names.add(statement.tile.name)
+    if isinstance(statement, Running):
+        names.add(statement.carry.name)
+    return names
+
+
+def _tile_loads(statement: Collective | When) -> Sequence[TileLoad]:
+    return _tile_loads_below(*roots_of(statement))
+
+
+@functools.lru_cache(maxsize=512)
+def _tile_loads_below(*roots: Expression) -> Sequence[TileLoad]:
+    return [entry for entry in walk(*roots) if isinstance(entry, TileLoad)]
 
 
 def tiles_read(statement: Statement) -> set[str]:
@@ -360,11 +380,7 @@ def tiles_read(statement: Statement) -> set[str]:
         return {statement.lhs.name, statement.rhs.name}
     if not isinstance(statement, Map | Fold | Running | Store | When):
         return set()
-    found = {
-        entry.tile.name
-        for entry in walk(*roots_of(statement))
-        if isinstance(entry, TileLoad)
-    }
+    found = {entry.tile.name for entry in _tile_loads(statement)}
     if isinstance(statement, Fold):
         found.add(statement.tile.name)
     if isinstance(statement, Running):

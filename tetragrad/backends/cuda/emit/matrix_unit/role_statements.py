@@ -38,8 +38,8 @@ from tetragrad.backends.cuda.emit.matrix_unit.warpgroup import (
 from tetragrad.backends.cuda.emit.spread import Coordinate, Run
 from tetragrad.backends.cuda.emit.tiles import (
     Collective,
-    accesses_of,
     find_homes,
+    tiles_touched,
 )
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.kernel.affine import Affine
@@ -315,7 +315,7 @@ class RoleStatements(FragmentStatements):
         touched: set[str] = set()
         for entry in every_statement([statement]):
             if isinstance(entry, Collective):
-                touched |= {access.tile.name for access in accesses_of(entry)}
+                touched |= tiles_touched(entry)
             elif not isinstance(entry, When | Alloc | Pin):
                 return None
         return touched
