@@ -37,6 +37,9 @@ PENDING_BYTES = 256 << 20
 #: And one of a loop that nobody reads, after so many new nodes.
 LOOP_LIMIT = 2_000
 
+#: The same for a loop that was cut before: at its line, after a fraction of those.
+ROUNDS = 8
+
 #: So many more than a round before: otherwise what was pending then has run.
 FEW_NODES = 16
 
@@ -52,6 +55,7 @@ _next_loop = AFTER_A_LOOK
 #: a loop are equal graphs.
 _marked: tuple[CodeType, int] | None = None
 _marked_nodes = 0
+_first_nodes = 0
 _cut_at: tuple[CodeType, int] | None = None
 
 #: Code inside of which no graph is cut, by its identity.
@@ -296,10 +300,13 @@ def _relieve_loop(tensor: TensorBase) -> None:
     An evaluation that adds up its losses, a text that is sampled, or a simulation would
     otherwise be one ever longer graph. Nothing that a gradient needs is cut.
     """
-    global _marked, _cut_at, _next_loop, _marked_nodes
+    global _marked, _cut_at, _next_loop, _marked_nodes, _first_nodes
     nodes = interned_count()
+    limit = LOOP_LIMIT if _cut_at is None else LOOP_LIMIT // ROUNDS
     if _next_loop == AFTER_A_LOOK:
-        _next_loop = nodes + LOOP_LIMIT
+        _first_nodes, _next_loop = nodes, nodes + limit
+        return
+    if tensor._origin != _cut_at and nodes < _first_nodes + LOOP_LIMIT:
         return
     grown = nodes - _marked_nodes
     if tensor._origin != _cut_at and (tensor._origin != _marked or grown < FEW_NODES):
@@ -311,7 +318,7 @@ def _relieve_loop(tensor: TensorBase) -> None:
     if capture.active() is not None or _is_kept_whole():
         return
     carried = _carried()
-    if any(map(_is_long, carried)):
+    if any(_is_long(entry, limit) for entry in carried):
         _cut_at = tensor._origin
         with _line_in_errors([tensor]):
             _realize(carried)
@@ -340,16 +347,16 @@ def _carried() -> list[Storage]:
     return [entry for entry in small if entry.value not in differentiated]
 
 
-def _is_long(storage: Storage) -> bool:
-    """Whether a value is to be computed from a long graph."""
+def _is_long(storage: Storage, limit: int) -> bool:
+    """Whether a value is to be computed from more nodes than a limit."""
     known = engine.known_values()
     entered, ahead = {storage.value}, [storage.value]
-    while ahead and len(entered) <= LOOP_LIMIT:
+    while ahead and len(entered) <= limit:
         node = ahead.pop()
         if node not in known:
             ahead += set(node.sources) - entered
             entered.update(node.sources)
-    return len(entered) > LOOP_LIMIT
+    return len(entered) > limit
 
 
 def _is_kept_whole() -> bool:
