@@ -1,8 +1,10 @@
 """The elementary functions on vectors of registers, and what is kept out of line.
 
 All are straight lines of arithmetic from ``tile/functions.py``, which LLVM puts in
-place of each call. Only the reduction of huge angles is so long that it stays a
-function of its own, called when some lane needs it.
+place of each call. Next to products it does not: it would load all constants of the
+function before the outermost loop, and keep the products' totals on the stack instead.
+The reduction of huge angles, too, is so long that it stays a function of its own,
+called when some lane needs it.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ def elementary(
     builder.functions |= written.functions
     builder.declarations |= written.declarations
     arguments = ", ".join(f"{whole} {entry.text}" for entry in operands)
-    text = builder.assign(f"call {whole} @{name}({arguments})")
+    where = " noinline" if builder.keeps_calls else ""
+    text = builder.assign(f"call {whole} @{name}({arguments}){where}")
     return ops.rounded(Value(text, dtype, lanes))
 
 

@@ -31,7 +31,7 @@ from tetragrad.backends.cpu.emit.reductions import Reductions
 from tetragrad.backends.cpu.emit.scopes import Scopes
 from tetragrad.backends.cpu.emit.statements import Statements
 from tetragrad.backends.cpu.emit.vector import Builder, Value, constant, quoted
-from tetragrad.backends.cpu.emit.widths import accumulators
+from tetragrad.backends.cpu.emit.widths import products
 from tetragrad.backends.cpu.emit.work import may_run_in_parallel, work_of
 from tetragrad.backends.cpu.pool import PARALLEL
 from tetragrad.core import dtypes
@@ -192,7 +192,8 @@ class _GridEmitter:
     ) -> None:
         self.program = program
         self.overlaps = overlaps
-        self.builder = Builder()
+        found = list(products(program.body))
+        self.builder = Builder(keeps_calls=bool(found))
         self.scopes = Scopes(self.builder)
         self.ops = Operations(self.builder, target.features)
         self.memory = Memory(self.builder, self.scopes, self.ops)
@@ -206,7 +207,7 @@ class _GridEmitter:
             overlaps.written,
             settings.vector_bytes or target.vector_bytes,
             target.dot_steps,
-            frozenset(accumulators(program.body)),
+            frozenset(entry.accumulator.name for entry in found if entry.group == 1),
         )
         self._find_scratch()
         extents = dict(program.axes)

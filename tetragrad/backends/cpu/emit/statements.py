@@ -14,8 +14,20 @@ from tetragrad.backends.cpu.emit.addresses import Mask
 from tetragrad.backends.cpu.emit.expressions import Expressions, Recipe, tile_form
 from tetragrad.backends.cpu.emit.folds import Contribution, Folds, may_contract
 from tetragrad.backends.cpu.emit.interleaved import groups_of_stores
+from tetragrad.backends.cpu.emit.lengths import (
+    are_many,
+    is_written_out,
+    num_functions,
+    reads_registers,
+)
 from tetragrad.backends.cpu.emit.memory import Storage
-from tetragrad.backends.cpu.emit.merges import merged
+from tetragrad.backends.cpu.emit.merges import (
+    Collective,
+    merged,
+    reads_itself,
+    target_of,
+    with_short_rows,
+)
 from tetragrad.backends.cpu.emit.moves import Moves
 from tetragrad.backends.cpu.emit.operands import emit_fetch
 from tetragrad.backends.cpu.emit.product import emit_product
@@ -27,9 +39,8 @@ from tetragrad.core import dtypes
 from tetragrad.core.errors import UnsupportedError
 from tetragrad.core.frozen import replace
 from tetragrad.graph import reduce
-from tetragrad.graph.elementwise import Transcendental
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Compute, Expression, Guard, Load, walk
+from tetragrad.kernel.expression import Expression, Guard, Load
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.ir import (
     Alloc,
@@ -46,17 +57,9 @@ from tetragrad.tile.ir import (
     Store,
     Sync,
     Tile,
-    TileLoad,
     View,
     When,
 )
-
-#: Vectors in one statement beyond which its outer axes are loops after all: of what
-#: moves between memory and memory, of elementary functions, which are long, and of
-#: what reads values kept in registers, which cannot be indexed.
-LARGEST_UNROLLING = 8
-LARGEST_HEAVY_UNROLLING = 2
-LARGEST_REGISTER_UNROLLING = 64
 
 #: Bytes of a tile that every thread's stack has room for, several times over.
 LARGEST_ON_STACK = 1 << 14
@@ -110,7 +113,7 @@ class Statements:
     # --- control -----------------------------------------------------------------
 
     def _for(self, statement: For) -> None:
-        if statement.unroll or statement.extent <= 1:
+        if is_written_out(statement):
             for place in range(statement.extent):
                 with self.scopes.unrolled([statement.axis], [place]):
                     self.emit(statement.body)
@@ -199,12 +202,10 @@ class Statements:
     def _map(self, statement: Map) -> None:
         if self.moves.write(statement):
             return
-        axes, single = merged(statement)
-        if single:
-            statement = replace(statement, axes=axes)
+        statement, single = merged(statement)
         with self.scopes.unrolled(single, [0] * len(single)):
             if not self.turns.write(statement):
-                self._map_values(statement)
+                self._map_values(self._with_short_rows(statement))
 
     def _map_values(self, statement: Map) -> None:
         """A map of computed values."""
@@ -216,15 +217,12 @@ class Statements:
             value = self.ops.cast(values[statement.value], tile.dtype)
             self.memory.store(storage, form, value, mask)
 
-        reads_itself = any(
-            isinstance(entry, TileLoad) and entry.tile is tile
-            for entry in walk(statement.value)
-        )
         axes, guard = statement.axes, statement.guard
+        first_read = reads_itself(statement)
         may_loop = tile.space is not Space.REGISTER
         with self._collective(axes, guard, (statement.value,), (form,)) as place:
             place.write_long_vectors()
-            place.visit(write, first_read=reads_itself, may_loop=may_loop)
+            place.visit(write, first_read=first_read, may_loop=may_loop)
 
     def _copy(self, statement: Copy) -> None:
         """A map of loads; outside the guard they are 0."""
@@ -236,12 +234,12 @@ class Statements:
         self._map(Map(statement.axes, statement.tile, indices, load))
 
     def _store(self, statement: Store) -> None:
-        axes, single = merged(statement)
+        statement, single = merged(statement)
         with self.scopes.unrolled(single, [0] * len(single)):
-            self._store_values(statement, axes)
+            self._store_values(self._with_short_rows(statement))
 
-    def _store_values(self, statement: Store, axes: Sequence[Extent]) -> None:
-        """A store over some axes; the statement's others stay at 0."""
+    def _store_values(self, statement: Store) -> None:
+        """A store of computed values."""
         storage = self.expressions.slots[statement.slot]
         address, op = statement.address, MODE_REDUCTIONS.get(statement.mode)
 
@@ -252,14 +250,24 @@ class Statements:
             else:
                 self.folds.into_memory(storage, address, op, value, mask)
 
-        reads_itself = any(
-            isinstance(entry, Load) and entry.slot == statement.slot
-            for entry in walk(statement.value)
-        )
-        values, guard = (statement.value,), statement.guard
-        with self._collective(axes, guard, values, (address,)) as place:
+        axes, guard = statement.axes, statement.guard
+        first_read = reads_itself(statement)
+        with self._collective(axes, guard, (statement.value,), (address,)) as place:
             place.write_long_vectors()
-            place.visit(write, first_read=reads_itself, may_loop=True)
+            place.visit(write, first_read=first_read, may_loop=True)
+
+    def _with_short_rows(self, statement: Collective) -> Collective:
+        """Rows of one vector, instead of several, of what is long to write.
+
+        The other vectors are along a further axis, which becomes a loop.
+        """
+        values, targets = (statement.value,), (target_of(statement),)
+        if not statement.axes or not num_functions(values) or reads_registers(values):
+            return statement
+        axis, _ = statement.axes[-1]
+        guard = statement.guard
+        lanes = vector_lanes(self.expressions, axis, values, targets, guard)
+        return with_short_rows(statement, lanes, self.scopes.fresh_axis())
 
     def _store_together(self, group: Sequence[Statement]) -> None:
         """Stores to neighbouring elements, of vectors whose lanes are as far apart."""
@@ -376,7 +384,8 @@ class Points:
         """
         outer, inner = self.axes[:-1], self.axes[-1:]
         with ExitStack() as loops:
-            if may_loop and not first_read and self._are_many(self._num_vectors()):
+            many = are_many(self._num_vectors(), self.values)
+            if may_loop and many and not first_read:
                 for axis, extent in outer:
                     loops.enter_context(self.scopes.loop(axis, extent))
                 outer = ()
@@ -385,22 +394,6 @@ class Points:
             if first_read:
                 self._visit(recipe, outer, inner, lambda values, mask: None)
             self._visit(recipe, outer, inner, write)
-
-    def _are_many(self, vectors: int) -> bool:
-        """Whether vectors are too many to be written one by one."""
-        if vectors <= LARGEST_HEAVY_UNROLLING:
-            return False
-        entries = walk(*self.values)
-        if any(
-            isinstance(entry, TileLoad) and entry.tile.space is Space.REGISTER
-            for entry in entries
-        ):
-            return vectors > LARGEST_REGISTER_UNROLLING
-        is_heavy = any(
-            isinstance(entry, Compute) and issubclass(entry.op, Transcendental)
-            for entry in entries
-        )
-        return is_heavy or vectors > LARGEST_UNROLLING
 
     def _num_vectors(self) -> int:
         count = 1

@@ -22,8 +22,8 @@ from tetragrad.backends.cpu.emit.memory import Storage
 from tetragrad.backends.cpu.emit.scopes import VectorAxis
 from tetragrad.backends.cpu.emit.vector import Builder, Value, register_type, type_of
 from tetragrad.core import dtypes
-from tetragrad.core.frozen import frozen
-from tetragrad.kernel.affine import Affine
+from tetragrad.core.frozen import frozen, replace
+from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Expression, Load, walk
 from tetragrad.tile.ir import Map, Space, Tile, TileLoad
 from tetragrad.tile.plans.rewrite import Rewriter
@@ -73,27 +73,33 @@ class Turns:
         turn = _recognised(statement, lanes)
         if turn is None:
             return False
-        storage = self.expressions.tiles[statement.tile.name]
-        axes = [axis for axis, _ in statement.axes]
+        down, across = self.scopes.fresh_axis(), self.scopes.fresh_axis()
+        (_, height), (_, width), *_ = statement.axes
+        with (
+            self.scopes.loop(down, height // turn.height),
+            self.scopes.loop(across, width // turn.lanes),
+        ):
+            self._square(_moved(turn, down, across))
+        return True
+
+    def _square(self, turn: _Turn) -> None:
+        """Write one square."""
+        storage = self.expressions.tiles[turn.tile.name]
+        axes = [axis for axis, _ in turn.statement.axes]
         with self.scopes.unrolled(axes, [0] * len(axes)):
             corner = self.memory.pointer(storage, turn.target)
         with self.scopes.statement():
             recipe = self.expressions.prepare([turn.value], ())
-            for square in _squares(turn):
-                vectors = list(self._vectors(turn, recipe, square))
-                self._store(turn, storage, corner, square, vectors)
-        return True
+            vectors = list(self._vectors(turn, recipe))
+            self._store(turn, storage, corner, vectors)
 
-    def _vectors(
-        self, turn: _Turn, recipe: Recipe, square: tuple[int, int]
-    ) -> Iterator[Value]:
+    def _vectors(self, turn: _Turn, recipe: Recipe) -> Iterator[Value]:
         """The values of a square, one vector of groups for each of its rows."""
-        first, second = square
         storage = self.expressions.tiles[turn.tile.name]
-        vector = VectorAxis(turn.lane, second * turn.group, turn.lanes * turn.group)
+        vector = VectorAxis(turn.lane, 0, turn.lanes * turn.group)
         for row in range(turn.height):
             with (
-                self.scopes.unrolled([turn.first], [first + row]),
+                self.scopes.unrolled([turn.first], [row]),
                 self.scopes.lanes_along(vector),
             ):
                 value = self.expressions.evaluate(recipe)[turn.value]
@@ -114,22 +120,16 @@ class Turns:
         turn: _Turn,
         storage: Storage,
         corner: str,
-        square: tuple[int, int],
         vectors: list[Value],
     ) -> None:
         """Turn a square and store its columns."""
-        first, second = square
         storage = Storage(
             storage.base, vectors[0].dtype, False, "", storage.store_access
         )
-        by_first, by_second = (
-            turn.target.coefficient(axis) // turn.group
-            for axis in (turn.first, turn.second)
-        )
+        by_second = turn.target.coefficient(turn.second) // turn.group
         step = turn.lanes if turn.is_woven else by_second
         for number, vector in enumerate(turned(self.builder, vectors)):
-            place = first * by_first + second * by_second + number * step
-            self.memory.store_at(storage, corner, vector, place)
+            self.memory.store_at(storage, corner, vector, number * step)
 
 
 def turned(builder: Builder, vectors: list[Value]) -> list[Value]:
@@ -211,7 +211,12 @@ def _sources(value: Expression) -> list[Affine]:
     return found
 
 
-def _squares(turn: _Turn) -> Iterator[tuple[int, int]]:
-    """The first point of each square."""
-    (_, height), (_, width), *_ = turn.statement.axes
-    return itertools.product(range(0, height, turn.height), range(0, width, turn.lanes))
+def _moved(turn: _Turn, down: int, across: int) -> _Turn:
+    """The square that is so many squares down and across from the first one."""
+    lanes = turn.lanes * turn.group
+    rows = axis_form(down).scale(turn.height) + axis_form(turn.first)
+    columns = axis_form(across).scale(turn.lanes) + axis_form(turn.second)
+    vector = axis_form(across).scale(lanes) + axis_form(turn.lane)
+    value = Rewriter({turn.first: rows, turn.lane: vector}, {})(turn.value)
+    target = turn.target.substitute({turn.first: rows, turn.second: columns})
+    return replace(turn, value=value, target=target)

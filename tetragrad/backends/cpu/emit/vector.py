@@ -176,10 +176,12 @@ class Builder:
     """Writes the instructions of one function into the current block.
 
     ``block`` may be switched to one that encloses the current one: that is how
-    loop-invariant instructions are hoisted.
+    loop-invariant instructions are hoisted. One that ``keeps_calls`` leaves calls of
+    elementary functions as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_calls: bool = False) -> None:
+        self.keeps_calls = keeps_calls
         self.block = Block("entry")
         self.stack: list[str] = []
         self.heap_bytes = 0

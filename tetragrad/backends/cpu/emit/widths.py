@@ -30,17 +30,17 @@ from tetragrad.tile.ir import For, Grid, Mma, Space, Statement, TileLoad, When
 REGISTERS_PER_HEAVY_VECTOR = 2
 
 
-def accumulators(body: Sequence[Statement]) -> Iterator[str]:
-    """Tiles in registers that products add to; their rows are long vectors."""
+def products(body: Sequence[Statement]) -> Iterator[Mma]:
+    """The products among some statements."""
     for statement in body:
         match statement:
-            case Mma(group=1):
-                yield statement.accumulator.name
+            case Mma():
+                yield statement
             case Grid() | For():
-                yield from accumulators(statement.body)
+                yield from products(statement.body)
             case When():
-                yield from accumulators(statement.body)
-                yield from accumulators(statement.otherwise)
+                yield from products(statement.body)
+                yield from products(statement.otherwise)
 
 
 def vector_lanes(
