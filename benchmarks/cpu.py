@@ -2,6 +2,7 @@
 
     python benchmarks/cpu.py [--rows sgemm softmax] [--json benchmarks/results/cpu.json]
     python benchmarks/cpu.py --json results/cpu.json --picture docs/roofline.svg
+    python benchmarks/cpu.py --json results/cpu.json --docs docs/performance.md
     python benchmarks/cpu.py --json results/cpu.json --again
 
 Runs are interleaved, inputs are random normal, outputs are checked against PyTorch in
@@ -34,6 +35,11 @@ SECONDS_A_ROW = 1.5
 ROUNDS = 5
 #: How long a library runs before a run of it counts.
 SETTLE_SECONDS = 0.01
+#: What the table of a page begins with.
+TABLE_HEAD = """\
+| row | ours | PyTorch | JAX | ratio | error |
+| --- | --- | --- | --- | --- | --- |
+"""
 
 
 @dataclass(frozen=True)
@@ -231,6 +237,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file to bring up to date")
     parser.add_argument("--again", action="store_true", help="keep the quieter runs")
     parser.add_argument("--picture", type=Path, help="draw what the file holds")
+    parser.add_argument("--docs", type=Path, help="a page whose table to renew")
     arguments = parser.parse_args()
     import torch
 
@@ -258,8 +265,28 @@ def main() -> None:
             write(arguments.json, arguments, limits, results)
     ratios = [result.ratio for result in results]
     print(f"geometric mean of ratios: {np.exp(np.mean(np.log(ratios))):.2f}")
-    if arguments.json and arguments.picture:
-        draw(json.loads(arguments.json.read_text("utf-8")), arguments.picture)
+    if arguments.json:
+        publish(json.loads(arguments.json.read_text("utf-8")), arguments)
+
+
+def publish(record: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Draw the picture and renew the table, as far as they are asked for."""
+    if arguments.picture:
+        draw(record, arguments.picture)
+    if arguments.docs:
+        text = arguments.docs.read_text("utf-8")
+        start = text.index(TABLE_HEAD) + len(TABLE_HEAD)
+        end = text.index("\n\n", start)
+        lines = "".join(table_line(row) for row in record["rows"])
+        arguments.docs.write_text(text[:start] + lines + text[end + 1 :], "utf-8")
+
+
+def table_line(row: dict[str, Any]) -> str:
+    """One row of the page's table."""
+    times = [row["tetragrad"], row["torch"], row["jax"], row["ratio"]]
+    cells = ["–" if entry is None else f"{entry:.2f}" for entry in times]
+    error = "–" if row["error"] is None else f"{row['error']:.1e}"
+    return f"| {' | '.join([row['name'], *cells, error])} |\n"
 
 
 def part_of(found: Sequence[Row | ModelRow], text: str) -> Sequence[Row | ModelRow]:
