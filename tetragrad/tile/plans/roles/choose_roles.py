@@ -136,7 +136,7 @@ class _Search:
             sides = pricing.sides(block)
             sized: RolePlan | None = None
             for cluster in clusters_of(way.product, sides.columns.extent):
-                cycles = pricing.cycles_of(block, cluster)
+                cycles = pricing.cycles_of(block, sides, cluster)
                 if not self.is_wanted(cycles):
                     continue
                 sized = sized or way.sized(block, sides)

@@ -96,11 +96,12 @@ SHARPNESS = 6
 GROUP_BYTES = 8 << 20
 
 
-@frozen
+@frozen(eq=False)
 class Block:
     """What a block of a product is: its sizes, and the boxes that it is made of.
 
-    The names are those of :class:`RolePlan`, which has the rest too.
+    The names are those of :class:`RolePlan`, which has the rest too. There is one of
+    each for all that is asked about it.
     """
 
     rows: int
@@ -188,13 +189,12 @@ class Pricing:
             found = self._cells[side] = cells_of(self.within, *side)
         return found
 
-    def cycles_of(self, block: Block, cluster: int) -> float:
+    def cycles_of(self, block: Block, sides: Sides, cluster: int) -> float:
         """How long the busiest worker takes, alone or in a cluster."""
-        sides = self.sides(block)
         order = self.order(block, sides, cluster)
         steps = float(sides.depth.blocks)
         if self.skips:
-            steps *= self._live_part(sides, cluster)
+            steps *= self._live_part(block, sides, cluster)
         count = order.workers * cluster
         step = self._step_cycles(block, sides, cluster, count)
         storing = block.rows * block.columns * self.storing
@@ -211,9 +211,9 @@ class Pricing:
         workers = min(self.units // cluster, blocks)
         return Order(group, workers, -(-blocks // workers))
 
-    def _live_part(self, sides: Sides, cluster: int) -> float:
+    def _live_part(self, block: Block, sides: Sides, cluster: int) -> float:
         """The part of all steps that is not skipped as it would bring zeros."""
-        key = (sides, cluster > 1)
+        key = (block, cluster > 1)
         found = self._live.get(key)
         if found is None:
             kernel, product = self.kernel, self.product
@@ -314,7 +314,7 @@ def at_once(*cycles: float) -> float:
     longest = max(cycles)
     if not longest:
         return 0.0
-    total = sum((entry / longest) ** SHARPNESS for entry in cycles)
+    total = sum([(entry / longest) ** SHARPNESS for entry in cycles])
     return longest * float(total ** (1 / SHARPNESS))
 
 

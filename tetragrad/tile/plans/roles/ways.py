@@ -78,6 +78,7 @@ class Way:
         self.target = target
         self.swap = swap
         self.pricing = Pricing(kernel, product, target)
+        self._blocks: dict[tuple[int, tuple[int, ...], bool], list[Block]] = {}
         self._sized: dict[tuple[Block, int], RolePlan | None] = {}
 
     def divided(self, axis: int, parts: int, length: int) -> Way:
@@ -90,9 +91,15 @@ class Way:
         """Every block that the sides and the depth have boxes for."""
         for depth, is_held, shapes in self._shapes:
             deep = _depth_box(self.pricing.within, self.product, depth)
-            if deep is not None:
-                for rows, columns, down, across in shapes:
-                    yield Block(rows, columns, depth, down, across, deep, is_held)
+            if deep is None:
+                continue
+            key = depth, deep, is_held
+            if key not in self._blocks:
+                self._blocks[key] = [
+                    Block(rows, columns, depth, down, across, deep, is_held)
+                    for rows, columns, down, across in shapes
+                ]
+            yield from self._blocks[key]
 
     @functools.cached_property
     def _shapes(self) -> list[tuple[int, bool, list[Shape]]]:
