@@ -274,3 +274,19 @@ def test_slices_of_what_is_still_to_be_computed(compiled):
         lambda i: (np.exp(DATA) + DATA[0])[i : i + 4, 1:3],
         compiled,
     )
+
+
+def test_scores_of_ever_more_keys(compiled):
+    """Scores beyond the last key are not stored: two such stores share an address."""
+    random = np.random.default_rng(0)
+    cache, keys = tetragrad.zeros(2, 32, 2, 8), np.zeros((2, 8, 2, 8), np.float32)
+    for place in range(1, 8):
+        keys[:, place] = random.standard_normal((2, 2, 8))
+        cache[:, place : place + 1] = tetragrad.tensor(keys[:, place : place + 1])
+        known = cache[:, : place + 1, :, None].expand(2, place + 1, 2, 2, 8)
+        known = known.reshape(2, place + 1, 4, 8).transpose(1, 2)
+        query = random.standard_normal((2, 4, 1, 8)).astype(np.float32)
+        scores = tetragrad.tensor(query) @ known.transpose(2, 3) / 2.83
+        repeated = keys[:, : place + 1].repeat(2, axis=2)
+        expected = query @ repeated.transpose(0, 2, 3, 1) / 2.83
+        np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-4, atol=1e-6)

@@ -357,7 +357,9 @@ class Memory(Addresses):
         if split.is_uniform and mask.lanes is None:
             # All lanes write here; the last one stays.
             last = self.builder.lane(value, value.lanes - 1)
-            self._where(mask, lambda: self._write(storage, split, last))
+            # Found before the branch: other stores may begin from the same place.
+            pointer = self._pointer(storage, split)
+            self._where(mask, lambda: self._write_at(storage, pointer, last))
             return
         assert self.scopes.vector is not None
         value = self.builder.broadcast(value, self.scopes.vector.lanes)
@@ -418,10 +420,6 @@ class Memory(Addresses):
         after = self.builder.jump_if(mask.uniform)
         write()
         self.builder.end_jump(after)
-
-    def _write(self, storage: Storage, split: Split, value: Value) -> None:
-        pointer = self._pointer(storage, split)
-        self._write_at(storage, pointer, value)
 
     def _write_at(self, storage: Storage, pointer: str, value: Value) -> None:
         self.builder.line(
