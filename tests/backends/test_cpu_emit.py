@@ -39,9 +39,9 @@ from tetragrad.kernel.expression import (
     Select,
     anything,
     literal,
-    substitute,
 )
 from tetragrad.kernel.ir import Mode, Slot
+from tetragrad.kernel.substitution import substitute
 from tetragrad.tile.ir import (
     Alloc,
     Copy,

@@ -21,18 +21,11 @@ from tetragrad.core.target import Target
 from tetragrad.graph.movement import Kept
 from tetragrad.graph.node import Node
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import (
-    Expression,
-    Load,
-    Reduction,
-    Scan,
-    renumber,
-    substitute,
-    walk,
-)
+from tetragrad.kernel.expression import Expression, Load, Reduction, Scan, walk
 from tetragrad.kernel.fusion.groups import Group
 from tetragrad.kernel.ir import Inner, Kernel, Mode, Output, Slot
 from tetragrad.kernel.lowering import Lowered
+from tetragrad.kernel.substitution import renumber, substitute
 
 #: Elements that leave most of a GPU idle anyway.
 FEW = 1 << 12

@@ -44,8 +44,6 @@ from tetragrad.kernel.expression import (
     Remainder,
     Scalar,
     literal,
-    move_loads,
-    simplify_guard,
     walk,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
@@ -53,6 +51,7 @@ from tetragrad.kernel.layouts.orders import ROW_MAJOR, Layouts, permuted
 from tetragrad.kernel.memory import ALIGNMENT
 from tetragrad.kernel.shared_axes import share_axes
 from tetragrad.kernel.simplify import as_form
+from tetragrad.kernel.substitution import move_loads, simplify_guard
 
 MAXIMUM_SPLITS = 64
 

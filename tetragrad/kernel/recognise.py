@@ -26,10 +26,10 @@ from tetragrad.kernel.expression import (
     Select,
     anything,
     literal,
-    substitute,
     walk,
 )
 from tetragrad.kernel.simplify import as_form, select
+from tetragrad.kernel.substitution import substitute
 
 
 def reduction(

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tetragrad.kernel.affine import axis_form
-from tetragrad.kernel.expression import Expression, Reduction, substitute, walk
+from tetragrad.kernel.expression import Expression, Reduction, walk
 from tetragrad.kernel.ir import Output
+from tetragrad.kernel.substitution import substitute
 
 
 def share_axes(outputs: Sequence[Output], sizes: Sequence[int]) -> tuple[Output, ...]:

@@ -22,8 +22,8 @@ from tetragrad.kernel.expression import (
     Position,
     Select,
     literal,
-    simplify_guard,
 )
+from tetragrad.kernel.substitution import simplify_guard
 
 
 def select(

@@ -32,12 +32,11 @@ from tetragrad.kernel.expression import (
     Select,
     anything,
     literal,
-    simplify_guard,
-    substitute,
     walk,
 )
 from tetragrad.kernel.ir import Kernel, Output, combines
 from tetragrad.kernel.simplify import as_form, compute, select
+from tetragrad.kernel.substitution import simplify_guard, substitute
 
 #: A kernel with fewer points than this times those of the narrow one stays as it is.
 WORTH_NARROWING = 2

@@ -26,9 +26,9 @@ from tetragrad.kernel.expression import (
     Scalar,
     Scan,
     Select,
-    substitute,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output, Slot
+from tetragrad.kernel.substitution import substitute
 from tetragrad.tile.plans.prepare.axes import expressions_of, simplify_axes
 
 #: Elements of a whole piece: next to them, what is computed once does not count.

@@ -22,7 +22,8 @@ from tetragrad.backends.cpu.emit.vector import (
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import Expression, Reduction, substitute, walk
+from tetragrad.kernel.expression import Expression, Reduction, walk
+from tetragrad.kernel.substitution import substitute
 from tetragrad.tile.ir import Extent, TileLoad
 
 #: Independent running values, so that one addition need not wait for the last.

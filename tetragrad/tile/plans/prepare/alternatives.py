@@ -31,10 +31,10 @@ from tetragrad.kernel.expression import (
     Reduction,
     Scan,
     Select,
-    substitute,
     walk,
 )
 from tetragrad.kernel.ir import Kernel, Mode, Output
+from tetragrad.kernel.substitution import substitute
 
 #: The longest axis that is written out, and the most outputs that a kernel may get.
 LONGEST_WRITTEN_OUT = 32

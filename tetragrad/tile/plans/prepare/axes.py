@@ -140,16 +140,16 @@ def drop_empty(kernel: Kernel) -> Kernel:
 class AxisDropper(Rewriter):
     """A rewriter that takes axes fixed at zero out of reductions and scans."""
 
-    def _one(self, expression: Expression) -> Expression:
+    def apply(self, expression: Expression) -> Expression:
         if isinstance(expression, Scan) and not self.forms[expression.axis].terms:
-            return self.done[expression.body]
+            return self.rewritten[expression.body]
         if isinstance(expression, Reduction):
             axes = tuple(
-                self._axis(axis) for axis in expression.axes if self.forms[axis].terms
+                self.axis(axis) for axis in expression.axes if self.forms[axis].terms
             )
-            body = self.done[expression.body]
+            body = self.rewritten[expression.body]
             return Reduction(expression.op, axes, body) if axes else body
-        return super()._one(expression)
+        return super().apply(expression)
 
 
 def rewritten_output(output: Output, rewriter: Rewriter) -> Output:
