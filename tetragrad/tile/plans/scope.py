@@ -55,6 +55,10 @@ class Builder:
         self.extents[axis] = extent
         return axis
 
+    def axes(self, shape: Iterable[int]) -> tuple[Extent, ...]:
+        """New program axes over a tile of this shape."""
+        return tuple((self.axis(size), size) for size in shape)
+
     def tile(
         self,
         name: str,

@@ -272,7 +272,7 @@ class _Winograd(Direct):
             depth = (point.scale(self.row_panels) + panel).scale(self.depth)
             corner = (point.scale(self.point), first)
             statements += self.products_at(tile, (filters, depth), (points, corner))
-            extents = tuple((builder.axis(size), size) for size in tile.shape)
+            extents = builder.axes(tile.shape)
             row, lane = indices_of(extents)
             value = TileLoad(tile, (row, lane))
             where = (point, row, first + lane)

@@ -222,12 +222,11 @@ class Product(ABC):
         self, corner: Corner
     ) -> tuple[tuple[Extent, Extent], tuple[Affine, Affine]]:
         """Collective axes over a micro-tile, and the indices that they stand for."""
-        rows, columns = self.plan.micro_rows, self.plan.micro_columns
-        first = (self.builder.axis(rows), rows)
-        second = (self.builder.axis(columns), columns)
-        row = corner.row + axis_form(first[0])
-        column = corner.column + axis_form(second[0])
-        return (first, second), (row, column)
+        first, second = self.builder.axes(
+            (self.plan.micro_rows, self.plan.micro_columns)
+        )
+        row, column = indices_of((first, second))
+        return (first, second), (corner.row + row, corner.column + column)
 
     def accumulator(self) -> tuple[Tile, list[Statement]]:
         """A micro-tile of registers, holding zero."""
@@ -241,7 +240,7 @@ class Product(ABC):
 
     def cleared(self, tile: Tile) -> list[Statement]:
         """Bring a tile into being, holding zero."""
-        extents = tuple((self.builder.axis(size), size) for size in tile.shape)
+        extents = self.builder.axes(tile.shape)
         zero = literal(0, tile.dtype)
         return [Alloc(tile), Map(extents, tile, indices_of(extents), zero)]
 
@@ -306,11 +305,9 @@ class Product(ABC):
         if lanes in (1, columns):
             extents, indices = self.micro_axes(Corner())
             return extents, indices
-        row, group = self.builder.axis(rows), self.builder.axis(columns // lanes)
-        lane = self.builder.axis(lanes)
-        column = axis_form(group).scale(lanes) + axis_form(lane)
-        axes = ((row, rows), (group, columns // lanes), (lane, lanes))
-        return axes, (axis_form(row), column)
+        axes = self.builder.axes((rows, columns // lanes, lanes))
+        row, group, lane = indices_of(axes)
+        return axes, (row, group.scale(lanes) + lane)
 
     def inside(self, placed: Placed, index: Affine) -> list[Affine]:
         """Conditions for a flat index to be in the block and in the kernel."""

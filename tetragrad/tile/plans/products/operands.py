@@ -94,6 +94,11 @@ class Placed:
     number: Affine = ZERO
 
 
+def placed_along(axis: int, size: int, start: Affine) -> Placed:
+    """So many positions of one axis."""
+    return Placed(Block((axis,), 0, size), start)
+
+
 def at_run(scope: Scope, run: Run, placed: Placed, offset: Affine) -> Scope:
     """The scope at an offset into a placed block that is one run."""
     for axis in run.axes[:-1]:

@@ -342,7 +342,7 @@ class _WinogradSums(Product):
                     self.product_at(tile, point.scale(plan.lines) + line, first)
                 ],
             )
-            extents = tuple((builder.axis(size), size) for size in tile.shape)
+            extents = builder.axes(tile.shape)
             m, n = indices_of(extents)
             where = (point, first[0] + m, first[1] + n)
             return [

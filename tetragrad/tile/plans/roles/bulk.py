@@ -38,16 +38,14 @@ LARGEST_REACH = 256
 
 
 @frozen
-class BulkOperand:
-    """One operand of a product: a tensor over the axes of its side and the depth.
+class RoleOperand:
+    """One operand of a product, as the matrix unit reads it from shared memory.
 
     Axes are in the order of memory, nearest first; ``contiguous`` is the one whose
-    neighbours are next to one another. The dimensions' indices are over the kernel's
-    axes.
+    neighbours are next to one another.
     """
 
     load: Expression
-    dimensions: tuple[Dimension, ...]
     side: tuple[int, ...]
     depth: tuple[int, ...]
     contiguous: int
@@ -65,6 +63,22 @@ class BulkOperand:
     def side_step(self) -> int:
         """What the side of a tile must be a multiple of."""
         return 8 if self.is_deep else panel_of(self.dtype)
+
+    def tile(self, builder: Builder, name: str, depth: int, side: int) -> Tile:
+        """The shared tile of a step, indexed [depth, side]."""
+        contiguous = 0 if self.is_deep else 1
+        layout = swizzled((depth, side), contiguous, self.dtype)
+        return builder.tile(name, (depth, side), self.dtype, Space.SHARED, layout)
+
+
+@frozen
+class BulkOperand(RoleOperand):
+    """A tensor over the axes of a side and the depth, of which boxes are brought.
+
+    The dimensions' indices are over the kernel's axes.
+    """
+
+    dimensions: tuple[Dimension, ...]
 
     @property
     def pitches(self) -> list[int]:
@@ -93,12 +107,6 @@ class BulkOperand:
             whole = set(moving) <= {self.contiguous}
             return whole and cells.extent % panel_of(self.dtype) == 0
         return all(is_box(entry.index, moving) for entry in self.dimensions)
-
-    def tile(self, builder: Builder, name: str, depth: int, side: int) -> Tile:
-        """The shared tile of a step, indexed [depth, side]."""
-        contiguous = 0 if self.is_deep else 1
-        layout = swizzled((depth, side), contiguous, self.dtype)
-        return builder.tile(name, (depth, side), self.dtype, Space.SHARED, layout)
 
     def copy(
         self,
@@ -204,10 +212,10 @@ def boxed_load(
 
     return BulkOperand(
         load,
-        tuple(dimensions),
         tuple(sorted(side, key=near)),
         tuple(sorted(depth, key=near)),
         contiguous,
+        tuple(dimensions),
     )
 
 

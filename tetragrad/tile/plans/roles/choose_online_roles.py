@@ -17,8 +17,7 @@ from tetragrad.tile.layout import panel_of
 from tetragrad.tile.plans.online.online import needed_blocks
 from tetragrad.tile.plans.prepare.even_rows import EvenRows
 from tetragrad.tile.plans.prepare.pass_parts import PassParts
-from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.operands import Placed
+from tetragrad.tile.plans.products.operands import placed_along
 from tetragrad.tile.plans.roles.boxes import COLUMN_STEP, DEPTH_STEP, rounded
 from tetragrad.tile.plans.roles.online_roles import OnlineRolePlan
 from tetragrad.tile.plans.roles.online_rows import RowForm, loads_beside, row_form
@@ -111,7 +110,7 @@ def choose_pass_parts(
     """
     rows = row_form(kernel)
     assert rows is not None, "a plan by roles"
-    blocks, turns = _blocks(kernel, rows, plan), mean(_turns(kernel, rows, plan))
+    blocks, turns = plan.blocks(kernel, rows.form), mean(_turns(kernel, rows, plan))
     if blocks >= target.units:
         return None
     turn, size = _turn_cycles(kernel, rows, plan), kernel.axes[rows.form.passed]
@@ -186,18 +185,12 @@ def _fits_registers(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> bool
     return held + OTHER_REGISTERS <= REGISTERS[plan.members]
 
 
-def _blocks(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> int:
-    """Blocks of rows, of all batches."""
-    batches = math.prod(kernel.axes[axis] for axis in rows.form.batch)
-    return batches * -(-kernel.axes[rows.form.row] // plan.rows)
-
-
 def _cycles(
     kernel: Kernel, rows: RowForm, plan: OnlineRolePlan, target: Target
 ) -> float:
     """How long a multiprocessor takes for its share of all blocks."""
     turns, turn = mean(_turns(kernel, rows, plan)), _turn_cycles(kernel, rows, plan)
-    shares = max(1.0, _blocks(kernel, rows, plan) / target.units)
+    shares = max(1.0, plan.blocks(kernel, rows.form) / target.units)
     return shares * (BLOCK_CYCLES + turns * turn)
 
 
@@ -215,7 +208,7 @@ def _workers(
     """How many multiprocessors share the blocks, so that all end at the same time."""
     turn = _turn_cycles(kernel, rows, plan)
     costs = [BLOCK_CYCLES + turn * turns for turns in _turns(kernel, rows, plan)]
-    batches = _blocks(kernel, rows, plan) // len(costs)
+    batches = plan.blocks(kernel, rows.form) // len(costs)
     return balanced_workers(costs[::-1], batches, target.units)
 
 
@@ -225,12 +218,8 @@ def _turns(kernel: Kernel, rows: RowForm, plan: OnlineRolePlan) -> list[int]:
     chunks = -(-kernel.axes[form.row] // plan.rows)
     most = -(-kernel.axes[form.passed] // plan.keys)
     row, key = builder.axis(chunks), builder.axis(most)
-    placed_rows = Placed(
-        Block((form.row,), 0, plan.rows), axis_form(row).scale(plan.rows)
-    )
-    placed_keys = Placed(
-        Block((form.passed,), 0, plan.keys), axis_form(key).scale(plan.keys)
-    )
+    placed_rows = placed_along(form.row, plan.rows, axis_form(row).scale(plan.rows))
+    placed_keys = placed_along(form.passed, plan.keys, axis_form(key).scale(plan.keys))
     limits = [
         needed
         for needed in needed_blocks(form, Scope(builder), placed_rows, placed_keys)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -47,7 +46,7 @@ def choose_pass_roles(kernel: Kernel, target: Target) -> PassRolePlan | None:
     if form is None:
         return None
     plans = list(_plans(kernel, form, target))
-    enough = [plan for plan in plans if _blocks(kernel, form, plan) >= target.units]
+    enough = [plan for plan in plans if plan.blocks(kernel, form.form) >= target.units]
     keys = kernel.axes[form.form.passed]
     found = enough or plans
     even = [plan for plan in found if keys % plan.keys == 0]
@@ -120,9 +119,3 @@ def _fits_registers(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> bool:
     is_whole = kernel.axes[form.form.passed] % plan.keys == 0
     limit = SUM_REGISTERS if is_whole else UNEVEN_SUM_REGISTERS
     return MEMBER_ROWS * wide // FOUR_WARPS <= limit
-
-
-def _blocks(kernel: Kernel, form: PassForm, plan: PassRolePlan) -> int:
-    """Blocks of rows, of all batches."""
-    batches = math.prod(kernel.axes[axis] for axis in form.form.batch)
-    return batches * -(-kernel.axes[form.form.row] // plan.rows)

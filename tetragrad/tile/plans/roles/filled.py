@@ -23,6 +23,7 @@ from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import (
     Compute,
     Expression,
+    Guard,
     Literal,
     Load,
     Scalar,
@@ -33,7 +34,12 @@ from tetragrad.kernel.expression import (
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Dimension, Extent, Layout, Map, Space, Tile, TileLoad
 from tetragrad.tile.layout import CHUNK_BYTES, panel_of, swizzled
-from tetragrad.tile.plans.roles.bulk import BulkOperand, boxed_load, is_box
+from tetragrad.tile.plans.roles.bulk import (
+    BulkOperand,
+    RoleOperand,
+    boxed_load,
+    is_box,
+)
 from tetragrad.tile.plans.roles.cells import (
     Cells,
     digits_of,
@@ -42,7 +48,7 @@ from tetragrad.tile.plans.roles.cells import (
     split_radices,
 )
 from tetragrad.tile.plans.roles.factors import is_zero
-from tetragrad.tile.plans.scope import Builder, Scope
+from tetragrad.tile.plans.scope import Builder, Scope, indices_of
 from tetragrad.tile.plans.traffic import operation_cost, points_in
 
 #: Bytes of rows that fragments are read from without conflicts of banks.
@@ -52,19 +58,44 @@ ENOUGH_NEIGHBOURS = 64
 
 
 @frozen
-class FilledOperand:
-    """One operand of a product: a value for each position of its side and the depth.
+class Filling:
+    """Where a step of an operand is: cells of its depth and side, and its block.
 
-    Axes are in the order of memory, nearest first. The tile has neighbours along
-    ``contiguous``; ``narrow`` is the load in the value that the copy engine brings.
+    The depth begins at ``starts``; ``block`` is the first number, of so many.
+    """
+
+    batch: Mapping[int, Affine]
+    starts: Mapping[int, Affine]
+    cells: tuple[Cells, Cells]
+    block: tuple[Affine, int]
+
+    def bound(
+        self, scope: Scope, deep: Sequence[Affine], across: Sequence[Affine]
+    ) -> tuple[Scope, Guard]:
+        """The kernel's axes at some digits, and what holds inside the depth."""
+        depth, side = self.cells
+        places = {
+            axis: self.starts[axis] + digit
+            for axis, digit in zip(depth.axes, deep, strict=False)
+        }
+        beside = side.positions(self.block[0], across, self.block[1])
+        for axis, form in {**self.batch, **places, **beside}.items():
+            scope = scope.bind(axis, form)
+        ends = depth.ends(places)
+        inside = scope.with_guard(*ends).guard
+        return scope.with_guard(*ends, *side.ends(beside)), inside
+
+
+@frozen
+class FilledOperand(RoleOperand):
+    """A value for each position of a side and the depth, which threads compute.
+
+    ``load`` is what it is made of above all; ``narrow`` is that as the copy engine
+    brings it.
     """
 
     value: Expression
-    load: Expression
     narrow: BulkOperand | None
-    side: tuple[int, ...]
-    depth: tuple[int, ...]
-    contiguous: int
     nbytes: int
 
     #: No dimension of a tensor in memory limits the boxes, and no pitch.
@@ -75,16 +106,6 @@ class FilledOperand:
     def dtype(self) -> DType:
         return self.value.dtype
 
-    @property
-    def is_deep(self) -> bool:
-        """Whether neighbours along the depth are next to one another."""
-        return self.contiguous in self.depth
-
-    @property
-    def side_step(self) -> int:
-        """What the side of a tile must be a multiple of."""
-        return 8 if self.is_deep else panel_of(self.dtype)
-
     def has_plain(self, axis: int) -> bool:
         """Beyond every axis there are zeros."""
         return True
@@ -92,12 +113,6 @@ class FilledOperand:
     def takes(self, cells: Cells) -> bool:
         """Any position can be computed."""
         return True
-
-    def tile(self, builder: Builder, name: str, depth: int, side: int) -> Tile:
-        """The shared tile of a step, indexed [depth, side]."""
-        contiguous = 0 if self.is_deep else 1
-        layout = swizzled((depth, side), contiguous, self.dtype)
-        return builder.tile(name, (depth, side), self.dtype, Space.SHARED, layout)
 
     @property
     def operations(self) -> float:
@@ -170,83 +185,49 @@ class FilledOperand:
     # --- what threads compute --------------------------------------------------------
 
     def fill(
-        self,
-        builder: Builder,
-        tile: Tile,
-        narrow: Tile | None,
-        batch: Mapping[int, Affine],
-        starts: Mapping[int, Affine],
-        cells: tuple[Cells, Cells],
-        block: tuple[Affine, int],
+        self, builder: Builder, tile: Tile, narrow: Tile | None, step: Filling
     ) -> Map:
-        """Compute the tile of a step, zeros beyond the edges.
-
-        ``cells`` are those of the depth, which begin at ``starts``, and of the side,
-        of which this is ``block``, the first number, of so many.
-        """
-        depth, side = cells
-        deep, across = _Digits.of(builder, depth), _Digits.of(builder, side)
-        places = {
-            axis: starts[axis] + digit
-            for axis, digit in zip(depth.axes, deep.digits, strict=False)
-        }
-        beside = side.positions(block[0], across.digits, block[1])
-        scope = Scope(builder)
-        for axis, form in {**batch, **places, **beside}.items():
-            scope = scope.bind(axis, form)
+        """Compute the tile of a step, zeros beyond the edges."""
+        deep, across = (_Digits.of(builder, cells) for cells in step.cells)
         order = self._in_lanes(deep, across)
-        scope = scope.with_collective(*order)
-        scope = scope.with_guard(*depth.ends(places), *side.ends(beside))
+        scope = Scope(builder).with_collective(*order)
+        scope, _ = step.bound(scope, deep.digits, across.digits)
         indices = (deep.flat, across.flat)
         if narrow is not None:
-            assert self.narrow is not None
-            scope = scope.with_values({self.narrow.load: TileLoad(narrow, indices)})
-        value = scope.value(self.value)
-        if scope.guard:
-            value = Select(scope.guard, value, literal(0, value.dtype))
-        return Map(order, tile, indices, value)
+            scope = self._with_narrow(scope, narrow, indices)
+        return Map(order, tile, indices, self._within(scope, scope.guard))
 
     def hold(
-        self,
-        builder: Builder,
-        tiles: tuple[Tile, Tile],
-        batch: Mapping[int, Affine],
-        starts: Mapping[int, Affine],
-        cells: tuple[Cells, Cells],
-        block: tuple[Affine, int],
-        member: Affine,
+        self, builder: Builder, held: Tile, narrow: Tile, step: Filling, member: Affine
     ) -> Map:
         """Compute a member's rows of a step in registers, from what was brought.
 
-        Rows beyond the edge are never stored, so that they may hold anything; ``tiles``
-        are that in registers and the narrow one.
+        Rows beyond the edge are never stored, so that they may hold anything.
         """
-        (held, narrow), (depth, side) = tiles, cells
-        steps, rows = held.shape
-        row, step = builder.axis(rows), builder.axis(steps)
+        (depth, side), (steps, rows) = step.cells, held.shape
+        extents = ((builder.axis(rows), rows), (builder.axis(steps), steps))
+        row, place = indices_of(extents)
         pairs = split_radices(side.radices, rows)
         assert pairs is not None, "whole digits"
-        inner = digits_of(axis_form(row), [size for size, _ in pairs], rows)
-        digits = join_digits(pairs, inner, member)
-        beside = side.positions(block[0], digits, block[1])
-        deep = digits_of(axis_form(step), depth.chunks, steps)
-        places = {
-            axis: starts[axis] + digit
-            for axis, digit in zip(depth.axes, deep, strict=True)
-        }
-        scope = Scope(builder).with_collective((row, rows), (step, steps))
-        for axis, form in {**batch, **places, **beside}.items():
-            scope = scope.bind(axis, form)
-        inside = scope.with_guard(*depth.ends(places)).guard
-        scope = scope.with_guard(*depth.ends(places), *side.ends(beside))
+        inner = digits_of(row, [size for size, _ in pairs], rows)
+        across = join_digits(pairs, inner, member)
+        deep = digits_of(place, depth.chunks, steps)
+        scope = Scope(builder).with_collective(*extents)
+        scope, inside = step.bound(scope, deep, across)
+        scope = self._with_narrow(scope, narrow, (place, member.scale(rows) + row))
+        return Map(extents, held, (place, row), self._within(scope, inside))
+
+    def _with_narrow(
+        self, scope: Scope, narrow: Tile, indices: tuple[Affine, Affine]
+    ) -> Scope:
+        """The scope in which what was brought is where it lies."""
         assert self.narrow is not None
-        place = (axis_form(step), member.scale(rows) + axis_form(row))
-        scope = scope.with_values({self.narrow.load: TileLoad(narrow, place)})
+        return scope.with_values({self.narrow.load: TileLoad(narrow, indices)})
+
+    def _within(self, scope: Scope, guard: Guard) -> Expression:
+        """The value at a place, or zero."""
         value = scope.value(self.value)
-        if inside:
-            value = Select(inside, value, literal(0, value.dtype))
-        indices = (axis_form(step), axis_form(row))
-        return Map(((row, rows), (step, steps)), held, indices, value)
+        return Select(guard, value, literal(0, value.dtype)) if guard else value
 
     def _in_lanes(self, deep: _Digits, across: _Digits) -> tuple[Extent, ...]:
         """The collective axes: what a thread has neighbours of comes last.
@@ -368,9 +349,8 @@ def filled_operand(
         narrow = boxed_load(kernel, load, side, depth)
     if narrow is not None and set(narrow.side) | set(narrow.depth) != axes:
         narrow = None
-    return FilledOperand(
-        value, load, narrow, sides, depths, contiguous, _bytes(kernel, loads)
-    )
+    nbytes = _bytes(kernel, loads)
+    return FilledOperand(load, sides, depths, contiguous, value, narrow, nbytes)
 
 
 def _in_order(load: Expression, axes: Sequence[int]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from tetragrad.core.frozen import frozen
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph.reduce import Max
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Compute, Expression, Guard, Select, literal
+from tetragrad.kernel.expression import Compute, Expression, Select, literal
 from tetragrad.kernel.ir import Output
 from tetragrad.kernel.online import Carried
 from tetragrad.kernel.online_contraction import OnlineContraction
@@ -28,14 +28,12 @@ from tetragrad.tile.ir import (
     Pin,
     Release,
     Statement,
-    Store,
     Tile,
     TileLoad,
     Wait,
     When,
 )
-from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.operands import Placed
+from tetragrad.tile.plans.products.operands import placed_along
 from tetragrad.tile.plans.roles.online_rows import is_positive, quick, whole_blocks
 from tetragrad.tile.plans.roles.role_plan import MEMBER_ROWS
 from tetragrad.tile.plans.roles.row_blocks import RowBlock
@@ -103,9 +101,8 @@ class RoleStep:
     # --- scores --------------------------------------------------------------------
 
     @cached_property
-    def score_axes(self) -> tuple[Extent, Extent]:
-        rows, keys = self.tiles.scores.shape
-        return (self.builder.axis(rows), rows), (self.builder.axis(keys), keys)
+    def score_axes(self) -> tuple[Extent, ...]:
+        return self.builder.axes(self.tiles.scores.shape)
 
     def held(self) -> TileLoad:
         """The score of a row and a key, or what has become of it."""
@@ -152,8 +149,8 @@ class RoleStep:
 
         In most blocks no key is masked, and nothing need be compared.
         """
-        rows = Placed(Block((self.form.row,), 0, MEMBER_ROWS), self.place.rows)
-        keys = Placed(Block((self.form.passed,), 0, self.whole.plan.keys), start)
+        rows = placed_along(self.form.row, MEMBER_ROWS, self.place.rows)
+        keys = placed_along(self.form.passed, self.whole.plan.keys, start)
         scope = self.score_scope(start)
         held = cast(self.held(), self.form.inner[0].scores.dtype)
         values: dict[Expression, Expression] = {self.form.inner[0].scores: held}
@@ -207,8 +204,8 @@ class RoleStep:
     # --- statistics ----------------------------------------------------------------
 
     @cached_property
-    def row_axes(self) -> tuple[Extent]:
-        return ((self.builder.axis(MEMBER_ROWS), MEMBER_ROWS),)
+    def row_axes(self) -> tuple[Extent, ...]:
+        return self.builder.axes((MEMBER_ROWS,))
 
     def state(self, tile: Tile) -> TileLoad:
         return TileLoad(tile, indices_of(self.row_axes))
@@ -269,7 +266,7 @@ class RoleStep:
             return []
         total = self.tiles.total
         scale = self.builder.tile("scale", (MEMBER_ROWS,), total.dtype)
-        extents = self.total_axes()
+        extents = self.builder.axes(total.shape)
         rows, columns = indices_of(extents)
         factors = (TileLoad(total, (rows, columns)), TileLoad(scale, (rows,)))
         value = Compute(ops.Mul, total.dtype, factors)
@@ -281,10 +278,6 @@ class RoleStep:
 
     # --- results -------------------------------------------------------------------
 
-    def total_axes(self) -> tuple[Extent, Extent]:
-        rows, columns = self.tiles.total.shape
-        return (self.builder.axis(rows), rows), (self.builder.axis(columns), columns)
-
     def finish(self) -> list[Statement]:
         """Store what the total and the statistics become."""
         found: list[Statement] = []
@@ -293,36 +286,28 @@ class RoleStep:
             whole = self.builder.tile("whole", tile.shape, tile.dtype)
             found += [Alloc(whole), self.by_row(whole, self.state(tile))]
             states.append(whole)
-        found += self.store_total(states)
+        number, total = self.form.totals[0].number, self.tiles.total
+
+        def known(row: Affine, column: Affine) -> dict[Expression, Expression]:
+            running = Carried(number, True, self.form.online.carries[number].dtype)
+            held = TileLoad(total, (row, column))
+            return {running: held} | self.finished(states, row)
+
+        main = self.whole.row_form.main(self.whole.kernel)
+        found += self.whole.store_all(self.place, self.tiles.staged, *main, known)
         for output, result in self.whole.row_form.statistics(self.whole.kernel):
             found.append(self.store_row(states, output, result))
         return found
-
-    def store_total(self, states: Sequence[Tile]) -> list[Statement]:
-        """Store results as they lie, or staged."""
-        if self.tiles.staged is None:
-            return [self.store(states)]
-        columns = self.tiles.total.shape[1]
-        return [
-            statement
-            for first in range(0, columns, self.whole.plan.piece)
-            for statement in self.store_piece(states, self.tiles.staged, first)
-        ]
 
     def store_row(
         self, states: Sequence[Tile], output: Output, result: Expression
     ) -> Statement:
         """Store what the statistics of each row become."""
         (row,) = indices_of(self.row_axes)
-        form, place = self.form, self.place.rows + row
-        scope = self.place.scope.with_collective(*self.row_axes).bind(form.row, place)
-        size = self.whole.kernel.axes[form.row]
-        scope = scope.with_guard(place.scale(-1).shift(size - 1))
-        scope = scope.with_values(self.finished(states, row))
-        rewriter = scope.rewriter()
-        guard: Guard = scope.guard + rewriter.guards(output.guard)
-        address = rewriter.form(output.address)
-        return Store(self.row_axes, output.slot, address, rewriter(result), guard)
+        place = self.place.scope.with_collective(*self.row_axes)
+        place = self.whole.at_row(place, self.place.rows + row)
+        place = place.with_values(self.finished(states, row))
+        return self.whole.store(place, output, place.value(result))
 
     def finished(
         self, states: Sequence[Tile], row: Affine
@@ -335,63 +320,3 @@ class RoleStep:
                 value = self.later(value)
             found[Carried(number, True, tile.dtype)] = value
         return found
-
-    def store(self, states: Sequence[Tile]) -> Statement:
-        """Store results as they lie."""
-        output, _ = self.whole.row_form.main(self.whole.kernel)
-        extents = self.total_axes()
-        scope = self.result_scope(extents, 0)
-        rewriter = scope.rewriter()
-        value = self.result(scope, extents, states, 0)
-        guard: Guard = scope.guard + rewriter.guards(output.guard)
-        address = rewriter.form(output.address)
-        return Store(extents, output.slot, address, value, guard)
-
-    def store_piece(
-        self, states: Sequence[Tile], staged: Tile, first: int
-    ) -> list[Statement]:
-        """Stage some columns of the results, and store them row by row."""
-        output, _ = self.whole.row_form.main(self.whole.kernel)
-        rows, piece = staged.shape
-        width = min(piece, self.tiles.total.shape[1] - first)
-        extents = ((self.builder.axis(rows), rows), (self.builder.axis(width), width))
-        scope = self.result_scope(extents, first)
-        indices = indices_of(extents)
-        rewriter = scope.rewriter()
-        value = self.result(scope, extents, states, first)
-        guard: Guard = scope.guard + rewriter.guards(output.guard)
-        address, held = rewriter.form(output.address), TileLoad(staged, indices)
-        return [
-            Map(extents, staged, indices, value),
-            Store(extents, output.slot, address, held, guard),
-        ]
-
-    def result_scope(self, extents: tuple[Extent, Extent], first: int) -> Scope:
-        """The kernel's axes at results, from some column on."""
-        rows, columns = indices_of(extents)
-        row, column = self.place.rows + rows, columns.shift(first)
-        sizes, form = self.whole.kernel.axes, self.form
-        scope = self.place.scope.with_collective(*extents)
-        scope = scope.bind(form.row, row).bind(self.whole.row_form.column, column)
-        return scope.with_guard(
-            row.scale(-1).shift(sizes[form.row] - 1),
-            column.scale(-1).shift(sizes[self.whole.row_form.column] - 1),
-        )
-
-    def result(
-        self,
-        scope: Scope,
-        extents: tuple[Extent, Extent],
-        states: Sequence[Tile],
-        first: int,
-    ) -> Expression:
-        """What is stored of a total."""
-        rows, columns = indices_of(extents)
-        carry = self.form.online.carries[self.form.totals[0].number]
-        total = TileLoad(self.tiles.total, (rows, columns.shift(first)))
-        values: dict[Expression, Expression] = {
-            Carried(self.form.totals[0].number, True, carry.dtype): total
-        }
-        values |= self.finished(states, rows)
-        _, result = self.whole.row_form.main(self.whole.kernel)
-        return quick(scope.with_values(values).value(result), extents[1][0])

@@ -26,32 +26,23 @@ from functools import cached_property
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import literal
-from tetragrad.kernel.ir import Kernel
 from tetragrad.kernel.online_contraction import OnlineContraction
 from tetragrad.tile.ir import (
     Alloc,
     Channel,
     For,
     Grid,
-    Layout,
     Map,
     Mma,
     PassTurn,
     Release,
     Role,
-    Space,
     Statement,
     TakeTurn,
-    Tile,
     Wait,
 )
-from tetragrad.tile.plans.online.online import needed_blocks
-from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.operands import Placed
 from tetragrad.tile.plans.roles.boxes import (
-    COLUMN_STEP,
     DEPTH_STEP,
-    Boxes,
     rounded,
 )
 from tetragrad.tile.plans.roles.bulk import BulkOperand
@@ -62,36 +53,24 @@ from tetragrad.tile.plans.roles.online_rows import (
 )
 from tetragrad.tile.plans.roles.role_plan import (
     MEMBER_ROWS,
-    STAGED_PADDING_BYTES,
     WARPS,
 )
-from tetragrad.tile.plans.roles.row_blocks import RowBlock, RowBlocks
+from tetragrad.tile.plans.roles.row_blocks import RowBlock
+from tetragrad.tile.plans.roles.row_roles import RowRolePlan, RowRoles
 from tetragrad.tile.plans.scope import Builder, indices_of
 
 
 @frozen
-class OnlineRolePlan:
+class OnlineRolePlan(RowRolePlan):
     """Sizes of attention by roles.
 
-    A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time.
-    In shared memory lie ``stages`` of such blocks of keys, and the queries of
-    ``query_stages`` blocks. So many ``workers`` share the blocks (``row_blocks.py``).
-    Results are staged ``piece`` columns at a time, or stored as they lie if 0. A mask
-    in memory, or whatever else there is beside each score, is brought as well if the
-    plan says so, and else loaded where it is needed.
+    In shared memory lie the queries of ``query_stages`` blocks. A mask in memory, or
+    whatever else there is beside each score, is brought as well if the plan says so,
+    and else loaded where it is needed.
     """
 
-    members: int
-    keys: int
-    stages: int
-    workers: int = 0
-    piece: int = 0
     brings_beside: bool = False
     query_stages: int = 1
-
-    @property
-    def rows(self) -> int:
-        return self.members * MEMBER_ROWS
 
 
 def build_online_roles(builder: Builder, plan: OnlineRolePlan) -> list[Statement]:
@@ -102,39 +81,24 @@ def build_online_roles(builder: Builder, plan: OnlineRolePlan) -> list[Statement
 
 
 @frozen
-class RoleAttention:
+class RoleAttention(RowRoles):
     """The whole grid: blocks of rows, channels, and what each role does in order."""
 
-    builder: Builder
     plan: OnlineRolePlan
     row_form: RowForm
-
-    @property
-    def kernel(self) -> Kernel:
-        return self.builder.kernel
 
     @property
     def form(self) -> OnlineContraction:
         return self.row_form.form
 
     @property
-    def blocks(self) -> int:
-        """Blocks of keys."""
-        return -(-self.kernel.axes[self.form.passed] // self.plan.keys)
+    def column(self) -> int:
+        return self.row_form.column
 
     @property
     def depth(self) -> int:
         """Features of a query that are multiplied: those beyond the last are zeros."""
         return rounded(self.kernel.axes[self.row_form.depth], DEPTH_STEP)
-
-    @property
-    def columns(self) -> int:
-        return rounded(self.kernel.axes[self.row_form.column], COLUMN_STEP)
-
-    @cached_property
-    def members(self) -> tuple[int, int]:
-        """The members of the role that multiplies, which take turns at it."""
-        return self.builder.axis(self.plan.members), self.plan.members
 
     # --- channels ----------------------------------------------------------------
 
@@ -160,12 +124,6 @@ class RoleAttention:
         """A channel for the boxes of an operand."""
         return self.boxes.channel(name, operand, stages)
 
-    @cached_property
-    def boxes(self) -> Boxes:
-        """A block of rows or keys, with all features, is brought at once."""
-        chunks = {self.form.row: self.plan.rows, self.form.passed: self.plan.keys}
-        return Boxes(self.builder, chunks)
-
     # --- the grid ----------------------------------------------------------------
 
     def grid(self) -> list[Statement]:
@@ -176,16 +134,6 @@ class RoleAttention:
         )
         return [Grid((self.row_blocks.index,), roles)]
 
-    @property
-    def first_row(self) -> Affine:
-        """Where a member's rows begin in a block."""
-        return axis_form(self.members[0]).scale(MEMBER_ROWS)
-
-    @cached_property
-    def row_blocks(self) -> RowBlocks:
-        form, plan = self.form, self.plan
-        return RowBlocks(self.builder, form.batch, form.row, plan.rows, plan.workers)
-
     def each_other(
         self, place: RowBlock, axis: int, body: list[Statement]
     ) -> list[For]:
@@ -194,23 +142,21 @@ class RoleAttention:
         What ends the blocks of one row ends them for good; where they could begin
         later, the scores of the earlier ones are -inf and add nothing.
         """
-        if self.blocks == 1:
+        if self.key_blocks == 1:
             return []
-        rows = Placed(Block((self.form.row,), 0, self.plan.rows), place.rows)
-        keys = Placed(Block((self.form.passed,), 0, self.plan.keys), self.start(axis))
         guard = tuple(
             form
-            for form in needed_blocks(self.form, place.scope, rows, keys)
+            for form in self.needed(place.scope, place.rows, self.start(axis))
             if form.coefficient(axis) <= 0
         )
-        return [For(axis, self.blocks - 1, tuple(body), guard=guard)]
+        return [For(axis, self.key_blocks - 1, tuple(body), guard=guard)]
 
     def start(self, axis: int) -> Affine:
         """The first key of the block that a loop behind the first one stands at."""
         return axis_form(axis).shift(1).scale(self.plan.keys)
 
     def loop_axis(self) -> int:
-        return self.builder.axis(max(1, self.blocks - 1))
+        return self.builder.axis(max(1, self.key_blocks - 1))
 
     # --- the role that copies ------------------------------------------------------
 
@@ -274,18 +220,8 @@ class RoleAttention:
             builder.tile("weights", (keys, rows), self.row_form.values.dtype),
             builder.tile("total", (rows, self.columns), dtype),
             tuple(builder.tile("state", (rows,), carry.dtype) for carry in carries),
-            self.staged(),
+            self.staged([self.row_form.main(self.kernel)[0]]),
         )
-
-    def staged(self) -> Tile | None:
-        """Room for a piece of the results, whose rows lie in different banks."""
-        output, _ = self.row_form.main(self.kernel)
-        piece, dtype = self.plan.piece, self.kernel.slots[output.slot].dtype
-        if not piece or output.address.coefficient(self.row_form.column) != 1:
-            return None
-        layout = Layout((piece + STAGED_PADDING_BYTES // dtype.itemsize, 1))
-        shape = (MEMBER_ROWS, piece)
-        return self.builder.tile("staged", shape, dtype, Space.SHARED, layout)
 
     def clear(self, tiles: RoleTiles) -> list[Statement]:
         """Every carried value starts as its reduction's identity."""
@@ -293,7 +229,7 @@ class RoleAttention:
         for tile, carry in zip(
             (*tiles.states, tiles.total), self.form.online.carries, strict=True
         ):
-            extents = tuple((self.builder.axis(size), size) for size in tile.shape)
+            extents = self.builder.axes(tile.shape)
             identity = literal(carry.op.identity(tile.dtype), tile.dtype)
             found.append(Map(extents, tile, indices_of(extents), identity))
         return found

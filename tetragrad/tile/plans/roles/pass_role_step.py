@@ -21,8 +21,7 @@ from tetragrad.kernel.expression import (
 )
 from tetragrad.kernel.online import Carried, replace
 from tetragrad.tile.ir import Extent, Map, Statement, Tile, TileLoad, When
-from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.operands import Placed
+from tetragrad.tile.plans.products.operands import placed_along
 from tetragrad.tile.plans.roles.online_rows import (
     masks_of,
     quick,
@@ -64,7 +63,7 @@ class PassStep:
 
     def weigh(self) -> list[Statement]:
         """The weights of every total, as operands of the products that add to them."""
-        axes = self.whole.axes_of(self.tiles.scores[0].shape)
+        axes = self.whole.builder.axes(self.tiles.scores[0].shape)
         indices, place = indices_of(axes), self.place(axes)
         made: dict[Expression, Expression] = {}
         conditions: dict[Affine, None] = {}
@@ -98,8 +97,8 @@ class PassStep:
     def whole_block(self, exact: Expression) -> tuple[Guard, Expression]:
         """When every score of a block counts, and what the weights are then."""
         form = self.whole.form
-        rows = Placed(Block((form.row,), 0, MEMBER_ROWS), self.rows)
-        keys = Placed(Block((form.passed,), 0, self.whole.plan.keys), self.keys)
+        rows = placed_along(form.row, MEMBER_ROWS, self.rows)
+        keys = placed_along(form.passed, self.whole.plan.keys, self.keys)
         return whole_blocks(form, exact, self.scope, rows, keys)
 
     def loaded(

@@ -20,12 +20,11 @@ blocks to every row they come first: what adds nothing then ends the loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Expression, Guard, literal
-from tetragrad.kernel.ir import Kernel, Output
+from tetragrad.kernel.expression import Expression, literal
 from tetragrad.kernel.online import Carried
 from tetragrad.kernel.online_contraction import OnlineContraction
 from tetragrad.tile.ir import (
@@ -33,44 +32,34 @@ from tetragrad.tile.ir import (
     Alloc,
     Channel,
     Commit,
-    Extent,
     For,
     Grid,
-    Layout,
     Map,
     Mma,
     PassTurn,
     Pin,
     Release,
     Role,
-    Space,
     Statement,
-    Store,
     TakeTurn,
     Tile,
     TileLoad,
     View,
     Wait,
 )
-from tetragrad.tile.plans.online.online import needed_blocks
-from tetragrad.tile.plans.products.contraction import Block
-from tetragrad.tile.plans.products.operands import Placed
 from tetragrad.tile.plans.roles.boxes import (
-    COLUMN_STEP,
     DEPTH_STEP,
-    Boxes,
     rounded,
     turned,
 )
-from tetragrad.tile.plans.roles.online_rows import quick
 from tetragrad.tile.plans.roles.pass_form import PassForm, pass_form
 from tetragrad.tile.plans.roles.pass_role_step import PassStep, PassTiles
 from tetragrad.tile.plans.roles.role_plan import (
     MEMBER_ROWS,
-    STAGED_PADDING_BYTES,
     WARPS,
 )
-from tetragrad.tile.plans.roles.row_blocks import RowBlock, RowBlocks
+from tetragrad.tile.plans.roles.row_blocks import RowBlock
+from tetragrad.tile.plans.roles.row_roles import RowRolePlan, RowRoles
 from tetragrad.tile.plans.scope import (
     Builder,
     Scope,
@@ -83,24 +72,8 @@ PassBody = Callable[[Scope, Affine], list[Statement]]
 
 
 @frozen
-class PassRolePlan:
-    """Sizes of a pass by roles.
-
-    A block has 64 rows for each of the ``members``; ``keys`` are taken in at a time,
-    and ``stages`` of such blocks lie in shared memory. Results are staged ``piece``
-    columns at a time, or stored as they lie if 0. So many ``workers`` share the blocks
-    (``row_blocks.py``).
-    """
-
-    members: int
-    keys: int
-    stages: int
-    piece: int = 0
-    workers: int = 0
-
-    @property
-    def rows(self) -> int:
-        return self.members * MEMBER_ROWS
+class PassRolePlan(RowRolePlan):
+    """Sizes of a pass by roles."""
 
 
 def build_pass_roles(builder: Builder, plan: PassRolePlan) -> list[Statement]:
@@ -111,42 +84,21 @@ def build_pass_roles(builder: Builder, plan: PassRolePlan) -> list[Statement]:
 
 
 @frozen
-class RolePass:
+class RolePass(RowRoles):
     """The whole grid: blocks of rows, channels, and what each role does in order."""
 
-    builder: Builder
     plan: PassRolePlan
     passing: PassForm
-
-    @property
-    def kernel(self) -> Kernel:
-        return self.builder.kernel
 
     @property
     def form(self) -> OnlineContraction:
         return self.passing.form
 
     @property
-    def blocks(self) -> int:
-        """Blocks of keys."""
-        return -(-self.kernel.axes[self.form.passed] // self.plan.keys)
-
-    @property
-    def columns(self) -> int:
-        return rounded(self.kernel.axes[self.passing.column], COLUMN_STEP)
-
-    @cached_property
-    def members(self) -> Extent:
-        """The members of the role that multiplies, which take turns at it."""
-        return self.builder.axis(self.plan.members), self.plan.members
+    def column(self) -> int:
+        return self.passing.column
 
     # --- channels ----------------------------------------------------------------
-
-    @cached_property
-    def boxes(self) -> Boxes:
-        """A block of rows or keys, with all features, is brought at once."""
-        chunks = {self.form.row: self.plan.rows, self.form.passed: self.plan.keys}
-        return Boxes(self.builder, chunks)
 
     @cached_property
     def queries(self) -> list[Channel]:
@@ -199,25 +151,13 @@ class RolePass:
 
     def grid(self) -> list[Statement]:
         """Every batch and block of rows; those that take in most keys first."""
-        in_block = axis_form(self.members[0]).scale(MEMBER_ROWS)
-        load, multiply = self.row_blocks.each(self.load), self.multiply(in_block)
+        members = self.members
+        load, multiply = self.row_blocks.each(self.load), self.multiply()
         roles = (
             Role("load", WARPS, tuple(load)),
-            Role("multiply", WARPS, tuple(multiply), self.members),
+            Role("multiply", WARPS, tuple(multiply), members),
         )
         return [Grid((self.row_blocks.index,), roles)]
-
-    @cached_property
-    def row_blocks(self) -> RowBlocks:
-        form, plan = self.form, self.plan
-        return RowBlocks(
-            self.builder,
-            form.batch,
-            form.row,
-            plan.rows,
-            plan.workers,
-            ascending=self.is_backwards,
-        )
 
     @cached_property
     def is_backwards(self) -> bool:
@@ -227,12 +167,6 @@ class RolePass:
         steps = {form.coefficient(key) for form in forms}
         return bool(steps) and min(steps) > 0
 
-    def needed(self, scope: Scope, rows: Affine, keys: Affine) -> Guard:
-        """What holds where keys add something to a block of rows."""
-        placed = Placed(Block((self.form.row,), 0, self.plan.rows), rows)
-        block = Placed(Block((self.form.passed,), 0, self.plan.keys), keys)
-        return needed_blocks(self.form, scope, placed, block)
-
     def each_block(self, scope: Scope, rows: Affine, body: PassBody) -> list[Statement]:
         """The body for every block of keys, up to the last that adds anything."""
         outer = [*self.form.repeated]
@@ -240,17 +174,17 @@ class RolePass:
         def repeat(place: Scope) -> list[Statement]:
             if outer:
                 return iterations(place, outer.pop(0), repeat)
-            axis = self.builder.axis(self.blocks)
+            axis = self.builder.axis(self.key_blocks)
             number = axis_form(axis)
             if self.is_backwards:
-                number = number.scale(-1).shift(self.blocks - 1)
+                number = number.scale(-1).shift(self.key_blocks - 1)
             keys = number.scale(self.plan.keys)
             guard = tuple(
                 form
                 for form in self.needed(place, rows, keys)
                 if form.coefficient(axis) <= 0
             )
-            return [For(axis, self.blocks, tuple(body(place, keys)), guard=guard)]
+            return [For(axis, self.key_blocks, tuple(body(place, keys)), guard=guard)]
 
         return repeat(scope)
 
@@ -291,24 +225,20 @@ class RolePass:
 
     # --- the role that multiplies ----------------------------------------------------
 
-    def multiply(self, in_block: Affine) -> list[Statement]:
+    def multiply(self) -> list[Statement]:
         """A member's rows of all blocks."""
         tiles = self.tiles()
-        blocks = self.row_blocks.each(
-            lambda block: self.multiply_block(tiles, block, in_block)
-        )
+        blocks = self.row_blocks.each(lambda block: self.multiply_block(tiles, block))
         return [*(Alloc(tile) for tile in tiles.all()), *blocks]
 
-    def multiply_block(
-        self, tiles: PassTiles, block: RowBlock, in_block: Affine
-    ) -> list[Statement]:
+    def multiply_block(self, tiles: PassTiles, block: RowBlock) -> list[Statement]:
         """A member's rows of one block, over all blocks of keys."""
-        scope, first = block.scope, block.rows + in_block
+        own = RowBlock(block.scope, block.rows + self.first_row)
 
         def take_in(place: Scope, keys: Affine) -> list[Statement]:
-            step = PassStep(self, place, first, keys, tiles)
+            step = PassStep(self, place, own.rows, keys, tiles)
             return [
-                *self.make_scores(tiles, in_block),
+                *self.make_scores(tiles),
                 *self.in_turns(PassTurn(self.members)),
                 *(Wait(channel) for channel in self.lines),
                 *step.weigh(),
@@ -319,17 +249,29 @@ class RolePass:
                 *self.add_values(tiles),
             ]
 
-        found = [*self.clear(tiles), *self.given(scope, first, tiles)]
+        found = [*self.clear(tiles), *self.given(own, tiles)]
         found += [Wait(channel) for channel in self.queries]
         found += self.in_turns(TakeTurn(self.members))
-        found += self.each_block(scope, block.rows, take_in)
+        found += self.each_block(block.scope, block.rows, take_in)
         found += self.in_turns(PassTurn(self.members))
         found += [Release(channel) for channel in self.queries]
+        known = partial(self.known, tiles)
         for output, result in zip(
             self.kernel.outputs, self.form.online.results, strict=True
         ):
-            found += self.finish(scope, first, tiles, output, result)
+            found += self.store_all(own, tiles.staged, output, result, known)
         return found
+
+    def known(
+        self, tiles: PassTiles, row: Affine, column: Affine
+    ) -> dict[Expression, Expression]:
+        """The totals of a row and a column."""
+        return {
+            Carried(weighted.total.number, True, tile.dtype): TileLoad(
+                tile, (row, column)
+            )
+            for weighted, tile in zip(self.passing.totals, tiles.totals, strict=True)
+        }
 
     def in_turns(self, statement: Statement) -> list[Statement]:
         """Members take turns where a second stage arrives before all have the first."""
@@ -348,48 +290,29 @@ class RolePass:
                 value: builder.tile("given", (rows,), value.dtype)
                 for value in self.passing.row_values()
             },
-            self.staged(),
+            self.staged(self.kernel.outputs),
         )
-
-    def staged(self) -> Tile | None:
-        """Room for a piece of the results, whose rows lie in different banks."""
-        outputs, piece = self.kernel.outputs, self.plan.piece
-        steps = {output.address.coefficient(self.passing.column) for output in outputs}
-        (dtype, *others) = {self.kernel.slots[output.slot].dtype for output in outputs}
-        if not piece or steps != {1} or others:
-            return None
-        layout = Layout((piece + STAGED_PADDING_BYTES // dtype.itemsize, 1))
-        shape = (MEMBER_ROWS, piece)
-        return self.builder.tile("staged", shape, dtype, Space.SHARED, layout)
 
     def clear(self, tiles: PassTiles) -> list[Statement]:
         found: list[Statement] = []
         for tile in tiles.totals:
-            extents = self.axes_of(tile.shape)
+            extents = self.builder.axes(tile.shape)
             zero = literal(0, tile.dtype)
             found.append(Map(extents, tile, indices_of(extents), zero))
         return found
 
-    def axes_of(self, shape: tuple[int, ...]) -> tuple[Extent, ...]:
-        return tuple((self.builder.axis(size), size) for size in shape)
-
-    def given(self, scope: Scope, first: Affine, tiles: PassTiles) -> list[Statement]:
+    def given(self, block: RowBlock, tiles: PassTiles) -> list[Statement]:
         """Load what all keys of a row share."""
         found: list[Statement] = []
         for value, tile in tiles.rows.items():
-            extents = self.axes_of(tile.shape)
+            extents = self.builder.axes(tile.shape)
             (row,) = indices_of(extents)
-            place = self.at_row(scope.with_collective(*extents), first + row)
+            place = block.scope.with_collective(*extents)
+            place = self.at_row(place, block.rows + row)
             found.append(Map(extents, tile, (row,), place.value(value)))
         return found
 
-    def at_row(self, scope: Scope, row: Affine) -> Scope:
-        """Bind the row; what is loaded beside the scores must exist."""
-        size = self.kernel.axes[self.form.row]
-        bound = scope.bind(self.form.row, row)
-        return bound.with_guard(row.scale(-1).shift(size - 1))
-
-    def make_scores(self, tiles: PassTiles, first: Affine) -> list[Statement]:
+    def make_scores(self, tiles: PassTiles) -> list[Statement]:
         """scores[row, key] = Σ queries · keys, of every inner product."""
         found: list[Statement] = []
         sizes = self.kernel.axes
@@ -405,7 +328,7 @@ class RolePass:
                 rows,
                 columns,
                 depth,
-                (ZERO, first),
+                (ZERO, self.first_row),
                 (ZERO, ZERO),
                 starts=True,
             )
@@ -431,63 +354,3 @@ class RolePass:
             if channel not in self.values[number + 1 :]:
                 found.append(Release(channel))
         return found
-
-    # --- results -------------------------------------------------------------------
-
-    def finish(
-        self,
-        scope: Scope,
-        first: Affine,
-        tiles: PassTiles,
-        output: Output,
-        result: Expression,
-    ) -> list[Statement]:
-        """Store what the totals become, staged or as they lie."""
-        if tiles.staged is None:
-            return self.store(scope, first, tiles, (output, result), 0, self.columns)
-        piece = self.plan.piece
-        return [
-            statement
-            for start in range(0, self.columns, piece)
-            for statement in self.store(
-                scope,
-                first,
-                tiles,
-                (output, result),
-                start,
-                min(piece, self.columns - start),
-            )
-        ]
-
-    def store(
-        self,
-        scope: Scope,
-        first: Affine,
-        tiles: PassTiles,
-        stored: tuple[Output, Expression],
-        start: int,
-        width: int,
-    ) -> list[Statement]:
-        """Store some columns of a result."""
-        output, result = stored
-        extents = self.axes_of((MEMBER_ROWS, width))
-        rows, columns = indices_of(extents)
-        column, size = columns.shift(start), self.kernel.axes[self.passing.column]
-        place = self.at_row(scope.with_collective(*extents), first + rows)
-        place = place.bind(self.passing.column, column)
-        place = place.with_guard(column.scale(-1).shift(size - 1))
-        values: dict[Expression, Expression] = {}
-        for weighted, tile in zip(self.passing.totals, tiles.totals, strict=True):
-            running = Carried(weighted.total.number, True, tile.dtype)
-            values[running] = TileLoad(tile, (rows, column))
-        rewriter = place.with_values(values).rewriter()
-        value = quick(rewriter(result), extents[1][0])
-        guard = place.guard + rewriter.guards(output.guard)
-        address = rewriter.form(output.address)
-        if tiles.staged is None:
-            return [Store(extents, output.slot, address, value, guard)]
-        held = TileLoad(tiles.staged, (rows, columns))
-        return [
-            Map(extents, tiles.staged, (rows, columns), value),
-            Store(extents, output.slot, address, held, guard),
-        ]

@@ -39,7 +39,7 @@ from tetragrad.tile.ir import (
 )
 from tetragrad.tile.plans.roles.bulk import BulkOperand
 from tetragrad.tile.plans.roles.cells import Cells
-from tetragrad.tile.plans.roles.filled import FilledOperand
+from tetragrad.tile.plans.roles.filled import FilledOperand, Filling
 from tetragrad.tile.plans.roles.role_plan import RolePlan, RoleProduct, Sides
 from tetragrad.tile.plans.roles.split import fill_rest
 from tetragrad.tile.plans.scope import Builder
@@ -151,18 +151,10 @@ class RoleOperands:
         maps: list[Statement] = []
         for number, operand in enumerate(self._operands()):
             if isinstance(operand, FilledOperand):
-                cells, block = self._side(place, number)
-                maps.append(
-                    operand.fill(
-                        self.builder,
-                        self.tiles[number],
-                        self.narrow_tiles[number],
-                        place.batch,
-                        place.starts,
-                        (self.sides.depth, cells),
-                        block,
-                    )
-                )
+                step = self._filling(place, number)
+                narrow = self.narrow_tiles[number]
+                tile = self.tiles[number]
+                maps.append(operand.fill(self.builder, tile, narrow, step))
         statements = [Acquire(self.filled), *maps, Commit(self.filled)]
         if self.narrow is None:
             return statements
@@ -184,17 +176,13 @@ class RoleOperands:
         if self.held is None:
             return []
         assert isinstance(operand, FilledOperand) and narrow is not None
-        return [
-            operand.hold(
-                self.builder,
-                (self.held, narrow),
-                place.batch,
-                place.starts,
-                (self.sides.depth, self.sides.rows),
-                place.row,
-                member,
-            )
-        ]
+        step = self._filling(place, 0)
+        return [operand.hold(self.builder, self.held, narrow, step, member)]
+
+    def _filling(self, place: Place, number: int) -> Filling:
+        """A step of one operand."""
+        cells, block = self._side(place, number)
+        return Filling(place.batch, place.starts, (self.sides.depth, cells), block)
 
 
 def role_operands(

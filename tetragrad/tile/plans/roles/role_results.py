@@ -52,6 +52,15 @@ class BlockPlace:
 
 
 @frozen
+class Piece:
+    """Some columns of a member's results in a block, all pieces of which are alike."""
+
+    block: BlockPlace
+    member: Affine
+    number: int
+
+
+@frozen
 class RoleResults:
     """The results of a product, of so many ``blocks`` of rows and of columns."""
 
@@ -81,29 +90,19 @@ class RoleResults:
         output: Output,
         staged: Tile | None,
         totals: Sequence[Tile],
-        place: BlockPlace,
-        member: Affine,
-        piece: int,
+        piece: Piece,
     ) -> list[Statement]:
         """Compute one piece of an output, then store it as memory likes it."""
         if staged is None:
-            return [self.store(output, None, place, member, piece)]
-        return [
-            self.compute(output, staged, totals, place, member, piece),
-            self.store(output, staged, place, member, piece),
-        ]
+            return [self.store(output, None, piece)]
+        computed = self.compute(output, staged, totals, piece)
+        return [computed, self.store(output, staged, piece)]
 
     def compute(
-        self,
-        output: Output,
-        staged: Tile,
-        totals: Sequence[Tile],
-        place: BlockPlace,
-        member: Affine,
-        piece: int,
+        self, output: Output, staged: Tile, totals: Sequence[Tile], piece: Piece
     ) -> Map:
         """Stage what an output makes of a member's results in one piece."""
-        extents = tuple((self.builder.axis(size), size) for size in staged.shape)
+        extents = self.builder.axes(staged.shape)
         row, column = indices_of(extents)
         inner = [
             digits_of(number, [size for size, _ in pairs], size)
@@ -111,22 +110,15 @@ class RoleResults:
                 (row, column), self.divided(), staged.shape, strict=True
             )
         ]
-        scope = self.scope(place, extents, inner, member, piece)
-        number, first = divmod(piece * self.plan.piece, totals[0].shape[1])
+        scope = self.scope(piece, extents, inner)
+        number, first = divmod(piece.number * self.plan.piece, totals[0].shape[1])
         held = TileLoad(totals[number], (row, column.shift(first)))
         reduction = self.product.contraction.reduction
         scope = scope.with_values({reduction: cast(held, reduction.dtype)})
         # Beyond the edge nothing is loaded, and what is computed there is not stored.
         return Map(extents, staged, (row, column), scope.value(output.value))
 
-    def store(
-        self,
-        output: Output,
-        staged: Tile | None,
-        place: BlockPlace,
-        member: Affine,
-        piece: int,
-    ) -> Store:
+    def store(self, output: Output, staged: Tile | None, piece: Piece) -> Store:
         """Store a staged piece, along the axes as they lie in memory."""
         extents: list[list[Extent]] = []
         inner, indices = [], []
@@ -141,7 +133,7 @@ class RoleResults:
         rows, columns = extents
         along_rows = is_along_rows(output, self.product)
         order = tuple([*columns, *rows] if along_rows else [*rows, *columns])
-        scope = self.scope(place, order, inner, member, piece)
+        scope = self.scope(piece, order, inner)
         rewriter = scope.rewriter()
         value = rewriter(output.value)
         if staged is not None:
@@ -163,30 +155,21 @@ class RoleResults:
 
     def scope(
         self,
-        place: BlockPlace,
+        piece: Piece,
         extents: tuple[Extent, ...],
         inner: Sequence[Sequence[Affine]],
-        member: Affine,
-        piece: int,
     ) -> Scope:
         """The kernel's axes at the positions of a piece of a member's results."""
+        place, sides = piece.block, self.sides
         scope = Scope(self.builder).with_collective(*extents)
         for axis, form in place.batch.items():
             scope = scope.bind(axis, form)
         rows, columns = self.divided()
+        down = join_digits(rows, inner[0], piece.member)
+        across = join_digits(columns, inner[1], Affine(piece.number))
         for cells, block, blocks, digits in (
-            (
-                self.sides.rows,
-                place.row,
-                self.blocks[0],
-                join_digits(rows, inner[0], member),
-            ),
-            (
-                self.sides.columns,
-                place.column,
-                self.blocks[1],
-                join_digits(columns, inner[1], Affine(piece)),
-            ),
+            (sides.rows, place.row, self.blocks[0], down),
+            (sides.columns, place.column, self.blocks[1], across),
         ):
             places = cells.positions(block, digits, blocks)
             for axis, form in places.items():

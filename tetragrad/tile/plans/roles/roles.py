@@ -70,7 +70,7 @@ from tetragrad.tile.plans.roles.role_plan import (
     sides_of,
     skipped_dimensions,
 )
-from tetragrad.tile.plans.roles.role_results import BlockPlace, RoleResults
+from tetragrad.tile.plans.roles.role_results import BlockPlace, Piece, RoleResults
 from tetragrad.tile.plans.scope import Builder, indices_of, loop
 
 StepBody = Callable[[dict[int, Affine]], list[Statement]]
@@ -286,10 +286,9 @@ class _Roles:
         def block(place: BlockPlace) -> list[Statement]:
             statements = self.summed(place, totals, member)
             for piece in range(plan.columns // plan.piece):
+                some = Piece(place, member, piece)
                 for output, tile in zip(outputs, staged, strict=True):
-                    statements += results.finish(
-                        output, tile, totals, place, member, piece
-                    )
+                    statements += results.finish(output, tile, totals, some)
             return statements
 
         tiles = (*totals, *filter(None, (self.operands.held, *staged)))
@@ -326,7 +325,7 @@ class _Roles:
     def summed_apart(self, totals: Sequence[Tile], member: Affine) -> list[Statement]:
         """The same where each step is summed for itself, so many columns at a time."""
         part = self.builder.tile("part", totals[0].shape, totals[0].dtype)
-        extents = tuple((self.builder.axis(size), size) for size in part.shape)
+        extents = self.builder.axes(part.shape)
         indices = indices_of(extents)
         channels = self.operands.multiplied
 

@@ -57,7 +57,7 @@ def rest_of(value: Expression) -> Expression:
 
 def fill_rest(builder: Builder, rest: Tile, operand: Tile) -> Map:
     """Compute the rest of an operand; both tiles lie alike, neighbours along 0."""
-    depth, side = ((builder.axis(size), size) for size in operand.shape)
+    depth, side = builder.axes(operand.shape)
     order: tuple[Extent, ...] = (side, depth)
     indices = indices_of((depth, side))
     return Map(order, rest, indices, rest_of(TileLoad(operand, indices)))
