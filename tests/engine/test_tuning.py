@@ -31,8 +31,8 @@ def _folder(tmp_path: Path) -> Iterator[None]:
     tuning_database._exists.cache_clear()
 
 
-def softmax_kernel(columns: int) -> Kernel:
-    x = Tensor(np.ones((64, columns), np.float32)).realize()
+def softmax_kernel(columns: int, rows: int = 64) -> Kernel:
+    x = Tensor(np.ones((rows, columns), np.float32)).realize()
     node = x.softmax(-1).node
     on = realize.device("cpu")
     _, (lowered,) = kernels_of([node], on.target, settings())
@@ -45,7 +45,7 @@ def database() -> TuningDatabase:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_candidate_is_right(target: str) -> None:
-    kernel = softmax_kernel(1000)
+    kernel = softmax_kernel(1000, rows=12)
     found = candidates(kernel, TARGETS[target], settings())
     assert next(iter(found)) == MODEL == tuning_database.UNKNOWN
     assert 1 < len(found) <= len(CHANGES) <= 8
