@@ -542,7 +542,7 @@ def test_kept_object_code_is_used() -> None:
     script = """
 from tetragrad.backends.cpu import pool
 code = pool.pool_object_code()
-pool.use_object_code(code)
+pool.make_by(lambda: code)
 pool.pool_object_code = None
 pool.state_address()
 print("ok")

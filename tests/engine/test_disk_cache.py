@@ -13,6 +13,7 @@ from tetragrad.backends.cpu.target import host_target
 from tetragrad.core import dtypes
 from tetragrad.core.settings import override, settings
 from tetragrad.engine.disk_cache import DiskCache
+from tetragrad.engine.realize import _kept_own_code, device
 from tetragrad.graph.elementwise import Add, Mul
 from tetragrad.kernel.affine import axis_form
 from tetragrad.kernel.digest import kernel_digest
@@ -147,3 +148,19 @@ def test_entries_come_back(tmp_path: Path, code: bytes) -> None:
     with override(cache=str(tmp_path)):
         DiskCache(settings()).write("cd", code)
         assert DiskCache(settings()).read("cd") == code
+
+
+def test_what_all_programs_share_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TETRAGRAD_CACHE", str(tmp_path))
+    made: list[bytes] = []
+
+    def make() -> bytes:
+        made.append(b"code")
+        return made[-1]
+
+    with override(disk_cache=True):
+        for _ in range(2):
+            assert _kept_own_code(device("cpu"), make) == b"code"
+    assert len(made) == 1

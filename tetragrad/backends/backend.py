@@ -98,6 +98,13 @@ class Device(ABC):
     def load(self, code: bytes) -> Executable:
         """Make what ``assemble`` gave callable."""
 
+    def keep_own_code(self, kept: Callable[[Callable[[], bytes]], bytes]) -> None:
+        """Get what all programs share from ``kept``, which makes it or has it.
+
+        A device whose programs share nothing needs nothing.
+        """
+        return None
+
     # --- memory: the host's, unless a backend has its own ----------------------------
 
     def allocate(self, nbytes: int) -> Any:

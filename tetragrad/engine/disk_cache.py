@@ -42,6 +42,12 @@ class DiskCache:
         digest.update(repr((target_facts(target), settings.code_key())).encode())
         return digest.hexdigest()
 
+    def key_of_own_code(self, target: Target) -> str:
+        """The key of what all programs of a target share."""
+        digest = hashlib.sha256(source_digest())
+        digest.update(repr(("shared", target_facts(target))).encode())
+        return digest.hexdigest()
+
     def read(self, key: str) -> bytes | None:
         """The entry's content, or None if there is no sound entry."""
         if self.folder is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -451,7 +451,21 @@ def device(name: str) -> Device:
     found = _devices.get(name)
     if found is None:
         found = _devices[name] = open_device(name)
+        found.keep_own_code(lambda make: _kept_own_code(found, make))
     return found
+
+
+def _kept_own_code(on: Device, make: Callable[[], bytes]) -> bytes:
+    """What all programs of a device share: from disk, or made now."""
+    from tetragrad.engine.disk_cache import DiskCache
+
+    cache = DiskCache(settings())
+    key = cache.key_of_own_code(on.target)
+    code = cache.read(key)
+    if code is None:
+        code = make()
+        cache.write(key, code)
+    return code
 
 
 def read_buffer(buffer: Buffer) -> np.ndarray:

@@ -21,7 +21,7 @@ import ctypes
 import functools
 import platform
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,12 +85,13 @@ class LoadedModule:
     def address(self, symbol: str) -> int:
         """Where the function or variable called ``symbol`` starts."""
         if symbol not in self._found:
-            self._found[symbol] = _undisturbed(lambda: self._find(symbol))
+            _undisturbed(lambda: self.find(symbol))
         return int(self._found[symbol][symbol])
 
-    def _find(self, symbol: str) -> binding.ResourceTracker:
+    def find(self, symbol: str) -> None:
+        """Look a symbol up, where nothing interrupts that."""
         try:
-            return self._linker.lookup(self._name, symbol)
+            self._found[symbol] = self._linker.lookup(self._name, symbol)
         except RuntimeError as error:
             raise CompileError(
                 f"{symbol!r} cannot be linked: {error}",
@@ -98,16 +99,21 @@ class LoadedModule:
             ) from None
 
 
-def load(code: bytes, symbols: Mapping[str, int] | None = None) -> LoadedModule:
+def load(
+    code: bytes, symbols: Mapping[str, int] | None = None, wanted: Iterable[str] = ()
+) -> LoadedModule:
     """Place object code in memory, with ``symbols`` giving what it imports.
 
+    What is ``wanted`` of it is looked up at once, which takes less time than later.
     Functions of the C library (``memset``, ``pthread_create``) are found in the
     running process.
     """
-    return _undisturbed(lambda: _load(code, symbols or {}))
+    return _undisturbed(lambda: _load(code, symbols or {}, wanted))
 
 
-def _load(code: bytes, symbols: Mapping[str, int]) -> LoadedModule:
+def _load(
+    code: bytes, symbols: Mapping[str, int], wanted: Iterable[str]
+) -> LoadedModule:
     from llvmlite import binding
 
     linker, name = _linkers.next()
@@ -121,7 +127,10 @@ def _load(code: bytes, symbols: Mapping[str, int]) -> LoadedModule:
             f"{len(code)} bytes are not object code for this machine: {error}",
             hint="assemble the text again; a cached object must match the processor",
         ) from None
-    return LoadedModule(linker, name, tracker)
+    module = LoadedModule(linker, name, tracker)
+    for symbol in wanted:
+        module.find(symbol)
+    return module
 
 
 def _undisturbed(job: Callable[[], Result]) -> Result:

@@ -68,7 +68,7 @@ class CpuProgram(Executable):
         self.uses_threads = facts.uses_threads
         symbols = {pool.PARALLEL: pool.parallel_address()} if self.uses_threads else {}
         # The code stays in memory for as long as the module is referenced.
-        self._module = compiler.load(object_code, symbols)
+        self._module = compiler.load(object_code, symbols, [facts.name])
         self.address = self._module.address(facts.name)
         self._entry = _Entry(self.address)
         self._scratch_sizes = tuple(facts.scratch_bytes)
@@ -161,6 +161,9 @@ class CpuDevice(Device):
     def assemble(self, text: str, program: Program) -> bytes:
         facts = json.dumps(asdict(facts_of(program, self.target)))
         return facts.encode() + b"\n" + compiler.assemble(text)
+
+    def keep_own_code(self, kept: Callable[[Callable[[], bytes]], bytes]) -> None:
+        pool.make_by(lambda: kept(pool.pool_object_code))
 
     def load(self, code: bytes) -> CpuProgram:
         facts, _, object_code = code.partition(b"\n")

@@ -33,11 +33,14 @@ from tetragrad.core.settings import settings
 #: The native function that forks and joins, by the name that generated code calls.
 PARALLEL = "tetragrad_parallel"
 
+_LIFE_CYCLE = [f"tetragrad_pool_{what}" for what in ("prepare", "start", "stop")]
+
 _HAS_THREADS = sys.platform != "win32"
 
 _Parallel = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
 )
+_RunAll = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 _Prepare = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _Start = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
 
@@ -75,13 +78,18 @@ def set_num_threads(count: int) -> None:
     _pool.resize(count)
 
 
-def use_object_code(code: bytes) -> None:
-    """Start from kept object code instead of assembling, if nothing started yet."""
-    _pool.object_code = code
+def run_all() -> Callable[[int | None, int, int], None]:
+    """The native function that calls the entries of a table in turn."""
+    return _pool.native().run_all
+
+
+def make_by(source: Callable[[], bytes]) -> None:
+    """Get the pool's object code from elsewhere, if none is loaded yet."""
+    _pool.source = source
 
 
 def pool_object_code() -> bytes:
-    """Assemble the pool for this machine; the result may be kept on disk."""
+    """Assemble the pool for this machine."""
     if not _HAS_THREADS:
         return assemble(pool_text.serial_text())
     architecture = host().triple.split("-", 1)[0]
@@ -95,6 +103,7 @@ class _Native:
 
     module: LoadedModule
     parallel: Callable[[int, int, int, int], None]
+    run_all: Callable[[int | None, int, int], None]
     prepare: Callable[[int], None]
     start: Callable[[int, int], int]
     stop: Callable[[int], None]
@@ -108,7 +117,8 @@ class _Pool:
         self._memory = ctypes.create_string_buffer(size)
         start = ctypes.addressof(self._memory)
         self.address = start + -start % pool_text.STATE_ALIGNMENT
-        self.object_code: bytes | None = None
+        #: Where its object code comes from.
+        self.source: Callable[[], bytes] = pool_object_code
         self._lock = threading.RLock()
         self._native: _Native | None = None
         self._running: _Native | None = None
@@ -160,17 +170,14 @@ class _Pool:
         return native
 
     def _load(self) -> _Native:
-        module = load(self.object_code or pool_object_code())
-        parallel = _Parallel(module.address(PARALLEL))
+        names = [PARALLEL, pool_text.RUN_ALL, *(_LIFE_CYCLE if _HAS_THREADS else ())]
+        module = load(self.source(), wanted=names)
+        parallel, run_all, *others = map(module.address, names)
+        calls = _Parallel(parallel), _RunAll(run_all)
         if not _HAS_THREADS:
-            return _Native(module, parallel, _no_work, _no_workers, _no_work)
-        return _Native(
-            module,
-            parallel,
-            prepare=_Prepare(module.address("tetragrad_pool_prepare")),
-            start=_Start(module.address("tetragrad_pool_start")),
-            stop=_Prepare(module.address("tetragrad_pool_stop")),
-        )
+            return _Native(module, *calls, _no_work, _no_workers, _no_work)
+        prepare, start, stop = others
+        return _Native(module, *calls, _Prepare(prepare), _Start(start), _Prepare(stop))
 
 
 def _no_work(address: int) -> None:

@@ -50,13 +50,13 @@ def threaded_text(architecture: str) -> str:
     """The pool for systems with POSIX threads."""
     pause = _PAUSE.get(architecture, "llvm.donothing()")
     declared = pause.replace("i32 1", "i32 immarg")
-    text = f"declare void @{declared}\n" + _THREADED_TEXT + _SERIAL_FUNCTION
+    text = f"declare void @{declared}\n" + _THREADED_TEXT + _SERIAL_FUNCTION + _RUN_ALL
     return text.replace("PAUSE", f"call void @{pause}").replace("SPINS", str(_SPINS))
 
 
 def serial_text() -> str:
     """The same entry point for systems without: the caller runs every part."""
-    return _SERIAL_FUNCTION + _SERIAL_ENTRY
+    return _SERIAL_FUNCTION + _SERIAL_ENTRY + _RUN_ALL
 
 
 def _field_addresses(*names: str) -> str:
@@ -65,6 +65,28 @@ def _field_addresses(*names: str) -> str:
         for name in names
     )
 
+
+#: Calls every entry of a table of pairs, of an entry and of its arguments, in turn.
+RUN_ALL = "tetragrad_run_all"
+_RUN_ALL = f"""
+define void @{RUN_ALL}(ptr %pool, ptr %table, i64 %count) {{
+start:
+  %any = icmp sgt i64 %count, 0
+  br i1 %any, label %step, label %end
+step:
+  %index = phi i64 [ 0, %start ], [ %next, %step ]
+  %row = getelementptr [2 x ptr], ptr %table, i64 %index
+  %entry = load ptr, ptr %row
+  %second = getelementptr ptr, ptr %row, i64 1
+  %arguments = load ptr, ptr %second
+  call void %entry(ptr %pool, ptr %arguments)
+  %next = add i64 %index, 1
+  %more = icmp slt i64 %next, %count
+  br i1 %more, label %step, label %end
+end:
+  ret void
+}}
+"""
 
 _SERIAL_FUNCTION = """
 define internal void @run_serially(ptr %function, ptr %arguments, i64 %parts) {
