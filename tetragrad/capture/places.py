@@ -12,6 +12,9 @@ import numpy as np
 
 from tetragrad.core.frozen import frozen
 
+#: The comparison with which its function is generated.
+WORTH_GENERATING = 3
+
 
 class Kind(Enum):
     """How a place is read."""
@@ -144,7 +147,9 @@ class Comparison:
     """Compares many places with what they held; fast while they hold the same objects.
 
     The loop over the places is unrolled into a generated function: a call for each
-    place would take four times as long, and this runs before every replay.
+    place would take four times as long, and this runs before every replay. A large
+    model has thousands of places, and compiling that takes as long as running it, so
+    it waits until there are more replays than a few.
     """
 
     def __init__(self, expected: Sequence[tuple[Place, Any]]) -> None:
@@ -155,12 +160,16 @@ class Comparison:
         #: Dicts that are read by names, with their sizes.
         self._named = [place for place, _ in expected if place.kind is Kind.NAMES]
         self._sizes = [place.key.size for place in self._named]
-        self._is_unchanged = self._generate()
+        self._comparisons = 0
+        self._is_unchanged: Callable[[], bool] | None = None
 
     def first_change(self) -> tuple[Place, Any, Any] | None:
         """A place that holds something else, with the old and the new value."""
+        self._comparisons += 1
+        if self._comparisons == WORTH_GENERATING:
+            self._is_unchanged = self._generate()
         try:
-            if self._is_unchanged():
+            if self._is_unchanged is not None and self._is_unchanged():
                 return None
         except (LookupError, AttributeError, ValueError):
             pass

@@ -323,11 +323,9 @@ class PythonState:
         cls = type(value)
         self._check_opaque(value, name)
         self._visit_class(cls, cls.__name__)
-        captured = getattr(value, "captured_function", None)
-        if captured is not None:
-            self.visit(captured, name)
         attributes = getattr(value, "__dict__", None)
         if attributes is not None:
+            self.visit(attributes.get("captured_function"), name)
             chosen = _whole(value)
             if chosen is None:
                 self._add_named(attributes, name, counted=_counted_attributes(cls))
@@ -343,9 +341,10 @@ class PythonState:
             self._visit_slots(value, self._names, name)
 
     def _check_opaque(self, value: Any, name: str) -> None:
-        if isinstance(value, _OPAQUE) or (
-            hasattr(value, "__next__") and not is_watched(type(value).__module__)
-        ):
+        cls = type(value)
+        # Asked of the class: an instance's own ``__getattr__`` would take its time.
+        is_iterator = hasattr(cls, "__next__") and not is_watched(cls.__module__)
+        if is_iterator or isinstance(value, _OPAQUE):
             self.recorder.refuse(
                 f"{name} is a {type(value).__name__}, whose state cannot be compared,",
                 hint="take the next value outside and pass it as an argument",
