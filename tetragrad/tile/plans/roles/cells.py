@@ -201,7 +201,7 @@ def flat_position(radices: Sequence[int], digits: Sequence[Affine]) -> Affine:
 # --- choices -------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=1024)
 def box_of(
     sizes: tuple[int, ...], extent: int, stored: int | None = None
 ) -> tuple[int, ...] | None:

@@ -18,7 +18,6 @@ from tetragrad.tile.plans.products.choose_contraction import is_worth_packing
 from tetragrad.tile.plans.products.contraction import Contraction
 from tetragrad.tile.plans.roles.role_cost import ordinary_cycles
 from tetragrad.tile.plans.roles.role_plan import RolePlan
-from tetragrad.tile.plans.roles.role_sizes import clusters_of
 from tetragrad.tile.plans.roles.split import SHALLOWEST
 from tetragrad.tile.plans.roles.ways import Way, ways_of
 from tetragrad.tile.plans.traffic import points_in
@@ -135,7 +134,9 @@ class _Search:
         for block in way.blocks():
             sides = pricing.sides(block)
             sized: RolePlan | None = None
-            for cluster in clusters_of(way.product, sides.columns.extent):
+            for cluster in way.clusters(sides.columns.extent):
+                if not self.is_wanted(pricing.least_cycles(block, sides, cluster)):
+                    continue
                 cycles = pricing.cycles_of(block, sides, cluster)
                 if not self.is_wanted(cycles):
                     continue

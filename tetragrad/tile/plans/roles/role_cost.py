@@ -126,6 +126,15 @@ class Order:
     turns: int
 
 
+@frozen
+class Step:
+    """Lines of the cache that a step takes, and cycles of what goes on at once."""
+
+    lines: float
+    cycles: tuple[float, ...]
+    longest: float
+
+
 class Pricing:
     """How long the blocks of one product take; each side's part is found out once."""
 
@@ -154,9 +163,10 @@ class Pricing:
         #: The kernel with the length that the depth has in a part of it.
         self.within = kernel
         self._cells: dict[tuple[object, ...], Cells] = {}
+        self._beside: dict[Block, tuple[Cells, Cells]] = {}
         self._brought: dict[tuple[int, int, int], float] = {}
         self._live: dict[tuple[object, ...], float] = {}
-        self._steps: dict[tuple[Block, int], tuple[float, ...]] = {}
+        self._steps: dict[tuple[Block, int], Step] = {}
 
     def divided(self, axis: int, parts: int, length: int) -> Pricing:
         """The same for all of so many parts of the depth, without building them.
@@ -175,19 +185,32 @@ class Pricing:
 
     def sides(self, block: Block) -> Sides:
         """The cells that a block means."""
-        down, across = self._overlaps
-        lhs, rhs, depth = self.product.lhs, self.product.rhs, self.product.depth
-        return Sides(
-            self._side(lhs.side, block.rows, block.row_chunks, down),
-            self._side(rhs.side, block.columns, block.column_chunks, across),
-            self._side(depth, block.depth, block.depth_chunks, 0),
-        )
+        beside = self._beside.get(block)
+        if beside is None:
+            down, across = self._overlaps
+            lhs, rhs = self.product.lhs, self.product.rhs
+            beside = self._beside[block] = (
+                self._side(lhs.side, block.rows, block.row_chunks, down),
+                self._side(rhs.side, block.columns, block.column_chunks, across),
+            )
+        depth = self._side(self.product.depth, block.depth, block.depth_chunks, 0)
+        return Sides(*beside, depth)
 
     def _side(self, *side: Any) -> Cells:
         found = self._cells.get(side)
         if found is None:
             found = self._cells[side] = cells_of(self.within, *side)
         return found
+
+    def least_cycles(self, block: Block, sides: Sides, cluster: int) -> float:
+        """What a block takes if all units had as much to do, told sooner."""
+        blocks = self.batches * sides.rows.blocks * sides.columns.blocks
+        steps = float(sides.depth.blocks)
+        if self.skips:
+            steps *= self._live_part(block, sides, cluster)
+        each = steps * self._step(block, sides, cluster).longest
+        each += block.rows * block.columns * self.storing + BLOCK_CYCLES
+        return max(1.0, blocks / self.units) * each
 
     def cycles_of(self, block: Block, sides: Sides, cluster: int) -> float:
         """How long the busiest worker takes, alone or in a cluster."""
@@ -226,19 +249,19 @@ class Pricing:
         self, block: Block, sides: Sides, cluster: int, count: int
     ) -> float:
         """Products, shared memory, the cache, and filling go on at once."""
+        found = self._step(block, sides, cluster)
+        # All that is read was written before.
+        step = at_once(*found.cycles, found.lines * count / LINES_FOR_ALL)
+        return step + (WAITING_CYCLES if cluster > 1 else 0)
+
+    def _step(self, block: Block, sides: Sides, cluster: int) -> Step:
         key = block, cluster
         found = self._steps.get(key)
         if found is None:
-            found = self._steps[key] = self._parts_of_step(block, sides, cluster)
-        lines, *parts = found
-        # All that is read was written before.
-        step = at_once(*parts, lines * count / LINES_FOR_ALL)
-        return step + (WAITING_CYCLES if cluster > 1 else 0)
+            found = self._steps[key] = self._new_step(block, sides, cluster)
+        return found
 
-    def _parts_of_step(
-        self, block: Block, sides: Sides, cluster: int
-    ) -> tuple[float, ...]:
-        """Lines of the cache that a step takes, and cycles of all that goes on."""
+    def _new_step(self, block: Block, sides: Sides, cluster: int) -> Step:
         # Every 64 rows read the columns again.
         parts = block.rows // MEMBER_ROWS
         products = PRODUCTS if self.product.splits else 1
@@ -253,14 +276,14 @@ class Pricing:
         filling = 0.0
         if any(self.product.filled):
             filling = _filling_cycles(self.product, block, sides)
-        return (
-            lines,
+        cycles = (
             products * _multiplying_cycles(self.product, block),
             touched * block.depth * self.itemsize / SHARED_BYTES_PER_CYCLE,
             lines * LINE_BYTES / CACHE_BYTES_PER_CYCLE,
             least,
             filling,
         )
+        return Step(lines, cycles, max(cycles))
 
     def _lines(self, factor: int, extent: int, depth: int) -> float:
         key = (factor, extent, depth)

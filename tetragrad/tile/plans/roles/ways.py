@@ -34,7 +34,7 @@ from tetragrad.tile.plans.roles.role_plan import (
     Sides,
     role_operand,
 )
-from tetragrad.tile.plans.roles.role_sizes import most_stages, with_sizes
+from tetragrad.tile.plans.roles.role_sizes import clusters_of, most_stages, with_sizes
 from tetragrad.tile.plans.traffic import points_in
 
 #: Operands that the unit multiplies. It sums the products of 8-bit ones coarsely.
@@ -78,6 +78,8 @@ class Way:
         self.target = target
         self.swap = swap
         self.pricing = Pricing(kernel, product, target)
+        #: How many neighbours may bring a cell of so many columns together.
+        self.clusters = functools.cache(functools.partial(clusters_of, product))
         self._blocks: dict[tuple[int, tuple[int, ...], bool], list[Block]] = {}
         self._sized: dict[tuple[Block, int], RolePlan | None] = {}
 
@@ -244,23 +246,24 @@ def _extents(
 ) -> Iterator[tuple[int, int]]:
     """Rows and columns that a block may have."""
     across = points_in(kernel, product.rhs.side)
+    row_step, column_step = product.lhs.side_step, product.rhs.side_step
+    is_filled = any(product.filled)
     for members in MEMBERS:
         rows, most = members * MEMBER_ROWS, max(COLUMNS)
         if held_depth:
             most = COLUMNS_BESIDE_HELD[held_depth][members]
-        elif any(product.filled):
+        elif is_filled:
             most = COLUMNS_BESIDE_FILLING[members]
         elif members > MOST_MEMBERS:
             continue
         elif product.splits:
             # More sums and what is added to them would not fit into registers.
             most = COLUMNS_SUMMED
-        if rows % product.lhs.side_step:
+        if rows % row_step:
             continue
+        most = min(most, 2 * max(8, across) - 1)
         for columns in COLUMNS:
-            if columns % product.rhs.side_step:
-                continue
-            if columns < 2 * max(8, across) and columns <= most:
+            if columns <= most and columns % column_step == 0:
                 yield rows, columns
 
 
