@@ -20,6 +20,7 @@ from tetragrad.autograd import (
 )
 from tetragrad.core.errors import GradientError
 from tetragrad.core.settings import override
+from tetragrad.utils.checkpoint import checkpoint_sequential
 
 torch = pytest.importorskip("torch")
 
@@ -149,3 +150,53 @@ def test_switches() -> None:
         assert not tetragrad.are_deterministic_algorithms_enabled()
         with pytest.warns(UserWarning, match="scattered on a GPU"):
             tetragrad.use_deterministic_algorithms(True)
+
+
+def test_outputs_of_a_function_without_gradient() -> None:
+    class Sorted(tetragrad.Function):
+        @staticmethod
+        def forward(x: Tensor) -> Any:
+            found = x.sort()
+            return found.values, found.indices.float()
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.set_materialize_grads(False)
+            ctx.mark_non_differentiable(output[1])
+            ctx.places = output[1]
+
+        @staticmethod
+        def backward(ctx: Any, values: Tensor, places: Any) -> Tensor:
+            assert places is None
+            return values.zeros_like().scatter(0, ctx.places.long(), values)
+
+    x = Tensor([3.0, 1.0, 2.0], requires_grad=True)
+    values, places = Sorted.apply(x)
+    assert not places.requires_grad
+    (values * Tensor([10.0, 20.0, 30.0])).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [30.0, 10.0, 20.0]
+
+
+def test_layers_keep_nothing_between_their_parts() -> None:
+    layers = nn.Sequential(*[nn.Linear(4, 4) for _ in range(5)])
+    x = tetragrad.ones(2, 4)
+    layers(x).sum().backward()
+    expected = [weight.grad for weight in layers.parameters()]
+    layers.zero_grad()
+    checkpoint_sequential(layers, 3, x, use_reentrant=False).sum().backward()
+    for weight, gradient in zip(layers.parameters(), expected, strict=True):
+        assert weight.grad is not None
+        assert gradient is not None
+        assert weight.grad.allclose(gradient)
+    with pytest.raises(ValueError, match="5 functions in 6 segments"):
+        checkpoint_sequential(layers, 6, x)
+
+
+def test_only_inputs_have_gradients() -> None:
+    x = Tensor([2.0], requires_grad=True)
+    (gradient,) = tetragrad.autograd.grad(x * x, x, only_inputs=True)
+    assert gradient is not None
+    assert gradient.tolist() == [4.0]
+    with pytest.raises(GradientError, match="only_inputs=False"):
+        tetragrad.autograd.grad(x * x, x, only_inputs=False)

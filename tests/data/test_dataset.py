@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tetragrad.core.errors import IndexingError, ShapeError
-from tetragrad.data import Subset, TensorDataset, random_split
+from tetragrad.data import Dataset, Subset, TensorDataset, random_split
 from tetragrad.data.dataset import collate
 from tetragrad.data.shuffle import permutation
 from tetragrad.tensor import Tensor
@@ -110,3 +110,20 @@ def test_samples_that_differ_are_refused() -> None:
         collate([np.zeros(2), np.zeros(3)])
     with pytest.raises(ShapeError, match="different numbers of parts"):
         collate([(1, 2), (1,)])
+
+
+def test_data_sets_add_up() -> None:
+    class Squares(Dataset):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> int:
+            return index * index
+
+    both = Squares() + Subset(Squares(), [2, 1])
+    assert [both[index] for index in range(len(both))] == [0, 1, 4, 4, 1]
+
+
+def test_indices_of_a_subset_are_a_list() -> None:
+    first, second = random_split([10, 20, 30], [2, 1])
+    assert sorted(first.indices + second.indices) == [0, 1, 2]

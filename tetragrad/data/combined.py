@@ -50,7 +50,7 @@ class ChainDataset(IterableDataset):
         return sum(map(len, datasets))
 
 
-class ConcatDataset:
+class ConcatDataset(Dataset):
     """One data set after the other.
 
     >>> both = data.ConcatDataset([[10, 20], [30]])
@@ -79,7 +79,7 @@ class ConcatDataset:
         return self.datasets[number][place - before]
 
 
-class StackDataset:
+class StackDataset(Dataset):
     """Data sets of one length side by side: a tuple, or a dictionary, of samples.
 
     >>> data.StackDataset(image=[1, 2], label=["a", "b"])[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,6 +30,13 @@ class Dataset(Protocol):
 
     def __getitem__(self, index: int, /) -> Any: ...
 
+    if not TYPE_CHECKING:  # A list is a data set for all that it adds otherwise.
+
+        def __add__(self, other: Dataset) -> Dataset:
+            from tetragrad.data.combined import ConcatDataset
+
+            return ConcatDataset([self, other])
+
 
 @runtime_checkable
 class Gatherable(Protocol):
@@ -38,7 +45,7 @@ class Gatherable(Protocol):
     def take(self, indices: np.ndarray, /) -> Any: ...
 
 
-class TensorDataset:
+class TensorDataset(Dataset):
     """Tensors or arrays of one common length; item i is their i-th elements.
 
     >>> pairs = data.TensorDataset(np.arange(3), np.arange(3) * 10)
@@ -79,7 +86,7 @@ class TensorDataset:
         return tuple(array[indices] for array in self.arrays)
 
 
-class Subset:
+class Subset(Dataset):
     """Some samples of another data set, in the order of ``indices``.
 
     >>> list(data.Subset([10, 20, 30], [2, 0]))
@@ -88,27 +95,29 @@ class Subset:
 
     def __init__(self, dataset: Dataset, indices: Sequence[int] | np.ndarray) -> None:
         self.dataset = dataset
-        self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
+        # Kept as a sequence that can be added to another, as programs do.
+        self.indices = indices.tolist() if hasattr(indices, "tolist") else indices
+        self._places = np.asarray(self.indices, dtype=np.int64).reshape(-1)
         length = len(dataset)
-        wrong = self.indices[(self.indices < -length) | (self.indices >= length)]
+        wrong = self._places[(self._places < -length) | (self._places >= length)]
         if wrong.size:
             raise IndexingError(
                 f"a Subset asks for sample {wrong[0]}; the data set has {length}"
             )
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self._places)
 
     def __getitem__(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
             raise IndexingError(
                 f"there is no sample {index}; the subset has {len(self)}"
             )
-        return self.dataset[int(self.indices[index])]
+        return self.dataset[int(self._places[index])]
 
     def take(self, indices: np.ndarray) -> Any:
         """The samples at ``indices``: a batch where the data set can make one."""
-        chosen = self.indices[indices]
+        chosen = self._places[indices]
         if isinstance(self.dataset, Gatherable):
             return self.dataset.take(chosen)
         return gather(self.dataset, chosen, collate)

@@ -7,7 +7,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
-from tetragrad.core.errors import GradientError, ShapeError
+from tetragrad.core.errors import GradientError, ShapeError, UnsupportedError
 from tetragrad.graph.elementwise import Add
 from tetragrad.graph.gradients import gradients
 from tetragrad.graph.leaves import constant
@@ -229,6 +229,8 @@ class Context:
     def __init__(self) -> None:
         self._saved: tuple[Any, ...] = ()
         self.needs_input_grad: tuple[bool, ...] = ()
+        self.without_gradient: tuple[Any, ...] = ()
+        self.materialize_grads = True
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors for ``backward``."""
@@ -238,6 +240,21 @@ class Context:
     def saved_tensors(self) -> tuple[Any, ...]:
         """The tensors that ``forward`` saved."""
         return self._saved
+
+    def mark_non_differentiable(self, *outputs: Any) -> None:
+        """Outputs of ``forward`` that have no gradient."""
+        self.without_gradient = outputs
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether ``backward`` gets zeros, or else None, where there is no gradient."""
+        self.materialize_grads = value
+
+    def mark_dirty(self, *inputs: Any) -> None:
+        """An error: a function gives new tensors."""
+        raise UnsupportedError(
+            "mark_dirty() of inputs that forward() changes in place",
+            hint="return new tensors from forward()",
+        )
 
 
 class Function:
@@ -261,6 +278,10 @@ class Function:
         """Compute the result; gradients are not recorded inside."""
         raise NotImplementedError("a Function needs a static method forward(ctx, ...)")
 
+    #: Given apart from a ``forward`` without a context, ``setup_context(ctx, inputs,
+    #: output)`` keeps what ``backward`` needs.
+    setup_context: Any = None
+
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
         """One gradient (or None) for each argument of ``forward``."""
@@ -276,7 +297,11 @@ class Function:
             isinstance(entry, TensorBase) and entry.requires_grad for entry in args
         )
         with no_grad():
-            outputs = cls.forward(context, *args, **kwargs)
+            if cls.setup_context is None:
+                outputs = cls.forward(context, *args, **kwargs)
+            else:
+                outputs = cls.forward(*args, **kwargs)
+                cls.setup_context(context, args, outputs)
         if isinstance(outputs, TensorBase):
             return _with_rule(cls, context, args, [outputs], 0)
         listed = list(outputs)
@@ -298,15 +323,14 @@ def _with_rule(
     tensors = [entry for entry in args if isinstance(entry, TensorBase)]
     if not (output.dtype.is_floating_point or output.dtype.is_complex):
         return output
+    if any(output is entry for entry in context.without_gradient):
+        return output
 
     def rule(upstream: Node) -> tuple[Node | None, ...]:
         # A gradient is linear in the upstream ones: the others count as zero here.
-        received = [
-            gradient_tensor(upstream, True, entry)
-            if index == position
-            else entry.zeros_like()
-            for index, entry in enumerate(outputs)
-        ]
+        is_filled = context.materialize_grads
+        received = [entry.zeros_like() if is_filled else None for entry in outputs]
+        received[position] = gradient_tensor(upstream, True, output)
         with enable_grad():
             given = function.backward(context, *received)
         return _input_gradients(function, args, given)
