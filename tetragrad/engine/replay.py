@@ -23,7 +23,7 @@ from tetragrad.engine.capture import Run
 from tetragrad.engine.cells import Layout, new_buffer, write
 from tetragrad.engine.checks import InputChecks, distinct
 from tetragrad.engine.host_launch import is_host_launch
-from tetragrad.engine.in_place import REFERENCES_OF_ENTRY, InPlace, find
+from tetragrad.engine.in_place import REFERENCES_OF_ENTRY, InPlace, Replacement, find
 from tetragrad.engine.kept import forget
 from tetragrad.engine.realize import check_indices, device
 from tetragrad.engine.schedule import Launch
@@ -60,35 +60,67 @@ class Program:
     ) -> None:
         self.runs, self.sticky = list(runs), list(sticky)
         self._rest = (volatile, host_data, outputs, checks)
+        self._host_data = list(host_data)
         #: Whether it gives inputs their next values.
         self.changes_inputs = bool(next_values)
+        self.num_outputs = len(outputs)
         results = {buffer for run in runs for buffer in run.results}
         fresh = [entry for entry in dict.fromkeys(outputs) if entry in results]
         self._device = _only_device(runs)
-        on = None if self._device is None else device(self._device)
-        self._layout = layout = Layout((*sticky, *volatile), fresh, on)
-        for buffer in host_data:
-            layout.keep(buffer)
-        for run in runs:
-            layout.add(run)
+        self._on = None if self._device is None else device(self._device)
+        layout = self._laid_out((*sticky, *volatile), fresh)
         self.launches = layout.launches
-        self.num_outputs = len(outputs)
         inputs = {*sticky, *volatile}
         given = [entry for entry in distinct(checks) if entry[1] in inputs]
         self._checks = [entry for entry in distinct(checks) if entry[1] not in inputs]
+        replacements = self._replace(layout, outputs, next_values or {})
+        there = {entry.output for entry in replacements}
+        own = [entry for entry in fresh if entry not in there]
+        others = [entry for entry in outputs if entry not in there]
+        #: The outputs that overwrite an input, by their positions.
+        self.written_in_place = [
+            place for place, entry in enumerate(outputs) if entry in there
+        ]
+        kept = [sticky[place] for place in self.kept]
+        replaced = [sticky[place] for place in self.replaced]
+        self._input_checks = InputChecks(given, [kept, volatile, replaced])
+        self.descriptions = [(e.shape, e.dtype, e.buffer_device) for e in own]
+        self.kept_places = layout.places(kept)
+        self.volatile_places = layout.places(volatile)
+        self.output_places = layout.places(own)
+        self._sources = None
+        if others != own:
+            self._sources = _sources_of(others, [own, kept, volatile, host_data])
+
+    def _laid_out(self, inputs: Sequence[Buffer], fresh: Sequence[Buffer]) -> Layout:
+        """Which memory every argument of the recorded launches is."""
+        layout = self._layout = Layout(inputs, fresh, self._on)
+        for buffer in self._host_data:
+            layout.keep(buffer)
+        for run in self.runs:
+            layout.add(run)
+        return layout
+
+    def _replace(
+        self,
+        layout: Layout,
+        outputs: Sequence[Buffer],
+        next_values: Mapping[Buffer, Buffer],
+    ) -> list[Replacement]:
+        """Let next values be written where the inputs lie, as far as that can be."""
         checked = layout.launches_before([buffer for _, buffer in self._checks])
-        lost = {
-            output: entry
-            for output, entry in (next_values or {}).items()
-            if entry not in outputs
-        }
-        position = {entry: place for place, entry in enumerate(sticky)}
         #: The launches that are calls of the host's, by their numbers.
         self._on_host = [
             number
             for number, launch in enumerate(self.launches)
             if is_host_launch(launch)
         ]
+        lost = {
+            output: entry
+            for output, entry in next_values.items()
+            if entry not in outputs
+        }
+        position = {entry: place for place, entry in enumerate(self.sticky)}
         # What the host computes may fail, and must find everything as it was.
         first = max([checked, *(number + 1 for number in self._on_host)])
         replacements = find(lost, position, layout, first)
@@ -99,29 +131,14 @@ class Program:
         self._in_place = InPlace(replacements, self.frames)
         #: What takes the launches' place while every output goes where its input is.
         self.narrow_launches = self.launches
-        if on is not None and replacements:
-            self.narrow_launches = narrowed_launches(self.launches, replacements, on)
+        if self._on is not None and replacements:
+            self.narrow_launches = narrowed_launches(
+                self.launches, replacements, self._on
+            )
         #: The sticky inputs that are overwritten, by their positions, and the others.
         self.replaced = [entry.position for entry in replacements]
-        self.kept = sorted(set(range(len(sticky))) - set(self.replaced))
-        there = {entry.output for entry in replacements}
-        #: The outputs that overwrite an input, by their positions.
-        self.written_in_place = [
-            place for place, entry in enumerate(outputs) if entry in there
-        ]
-        own = [entry for entry in fresh if entry not in there]
-        kept = [sticky[place] for place in self.kept]
-        replaced = [sticky[place] for place in self.replaced]
-        self._input_checks = InputChecks(given, [kept, volatile, replaced])
-        self.descriptions = [(e.shape, e.dtype, e.buffer_device) for e in own]
-        self.kept_places = layout.places(kept)
-        self.volatile_places = layout.places(volatile)
-        self.output_places = layout.places(own)
-        others = [entry for entry in outputs if entry not in there]
-        self._sources = None
-        if others != own:
-            self._sources = _sources_of(others, [own, kept, volatile, host_data])
-        self._host_data = list(host_data)
+        self.kept = sorted(set(range(len(self.sticky))) - set(self.replaced))
+        return replacements
 
     def reading(self, runs: Sequence[Run]) -> Program:
         """The same with runs that read more: further leaves, which are sticky too."""
