@@ -93,6 +93,15 @@ def test_products_assemble_elsewhere(processor, transposed):
     assert not any("sp)" in line.split(",")[-1] for line in products)
 
 
+@pytest.mark.parametrize("columns", [48, 64, 80])
+def test_sums_stay_in_registers_where_results_follow_one_another(columns):
+    target = make_target(AVX512)
+    kernel = matmul(40, columns, 121)
+    program = build(kernel, choose_plan(kernel, target, SETTINGS), target)
+    assembly = compiler.disassemble(emit(program, target, SETTINGS), AVX512)
+    assert not re.search(r"sp\), %zmm|%zmm\d+, \S*sp\)", assembly)
+
+
 def is_product(line: str) -> bool:
     """Whether a line of assembly multiplies and adds vectors."""
     return any(name in line for name in ("vfmadd231ps", "vfmadd213ps", "fmla"))

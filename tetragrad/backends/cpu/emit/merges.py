@@ -15,7 +15,7 @@ from tetragrad.backends.cpu.emit.expressions import tile_form
 from tetragrad.core.frozen import replace
 from tetragrad.kernel.affine import Affine, axis_form
 from tetragrad.kernel.expression import Load, walk
-from tetragrad.tile.ir import Extent, Map, Store, TileLoad
+from tetragrad.tile.ir import Extent, Map, Space, Store, TileLoad
 from tetragrad.tile.plans.rewrite import Rewriter
 
 Collective = TypeVar("Collective", Map, Store)
@@ -35,10 +35,23 @@ def merged(statement: Collective) -> tuple[Collective, tuple[int, ...]]:
     if not all(form.moves_evenly(own) for form in forms):
         return statement, ()
     while len(axes) > 1 and _follow(forms, *axes[-2:]):
+        if _ends_inside_vectors(statement, axes[-1][1]):
+            break
         (outer, count), (inner, extent) = axes[-2:]
         axes = (*axes[:-2], (inner, count * extent))
         gone.append(outer)
     return replace(statement, axes=axes), tuple(gone)
+
+
+def _ends_inside_vectors(statement: Map | Store, length: int) -> bool:
+    """Whether rows of registers would be divided elsewhere than where they are made.
+
+    Rows of 48 lanes that are read 64 at a time would have to stay in memory.
+    """
+    values = [e.tile for e in walk(statement.value) if isinstance(e, TileLoad)]
+    tiles = [statement.tile, *values] if isinstance(statement, Map) else values
+    is_power_of_two = length & (length - 1) == 0
+    return not is_power_of_two and any(tile.space is Space.REGISTER for tile in tiles)
 
 
 def with_short_rows(statement: Collective, lanes: int, new_axis: int) -> Collective:

@@ -47,7 +47,7 @@ MAXIMUM_MICRO_ROWS = 12
 # Vectors of a micro-tile's row, and what a load takes beside a multiplication that
 # does not wait for it.
 MOST_VECTORS = 4
-LOAD_COST = 0.3
+LOAD_COST = 0.5
 # Rows and columns that grid iterations of a GPU compute, the best first, and the depth
 # that is packed at once.
 SQUARE_BLOCKS = ((32, 256), (64, 64), (32, 32))
