@@ -87,40 +87,17 @@ def _values(statement: Statement) -> NamedValues:
 def _statement_text(statement: Statement, text_of: TextOf) -> str:
     match statement:
         case Grid():
-            cluster = statement.cluster
-            together = "" if cluster is None else f", i{cluster} together"
-            threads = f", {statement.threads} threads" if statement.threads else ""
-            return f"Grid({axes_text(statement.axes)}{together}{threads})"
+            return _grid_text(statement)
         case For():
-            text = f"i{statement.axis} over {statement.extent}"
-            text += ", unrolled" if statement.unroll else ""
-            if statement.guard:
-                text += f", while {guard_text(statement.guard)}"
-            return f"For({text})"
+            return _for_text(statement)
         case When():
             return f"When({guard_text(statement.guard)})"
         case Alloc():
             once = ", written once" if statement.once else ""
             over = f", over {statement.over.name}" if statement.over else ""
             return f"Alloc({tile_text(statement.tile)}{once}{over})"
-        case Map():
-            target = element_text(statement.tile, statement.indices)
-            return _collective(statement, f"{target} = ", text_of)
-        case Fold():
-            target = element_text(statement.tile, statement.indices)
-            name = statement.op.__name__.lower()
-            sign = "+=" if name == "sum" else f"{name}="
-            return _collective(statement, f"{target} {sign} ", text_of)
-        case Running():
-            target = element_text(statement.tile, statement.indices)
-            name = statement.op.__name__.lower()
-            way = " backwards" if statement.reverse else ""
-            sign = f"running {name}{way} from {statement.carry.name} of "
-            return _collective(statement, f"{target} = {sign}", text_of)
-        case Store():
-            target = f"s{statement.slot}[{form_text(statement.address)}]"
-            sign = SIGNS[statement.mode]
-            return _collective(statement, f"{target} {sign} ", text_of)
+        case Map() | Fold() | Running() | Store():
+            return _collective_text(statement, text_of)
         case View():
             source = element_at(statement.source, statement.address)
             return f"View({tile_text(statement.tile)} at {source})"
@@ -143,17 +120,44 @@ def _statement_text(statement: Statement, text_of: TextOf) -> str:
     raise AssertionError(f"no text for {type(statement).__name__}")
 
 
-def _collective(
-    statement: Map | Fold | Running | Store, target: str, text_of: TextOf
-) -> str:
+def _grid_text(grid: Grid) -> str:
+    together = "" if grid.cluster is None else f", i{grid.cluster} together"
+    threads = f", {grid.threads} threads" if grid.threads else ""
+    return f"Grid({axes_text(grid.axes)}{together}{threads})"
+
+
+def _for_text(loop: For) -> str:
+    text = f"i{loop.axis} over {loop.extent}"
+    text += ", unrolled" if loop.unroll else ""
+    if loop.guard:
+        text += f", while {guard_text(loop.guard)}"
+    return f"For({text})"
+
+
+def _collective_text(statement: Map | Fold | Running | Store, text_of: TextOf) -> str:
     """``Map(t[i] = value) over i < 16 if guard``."""
     name = type(statement).__name__
-    text = f"{name}({target}{text_of(statement.value)})"
+    text = f"{name}({_target_text(statement)} {text_of(statement.value)})"
     if statement.axes:
         text += f" over {axes_text(statement.axes)}"
     if statement.guard:
         text += f" if {guard_text(statement.guard)}"
     return text
+
+
+def _target_text(statement: Map | Fold | Running | Store) -> str:
+    """What a value goes to, and how: ``t[i] =``."""
+    if isinstance(statement, Store):
+        target = f"s{statement.slot}[{form_text(statement.address)}]"
+        return f"{target} {SIGNS[statement.mode]}"
+    target = element_text(statement.tile, statement.indices)
+    if isinstance(statement, Map):
+        return f"{target} ="
+    name = statement.op.__name__.lower()
+    if isinstance(statement, Fold):
+        return f"{target} +=" if name == "sum" else f"{target} {name}="
+    way = " backwards" if statement.reverse else ""
+    return f"{target} = running {name}{way} from {statement.carry.name} of"
 
 
 def _mma_text(mma: Mma) -> str:
