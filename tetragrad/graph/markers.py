@@ -101,7 +101,7 @@ class InRange(Marker):
     """
 
     __slots__ = ()
-    fields = ("source", "worst", "size", "where", "line")
+    fields: tuple[str, ...] = ("source", "worst", "size", "where", "line")
 
     def gradient(self, upstream: Node) -> tuple[Node, None]:
         return upstream, None
