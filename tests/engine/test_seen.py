@@ -16,7 +16,7 @@ from tetragrad.engine import realize, seen
 @pytest.fixture(autouse=True)
 def nothing_is_remembered() -> None:
     """Each test meets every graph for the first time."""
-    seen.forget_seen()
+    realize.forget_schedules()
 
 
 def vector(*values: float) -> Tensor:

@@ -52,8 +52,10 @@ MOST_REMEMBERED = 64
 #: Sizes that were asked for more often than this are worth kernels of their own.
 OFTEN = 8
 #: A symbol's maximum is a power of 4, so that a growing text is compiled three times on
-#: its way to a thousand tokens; longer, a power of 2, as memory is laid out for it.
+#: its way to a thousand tokens. It is one of 2 beyond, and where buffers have so many
+#: bytes, as memory is laid out for it.
 LONG = 1024
+LARGE = 1 << 20
 #: Bytes beyond its size that a result may keep rather than be copied.
 LITTLE_WASTE = 1 << 20
 
@@ -235,8 +237,10 @@ def _compiled(
     make: Make,
 ) -> Grown:
     """Compile a graph with symbols for sizes; raises FixedSize if that cannot be."""
+    is_large = max(map(_nbytes, (*structure.buffers, *nodes))) > LARGE
     symbols = tuple(
-        Symbol(f"size{place}", _maximum(value)) for place, value in enumerate(values)
+        Symbol(f"size{place}", _maximum(value, is_large))
+        for place, value in enumerate(values)
     )
     bounds = [Bound(*pair) for pair in zip(symbols, values, strict=True)]
     with _sizes_in_use():
@@ -270,10 +274,10 @@ def _size(form: Form, bounds: Sequence[Bound]) -> int:
     return Size(tuple((bounds[place], factor) for place, factor in terms), constant)
 
 
-def _maximum(value: int) -> int:
-    step, maximum = 4, 16
+def _maximum(value: int, is_large: bool) -> int:
+    maximum = 16
     while maximum < value:
-        maximum *= step if maximum < LONG else 2
+        maximum *= 2 if is_large or maximum >= LONG else 4
     return maximum
 
 

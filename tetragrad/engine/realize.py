@@ -16,6 +16,7 @@ import numpy as np
 
 from tetragrad.backends.backend import Device, open_device
 from tetragrad.core import dtypes
+from tetragrad.core.errors import OutOfMemoryError
 from tetragrad.core.settings import Settings, override, settings
 from tetragrad.engine import capture, kept, varying
 from tetragrad.engine.held import (
@@ -305,7 +306,10 @@ def _run_grown(
         return None
     grown, values = found
     leaves, constants = growing.arguments(grown, values, nodes, structure, on)
-    results = run(grown.schedule, leaves, constants, name)
+    try:
+        results = run(grown.schedule, leaves, constants, name)
+    except OutOfMemoryError:
+        return None  # It is laid out for larger sizes than this.
     return growing.outputs(grown, results, nodes, on)
 
 
@@ -353,7 +357,10 @@ def schedule_for(
 
 def forget_schedules() -> None:
     """Forget what was compiled for which graph: for tests."""
+    from tetragrad.engine import growing
+
     _schedules.clear()
+    growing.forget()
     forget_seen()
 
 
