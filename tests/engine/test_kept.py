@@ -44,6 +44,14 @@ def test_what_is_computed_again_and_again_is_packed_once():
     assert all(np.array_equal(result, results[0]) for result in results)
 
 
+def test_narrow_weights_are_packed_as_they_are():
+    x, w = random(16, WIDTH), random(WIDTH, RESULTS)
+    x, w = (entry.to(tetragrad.bfloat16).realize() for entry in (x, w))
+    results = [product(x, w).astype(np.float32) for _ in range(4)]
+    assert forms_of(w) == 1
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
 def test_another_matrix_has_another_form():
     x, matrices = random(16, WIDTH), [random(WIDTH, RESULTS, seed=s) for s in (1, 2)]
     wanted = [x.numpy() @ w.numpy() for w in matrices]

@@ -52,6 +52,21 @@ def test_the_same_bits(shape, transposed):
     assert np.array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("dtype", [dtypes.float16, dtypes.bfloat16], ids=str)
+def test_narrow_elements_are_kept_narrow(dtype):
+    kernel = matmul(*SHAPES[0], dtype=dtype)
+    apart = set_apart(kernel, WIDE, settings())
+    assert apart is not None and apart.rest.slots[1].dtype is dtype
+    generator = np.random.default_rng(0)
+    x, w, y = (random_buffer(generator, slot) for slot in kernel.slots)
+    packed = np.zeros(apart.rest.slots[1].numel, w.dtype)
+    run(apart.first, w, packed)
+    found, wanted = y.copy(), y.copy()
+    run(apart.rest, x, packed, found)
+    run(kernel, x, w, wanted)
+    assert np.array_equal(found, wanted)
+
+
 def test_both_kernels_mean_the_product():
     kernel = matmul(20, 100, 70)
     apart = set_apart(kernel, WIDE, settings())
@@ -77,9 +92,10 @@ def test_packed_columns_are_read_where_they_are():
     [
         matmul(1000, 100, 70),  # many rows: packing is little beside the products
         matmul(4, 4, 4),  # too small to be packed at all
-        matmul(20, 100, 70, dtype=dtypes.float16),
+        # Elements would be converted again for each of many micro-tiles.
+        matmul(50, 100, 70, dtype=dtypes.float16),
     ],
-    ids=["many rows", "small", "computed"],
+    ids=["many rows", "small", "converted too often"],
 )
 def test_what_is_not_set_apart(kernel):
     assert set_apart(kernel, WIDE, settings()) is None

@@ -37,6 +37,7 @@ from tetragrad.tile.plans.products.contraction import (
     Supply,
     hosted_contraction,
 )
+from tetragrad.tile.plans.products.kept import converted_load
 from tetragrad.tile.plans.products.windows import DirectPlan
 from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.traffic import points_in
@@ -45,6 +46,8 @@ from tetragrad.tile.plans.traffic import points_in
 #: share of a product from which on packing is worth a copy of the operand.
 PACKING_ROWS = 10
 WORTHWHILE = 0.05
+#: Rows beyond which narrow elements are converted too often, once for each micro-tile.
+MOST_CONVERTED_ROWS = 32
 
 
 @frozen
@@ -102,8 +105,8 @@ def _only_product(plan: Plan) -> ContractionPlan | None:
 
 def _can_be_set_apart(kernel: Kernel, contraction: Contraction) -> bool:
     """Whether the second operand is a matrix in memory that nothing else reads."""
-    value = contraction.rhs
-    if not isinstance(value, Load) or value.guard or not value.address.is_pure():
+    value = converted_load(contraction.rhs)
+    if value is None or value.guard or not value.address.is_pure():
         return False
     loads = [entry for entry in expressions_of(kernel) if isinstance(entry, Load)]
     if sum(entry.slot == value.slot for entry in loads) != 1:
@@ -111,6 +114,8 @@ def _can_be_set_apart(kernel: Kernel, contraction: Contraction) -> bool:
     if len(contraction.columns) != 1 or contraction.batch:
         return False
     rows = points_in(kernel, contraction.rows)
+    if value is not contraction.rhs and rows > MOST_CONVERTED_ROWS:
+        return False
     return rows * WORTHWHILE <= PACKING_ROWS
 
 
@@ -131,7 +136,8 @@ def _with_kept(plan: Plan) -> Plan:
 
 def _apart(kernel: Kernel, contraction: Contraction, width: int) -> Apart:
     """The kernel that packs panels of a width, and the one that reads them."""
-    value = contraction.rhs
+    value = converted_load(contraction.rhs)
+    assert value is not None
     (column,) = contraction.columns
     depth = in_memory_order(contraction.depth, (contraction.lhs, value))
     panels = -(-kernel.axes[column] // width)
@@ -154,7 +160,7 @@ def _apart(kernel: Kernel, contraction: Contraction, width: int) -> Apart:
 
 
 def _packing(
-    kernel: Kernel, value: Expression, axes: Sequence[int], packed: Slot, width: int
+    kernel: Kernel, value: Load, axes: Sequence[int], packed: Slot, width: int
 ) -> Kernel:
     """packed[panel, depth, place] = value, with zeros beyond the last column."""
     column, *depth = axes

@@ -18,7 +18,7 @@ from tetragrad.tile.plans.products.contraction import (
     Supply,
     cut_evenly,
 )
-from tetragrad.tile.plans.products.kept import kept_panels
+from tetragrad.tile.plans.products.kept import converted_load, kept_panels
 from tetragrad.tile.plans.products.operands import runs_of, strides_in_place
 from tetragrad.tile.plans.traffic import points_in
 
@@ -80,8 +80,13 @@ def rhs_supply(
 
 def is_kept(kernel: Kernel, value: Expression, plan: ContractionPlan) -> bool:
     """Whether columns were packed before, in whole panels as wide as a micro-tile."""
-    panels, columns = kept_panels(value), plan.columns
-    if panels is None or columns.axes != (panels.axis,) or plan.dot is not None:
+    panels, load, columns = kept_panels(value), converted_load(value), plan.columns
+    if (
+        panels is None
+        or load is None
+        or columns.axes != (panels.axis,)
+        or plan.dot is not None
+    ):
         return False
     if panels.width != plan.micro_columns or panels.apart % panels.width:
         return False
@@ -93,7 +98,7 @@ def is_kept(kernel: Kernel, value: Expression, plan: ContractionPlan) -> bool:
     first, last = panels.rest.range(kernel.axes)
     count = -(-kernel.axes[panels.axis] // panels.width)
     end = last + (count - 1) * panels.apart + panels.width
-    return first >= 0 and end <= kernel.slots[value.slot].numel
+    return first >= 0 and end <= kernel.slots[load.slot].numel
 
 
 def is_inside(

@@ -12,8 +12,10 @@ address. ``set_apart`` in ``tile/plans/choose_kept.py`` makes them.
 from __future__ import annotations
 
 from tetragrad.core.frozen import frozen
+from tetragrad.graph.elementwise import Cast
 from tetragrad.kernel.affine import Affine, of_atom
 from tetragrad.kernel.expression import (
+    Compute,
     Expression,
     Load,
     Quotient,
@@ -41,17 +43,28 @@ class KeptPanels:
         return self.apart // self.width
 
 
+def converted_load(value: Expression) -> Load | None:
+    """The load that a value is, or that it is converted from.
+
+    A micro-kernel converts elements as it loads them, so narrow ones stay narrow.
+    """
+    if isinstance(value, Compute) and value.op is Cast:
+        (value,) = value.inputs
+    return value if isinstance(value, Load) else None
+
+
 def kept_panels(value: Expression) -> KeptPanels | None:
     """The panels that an operand is read from, if its address says that it is."""
-    if not isinstance(value, Load) or value.guard:
+    load = converted_load(value)
+    if load is None or load.guard:
         return None
-    atoms = {type(atom): (atom, part) for atom, part in value.address.terms}
+    atoms = {type(atom): (atom, part) for atom, part in load.address.terms}
     if Quotient not in atoms or Remainder not in atoms:
         return None
     (panel, apart), (place, step) = atoms[Quotient], atoms[Remainder]
     if panel.form != place.form or panel.divisor != place.divisor or step != 1:
         return None
-    rest = value.address - of_atom(panel).scale(apart) - of_atom(place)
+    rest = load.address - of_atom(panel).scale(apart) - of_atom(place)
     axes = panel.form.terms
     if not rest.is_pure() or len(axes) != 1 or panel.form.constant or axes[0][1] != 1:
         return None

@@ -16,7 +16,7 @@ from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import Layout, Space, Statement, Tile, View, row_major
 from tetragrad.tile.layout import CACHE_LINE_BYTES, odd_lines
 from tetragrad.tile.plans.products.contraction import Block, Panels, strides_of
-from tetragrad.tile.plans.products.kept import KeptPanels
+from tetragrad.tile.plans.products.kept import KeptPanels, converted_load
 from tetragrad.tile.plans.scope import Builder, Scope
 
 
@@ -252,7 +252,9 @@ class Operand:
         panels = -(-self.kernel.axes[kept.axis] // kept.width)
         steps = (panels - 1) * kept.steps + self.depth.size(self.kernel)
         shape = (steps, kept.width)
-        return builder.tile(self.name, shape, self.value.dtype, Space.GLOBAL)
+        load = converted_load(self.value)
+        assert load is not None
+        return builder.tile(self.name, shape, load.dtype, Space.GLOBAL)
 
     def viewed(
         self, tile: Tile, scope: Scope, depth: Placed, side: Placed
@@ -261,7 +263,9 @@ class Operand:
         (depth_run,), (side_run,) = self.depth_runs, self.side_runs
         scope = at_run(scope, depth_run, depth, ZERO)
         if self.kept is not None:
-            return View(tile, self.value.slot, scope.rewriter().form(self.kept.rest))
+            kept_load = converted_load(self.value)
+            assert kept_load is not None
+            return View(tile, kept_load.slot, scope.rewriter().form(self.kept.rest))
         scope = at_run(scope, side_run, side, ZERO)
         load = scope.value(self.value)
         assert isinstance(load, Load)
