@@ -227,7 +227,7 @@ def strips(slot: int, value: Expression) -> list[Statement]:
 def accepted(kinds: Sequence[type[op.Elementwise]], dtype: DType) -> list:
     found = []
     for kind in kinds:
-        if dtype not in op._ACCEPTED[kind.accepts]:
+        if dtype not in op.operation._ACCEPTED[kind.accepts]:
             continue
         if kind is op.Mod and dtype.is_bool:
             continue
