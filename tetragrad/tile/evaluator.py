@@ -12,28 +12,15 @@ import numpy as np
 
 from tetragrad.core.errors import VerifyError
 from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import (
-    Compute,
-    Expression,
-    Guard,
-    Indexed,
-    Literal,
-    Load,
-    Position,
-    Quotient,
-    Remainder,
-    Scalar,
-    Select,
-    walk,
-)
+from tetragrad.kernel.evaluator import ExpressionEvaluator, check_addresses
+from tetragrad.kernel.expression import Expression, Guard, Load, Reduction, Scan, walk
 from tetragrad.tile.ir import Copy, QuickPower, Tile, TileLoad
 from tetragrad.tile.layout import offsets
-from tetragrad.tile.memory import check_addresses, poison
 
 Environment = Mapping[int, np.ndarray]
 
 
-class Evaluator:
+class Evaluator(ExpressionEvaluator):
     """Evaluates expressions at all points of a statement."""
 
     def __init__(
@@ -44,12 +31,10 @@ class Evaluator:
         environment: Environment,
         shape: tuple[int, ...],
     ) -> None:
-        self.buffers = buffers
-        self.scalars = scalars
+        super().__init__(buffers, scalars, len(shape))
         self.memory_of = memory_of
         self.environment = environment
         self.shape = shape
-        self.values: dict[Expression, np.ndarray] = {}
 
     def value(self, root: Expression) -> np.ndarray:
         """The values of an expression, one a point."""
@@ -59,25 +44,13 @@ class Evaluator:
                 self.values[expression] = np.broadcast_to(value, self.shape)
         return self.values[root]
 
-    def form(self, form: Affine) -> np.ndarray:
-        """The values of an affine form."""
-        result = np.full((1,) * len(self.shape), form.constant, np.int64)
-        for atom, coefficient in form.terms:
-            if isinstance(atom, int):
-                if atom not in self.environment:
-                    raise VerifyError(f"axis {atom} is used outside its loop")
-                values = self.environment[atom]
-            else:
-                values = self.value(atom)
-            result = result + coefficient * values
-        return result
+    def axis(self, axis: int) -> np.ndarray:
+        if axis not in self.environment:
+            raise VerifyError(f"axis {axis} is used outside its loop")
+        return self.environment[axis]
 
     def guard(self, guard: Guard) -> np.ndarray:
-        """Where all forms of a guard are >= 0."""
-        mask = np.ones(self.shape, np.bool_)
-        for form in guard:
-            mask = mask & (self.form(form) >= 0)
-        return mask
+        return np.broadcast_to(super().guard(guard), self.shape)
 
     def offsets(
         self,
@@ -101,38 +74,19 @@ class Evaluator:
         return np.broadcast_to(np.asarray(found, np.int64), self.shape)
 
     def compute(self, expression: Expression) -> np.ndarray:
-        """The value of one expression from the values of its operands."""
-        operands = [self.values[operand] for operand in expression.operands]
         match expression:
-            case Load():
-                return self.load(expression)
             case TileLoad():
                 where = self.offsets(expression.tile, expression.indices)
                 return self.memory_of(expression.tile)[where]
-            case Literal():
-                return np.frombuffer(expression.bits, expression.dtype.numpy)[0]
-            case Scalar():
-                return self.scalars[expression.slot]
-            case Position():
-                return self.form(expression.form).astype(expression.dtype.numpy)
-            case Compute():
-                result = expression.op.apply(expression.dtype, *operands)
-                return np.asarray(result).reshape(self.shape)
-            case Select():
-                return np.where(self.guard(expression.guard), *operands)
             case QuickPower():
-                value, factor, addend = operands
+                value, factor, addend = (self.values[e] for e in expression.operands)
                 return np.exp2(value * factor + addend)
-            case Quotient():
-                return self.form(expression.form) // expression.divisor
-            case Remainder():
-                return self.form(expression.form) % expression.divisor
-            case Indexed():
-                return operands[0].astype(np.int64)
-        raise VerifyError(
-            f"{type(expression).__name__} in a tile program; plans compute "
-            "reductions into tiles"
-        )
+            case Reduction() | Scan():
+                raise VerifyError(
+                    f"{type(expression).__name__} in a tile program; plans compute "
+                    "reductions into tiles"
+                )
+        return super().compute(expression)
 
     def box(self, copy: Copy) -> np.ndarray:
         """The elements that a copy reads, poison where its guard fails."""
@@ -143,13 +97,3 @@ class Evaluator:
         mask = self.guard(copy.guard)
         where = self.offsets(copy.source, (copy.address,), mask)
         return memory[np.where(mask, where, 0)]
-
-    def load(self, load: Expression) -> np.ndarray:
-        """Read where the guard holds, poison elsewhere."""
-        buffer = self.buffers[load.slot]
-        mask = self.guard(load.guard)
-        addresses = np.broadcast_to(self.form(load.address), self.shape)
-        check_addresses(addresses[mask], buffer.size, f"a load of slot {load.slot}")
-        result = np.full(self.shape, poison(load.dtype), load.dtype.numpy)
-        result[mask] = buffer[addresses[mask]]
-        return result

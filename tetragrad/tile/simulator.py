@@ -17,6 +17,7 @@ import numpy as np
 
 from tetragrad.core.errors import VerifyError
 from tetragrad.kernel.affine import Affine
+from tetragrad.kernel.evaluator import check_addresses, poison
 from tetragrad.kernel.expression import Guard
 from tetragrad.kernel.ir import Mode
 from tetragrad.tile.evaluator import Evaluator
@@ -49,7 +50,6 @@ from tetragrad.tile.ir import (
     When,
 )
 from tetragrad.tile.layout import tile_elements
-from tetragrad.tile.memory import check_addresses, poison
 
 Steps = Generator[None, None, None]
 

@@ -1,39 +1,17 @@
-"""What a kernel means: every loop axis a dimension, every expression one array.
-
-Loads go through computed addresses. Where a load's guard fails the value is poison
-(NaN, or a pattern of bits), so that a kernel which lets it through is found out.
-"""
+"""What a kernel means: every loop axis a dimension, every expression one array."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.graph.reduce import Max, Sum
-from tetragrad.kernel.affine import Affine
-from tetragrad.kernel.expression import (
-    Compute,
-    Expression,
-    Guard,
-    Indexed,
-    Literal,
-    Load,
-    Position,
-    Quotient,
-    Reduction,
-    Remainder,
-    Scalar,
-    Scan,
-    Select,
-    walk,
-)
+from tetragrad.kernel.evaluator import ExpressionEvaluator, check_addresses
+from tetragrad.kernel.expression import Expression, Reduction, Scan, walk
 from tetragrad.kernel.ir import Kernel, Mode, Output
-from tetragrad.tile.memory import check_addresses, poison
-
-Values = Mapping[Expression, np.ndarray]
 
 
 def run_kernel(
@@ -78,19 +56,18 @@ def write(
     buffer[...] = carried.astype(buffer.dtype)
 
 
-class Interpreter:
+class Interpreter(ExpressionEvaluator):
     """Evaluates expressions of one kernel over its whole domain."""
 
     def __init__(
         self, kernel: Kernel, buffers: Sequence[np.ndarray], scalars: Sequence[object]
     ) -> None:
-        self.sizes = kernel.axes
-        self.buffers = buffers
-        self.scalars = [
+        given = [
             np.asarray(value).astype(dtype.numpy)
             for value, dtype in zip(scalars, kernel.scalars, strict=True)
         ]
-        self.values: dict[Expression, np.ndarray] = {}
+        super().__init__(buffers, given, len(kernel.axes))
+        self.sizes = kernel.axes
 
     def evaluate(self, output: Output) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Addresses, mask and values of an output, over its axes."""
@@ -113,67 +90,21 @@ class Interpreter:
             np.broadcast_to(self.values[output.value], shape),
         )
 
-    def form(self, form: Affine) -> np.ndarray:
-        """The values of an affine form, one dimension a loop axis."""
-        result = np.full((1,) * len(self.sizes), form.constant, np.int64)
-        for atom, coefficient in form.terms:
-            if isinstance(atom, int):
-                shape = [1] * len(self.sizes)
-                shape[atom] = self.sizes[atom]
-                values = np.arange(self.sizes[atom]).reshape(shape)
-            else:
-                values = self.values[atom]
-            result = result + coefficient * values
-        return result
+    def axis(self, axis: int) -> np.ndarray:
+        shape = [1] * len(self.sizes)
+        shape[axis] = self.sizes[axis]
+        return np.arange(self.sizes[axis]).reshape(shape)
 
-    def guard(self, guard: Guard) -> np.ndarray:
-        """Where all forms of a guard are >= 0."""
-        mask = np.ones((1,) * len(self.sizes), np.bool_)
-        for form in guard:
-            mask = mask & (self.form(form) >= 0)
-        return mask
+    def value(self, expression: Expression) -> np.ndarray:
+        return self.values[expression]
 
     def compute(self, expression: Expression) -> np.ndarray:
-        """The value of one expression from the values of its operands."""
-        operands = [self.values[operand] for operand in expression.operands]
         match expression:
-            case Load():
-                return self.load(expression)
-            case Literal():
-                value = np.frombuffer(expression.bits, expression.dtype.numpy)
-                return value.reshape((1,) * len(self.sizes))
-            case Scalar():
-                return self.scalars[expression.slot].reshape((1,) * len(self.sizes))
-            case Position():
-                return self.form(expression.form).astype(expression.dtype.numpy)
-            case Compute():
-                alike = np.broadcast_arrays(*operands)
-                result = expression.op.apply(expression.dtype, *alike)
-                return np.asarray(result).reshape(alike[0].shape)
-            case Select():
-                return np.where(self.guard(expression.guard), *operands)
             case Reduction():
-                return self.reduction(expression, operands[0])
+                return self.reduction(expression, self.values[expression.body])
             case Scan():
-                return self.scan(expression, operands[0])
-            case Quotient():
-                return self.form(expression.form) // expression.divisor
-            case Remainder():
-                return self.form(expression.form) % expression.divisor
-            case Indexed():
-                return operands[0].astype(np.int64)
-        raise AssertionError(f"no meaning for {type(expression).__name__}")
-
-    def load(self, load: Expression) -> np.ndarray:
-        """Read where the guard holds, poison elsewhere."""
-        buffer = self.buffers[load.slot]
-        addresses, mask = np.broadcast_arrays(
-            self.form(load.address), self.guard(load.guard)
-        )
-        check_addresses(addresses[mask], buffer.size, f"a load of slot {load.slot}")
-        result = np.full(addresses.shape, poison(load.dtype), load.dtype.numpy)
-        result[mask] = buffer[addresses[mask]]
-        return result
+                return self.scan(expression, self.values[expression.body])
+        return super().compute(expression)
 
     def spread(self, axes: Sequence[int], body: np.ndarray) -> np.ndarray:
         """Repeat the body along axes it does not depend on."""
