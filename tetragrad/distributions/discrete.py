@@ -39,12 +39,16 @@ class _WithProbability(Distribution):
     probs: Tensor
     logits: Tensor
 
-    def _set_probability(self, probs: Tensor | None, logits: Tensor | None) -> None:
-        """Keep what was given; the other is worked out when it is asked for."""
-        if probs is not None:
-            self.__dict__["probs"] = probs
-        if logits is not None:
-            self.__dict__["logits"] = logits
+    def _take_probability(self, probs: Any, logits: Any, *others: Any) -> list[Tensor]:
+        """Keep what is given; the other is worked out when it is asked for.
+
+        Returns:
+            Further parameters, of the shape and dtype of what is given.
+        """
+        is_share = one_of(type(self).__name__, probs, logits)
+        given, *rest = as_tensors(probs if is_share else logits, *others)
+        self.__dict__["probs" if is_share else "logits"] = given
+        return [entry.to(given.dtype) for entry in rest]
 
     def __getattr__(self, name: str) -> Any:
         known = self.__dict__
@@ -62,7 +66,17 @@ class _WithProbability(Distribution):
         return known["probs"] if "probs" in known else known["logits"]
 
 
-class Bernoulli(_WithProbability):
+class _OneProbability(_WithProbability):
+    """A distribution whose probability is its only parameter."""
+
+    def __init__(
+        self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
+    ) -> None:
+        self._take_probability(probs, logits)
+        super().__init__(self._given.shape, (), validate_args)
+
+
+class Bernoulli(_OneProbability):
     """1 with a probability, else 0.
 
     >>> tetragrad.distributions.Bernoulli(0.25).variance
@@ -70,15 +84,6 @@ class Bernoulli(_WithProbability):
     """
 
     support = constraints.boolean
-
-    def __init__(
-        self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
-    ) -> None:
-        if one_of("Bernoulli", probs, logits):
-            self._set_probability(as_tensors(probs)[0], None)
-        else:
-            self._set_probability(None, as_tensors(logits)[0])
-        super().__init__(self._given.shape, (), validate_args)
 
     @property
     def mean(self) -> Tensor:
@@ -122,7 +127,7 @@ def _counted(count: int, owner: Distribution, like: Tensor, expand: bool) -> Ten
     return values.expand(count, *owner.batch_shape) if expand else values
 
 
-class Geometric(_WithProbability):
+class Geometric(_OneProbability):
     """How many trials fail before the first that succeeds.
 
     >>> tetragrad.distributions.Geometric(0.25).mean
@@ -130,15 +135,6 @@ class Geometric(_WithProbability):
     """
 
     support = constraints.nonnegative_integer
-
-    def __init__(
-        self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
-    ) -> None:
-        if one_of("Geometric", probs, logits):
-            self._set_probability(as_tensors(probs)[0], None)
-        else:
-            self._set_probability(None, as_tensors(logits)[0])
-        super().__init__(self._given.shape, (), validate_args)
 
     @property
     def mean(self) -> Tensor:
@@ -185,14 +181,8 @@ class Binomial(_WithProbability):
         logits: Any = None,
         validate_args: bool | None = None,
     ) -> None:
-        if one_of("Binomial", probs, logits):
-            given, self.total_count = as_tensors(probs, total_count)
-            self._set_probability(given, None)
-        else:
-            given, self.total_count = as_tensors(logits, total_count)
-            self._set_probability(None, given)
-        self.total_count = self.total_count.to(given.dtype)
-        super().__init__(given.shape, (), validate_args)
+        (self.total_count,) = self._take_probability(probs, logits, total_count)
+        super().__init__(self._given.shape, (), validate_args)
 
     @property
     def support(self) -> Constraint:
@@ -303,14 +293,8 @@ class NegativeBinomial(_WithProbability):
         logits: Any = None,
         validate_args: bool | None = None,
     ) -> None:
-        if one_of("NegativeBinomial", probs, logits):
-            given, self.total_count = as_tensors(probs, total_count)
-            self._set_probability(given, None)
-        else:
-            given, self.total_count = as_tensors(logits, total_count)
-            self._set_probability(None, given)
-        self.total_count = self.total_count.to(given.dtype)
-        super().__init__(given.shape, (), validate_args)
+        (self.total_count,) = self._take_probability(probs, logits, total_count)
+        super().__init__(self._given.shape, (), validate_args)
 
     @property
     def mean(self) -> Tensor:
