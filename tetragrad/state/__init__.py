@@ -18,7 +18,7 @@ from tetragrad.state.atomic import atomic_write
 from tetragrad.state.bytes_source import BytesSource, PathOrBytes, open_source
 from tetragrad.state.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tetragrad.state.convert import to_array, to_tensor
-from tetragrad.state.formats import Format, detect
+from tetragrad.state.formats import Format, describe, detect
 from tetragrad.state.safetensors import (
     SafetensorsFile,
     open_safetensors,
@@ -35,6 +35,7 @@ __all__ = [
     "SafetensorsFile",
     "load",
     "load_checkpoint",
+    "load_gguf",
     "load_safetensors",
     "load_torch",
     "open_safetensors",
@@ -106,7 +107,7 @@ def load(
 ) -> Any:
     """Read a file of any known format; its contents decide, not its name.
 
-    safetensors and ``.npz`` give a dictionary of tensors, ``.npy`` one tensor, a
+    safetensors, GGUF and ``.npz`` give a dictionary of tensors, ``.npy`` one tensor, a
     torch checkpoint the structure that was saved. No file runs code.
 
     Args:
@@ -152,10 +153,10 @@ def _load_any(path_or_bytes: PathOrBytes) -> Any:
         case Format.ZIP | Format.NPY as format:
             arrays = _load_numpy(source, format)
             return load_torch(path_or_bytes) if arrays is None else arrays
-    raise source.error(
-        f"the format is unknown: the file starts with {bytes(source.data[:8])!r}",
-        hint="known formats: safetensors, torch checkpoints, .npy and .npz",
-    )
+        case Format.GGUF:
+            return load_gguf(path_or_bytes)
+    message, hint = describe(source.data)
+    raise source.error(message, hint=hint)
 
 
 def _load_numpy(source: BytesSource, format: Format) -> Any:
@@ -182,6 +183,17 @@ def load_safetensors(path_or_bytes: PathOrBytes) -> dict[str, Tensor]:
     """
     file = open_safetensors(path_or_bytes)
     return {name: to_tensor(array) for name, array in file.items()}
+
+
+def load_gguf(path_or_bytes: PathOrBytes) -> dict[str, Tensor]:
+    """All tensors of a GGUF file, by name; what is quantised becomes float32.
+
+    ``tetragrad.state.gguf.open_gguf`` also gives the file's metadata, and one tensor
+    at a time.
+    """
+    from tetragrad.state.gguf import open_gguf
+
+    return {name: to_tensor(array) for name, array in open_gguf(path_or_bytes).items()}
 
 
 def save_safetensors(

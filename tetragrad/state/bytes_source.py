@@ -55,7 +55,10 @@ def open_source(path_or_bytes: PathOrBytes) -> BytesSource:
             hint=f"the path is relative to the current folder, {os.getcwd()!r}",
         ) from None
     except OSError as error:
-        raise DataError(f"cannot read {str(name)!r}: {error.strerror}") from error
+        hint = "name one of the files in it" if os.path.isdir(name) else None
+        raise DataError(
+            f"cannot read {str(name)!r}: {error.strerror}", hint=hint
+        ) from error
     except ValueError as error:
         raise DataError(f"cannot read {str(name)!r}: {error}") from error
 
