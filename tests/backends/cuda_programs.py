@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,11 @@ from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan
 from tetragrad.tile.simulator import run_program
 from tetragrad.tile.verify import verify_program
+
+#: An instruction's name in machine code, behind its place and perhaps a predicate.
+INSTRUCTION = re.compile(r"/\*[0-9a-f]+\*/ +(?:@!?U?P\w+ +)?([A-Z]\w*)")
+#: Products of the matrix unit: of floats, of bytes that are floats, and of integers.
+PRODUCTS = ("HGMMA", "QGMMA", "IGMMA")
 
 
 def planned(nodes: Sequence[Node], target: Target) -> list[tuple[Kernel, Program]]:
@@ -61,11 +67,15 @@ def emitted(tensor: Tensor, target: Target) -> list[Emitted]:
 
 
 def ptxas() -> Path:
-    """The assembler that the wheel ``nvidia-cuda-nvcc`` carries."""
-    found = [
-        path for root in nvidia.__path__ for path in Path(root).glob("*/bin/ptxas")
-    ]
-    assert found, "pip install nvidia-cuda-nvcc-cu12 (in the extra 'test')"
+    """The assembler."""
+    return _tool("ptxas", "nvidia-cuda-nvcc-cu12")
+
+
+def _tool(name: str, wheel: str) -> Path:
+    """A program that a wheel of NVIDIA's carries."""
+    places = (Path(root).glob(f"*/bin/{name}") for root in nvidia.__path__)
+    found = [path for place in places for path in place]
+    assert found, f"pip install {wheel} (in the extra 'test')"
     return found[0]
 
 
@@ -85,6 +95,18 @@ def assembly_report(
     )
     assert run.returncode == 0, f"{run.stderr}\n{text}"
     return run.stderr
+
+
+def check_products(text: str, folder: Path) -> None:
+    """In what was assembled last, each product and each copy is one instruction."""
+    disassembler = _tool("nvdisasm", "nvidia-cuda-nvdisasm")
+    command = [str(disassembler), "-c", str(folder / "cubin")]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    found = Counter(INSTRUCTION.findall(run.stdout))
+    products = sum(found[name] for name in PRODUCTS)
+    assert products == text.count("wgmma.mma_async") > 0, found
+    assert found["UTMALDG"] == text.count("cp.async.bulk.tensor"), found
 
 
 def spilled_bytes(report: str) -> int:

@@ -14,7 +14,11 @@ import pytest
 import torch
 
 import tetragrad
-from tests.backends.cuda_programs import assembly_report, spilled_bytes
+from tests.backends.cuda_programs import (
+    assembly_report,
+    check_products,
+    spilled_bytes,
+)
 from tests.backends.test_cuda_emit import leaf
 from tetragrad import Tensor
 from tetragrad.backends.cuda.emit.program import emit_program
@@ -325,6 +329,7 @@ def test_products_run_in_the_background(
     ).stages[0]
     products = 2 * (features // 16) + 2 * (grid.keys // 16)
     assert emitted.text.count("wgmma.mma_async") == products
+    check_products(emitted.text, tmp_path)
     # Queries, and keys and values twice, in panels of 64 features.
     assert emitted.text.count("cp.async.bulk.tensor") == 5 * (features // 64)
 

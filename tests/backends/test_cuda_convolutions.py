@@ -17,6 +17,7 @@ import pytest
 import tetragrad
 from tests.backends.cuda_programs import (
     assembly_report,
+    check_products,
     emitted,
     planned,
     spilled_bytes,
@@ -123,6 +124,7 @@ def test_convolutions_assemble(name: str, tmp_path: Path) -> None:
     # No image is unfolded in memory: boxes of it are copied as they are.
     assert re.search(r"cp.async.bulk.tensor.[45]d", program.text)
     assert program.text.count("wgmma.mma_async") >= 8
+    check_products(program.text, tmp_path)
 
 
 def test_a_stride_is_the_copy_engines() -> None:

@@ -16,6 +16,7 @@ import pytest
 import tetragrad
 from tests.backends.cuda_programs import (
     assembly_report,
+    check_products,
     emitted,
     planned,
     spilled_bytes,
@@ -401,6 +402,7 @@ def test_benchmarked_products_assemble(name: str, tmp_path: Path) -> None:
     assert "warning" not in report and "serialized" not in report, report
     # A step of 64 is four instructions, once before the loop and once in it.
     assert program.text.count("wgmma.mma_async") == first + others
+    check_products(program.text, tmp_path)
     assert program.text.count("wgmma.wait_group.sync.aligned 1") == 1
     assert program.text.count("cp.async.bulk.tensor") >= 2
     assert program.text.count("setmaxnreg") in (0, 2)
