@@ -9,7 +9,8 @@ import pytest
 
 import tetragrad
 from tetragrad import Tensor, nn
-from tetragrad.engine import growing, pipeline, varying
+from tetragrad.core.errors import IndexingError, OutOfMemoryError
+from tetragrad.engine import growing, pipeline, realize, varying
 from tetragrad.engine.affine_sizes import Forms, forms_of, values_of
 from tetragrad.nn import functional as F
 
@@ -184,6 +185,29 @@ def test_what_comes_back_often_gets_kernels_of_its_own(compiled):
     for _ in range(3):
         (x[7] @ WEIGHT).softmax(0).numpy()
     assert growing_again == 3 and len(compiled) == 4
+
+
+def test_what_would_not_fit_at_its_maximum_runs_as_it_is(monkeypatch):
+    on = realize.device("cpu")
+
+    def check_fits(self: object, nbytes: int, purpose: str) -> None:
+        if nbytes > 40_000:
+            raise OutOfMemoryError(purpose)
+
+    monkeypatch.setattr(type(on), "check_fits", check_fits)
+    for n in (5, 6, 7, 8):
+        x = np.full((n, 1000), n, np.float32)
+        np.testing.assert_array_equal((Tensor(x) * 2 + 1).numpy(), x * 2 + 1)
+
+
+def test_indices_are_checked_at_every_length():
+    table = rows(np.random.default_rng(0), 10, 4)
+    for n in (5, 6, 7, 8):
+        places = np.arange(n)
+        np.testing.assert_array_equal(table[Tensor(places)], table.numpy()[places])
+    places[-1] = 10
+    with pytest.raises(IndexingError, match="10"):
+        table[Tensor(places)].numpy()
 
 
 def test_two_sizes_that_change_apart():

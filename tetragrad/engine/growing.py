@@ -49,6 +49,8 @@ from tetragrad.graph.symbolic import FixedSize, at_maximum
 MAXIMUM_FAMILIES = 128
 #: Different sizes of one family that are remembered.
 MOST_REMEMBERED = 64
+#: Schedules of one family, for more symbols or larger maxima, before it is given up.
+MOST_GROWN = 8
 #: Sizes that were asked for more often than this are worth kernels of their own.
 OFTEN = 8
 #: A symbol's maximum is a power of 4, so that a growing text is compiled three times on
@@ -163,6 +165,7 @@ def _added(
         family.is_given_up = True
         return None
     family.grown.append(grown)
+    family.is_given_up = len(family.grown) > MOST_GROWN
     return grown, values
 
 
