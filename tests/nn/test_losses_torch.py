@@ -195,6 +195,35 @@ def test_ctc_gradient_is_that_of_the_logits() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("margin_ranking_loss", ([1.0, 2.0], [1.0, 2.0], [1.0, -1.0])),
+        ("hinge_embedding_loss", ([1.0, 0.5], [-1.0, -1.0])),
+        ("cosine_embedding_loss", ([[1.0, 0.0]], [[0.0, 1.0]], [-1.0])),
+        ("triplet_margin_loss", ([[0.0]], [[1.0]], [[2.0]])),
+    ],
+)
+def test_gradients_at_the_margin_itself(name: str, inputs: tuple[Any, ...]) -> None:
+    mine = [Tensor(entry, requires_grad=True) for entry in inputs[:2]]
+    theirs = [torch.tensor(entry, requires_grad=True) for entry in inputs[:2]]
+    rest = inputs[2:]
+    getattr(nn.functional, name)(*mine, *map(Tensor, rest)).backward()
+    their_rest = map(torch.tensor, rest)
+    getattr(torch.nn.functional, name)(*theirs, *their_rest).backward()
+    for own, their in zip(mine, theirs, strict=True):
+        if their.grad is not None:
+            assert own.grad is not None
+            np.testing.assert_allclose(own.grad.numpy(), their.grad.numpy(), atol=1e-6)
+
+
+def test_functions_take_inplace_by_place_and_input_by_name() -> None:
+    values = Tensor([-1.0, 2.0])
+    assert nn.functional.elu(values, 1.0, True) is values
+    assert values.tolist() == pytest.approx([np.expm1(-1), 2.0])
+    assert nn.functional.relu(input=values).tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize(
     "name", ["mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"]
 )
 def test_a_target_of_another_shape_is_warned_of(name: str) -> None:

@@ -7,11 +7,8 @@ import math
 from tetragrad.core.errors import ShapeError
 from tetragrad.nn.functional.activation import finish
 from tetragrad.tensor import Tensor
+from tetragrad.tensor.activations import SELU_ALPHA, SELU_SCALE
 from tetragrad.tensor.chances import is_kept
-
-# The constants of SELU (Klambauer et al. 2017).
-_SELU_ALPHA = 1.6732632423543772
-_SELU_SCALE = 1.0507009873554805
 
 
 def _check_probability(p: float) -> None:
@@ -19,21 +16,17 @@ def _check_probability(p: float) -> None:
         raise ValueError(f"a dropout probability lies in [0, 1], got {p}")
 
 
-def _kept(input: Tensor, p: float, shape: tuple[int, ...]) -> Tensor:
-    """True with probability 1 - p; ``shape`` has 1 where the draw is shared."""
-    return is_kept(input, shape, p)
-
-
 def _drop(
     input: Tensor, p: float, training: bool, inplace: bool, shape: tuple[int, ...]
 ) -> Tensor:
+    """Zero with probability p; ``shape`` has 1 where elements share their draw."""
     _check_probability(p)
     if not training or p == 0:
         return input
     if p == 1:
         return finish(input, input * 0, inplace)
     scaled = input * (1 / (1 - p))
-    return finish(input, scaled.where(_kept(input, p, shape), 0.0), inplace)
+    return finish(input, scaled.where(is_kept(input, shape, p), 0.0), inplace)
 
 
 def dropout(
@@ -98,10 +91,10 @@ def _alpha_drop(
         return input
     if p == 1:
         return finish(input, input * 0, inplace)
-    dropped = -_SELU_ALPHA * _SELU_SCALE
+    dropped = -SELU_ALPHA * SELU_SCALE
     scale = 1 / math.sqrt((1 - p) * (1 + p * dropped**2))
     shift = -scale * p * dropped
-    mixed = input.where(_kept(input, p, shape), dropped)
+    mixed = input.where(is_kept(input, shape, p), dropped)
     return finish(input, mixed * scale + shift, inplace)
 
 
