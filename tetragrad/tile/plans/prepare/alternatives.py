@@ -209,9 +209,24 @@ def _at(output: Output, axis: int, place: int, sizes: Sequence[int]) -> Output:
     return replace(
         output,
         address=output.address.substitute(forms),
-        value=substitute(output.value, forms, sizes, are_free=True),
+        value=substitute(
+            _chosen(output.value, axis, place), forms, sizes, are_free=True
+        ),
         axes=tuple(entry for entry in output.axes if entry != axis),
     )
+
+
+def _chosen(value: Expression, axis: int, place: int) -> Expression:
+    """Which value is meant by choices that nothing but a position of an axis decides.
+
+    There is one below the other for each position, so most are never looked at.
+    """
+    while isinstance(value, Select) and _atoms(value.guard) == {axis}:
+        holds = all(
+            form.constant + form.coefficient(axis) * place >= 0 for form in value.guard
+        )
+        value = value.inside if holds else value.outside
+    return value
 
 
 def _work(expressions: Iterable[Expression]) -> int:
