@@ -227,7 +227,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     ),
     "a mask of other keys": (
         lambda: nn.functional.scaled_dot_product_attention(
-            *[ones(1, 6, 4, 8)] * 3, attn_mask=ones(4, 5).bool()
+            ones(1, 6, 4, 8), ones(1, 6, 4, 8), ones(1, 6, 4, 8), ones(4, 5).bool()
         ),
         ValueError,
         r"attn_mask of shape \(4, 5\): scores have shape \(1, 6, 4, 4\)",

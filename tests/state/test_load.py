@@ -65,7 +65,7 @@ def test_tensors_outlive_the_file(tmp_path: Path) -> None:
 
 def test_unknown_formats_are_refused() -> None:
     for content in (b"", b"GIF89a not weights", b"\x00" * 100):
-        with pytest.raises(FileFormatError, match="format is unknown|is empty"):
+        with pytest.raises(FileFormatError, match=r"format is unknown|is empty"):
             state.load(content)
     with pytest.raises(DataError, match="no file"):
         state.load("absent")

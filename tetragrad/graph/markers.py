@@ -7,7 +7,7 @@ value that an :class:`InRange` wants to see.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import IndexingError, TetragradError
@@ -101,7 +101,7 @@ class InRange(Marker):
     """
 
     __slots__ = ()
-    fields: tuple[str, ...] = ("source", "worst", "size", "where", "line")
+    fields: ClassVar[tuple[str, ...]] = ("source", "worst", "size", "where", "line")
 
     def gradient(self, upstream: Node) -> tuple[Node, None]:
         return upstream, None
