@@ -117,8 +117,10 @@ class Forms:
         """The elements of so many values, each where its run is written."""
         step = self.elements // number
         if self.count == 1:
-            yield from range(0, self.elements, step)
-            return
+            return iter(range(0, self.elements, step))
+        return self._in_parts(number, step)
+
+    def _in_parts(self, number: int, step: int) -> Iterator[int]:
         builder, before = self.builder, self.builder.part
         for element, part in enumerate(self.parts(number)):
             builder.go_to(part)

@@ -20,7 +20,7 @@ from tetragrad.backends.cuda.emit.tiles import (
 )
 from tetragrad.core.frozen import frozen
 from tetragrad.kernel.affine import Affine, axis_form
-from tetragrad.kernel.expression import Load, walk
+from tetragrad.kernel.expression import Expression, Load, walk
 from tetragrad.tile.ir import (
     Extent,
     Fold,
@@ -157,13 +157,19 @@ def _stored(grid: Grid) -> set[object]:
 
 
 def _loaded(grid: Grid) -> set[int]:
-    return {
-        entry.slot
-        for statement in every_statement(grid.body)
-        if isinstance(statement, Collective)
-        for entry in walk(*roots_of(statement))
-        if isinstance(entry, Load)
-    }
+    return {entry.slot for entry in _computed(grid) if isinstance(entry, Load)}
+
+
+def _computed(grid: Grid) -> Sequence[Expression]:
+    """What all statements of a grid compute, each expression once."""
+    return walk(
+        *(
+            root
+            for statement in every_statement(grid.body)
+            if isinstance(statement, Collective)
+            for root in roots_of(statement)
+        )
+    )
 
 
 def _writes(grid: Grid) -> Iterator[tuple[str, Affine]]:
@@ -175,11 +181,9 @@ def _writes(grid: Grid) -> Iterator[tuple[str, Affine]]:
 
 def _reads(grid: Grid) -> Iterator[tuple[str, Affine]]:
     """Tiles in global memory that a grid reads, and where."""
-    for statement in every_statement(grid.body):
-        if isinstance(statement, Collective):
-            for entry in walk(*roots_of(statement)):
-                if isinstance(entry, TileLoad) and entry.tile.space is Space.GLOBAL:
-                    yield entry.tile.name, entry.indices[0]
+    for entry in _computed(grid):
+        if isinstance(entry, TileLoad) and entry.tile.space is Space.GLOBAL:
+            yield entry.tile.name, entry.indices[0]
 
 
 def _extents(grid: Grid) -> dict[int, int]:

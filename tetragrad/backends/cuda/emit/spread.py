@@ -58,7 +58,7 @@ class Run:
     @property
     def kind(self) -> object:
         """What runs have in common that are alike but for constants."""
-        places = tuple((axis, place.register) for axis, place in self.places.items())
+        places = tuple([(axis, place.register) for axis, place in self.places.items()])
         return places, self.lane, self.width, self.reach
 
 

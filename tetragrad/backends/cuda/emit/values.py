@@ -172,7 +172,7 @@ class Points(Forms):
 
     def _each(self, compute: Callable[..., Value], inputs: Sequence[Lanes]) -> Lanes:
         """Something that is computed from one value of each input, side by side."""
-        if self.count == 1 and all(len(lanes) == 1 for lanes in inputs):
+        if self.count == 1 and max(map(len, inputs)) == 1:
             return (compute(*[value for (value,) in inputs]),)
         columns = self.columns(inputs)
         places = self.at_each(len(columns[0]))
