@@ -32,7 +32,7 @@ from tetragrad.backends.cpu.emit.moves import Moves
 from tetragrad.backends.cpu.emit.operands import emit_fetch
 from tetragrad.backends.cpu.emit.product import emit_product
 from tetragrad.backends.cpu.emit.scopes import VectorAxis, chunks
-from tetragrad.backends.cpu.emit.turns import Turns
+from tetragrad.backends.cpu.emit.turned_squares import Turns
 from tetragrad.backends.cpu.emit.vector import Value, constant, scalar_type
 from tetragrad.backends.cpu.emit.widths import vector_lanes
 from tetragrad.core import dtypes

@@ -17,7 +17,7 @@ from tetragrad.backends.cuda.emit.access import WIDEST_BYTES
 from tetragrad.backends.cuda.emit.blocks import SharedMemory
 from tetragrad.backends.cuda.emit.ptx import Builder
 from tetragrad.backends.cuda.emit.spread import WARP
-from tetragrad.backends.cuda.emit.spreading import Widths
+from tetragrad.backends.cuda.emit.thread_counts import Widths
 from tetragrad.backends.cuda.emit.tiles import (
     Collective,
     Spread,

@@ -29,8 +29,12 @@ from tetragrad.backends.cuda.emit.program import (
 )
 from tetragrad.backends.cuda.emit.ptx import INDEX, Builder, Value, constant
 from tetragrad.backends.cuda.emit.spread import Coordinate, Threads
-from tetragrad.backends.cuda.emit.spreading import FLAT_THREADS, thread_count, widths_of
 from tetragrad.backends.cuda.emit.statements import Statements
+from tetragrad.backends.cuda.emit.thread_counts import (
+    FLAT_THREADS,
+    thread_count,
+    widths_of,
+)
 from tetragrad.backends.cuda.emit.tiles import find_homes
 from tetragrad.backends.cuda.emit.values import Values
 from tetragrad.core import dtypes

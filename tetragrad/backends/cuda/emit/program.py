@@ -48,14 +48,14 @@ from tetragrad.backends.cuda.emit.ptx import (
     register_class,
 )
 from tetragrad.backends.cuda.emit.spread import Coordinate, Threads
-from tetragrad.backends.cuda.emit.spreading import (
+from tetragrad.backends.cuda.emit.statements import Statements
+from tetragrad.backends.cuda.emit.thread_counts import (
     cluster_size,
     iterations_together,
     least_blocks,
     thread_count,
     widths_of,
 )
-from tetragrad.backends.cuda.emit.statements import Statements
 from tetragrad.backends.cuda.emit.tiles import (
     TileHomes,
     find_homes,
