@@ -8,9 +8,9 @@ become loads of their tiles.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen, replace
@@ -190,6 +190,18 @@ def loop(
     axis = builder.axis(extent)
     statements = tuple(body(axis_form(axis)))
     return [For(axis, extent, statements, unroll and extent <= LONGEST_UNROLLED)]
+
+
+def loops(
+    builder: Builder, extents: Sequence[int], body: Callable[..., list[Statement]]
+) -> list[Statement]:
+    """Loops inside one another, the last one innermost."""
+    if not extents:
+        return body()
+    first, *others = extents
+    return loop(
+        builder, first, lambda form: loops(builder, others, partial(body, form))
+    )
 
 
 @frozen

@@ -326,7 +326,7 @@ class _Columns:
 
     def start(self, scope: Scope, reduction: Expression, tile: Tile) -> list[Statement]:
         """Bring a tile into being, holding the identity."""
-        extents = tuple((scope.builder.axis(size), size) for size in tile.shape)
+        extents = scope.builder.axes(tile.shape)
         identity = literal(reduction.op.identity(reduction.dtype), tile.dtype)
         return [Alloc(tile), Map(extents, tile, indices_of(extents), identity)]
 

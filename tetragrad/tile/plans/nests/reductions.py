@@ -160,7 +160,7 @@ class _Pass:
         """Bring the tile into being, holding the identity."""
         tile, reduction = accumulator.tile, accumulator.reduction
         builder = self.scope.builder
-        extents = tuple((builder.axis(size), size) for size in tile.shape)
+        extents = builder.axes(tile.shape)
         value = reduction.op.identity(reduction.dtype)
         identity = literal(value, tile.dtype)
         return [Alloc(tile), Map(extents, tile, indices_of(extents), identity)]
@@ -257,7 +257,7 @@ class _Pass:
     def add(self, into: Accumulator, source: Accumulator) -> Statement:
         """Combine one accumulator into another of the same shape."""
         builder = self.scope.builder
-        extents = tuple((builder.axis(size), size) for size in into.tile.shape)
+        extents = builder.axes(into.tile.shape)
         value = load_of(source.tile, extents)
         return Fold(extents, into.tile, indices_of(extents), into.reduction.op, value)
 
@@ -289,7 +289,7 @@ class _Pass:
         tile = self.scope.builder.tile(name, shape_of(outer), accumulator.tile.dtype)
         result = Accumulator(tile, reduction)
         builder = self.scope.builder
-        extents = tuple((builder.axis(size), size) for size in accumulator.tile.shape)
+        extents = builder.axes(accumulator.tile.shape)
         value = load_of(accumulator.tile, extents)
         into = indices_of(extents[: len(outer)])
         fold = Fold(extents, tile, into, reduction.op, value)

@@ -74,6 +74,7 @@ from tetragrad.tile.plans.scope import (
     iterations,
     load_of,
     loop,
+    loops,
 )
 
 #: Rows of one grid iteration, and keys taken in at a time: the scores of a block
@@ -341,22 +342,20 @@ class Attention:
         self, row: Affine, column: Affine
     ) -> tuple[tuple[Extent, Extent], tuple[Affine, Affine]]:
         """Collective axes over a micro-tile, and its indices in the whole tile."""
-        rows, columns = self.plan.micro_rows, self.plan.micro_columns
-        first = (self.builder.axis(rows), rows)
-        second = (self.builder.axis(columns), columns)
-        indices = (row + axis_form(first[0]), column + axis_form(second[0]))
-        return (first, second), indices
+        first, second = self.builder.axes(
+            (self.plan.micro_rows, self.plan.micro_columns)
+        )
+        m, n = indices_of((first, second))
+        return (first, second), (row + m, column + n)
 
     def panels(self, rows: int, columns: int, body: Panel) -> list[Statement]:
         """Loops over the micro-tiles of a tile of this shape."""
         micro_rows, micro_columns = self.plan.micro_rows, self.plan.micro_columns
-        return loop(
+        return loops(
             self.builder,
-            columns // micro_columns,
-            lambda column: loop(
-                self.builder,
-                rows // micro_rows,
-                lambda row: body(row.scale(micro_rows), column.scale(micro_columns)),
+            (columns // micro_columns, rows // micro_rows),
+            lambda column, row: body(
+                row.scale(micro_rows), column.scale(micro_columns)
             ),
         )
 

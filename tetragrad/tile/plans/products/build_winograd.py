@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cached_property
 
 from tetragrad.core.frozen import frozen
-from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import Expression, literal
+from tetragrad.kernel.affine import ZERO, Affine
+from tetragrad.kernel.expression import Expression
 from tetragrad.tile.ir import (
     Alloc,
     Layout,
@@ -34,10 +33,10 @@ from tetragrad.tile.ir import (
     TileLoad,
     View,
 )
+from tetragrad.tile.plans.products.contraction import Block
 from tetragrad.tile.plans.products.direct import Direct
-from tetragrad.tile.plans.products.images import LONGEST_WRITTEN_OUT, ImageReader
+from tetragrad.tile.plans.products.images import LONGEST_WRITTEN_OUT
 from tetragrad.tile.plans.products.micro_tiles import Places
-from tetragrad.tile.plans.products.windows import Extents, Image, extents_of, image_of
 from tetragrad.tile.plans.products.winograd import Transform, WinogradPlan, combined
 from tetragrad.tile.plans.scope import (
     Builder,
@@ -45,6 +44,7 @@ from tetragrad.tile.plans.scope import (
     fitting_strip,
     indices_of,
     loop,
+    loops,
     strips,
 )
 
@@ -66,17 +66,14 @@ class _Winograd(Direct):
     def transform(self) -> Transform:
         return self.plan.transform
 
-    @cached_property
-    def image(self) -> Image:
-        contraction, windows = self.contraction, self.plan.windows(self.kernel)
-        found = image_of(self.kernel, contraction.rhs, contraction.depth, windows)
-        assert found is not None
-        return found
+    @property
+    def windows(self) -> Block:
+        return self.plan.windows(self.kernel)
 
-    @cached_property
-    def extents(self) -> Extents:
-        """Those of one image, before it is transformed."""
-        return extents_of(self.kernel, self.image, self.plan.windows(self.kernel))
+    @property
+    def reach(self) -> int:
+        """Vectors of the last row of an image may read beyond it."""
+        return self.extents.results + self.plan.lanes
 
     @property
     def lines(self) -> int:
@@ -102,34 +99,24 @@ class _Winograd(Direct):
         """Positions of all planes at one point."""
         return self.extents.planes * self.plane
 
-    @cached_property
-    def reader(self) -> ImageReader:
-        """Packs an image that vectors of its last row may read beyond."""
-        return ImageReader(
-            self.builder,
-            self.image,
-            self.extents,
-            self.plan.windows(self.kernel),
-            self.contraction.rhs,
-            self.plan.lanes,
-            self.extents.results + self.plan.lanes,
-        )
-
     # --- a block -----------------------------------------------------------------
 
     def block(self, places: Places) -> list[Statement]:
         """All rows by one block of columns."""
         points = self.points()
         filters, viewed = self.filters(places.scope)
-        statements = [viewed, Alloc(points), *self.cleared_beyond(points)]
+        size = self.transform.points * self.point
+        statements = [viewed, Alloc(points)]
+        statements += self.reader.cleared_behind(points, size)
         statements += self.transformed(places, points)
 
         def panel(number: Affine) -> list[Statement]:
             first = number.scale(self.plan.micro_rows)
             staged = self.staged_points()
             sums = self.sums_at_points(number, filters, points, staged)
-            results = self.results_of(places, first, staged)
-            return [*self.allocated(staged), *sums, *results]
+            results = self.results(places, first, staged)
+            cleared = self.cleared_beyond(staged)
+            return [Alloc(staged), *cleared, *sums, *results]
 
         return statements + loop(self.builder, self.row_panels, panel)
 
@@ -140,16 +127,6 @@ class _Winograd(Direct):
         shape, layout = (size, reached), Layout((1, 1))
         dtype = self.contraction.rhs.dtype
         return self.builder.tile("points", shape, dtype, Space.SHARED, layout)
-
-    def cleared_beyond(self, points: Tile) -> list[Statement]:
-        """Zeros where only whole vectors reach."""
-        size = self.transform.points * self.point
-        beyond = points.shape[0] - size
-        if not beyond:
-            return []
-        lane = self.builder.axis(beyond)
-        where = (axis_form(lane).shift(size), ZERO)
-        return [Map(((lane, beyond),), points, where, literal(0, points.dtype))]
 
     def filters(self, scope: Scope) -> tuple[Tile, Statement]:
         """The transformed filters of this batch, with all panels one after another."""
@@ -221,11 +198,7 @@ class _Winograd(Direct):
                 lambda scope: vector(scope, source, target),
             )
 
-        return loop(
-            self.builder,
-            self.extents.planes,
-            lambda plane: loop(self.builder, lines, lambda line: tile(plane, line)),
-        )
+        return loops(self.builder, (self.extents.planes, lines), tile)
 
     # --- sums --------------------------------------------------------------------
 
@@ -234,25 +207,6 @@ class _Winograd(Direct):
         shape = (self.transform.points, self.plan.micro_rows, self.reached)
         dtype = self.contraction.reduction.accumulator
         return self.builder.tile("staged", shape, dtype, Space.SHARED)
-
-    def allocated(self, staged: Tile) -> list[Statement]:
-        """Bring that tile into being, zero where only whole vectors reach."""
-        beyond = self.reached - self.width
-        if not beyond:
-            return [Alloc(staged)]
-
-        def zeros(point: Affine, row: Affine) -> list[Statement]:
-            lane = self.builder.axis(beyond)
-            where = (point, row, axis_form(lane).shift(self.width))
-            return [Map(((lane, beyond),), staged, where, literal(0, staged.dtype))]
-
-        points, rows, _ = staged.shape
-        cleared = loop(
-            self.builder,
-            points,
-            lambda point: loop(self.builder, rows, lambda row: zeros(point, row)),
-        )
-        return [Alloc(staged), *cleared]
 
     @property
     def reached(self) -> int:
@@ -278,11 +232,7 @@ class _Winograd(Direct):
             where = (point, row, first + lane)
             return [*statements, Map(extents, staged, where, value)]
 
-        return loop(
-            builder,
-            self.transform.points,
-            lambda point: loop(builder, self.panels, lambda column: one(point, column)),
-        )
+        return loops(builder, (self.transform.points, self.panels), one)
 
     def products_at(
         self,
@@ -323,20 +273,7 @@ class _Winograd(Direct):
 
     # --- results -----------------------------------------------------------------
 
-    def results_of(
-        self, places: Places, first: Affine, staged: Tile
-    ) -> list[Statement]:
-        """Store what the outputs make of a row panel's sums."""
-
-        def one(number: Affine) -> list[Statement]:
-            index = first + number
-            scope = self.unflatten(places.scope, places.rows, index)
-            scope = scope.with_guard(*self.inside(places.rows, index))
-            return self.images_of(places, scope, number, staged)
-
-        return loop(self.builder, self.plan.micro_rows, one)
-
-    def images_of(
+    def result_rows(
         self, places: Places, scope: Scope, number: Affine, staged: Tile
     ) -> list[Statement]:
         """One row panel's row: the results of all images."""

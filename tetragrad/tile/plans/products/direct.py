@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
-from tetragrad.core.frozen import frozen
+from tetragrad.core.frozen import frozen, replace
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Expression, literal
 from tetragrad.tile.ir import (
@@ -31,7 +31,7 @@ from tetragrad.tile.ir import (
     Tile,
     TileLoad,
 )
-from tetragrad.tile.plans.products.contraction import Supply
+from tetragrad.tile.plans.products.contraction import Block, Supply
 from tetragrad.tile.plans.products.images import ImageReader, Tap
 from tetragrad.tile.plans.products.micro_tiles import Places, Product, Region
 from tetragrad.tile.plans.products.operands import Operand, Placed, Window
@@ -50,6 +50,7 @@ from tetragrad.tile.plans.scope import (
     fitting_strip,
     indices_of,
     loop,
+    loops,
     strips,
 )
 
@@ -65,29 +66,38 @@ class Direct(Product):
 
     # --- sizes -------------------------------------------------------------------
 
+    @property
+    def windows(self) -> Block:
+        """The block whose windows one image is packed for."""
+        return self.plan.columns
+
     @cached_property
     def image(self) -> Image:
-        contraction, columns = self.contraction, self.plan.columns
-        found = image_of(self.kernel, contraction.rhs, contraction.depth, columns)
+        contraction, windows = self.contraction, self.windows
+        found = image_of(self.kernel, contraction.rhs, contraction.depth, windows)
         assert found is not None
         return found
 
     @cached_property
     def extents(self) -> Extents:
-        return extents_of(self.kernel, self.image, self.plan.columns)
+        return extents_of(self.kernel, self.image, self.windows)
 
     @cached_property
     def reader(self) -> ImageReader:
-        plan = self.plan
         return ImageReader(
             self.builder,
             self.image,
             self.extents,
-            plan.columns,
+            self.windows,
             self.contraction.rhs,
-            plan.lanes,
-            self.width,
+            self.plan.lanes,
+            self.reach,
         )
+
+    @property
+    def reach(self) -> int:
+        """Positions that may be read behind where a tap begins."""
+        return self.width
 
     @property
     def panels(self) -> int:
@@ -150,16 +160,7 @@ class Direct(Product):
         if len(whole.side_runs) > 1:
             size = self.row_panels * plan.micro_rows
             return whole, whole.tile(self.builder, size)
-        panel = Operand(
-            "lhs",
-            self.kernel,
-            self.contraction.lhs,
-            plan.depth,
-            plan.rows,
-            plan.lanes,
-            lanes_along_side=False,
-            cut=self.row_cut,
-        )
+        panel = replace(whole, cut=self.row_cut)
         return panel, panel.tile(self.builder, plan.micro_rows)
 
     # --- sums --------------------------------------------------------------------
@@ -173,12 +174,10 @@ class Direct(Product):
             first = number.scale(plan.micro_columns)
             tile, statements = self.accumulator()
             statements += self.products(tile, lhs, Region(image, side=first))
-            rows = (self.builder.axis(plan.micro_rows), plan.micro_rows)
-            lanes = (self.builder.axis(plan.micro_columns), plan.micro_columns)
-            extents = (rows, lanes)
-            where = (axis_form(rows[0]), first + axis_form(lanes[0]))
-            value = TileLoad(tile, indices_of(extents))
-            return [*statements, Map(extents, staged, where, value)]
+            extents = self.builder.axes(tile.shape)
+            row, lane = indices_of(extents)
+            value = TileLoad(tile, (row, lane))
+            return [*statements, Map(extents, staged, (row, first + lane), value)]
 
         return staged, [*allocated, *loop(self.builder, self.panels, column)]
 
@@ -190,16 +189,21 @@ class Direct(Product):
         shape = (plan.micro_rows, max(self.width, reached))
         dtype = self.contraction.reduction.accumulator
         tile = self.builder.tile("staged", shape, dtype, Space.SHARED)
-        beyond = shape[1] - self.width
+        return tile, [Alloc(tile), *self.cleared_beyond(tile)]
+
+    def cleared_beyond(self, staged: Tile) -> list[Statement]:
+        """Zeros where only whole vectors of results reach."""
+        *rows, size = staged.shape
+        beyond = size - self.width
         if not beyond:
-            return tile, [Alloc(tile)]
+            return []
 
-        def zeros(row: Affine) -> list[Statement]:
+        def zeros(*row: Affine) -> list[Statement]:
             lane = self.builder.axis(beyond)
-            where = (row, axis_form(lane).shift(self.width))
-            return [Map(((lane, beyond),), tile, where, literal(0, dtype))]
+            where = (*row, axis_form(lane).shift(self.width))
+            return [Map(((lane, beyond),), staged, where, literal(0, staged.dtype))]
 
-        return tile, [Alloc(tile), *loop(self.builder, plan.micro_rows, zeros)]
+        return loops(self.builder, rows, zeros)
 
     def products(self, total: Tile, lhs: Region, image: Region) -> list[Statement]:
         """Loops over planes and taps; each adds the product of one position."""

@@ -80,18 +80,21 @@ class ImageReader:
 
         The block begins at ``start`` along its chunked axis.
         """
-        beyond = tile.shape[0] - self.extents.size
-        statements: list[Statement] = []
-        if beyond:
-            lane = self.builder.axis(beyond)
-            where = axis_form(lane).shift(self.extents.size)
-            zero = literal(0, tile.dtype)
-            statements.append(Map(((lane, beyond),), tile, (where, ZERO), zero))
+        statements = self.cleared_behind(tile, self.extents.size)
         scratch = self.scratch_row(tile)
         if scratch is not None:
             statements.append(Alloc(scratch))
         packing = _Packing(self, start, tile, scratch)
         return statements + self.planes(scope, packing.rows)
+
+    def cleared_behind(self, tile: Tile, size: int) -> list[Statement]:
+        """Zeros behind so many positions, where only whole vectors reach."""
+        beyond = tile.shape[0] - size
+        if not beyond:
+            return []
+        lane = self.builder.axis(beyond)
+        where = (axis_form(lane).shift(size), ZERO)
+        return [Map(((lane, beyond),), tile, where, literal(0, tile.dtype))]
 
     def scratch_row(self, tile: Tile) -> Tile | None:
         """A row as memory has it, if its positions are to be put apart."""

@@ -43,7 +43,7 @@ from tetragrad.tile.plans.products.micro_tiles import Corner, Places, Region
 from tetragrad.tile.plans.products.operands import Operand, Placed, Window
 from tetragrad.tile.plans.products.packing import clear_overhang, pack
 from tetragrad.tile.plans.products.panel_operands import Packed, PanelOperands
-from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop
+from tetragrad.tile.plans.scope import Builder, Scope, indices_of, loop, loops
 
 # The numbers of a row panel and of a column panel.
 Place = tuple[Affine, Affine]
@@ -252,13 +252,7 @@ class _Panels(PanelOperands):
         self, rows: int, body: Callable[[Affine, Affine], list[Statement]]
     ) -> list[Statement]:
         """Loops over micro-tiles: a panel of rows stays near, columns stream."""
-        return loop(
-            self.builder,
-            rows,
-            lambda row: loop(
-                self.builder, self.column_panels, lambda column: body(row, column)
-            ),
-        )
+        return loops(self.builder, (rows, self.column_panels), body)
 
     # --- micro-tiles -------------------------------------------------------------
 

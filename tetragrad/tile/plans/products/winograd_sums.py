@@ -58,6 +58,7 @@ from tetragrad.tile.plans.scope import (
     fitting_strip,
     indices_of,
     loop,
+    loops,
     strips,
 )
 
@@ -240,17 +241,8 @@ class _WinogradSums(Product):
             where = number.scale(self.plan.lanes) + axis_form(lane[0])
             return [Map((lane,), sums, (point, row, where), zero)]
 
-        def row(point: Affine, number: Affine) -> list[Statement]:
-            vectors = columns // self.plan.lanes
-            return loop(
-                self.builder, vectors, lambda which: vector(point, number, which)
-            )
-
-        return loop(
-            self.builder,
-            points,
-            lambda point: loop(self.builder, rows, lambda number: row(point, number)),
-        )
+        vectors = columns // self.plan.lanes
+        return loops(self.builder, (points, rows, vectors), vector)
 
     def cleared_beyond(self, tile: Tile) -> list[Statement]:
         """Zeros beyond the last position of a tile."""
@@ -350,18 +342,8 @@ class _WinogradSums(Product):
                 Fold(extents, sums, where, Sum, TileLoad(tile, (m, n))),
             ]
 
-        def point(number: Affine) -> list[Statement]:
-            return loop(
-                builder,
-                rows // plan.micro_rows,
-                lambda row: loop(
-                    builder,
-                    columns // plan.micro_columns,
-                    lambda column: one(number, row, column),
-                ),
-            )
-
-        return loop(builder, points, point)
+        panels = (rows // plan.micro_rows, columns // plan.micro_columns)
+        return loops(builder, (points, *panels), one)
 
     def product_at(
         self, total: Tile, line: Affine, first: tuple[Affine, Affine]

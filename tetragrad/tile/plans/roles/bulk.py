@@ -23,7 +23,7 @@ from tetragrad.graph.elementwise import Cast
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
 from tetragrad.kernel.expression import Compute, Expression, Guard, Load, Select
 from tetragrad.kernel.ir import Kernel
-from tetragrad.tile.ir import Channel, Copy, Dimension, Space, Tile, box_copy
+from tetragrad.tile.ir import Channel, Copy, Dimension, Extent, Space, Tile, box_copy
 from tetragrad.tile.layout import panel_of, swizzled
 from tetragrad.tile.plans.roles.cells import Cells, flat_position
 from tetragrad.tile.plans.roles.factors import is_zero
@@ -121,18 +121,16 @@ class BulkOperand(RoleOperand):
 
         ``starts`` says where each kernel axis stands at the first position.
         """
-        places, extents = dict(starts), []
-        flat = []
+        places, flat = dict(starts), []
+        extents: list[Extent] = []
         for entry in cells:
             digits = []
             for axis, chunk in zip(entry.axes, entry.chunks, strict=True):
-                digit = ZERO
+                digits.append(ZERO)
                 if chunk > 1:
-                    along = builder.axis(chunk)
-                    extents.append((along, chunk))
-                    digit = axis_form(along)
-                places[axis] = starts[axis] + digit
-                digits.append(digit)
+                    extents += builder.axes((chunk,))
+                    digits[-1] = axis_form(extents[-1][0])
+                places[axis] = starts[axis] + digits[-1]
             flat.append(flat_position(entry.chunks, digits))
         depth, side = flat
         indices = (depth, side.shift(number * cells[1].extent))

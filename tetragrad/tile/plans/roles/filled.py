@@ -205,7 +205,7 @@ class FilledOperand(RoleOperand):
         Rows beyond the edge are never stored, so that they may hold anything.
         """
         (depth, side), (steps, rows) = step.cells, held.shape
-        extents = ((builder.axis(rows), rows), (builder.axis(steps), steps))
+        extents = builder.axes((rows, steps))
         row, place = indices_of(extents)
         pairs = split_radices(side.radices, rows)
         assert pairs is not None, "whole digits"

@@ -189,39 +189,19 @@ def role_operands(
     builder: Builder, plan: RolePlan, product: RoleProduct, sides: Sides
 ) -> RoleOperands:
     """The tiles and channels of a product."""
-    tiles: list[Tile] = []
-    narrow: list[Tile | None] = []
-    for name, operand, size, cells in (
-        ("lhs", product.lhs, plan.rows, sides.rows),
-        ("rhs", product.rhs, plan.columns, sides.columns),
-    ):
-        is_held = plan.held and operand is product.lhs
-        if is_held:
-            shape = (plan.depth, plan.member_rows)
-            tiles.append(builder.tile("held", shape, operand.dtype))
-        else:
-            tiles.append(operand.tile(builder, name, plan.depth, size))
-        is_brought = isinstance(operand, FilledOperand) and operand.brings(
-            (sides.depth, cells)
-        )
-        narrow.append(
-            operand.narrow_tile(
-                builder, f"narrow_{name}", plan.depth, size, is_held=is_held
-            )
-            if isinstance(operand, FilledOperand) and is_brought
-            else None
-        )
-    pairs = list(zip(tiles, product.filled, strict=True))
+    both = [_tiles_of(builder, plan, product, sides, number) for number in (0, 1)]
+    (lhs, narrow_lhs), (rhs, narrow_rhs) = both
+    pairs = list(zip((lhs, rhs), product.filled, strict=True))
 
     def channel(name: str, found: Sequence[Tile | None], stages: int) -> Channel | None:
         held = tuple(tile for tile in found if tile is not None)
         return Channel(name, held, stages) if held else None
 
-    brought = [tile for tile, made in pairs if not made]
-    filled = [tile for tile, made in pairs if made]
-    sources = list(narrow)
+    brought: list[Tile | None] = [tile for tile, is_made in pairs if not is_made]
+    filled = [tile for tile, is_made in pairs if is_made]
+    sources = [narrow_lhs, narrow_rhs]
     if plan.held:
-        brought, filled, sources = [*filter(None, sources), *brought], [], []
+        brought, filled, sources = [*sources, *brought], [], []
     rests: tuple[Tile, Tile] | None = None
     if plan.splits:
         rests = (
@@ -233,10 +213,31 @@ def role_operands(
         builder,
         product,
         sides,
-        (tiles[0], tiles[1]),
-        (narrow[0], narrow[1]),
+        (lhs, rhs),
+        (narrow_lhs, narrow_rhs),
         channel("operands", brought, plan.stages),
         channel("narrow", sources, plan.stages),
         channel("filled", filled, max(1, plan.filled_stages)),
         rests,
     )
+
+
+def _tiles_of(
+    builder: Builder, plan: RolePlan, product: RoleProduct, sides: Sides, number: int
+) -> tuple[Tile, Tile | None]:
+    """What is multiplied of an operand in a step, and what it is computed from."""
+    name = ("lhs", "rhs")[number]
+    operand = (product.lhs, product.rhs)[number]
+    size, cells = ((plan.rows, sides.rows), (plan.columns, sides.columns))[number]
+    is_held = plan.held and number == 0
+    if is_held:
+        shape = (plan.depth, plan.member_rows)
+        tile = builder.tile("held", shape, operand.dtype)
+    else:
+        tile = operand.tile(builder, name, plan.depth, size)
+    if not isinstance(operand, FilledOperand) or not operand.brings(
+        (sides.depth, cells)
+    ):
+        return tile, None
+    name = f"narrow_{name}"
+    return tile, operand.narrow_tile(builder, name, plan.depth, size, is_held=is_held)
