@@ -177,3 +177,18 @@ def test_where_an_update_goes_is_told_by_the_kernel_that_makes_it() -> None:
     cache[:, :, place] = rows
     groups = fuse(without_markers([cache.node]), SM_90A)
     assert [root.dtype for group in groups for root in group.roots] == [bfloat16]
+
+
+@pytest.mark.parametrize("dims", [None, -1, -2])
+def test_scores_of_a_sum_of_attention_are_not_stored(dims: int | None) -> None:
+    """The sum would otherwise become part of the product that weights are carried in."""
+    query, key, value = (values(2, 256, 64).realize() for _ in range(3))
+    total = query.scaled_dot_product_attention(key, value).sum(dims)
+    stored = fuse(without_markers([total.node]), SM_90A)
+    assert max(root.numel for group in stored for root in group.roots) < 2 * 256 * 256
+
+
+def test_a_sum_over_all_rows_of_a_product_follows_it() -> None:
+    product = values(96, 64).realize() @ values(64, 80).realize()
+    groups = fuse([product.sum(0).node], SM_90A)
+    assert [root.shape for group in groups for root in group.roots] == [(96, 80), (80,)]

@@ -116,7 +116,7 @@ class Analysis:
             if not isinstance(node, Sum) or self.kinds[node] is not Kind.ROW:
                 continue
             inner = self._moved_sum(node)
-            if inner is None:
+            if inner is None or self._ends_reuse(inner, node):
                 continue
             self.absorbed[inner] = node
             if self.kinds[inner] is Kind.CONTRACTION:
@@ -136,6 +136,39 @@ class Analysis:
             return None
         plain = self.kinds[current] in (Kind.ROW, Kind.CONTRACTION)
         return current if plain else None
+
+    def _ends_reuse(self, inner: Node, outer: Sum) -> bool:
+        """Whether the outer sum runs over all rows, or all columns, of a product.
+
+        Then operands would be gone over for a single result each, and a row that is
+        carried through the product, as attention's, could not be.
+        """
+        if self.kinds[inner] is not Kind.CONTRACTION:
+            return False
+        sides = self._sides_of(inner)
+        path = []
+        current = outer.source
+        while current is not inner:
+            path.append(current)
+            current = current.sources[0]
+        for node in reversed(path):
+            if not isinstance(node, moves.Reshape | moves.Permute):
+                return False
+            sides = [_moved(node, side) for side in sides]
+        shape = outer.source.shape
+        long = [{dim for dim in side if shape[dim] > 1} for side in sides]
+        return any(side and side <= set(outer.dims) for side in long)
+
+    def _sides_of(self, product: Node) -> list[frozenset[int]]:
+        """The dimensions of a product's rows, and those of its columns."""
+        body = product.sources[0]
+        while isinstance(body, ops.Cast):
+            body = body.operand
+        if not isinstance(body, ops.Mul):
+            return []
+        lhs, rhs = self.constant_dims[body.lhs], self.constant_dims[body.rhs]
+        short = {dim for dim, size in enumerate(product.shape) if size == 1}
+        return [(rhs - lhs) - short, (lhs - rhs) - short]
 
     def _expands_of(self, node: Node) -> tuple[Node, ...]:
         """Those of the sources together; shared with a source where that is all."""
@@ -286,6 +319,13 @@ def _through_reshape(node: Node, below: frozenset[int]) -> frozenset[int]:
                 found.update(range(first_j, j + 1))
             i, j = first_i - 1, first_j - 1
     return frozenset(found)
+
+
+def _moved(node: moves.Reshape | moves.Permute, dims: frozenset[int]) -> frozenset[int]:
+    """The dimensions that consist of given ones of the source."""
+    if isinstance(node, moves.Permute):
+        return frozenset(new for new, old in enumerate(node.order) if old in dims)
+    return _through_reshape(node, dims)
 
 
 def _through_window(node: Node, below: frozenset[int]) -> frozenset[int]:
