@@ -181,7 +181,7 @@ def test_where_an_update_goes_is_told_by_the_kernel_that_makes_it() -> None:
 
 @pytest.mark.parametrize("dims", [None, -1, -2])
 def test_scores_of_a_sum_of_attention_are_not_stored(dims: int | None) -> None:
-    """The sum would otherwise become part of the product that weights are carried in."""
+    """The sum would else become part of the product that weights are carried in."""
     query, key, value = (values(2, 256, 64).realize() for _ in range(3))
     total = query.scaled_dot_product_attention(key, value).sum(dims)
     stored = fuse(without_markers([total.node]), SM_90A)
