@@ -26,10 +26,10 @@ from tetragrad.core import dtypes
 from tetragrad.core.settings import override, settings
 from tetragrad.engine.pipeline import kernels_of
 from tetragrad.engine.realize import without_markers
+from tetragrad.kernel.substitution import Substitution
 from tetragrad.tensor import Tensor
 from tetragrad.tile.plans.build import build
 from tetragrad.tile.plans.choose import choose_plan
-from tetragrad.tile.plans.rewrite import Rewriter
 from tetragrad.tile.plans.roles import choose_roles, depth_parts, role_cost, ways
 
 COMMITTED = Path(__file__).parent / "cuda_operations.json"
@@ -39,7 +39,7 @@ WATCHED = (
     (role_cost.Pricing, "__init__", "products priced"),
     (role_cost.Pricing, "cycles_of", "blocks priced"),
     (ways.Way, "_with_sizes", "blocks looked at closely"),
-    (Rewriter, "_one", "expressions rewritten"),
+    (Substitution, "apply", "expressions rewritten"),
     (Points, "evaluate", "values asked for"),
     (Forms, "linear", "affine forms asked for"),
     (Value, "__init__", "operands made"),
@@ -53,13 +53,14 @@ def values(*shape: int) -> Tensor:
 
 
 def computations() -> dict[str, Callable[[], Tensor]]:
-    """One of each kind: by roles, in parts, with an epilogue; rows."""
+    """One of each kind: by roles, in parts, with an epilogue; rows, also sorted."""
     return {
         "product": lambda: values(512, 512) @ values(512, 512).T,
         "product in parts": lambda: values(64, 8192) @ values(64, 8192).T,
         "epilogue": lambda: (values(256, 512) @ values(512, 256) + values(256)).gelu(),
         "softmax": lambda: values(512, 1024).softmax(1),
         "layer norm": lambda: values(512, 768).layer_norm((768,)),
+        "sort": lambda: values(256, 512).sort(1).values,
     }
 
 
