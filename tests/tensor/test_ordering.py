@@ -92,3 +92,30 @@ def test_rows_longer_than_a_block(dtype: Any, monkeypatch: pytest.MonkeyPatch) -
     )
     downwards = np.argsort(-given.astype(np.int64), -1, kind="stable")
     np.testing.assert_array_equal(Tensor(given).topk(7).indices, downwards[:, :7])
+
+
+@pytest.mark.parametrize("shape", [(40, 9), (9, 40), (17, 64), (3, 70), (5,)])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
+def test_the_middle_and_the_kth(shape: tuple[int, ...], dtype: str) -> None:
+    given = values(shape, dtype)
+    size = shape[-1]
+    ordered, middle = np.sort(given, -1), Tensor(given).median(-1)
+    wanted = ordered[..., (size - 1) // 2]
+    if dtype == "float32":
+        wanted = np.where(np.isnan(given).any(-1), np.nan, wanted)
+    np.testing.assert_array_equal(middle.values.numpy(), wanted)
+    places = np.expand_dims(middle.indices.numpy(), -1)
+    found = np.take_along_axis(given, places, -1)[..., 0]
+    np.testing.assert_array_equal(found, wanted)
+    third = Tensor(given).kthvalue(3, -1)
+    np.testing.assert_array_equal(third.values.numpy(), ordered[..., 2])
+    first = (given == ordered[..., 2:3]).argmax(-1)
+    if dtype != "float32":
+        np.testing.assert_array_equal(third.indices.numpy(), first)
+
+
+def test_the_gradient_of_a_median_that_is_nan_goes_to_nan() -> None:
+    given = Tensor([[1.0, 2.0, 3.0], [4.0, float("nan"), 5.0]], requires_grad=True)
+    given.median(1).values.sum().backward()
+    assert given.grad is not None
+    assert given.grad.tolist() == [[0, 1, 0], [0, 1, 0]]

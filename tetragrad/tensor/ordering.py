@@ -57,6 +57,10 @@ COUNTED_TOGETHER = 256
 #: The largest are looked for in blocks if there are so many elements for each.
 WORTH_BLOCKS = 64
 
+#: Rows up to this length are sorted for one of their elements, if they are many; in
+#: longer ones it is looked for bit by bit.
+SORTED_FOR_ONE = 64
+
 #: On a chip, blocks of so many elements for each of the largest, and no fewer in all,
 #: are sorted, if there are no more elements than this; otherwise blocks are chosen.
 SORTED_FOR_EACH, LEAST_SORTED = 4, 1 << 10
@@ -326,11 +330,15 @@ def _largest_place(key: Node) -> Node:
 
 
 def kth_largest_key(key: Node, k: int) -> Node:
-    """The k-th largest of unsigned keys along the last dimension, bit by bit.
+    """The k-th largest of unsigned keys along the last dimension.
 
-    The largest threshold that at least k keys reach is built from its highest bit.
+    In long rows the largest threshold that at least k keys reach is built bit by bit,
+    from the highest one.
     """
-    dim = key.ndim - 1
+    size, dim = key.shape[-1], key.ndim - 1
+    if size <= SORTED_FOR_ONE and key.numel >= size * NETWORK_ROWS:
+        place = pad_dim(sorted_order(key), dim, k - size, 1 - k)
+        return take_along(key, place, dim)
     threshold = broadcast_to(constant(0, key.dtype), (*key.shape[:-1], 1))
     for bit in reversed(range(key.dtype.bits)):
         candidate = ops.Or(threshold, full_like(threshold, 1 << bit))

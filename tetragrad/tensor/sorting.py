@@ -166,16 +166,19 @@ class SortingMethods(CumulativeMethods):
         size = self.shape[normal_dim(dim, self.ndim)] if self.ndim else 1
         if not size:
             raise ShapeError(f"median() of nothing: shape {self.shape}")
-        middle = self.kthvalue((size + 1) // 2, dim, keepdim)
-        if not self.dtype.is_floating_point:
+        middle = self.kthvalue((size + 1) // 2, dim, True)
+        if not self.ndim:
             return middle
-        # NaN anywhere makes the median NaN, and it sorts last.
-        last = self.kthvalue(size, dim, keepdim)
-        has_nan = last.values.isnan()
-        return ValuesAndIndices(
-            last.values.where(has_nan, middle.values),
-            self.isnan().long().argmax(dim, keepdim).where(has_nan, middle.indices),
-        )
+        places = middle.indices
+        if self.dtype.is_floating_point:
+            # NaN anywhere makes the median NaN.
+            is_nan = self.isnan()
+            first = is_nan.long().argmax(dim, True)
+            places = first.where(is_nan.any(dim, True), places)
+        values = self.gather(dim, places)
+        if keepdim:
+            return ValuesAndIndices(values, places)
+        return ValuesAndIndices(values.squeeze(dim), places.squeeze(dim))
 
     @also_axis
     def quantile(
