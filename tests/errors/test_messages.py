@@ -175,6 +175,30 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
         r"a target of shape \(2, 5\) for a prediction of shape \(2, 5, 7\)",
         "prediction.flatten(0, -2)",
     ),
+    "a target for a prediction": (
+        lambda: nn.functional.cross_entropy(Tensor([0, 1]), ones(2, 3)),
+        TypeError,
+        "of int64 with a target of float32",
+        "cross_entropy(logits, classes)",
+    ),
+    "weights of other classes": (
+        lambda: nn.functional.cross_entropy(ones(1, 3), Tensor([0]), weight=ones(2)),
+        ValueError,
+        r"class weights of shape \(2,\) for 3 classes",
+        "one weight",
+    ),
+    "a window of nothing": (
+        lambda: nn.Conv2d(3, 4, 0),
+        ValueError,
+        "kernel_size=0, stride=1 and dilation=1",
+        "1 or more",
+    ),
+    "a number for a parameter": (
+        lambda: nn.Parameter(Tensor(5)),
+        RuntimeError,
+        "the integer 5",
+        "empty(n)",
+    ),
     "a column of classes": (
         lambda: nn.functional.cross_entropy(ones(4, 3), ones(4, 1).long()),
         ValueError,

@@ -69,3 +69,14 @@ def test_the_default_tensor_type_is_a_dtype() -> None:
     assert tetragrad.ones(1).dtype is tetragrad.float32
     with pytest.raises(TypeError, match="set_default_dtype"):
         tetragrad.set_default_tensor_type("float")
+
+
+def test_generators_and_sizes_as_programs_give_them() -> None:
+    first = tetragrad.Generator(device="cpu").manual_seed(3)
+    second = tetragrad.Generator("cpu").manual_seed(3)
+    size = Tensor(4)
+    drawn = tetragrad.rand(size, generator=first)
+    assert drawn.shape == (4,)
+    assert drawn.equal(tetragrad.rand(4, generator=second))
+    with pytest.raises(RuntimeError, match="there is no device 'gpu'"):
+        tetragrad.Generator(device="gpu")

@@ -62,6 +62,12 @@ class _Convolution(Module):
         self.kernel_size = to_tuple(kernel_size, dims, "kernel_size")
         self.stride = to_tuple(stride, dims, "stride")
         self.dilation = to_tuple(dilation, dims, "dilation")
+        if min(*self.kernel_size, *self.stride, *self.dilation) < 1:
+            raise ShapeError(
+                f"a convolution with kernel_size={kernel_size}, stride={stride} and "
+                f"dilation={dilation}",
+                hint="each of them is 1 or more",
+            )
         self.padding = self._check_padding(padding)
         self.output_padding = to_tuple(output_padding, dims, "output_padding")
         self.groups = groups

@@ -12,8 +12,8 @@ class _Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"a dropout probability lies in [0, 1], got {p}")
+        if not isinstance(p, int | float) or not 0 <= p <= 1:
+            raise ValueError(f"a dropout probability lies in [0, 1], got {p!r}")
         self.p = p
         self.inplace = inplace
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from tetragrad.core.errors import ShapeError
+from tetragrad.core.errors import GradientError, ShapeError
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.base import redirect
 from tetragrad.tensor.storage import Collected, Moved, Read, Stopped
@@ -27,6 +27,11 @@ class Parameter(Tensor):
 
     def __new__(cls, data: Any = (), requires_grad: bool = True) -> Parameter:
         source = data if isinstance(data, Tensor) else Tensor(data)
+        if requires_grad and source.dtype.is_integer and not source.ndim:
+            raise GradientError(
+                f"a Parameter of the integer {source.item()}",
+                hint="Tensor(n) is a number here: write empty(n) for n elements",
+            )
         shared = source.detach()
         parameter = cls._handle(shared.storage, shared.steps)
         return parameter.requires_grad_() if requires_grad else parameter

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +40,10 @@ batch_draws = ContextVar("batch_draws", default=None)
 class Generator:
     """A stream of random numbers of its own.
 
+    Args:
+        device: where the numbers are drawn; a number here is the seed.
+        seed: what the stream starts from; left out, another one each time.
+
     >>> generator = tetragrad.random.Generator(seed=7)
     >>> first = tetragrad.rand(2, generator=generator)
     >>> generator.manual_seed(7).seed
@@ -48,10 +52,14 @@ class Generator:
     True
     """
 
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, device: Any = None, seed: int | None = None) -> None:
+        if isinstance(device, int):
+            device, seed = None, device
         self.seed = _fresh_seed() if seed is None else seed
         self.state = _initial_state(self.seed)
         effects.add(self.state.storage)
+        if device is not None:
+            self.move_to(device_name(device))
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from a seed; returns the generator."""

@@ -80,6 +80,12 @@ class LossMethods(NormalisationMethods):
         tensor(0.1269)
         """
         dim = 0 if self.ndim == 1 else 1
+        if not self.dtype.is_floating_point and target.dtype.is_floating_point:
+            raise DTypeError(
+                f"cross_entropy() of {self.dtype} with a target of {target.dtype}",
+                hint="the prediction comes first: cross_entropy(logits, classes)",
+            )
+        _check_class_weights(self, weight, dim)
         log_probabilities = self.log_softmax(dim)
         if target.dtype.is_floating_point:
             return _soft_cross_entropy(
@@ -104,6 +110,7 @@ class LossMethods(NormalisationMethods):
         tensor(1.)
         """
         dim = 0 if self.ndim == 1 else 1
+        _check_class_weights(self, weight, dim)
         _check_classes(self, target, dim, ignore_index)
         counts, safe = _counted(target, ignore_index)
         picked = self.gather(dim, safe.unsqueeze(dim)).squeeze(dim)
@@ -362,6 +369,14 @@ def _check_alike(name: str, source: LossMethods, target: Tensor) -> None:
         raise ShapeError(
             f"{name} of shape {source.shape} with a target of shape {target.shape}",
             hint=hint,
+        )
+
+
+def _check_class_weights(source: LossMethods, weight: Tensor | None, dim: int) -> None:
+    if weight is not None and weight.shape != (source.shape[dim],):
+        raise ShapeError(
+            f"class weights of shape {weight.shape} for {source.shape[dim]} classes",
+            hint=f"give each class one weight: shape {(source.shape[dim],)}",
         )
 
 
