@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tetragrad
 from tetragrad import Tensor, nn
+from tetragrad.backends.backend import Device
 from tetragrad.core.errors import IndexingError, OutOfMemoryError
 from tetragrad.engine import growing, pipeline, realize, varying
 from tetragrad.engine.affine_sizes import Forms, forms_of, values_of
@@ -143,6 +145,21 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.fixture
+def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands beyond a size, or was not written yet, is NaN, -1 or true."""
+    on = realize.device("cpu")
+    allocate = type(on).allocate
+
+    def poisoned(self: Device, nbytes: int) -> Any:
+        memory = allocate(self, nbytes)
+        memory.data[:nbytes] = 0xFF
+        return memory
+
+    monkeypatch.setattr(type(on), "allocate", poisoned)
+
+
+@pytest.mark.usefixtures("_poisoned")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_length_is_right_and_few_are_compiled(name, compiled, monkeypatch):
     program = PROGRAMS[name]
