@@ -65,7 +65,7 @@ WATCHED: Watched = (
     (recognise, "reduction", "reductions recognised"),
     (simplify, "compute", "expressions simplified"),
     (Expression, "__new__", "expressions asked for"),
-    (Rewriter, "_one", "expressions rewritten"),
+    (Rewriter, "apply", "expressions rewritten"),
     (Statements, "emit", "statements emitted"),
     (Builder, "assign", "instructions emitted"),
 )
