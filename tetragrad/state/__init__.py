@@ -190,6 +190,9 @@ def load_gguf(path_or_bytes: PathOrBytes) -> dict[str, Tensor]:
 
     ``tetragrad.state.gguf.open_gguf`` also gives the file's metadata, and one tensor
     at a time.
+
+    >>> state.load_gguf(b"GGUF" + bytes([3, 0, 0, 0]) + bytes(16))
+    {}
     """
     from tetragrad.state.gguf import open_gguf
 

@@ -33,7 +33,7 @@ def sizes_of(sizes: Sequence[Any]) -> tuple[int, ...]:
         len(sizes) == 1
         and not isinstance(sizes[0], int)
         and hasattr(sizes[0], "__iter__")
-        and getattr(sizes[0], "ndim", 1)  # A tensor of one number is a size.
+        and getattr(sizes[0], "ndim", None) != 0  # A tensor of one number is a size.
     ):
         sizes = tuple(sizes[0])
     return tuple(size if type(size) is Size else _whole(size) for size in sizes)
