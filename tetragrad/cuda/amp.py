@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from tetragrad import amp
@@ -10,8 +9,23 @@ from tetragrad.core.errors import missing
 
 __all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
 
-custom_bwd = functools.partial(amp.custom_bwd, device_type="cuda")
-custom_fwd = functools.partial(amp.custom_fwd, device_type="cuda")
+
+def custom_fwd(fwd: Any = None, *, cast_inputs: Any = None) -> Any:
+    """``tetragrad.amp.custom_fwd`` for GPUs.
+
+    >>> tetragrad.cuda.amp.custom_fwd(lambda ctx, x: x * 2)(None, 3)
+    6
+    """
+    return amp.custom_fwd(fwd, device_type="cuda", cast_inputs=cast_inputs)
+
+
+def custom_bwd(bwd: Any = None) -> Any:
+    """``tetragrad.amp.custom_bwd`` for GPUs.
+
+    >>> tetragrad.cuda.amp.custom_bwd(lambda ctx, upstream: upstream * 2)(None, 3)
+    6
+    """
+    return amp.custom_bwd(bwd, device_type="cuda")
 
 
 class autocast(amp.autocast):
