@@ -150,17 +150,14 @@ def test_entries_come_back(tmp_path: Path, code: bytes) -> None:
         assert DiskCache(settings()).read("cd") == code
 
 
-def test_what_all_programs_share_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TETRAGRAD_CACHE", str(tmp_path))
+def test_what_all_programs_share_is_kept(tmp_path: Path) -> None:
     made: list[bytes] = []
 
     def make() -> bytes:
         made.append(b"code")
         return made[-1]
 
-    with override(disk_cache=True):
+    with override(disk_cache=True, cache=str(tmp_path)):
         for _ in range(2):
             assert _kept_own_code(device("cpu"), make) == b"code"
     assert len(made) == 1
