@@ -106,12 +106,6 @@ class Recorded:
         self.launched += 1
 
 
-class Call(str):
-    """A kernel with its arguments, by what they are."""
-
-    grid = SimpleNamespace(name="kernel")
-
-
 def test_only_changed_launches_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launches, "Graph", Recorded)
     started: list[object] = []
@@ -125,10 +119,9 @@ def test_only_changed_launches_are_told(monkeypatch: pytest.MonkeyPatch) -> None
         start=started.append,
         record=record,
         progress=SimpleNamespace(launched=lambda name: None),
-        marks=SimpleNamespace(prepare=list, before=repr, end=repr),
     )
     programs: Any = [
-        SimpleNamespace(calls=lambda cells, name=name: [Call(f"{name}{cells}")])
+        SimpleNamespace(calls=lambda cells, name=name: [f"{name}{cells}"])
         for name in "ab"
     ]
     cells = np.array([1, 2, 3], np.uint64)

@@ -17,7 +17,7 @@ from tetragrad.backends.backend import Device, Executable
 from tetragrad.backends.cuda import driver
 from tetragrad.backends.cuda.calls import Graph, KernelCall, Node, last_recorded
 from tetragrad.backends.cuda.copies import Copies
-from tetragrad.backends.cuda.faults import Marks, Progress
+from tetragrad.backends.cuda.faults import Progress
 from tetragrad.backends.cuda.launches import LaunchSequence
 from tetragrad.backends.cuda.memory import ALIGNMENT, DeviceMemory, MemoryAlias, Pool
 from tetragrad.backends.cuda.programs import (
@@ -69,7 +69,6 @@ class CudaDevice(Device):
             )
         self.target = target
         self.progress = Progress(self.context)
-        self.marks = Marks(self.context, self.upload)
         self.pool = Pool(self.context, self.progress)
         holdings.pools.append(self.pool)
         self._copies = Copies(self.context)
@@ -181,7 +180,7 @@ class CudaDevice(Device):
             f"{self.name} stopped in {culprit or 'an unknown kernel'}: {fault}",
             hint="what was on the GPU is lost to this process, which can go on with "
             'device="cpu"; TETRAGRAD_DEBUG=2 runs repeated kernels one by one and so '
-            "tells which of several it is",
+            "names them",
         )
 
     # --- launches ----------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tetragrad.backends.cuda.calls import Graph, KernelCall, Node
-from tetragrad.backends.cuda.faults import Repeated
 from tetragrad.backends.cuda.programs import CudaExecutable
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ class LaunchSequence:
         # The nodes of each program's kernels, and what their arguments lead to.
         self._nodes: list[list[Node]] = []
         self._kept: list[list[KernelCall]] = []
-        self._repeated = Repeated((), device.marks)
 
     def __call__(self) -> None:
         if self._graph is not None:
@@ -48,19 +46,17 @@ class LaunchSequence:
             self._launch()
         else:
             # While the stream records, tables could not be copied to the GPU.
-            self._device.marks.prepare()
             self._kept = [self._calls(place) for place in range(len(self._bounds))]
-            names = tuple(call.grid.name for calls in self._kept for call in calls)
-            self._repeated = Repeated(names, self._device.marks)
             self._graph = Graph(self._device.context, self._record)
             self._repeat(self._graph)
         self._remember()
 
     def _repeat(self, graph: Graph) -> None:
-        """Launch everything again."""
+        """Launch everything again; for a fault it counts as one kernel."""
         with self._device.blaming(), self._device.context.lock:
             graph.launch()
-            self._device.progress.launched(self._repeated)
+            name = f"1 of {len(self._kept)} that are repeated"
+            self._device.progress.launched(name)
 
     def _remember(self) -> None:
         if self._last is None:
@@ -79,15 +75,9 @@ class LaunchSequence:
                 self._device.start(call)
 
     def _record(self) -> None:
-        marks, number = self._device.marks, 0
-        for calls in self._kept:
-            nodes = []
-            for call in calls:
-                marks.before(number)
-                nodes.append(self._device.record(call))
-                number += 1
-            self._nodes.append(nodes)
-        marks.end(number)
+        self._nodes = [
+            [self._device.record(call) for call in calls] for calls in self._kept
+        ]
 
     def _update(self, graph: Graph) -> None:
         """Tell the launches whose arguments are others."""
