@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tetragrad.core.frozen import FEW_INSTANCES, frozen
+from tetragrad.core.frozen import frozen
 from tetragrad.core.frozen import replace as frozen_replace
 
 
@@ -167,18 +167,35 @@ def test_changed_copies_of_others() -> None:
         frozen_replace(Checked(1), x=-1)
 
 
-@pytest.mark.parametrize("instances", [1, 2 * FEW_INSTANCES])
-def test_arguments_mean_the_same_however_many_instances_there_are(
-    instances: int,
-) -> None:
+def test_classes_of_equal_form_keep_their_own_names() -> None:
+    """What is compiled for one is used by the other."""
+
     @frozen
     class Place:
         x: int
         y: int = 3
 
-    for number in range(instances):
-        assert (Place(number), Place(x=number)) == (Place(number, 3),) * 2
-        assert replace(Place(number), y=4) == Place(y=4, x=number)
+    @frozen
+    class Word:
+        letters: str
+        language: str = "any"
+
+    assert (Place(1), Place(x=1)) == (Place(1, 3),) * 2
+    assert vars(Word("a")) == {"letters": "a", "language": "any"}
+    assert Word(language="b", letters="a") == Word("a", "b")
+    assert replace(Place(1), y=4) == Place(y=4, x=1)
+    with pytest.raises(TypeError, match="letters"):
+        Word()  # type: ignore[call-arg]
+
+
+def test_a_field_without_default_cannot_follow_one_with() -> None:
+    @frozen
+    class Place:
+        x: int = 0
+        y: int  # type: ignore[misc]
+
+    with pytest.raises(TypeError, match="Place has a field without default"):
+        Place(1, 2)
 
 
 @pytest.mark.parametrize(

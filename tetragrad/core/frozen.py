@@ -3,8 +3,9 @@
 ``dataclass`` writes six methods for each class as text and compiles them, which takes
 about a millisecond; a compiler made of two hundred such classes would spend a third of
 its start on them. Here the methods are shared or made from what Python has, and the
-constructor is compiled when the first instance is made. To everything else
-(``fields``, ``replace``, ``asdict``, ``match``) such a class is a dataclass.
+constructor is made with the first instance, from code that classes of as many fields
+share. To everything else (``fields``, ``replace``, ``asdict``, ``match``) such a class
+is a dataclass.
 
     @frozen
     class Point:
@@ -16,10 +17,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from operator import attrgetter
-from typing import Any, NoReturn, TypeVar, dataclass_transform, overload
+from types import CodeType, FunctionType
+from typing import Any, NoReturn, TypeVar, cast, dataclass_transform, overload
 
 Class = TypeVar("Class", bound=type)
 
@@ -133,79 +135,99 @@ def _refuse_deleting(self: Any, name: str) -> NoReturn:
 # --- constructors -----------------------------------------------------------------
 
 
-#: So many instances of a class are made without compiling a constructor.
-FEW_INSTANCES = 8
-
-
 def _first_constructor(cls: Any) -> Callable[..., None]:
-    """A constructor that makes the real one once there are more than a few instances.
-
-    To compile it takes as long as a hundred instances, and most classes of a compiler
-    have fewer in a program.
-    """
-    instances = 0
+    """A constructor that makes the real one: many classes never have an instance."""
 
     def first(self: Any, *args: Any, **kwargs: Any) -> None:
-        nonlocal instances
-        instances += 1
-        names, defaults = _plain_fields(cls)
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        values = {**defaults, **given}
-        fits = len(values) == len(names) and len(given) == len(args) + len(kwargs)
-        if fits and instances <= FEW_INSTANCES:
-            object.__setattr__(self, "__dict__", values)
-        else:
-            cls.__init__ = _constructor(cls)
-            cls.__init__(self, *args, **kwargs)
+        cls.__init__ = _constructor(cls)
+        cls.__init__(self, *args, **kwargs)
 
     return first
 
 
-@functools.cache
-def _plain_fields(cls: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Names of all fields and the values of some; none where setting is not all."""
-    entries = fields(cls)
-    if _names_of(cls) is None or any(
-        entry.default_factory is not MISSING for entry in entries
-    ):
-        return (), {"": None}
-    defaults = {
-        entry.name: entry.default for entry in entries if entry.default is not MISSING
-    }
-    return tuple(entry.name for entry in entries), defaults
-
-
 def _constructor(cls: Any) -> Callable[..., None]:
-    """``__init__`` with the fields as parameters."""
-    known: dict[str, Any] = {"_set": object.__setattr__, "_missing": MISSING}
-    parameters, values = [], {}
-    for entry in fields(cls):
-        parameters.append(_parameter(entry, known))
-        value = entry.name
-        if entry.default_factory is not MISSING:
-            value = f"_make_{value}() if {value} is _missing else {value}"
-        values[entry.name] = value
-    if hasattr(cls, "__slots__"):
-        body = [f"    _set(self, {name!r}, {value})" for name, value in values.items()]
+    """``__init__`` with the fields as parameters.
+
+    To compile it takes as long as a hundred instances, and most classes of a compiler
+    have fewer in a program. So classes whose fields differ in nothing but their names
+    share what was compiled.
+    """
+    entries = fields(cls)
+    places_made = tuple(
+        place
+        for place, entry in enumerate(entries)
+        if entry.default_factory is not MISSING
+    )
+    has_slots, has_checks = hasattr(cls, "__slots__"), hasattr(cls, "__post_init__")
+    code = _compiled(len(entries), places_made, has_slots, has_checks)
+    known = {"_set": object.__setattr__, "_missing": MISSING}
+    known |= {_maker(place): entries[place].default_factory for place in places_made}
+    constructor: Any = FunctionType(
+        _renamed(code, [entry.name for entry in entries]),
+        known,
+        "__init__",
+        _defaults(cls, entries),
+    )
+    constructor.__qualname__ = f"{cls.__qualname__}.__init__"
+    return cast(Callable[..., None], constructor)
+
+
+def _defaults(cls: Any, entries: Sequence[Field[Any]]) -> tuple[Any, ...]:
+    """The values of the last parameters; missing ones are made at each call."""
+    optional = [
+        entry
+        for entry in entries
+        if entry.default is not MISSING or entry.default_factory is not MISSING
+    ]
+    if list(entries[len(entries) - len(optional) :]) != optional:
+        raise TypeError(f"{cls.__name__} has a field without default after others")
+    return tuple(entry.default for entry in optional)
+
+
+@functools.cache
+def _compiled(
+    count: int, places_made: tuple[int, ...], has_slots: bool, has_checks: bool
+) -> CodeType:
+    """The code of a constructor of so many fields, with names that stand for theirs."""
+    names = [_placeholder(place) for place in range(count)]
+    values = list(names)
+    for place in places_made:
+        name = names[place]
+        values[place] = f"{_maker(place)}() if {name} is _missing else {name}"
+    pairs = list(zip(names, values, strict=True))
+    if has_slots:
+        body = [f"    _set(self, {name!r}, {value})" for name, value in pairs]
     else:
         # All at once takes half the time of one after the other.
-        items = [f"{name!r}: {value}" for name, value in values.items()]
-        body = [f"    _set(self, '__dict__', {{{', '.join(items)}}})"]
-    if hasattr(cls, "__post_init__"):
+        items = ", ".join(f"{name!r}: {value}" for name, value in pairs)
+        body = [f"    _set(self, '__dict__', {{{items}}})"]
+    if has_checks:
         body.append("    self.__post_init__()")
-    head = f"def __init__({', '.join(['self', *parameters])}):"
+    known: dict[str, Any] = {}
+    head = f"def __init__({', '.join(['self', *names])}):"
     exec("\n".join([head, *(body or ["    pass"])]), known)
-    constructor: Callable[..., None] = known["__init__"]
-    constructor.__qualname__ = f"{cls.__qualname__}.__init__"
-    return constructor
+    code: CodeType = known["__init__"].__code__
+    return code
 
 
-def _parameter(entry: Field[Any], known: dict[str, Any]) -> str:
-    """A field as a parameter; its default goes among the names that are known."""
-    if entry.default_factory is not MISSING:
-        known[f"_make_{entry.name}"] = entry.default_factory
-        return f"{entry.name}=_missing"
-    if entry.default is MISSING:
-        return entry.name
-    known[f"_default_{entry.name}"] = entry.default
-    return f"{entry.name}=_default_{entry.name}"
+def _placeholder(place: int) -> str:
+    return f"_field_{place}"
+
+
+def _maker(place: int) -> str:
+    return f"_make_{place}"
+
+
+def _renamed(code: CodeType, names: Sequence[str]) -> CodeType:
+    """The code of a constructor with the names of a class's fields."""
+    own = {_placeholder(place): name for place, name in enumerate(names)}
+
+    def renamed(constant: Any) -> Any:
+        if isinstance(constant, tuple):
+            return tuple(own.get(name, name) for name in constant)
+        return own.get(constant, constant)
+
+    return code.replace(
+        co_varnames=("self", *names),
+        co_consts=tuple(renamed(constant) for constant in code.co_consts),
+    )
