@@ -205,6 +205,19 @@ def test_nothing_of_the_size_of_the_scores_is_stored(
     assert max(sizes) == 2 * 3 * LENGTH * DEPTH
 
 
+@pytest.mark.parametrize("total", [Tensor.sum, Tensor.mean])
+@pytest.mark.parametrize("attend", [causal, by_hand])
+def test_a_gradient_from_a_constant_stores_no_scores(
+    attend: Attend, total: Callable[[Tensor], Tensor]
+) -> None:
+    inputs = leaves(*SQUARE, "float32")
+    result = total(attend(*inputs))
+    nodes = [entry.node for entry in (result, *tetragrad.grad(result, inputs))]
+    groups = fuse(without_markers(nodes), WIDE)
+    sizes = [root.numel for group in groups for root in group.roots]
+    assert max(sizes) == 2 * 3 * LENGTH * DEPTH
+
+
 def test_one_kernel_gives_both_gradients_that_share_scores() -> None:
     groups = groups_of(causal, "float32")
     assert sorted(len(group.roots) for group in groups) == [1, 1, 2, 2]

@@ -12,8 +12,8 @@ import numpy as np
 from tetragrad.core import dtypes
 from tetragrad.core.dtypes import DType
 from tetragrad.core.errors import DTypeError, ShapeError
-from tetragrad.graph.elementwise import Div, Eq, Mul, Where, full_like
-from tetragrad.graph.movement import Expand
+from tetragrad.graph.elementwise import Div, Elementwise, Eq, Mul, Where, full_like
+from tetragrad.graph.movement import Expand, broadcast_to, constant_of
 from tetragrad.graph.node import Node, OfOneSource, Shape
 from tetragrad.graph.sizes import by_sizes, is_one
 
@@ -27,8 +27,13 @@ class Reduce(OfOneSource):
 
     @classmethod
     def simplify(cls, source: Node, dims: tuple[int, ...]) -> Node | None:
-        """Over dimensions of size 1 only -> x."""
-        return source if _are_single(source.shape, dims) else None
+        """Over dimensions of size 1 only -> x; what repeats is reduced once."""
+        if _are_single(source.shape, dims):
+            return source
+        once = _unrepeated(source, dims)
+        if once is None:
+            return None
+        return Expand(cls(once, dims), cls.infer(source, dims)[0])
 
     @classmethod
     def infer(cls, source: Node, dims: tuple[int, ...]) -> tuple[Shape, DType]:
@@ -168,6 +173,39 @@ def _reduced(shape: Shape, dims: tuple[int, ...]) -> Shape | None:
     if list(dims) != sorted(set(dims)) or not all(0 <= d < len(shape) for d in dims):
         return None
     return tuple(1 if dim in dims else size for dim, size in enumerate(shape))
+
+
+def _unrepeated(source: Node, dims: tuple[int, ...]) -> Node | None:
+    """The source without its repetitions along other dimensions; None if it has none.
+
+    Of attention(q, k, v).sum() the weights' gradient is a sum of values that are the
+    same for all queries: they would else be summed for each, and that many stored.
+    """
+    operands = source.sources if isinstance(source, Elementwise) else (source,)
+    if source.device is None or not source.numel:
+        return None
+    repeated = set(range(source.ndim)).difference(dims)
+    for operand in operands:
+        if operand.device is not None:
+            moved = operand.expanded_dims if isinstance(operand, Expand) else ()
+            repeated.intersection_update(moved)
+        elif constant_of(operand) is None:
+            return None
+    if not repeated:
+        return None
+    sizes = enumerate(source.shape)
+    shape = tuple([1 if dim in repeated else size for dim, size in sizes])
+    kept = tuple([_repeated_to(operand, shape) for operand in operands])
+    return kept[0] if operands[0] is source else source.replace_sources(kept)
+
+
+def _repeated_to(operand: Node, shape: Shape) -> Node:
+    """An operand that is a constant, or repeats, up to a smaller shape."""
+    found = constant_of(operand)
+    if found is not None:
+        return broadcast_to(found, shape)
+    assert isinstance(operand, Expand)
+    return Expand(operand.source, shape)
 
 
 def _refuse_bool(op: type[Reduce], source: Node) -> None:
