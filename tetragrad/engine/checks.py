@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tetragrad.engine.realize import check_indices
+from tetragrad.engine.realize import check_indices, device
 from tetragrad.graph.leaves import Buffer
 from tetragrad.graph.markers import InRange
 
@@ -43,3 +43,30 @@ class InputChecks:
             check_indices(
                 [(index, inputs[which][place]) for index, which, place in self._checks]
             )
+
+
+class ResultChecks:
+    """Checks of indices that a replay computes, always in the same memory.
+
+    Between two parts of a replay nothing else is at hand, so that each step on the way
+    to a number takes time: what shows it is made beforehand.
+    """
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._shown = []
+        #: Those whose memory the host cannot read at once.
+        self._elsewhere = []
+        for index, worst in checks:
+            where = device(worst.buffer_device)
+            if where.has_host_memory:
+                number = where.copy_out(worst.memory, (), worst.dtype)
+                self._shown.append((index, number))
+            else:
+                self._elsewhere.append((index, worst))
+
+    def check(self) -> None:
+        """Raise IndexingError for the first index that was out of range."""
+        for index, number in self._shown:
+            index.check(number.item())
+        if self._elsewhere:
+            check_indices(self._elsewhere)

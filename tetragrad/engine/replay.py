@@ -21,11 +21,11 @@ from tetragrad.core.errors import CaptureError
 from tetragrad.core.settings import settings
 from tetragrad.engine.capture import Run
 from tetragrad.engine.cells import Layout, new_buffer, write
-from tetragrad.engine.checks import InputChecks, distinct
+from tetragrad.engine.checks import InputChecks, ResultChecks, distinct
 from tetragrad.engine.host_launch import is_host_launch
 from tetragrad.engine.in_place import REFERENCES_OF_ENTRY, InPlace, Replacement, find
 from tetragrad.engine.kept import forget
-from tetragrad.engine.realize import check_indices, device
+from tetragrad.engine.realize import device
 from tetragrad.engine.schedule import Launch
 from tetragrad.engine.updates import narrowed_launches
 from tetragrad.graph.leaves import Buffer
@@ -73,6 +73,7 @@ class Program:
         inputs = {*sticky, *volatile}
         given = [entry for entry in distinct(checks) if entry[1] in inputs]
         self._checks = [entry for entry in distinct(checks) if entry[1] not in inputs]
+        self._result_checks = ResultChecks(self._checks)
         replacements = self._replace(layout, outputs, next_values or {})
         there = {entry.output for entry in replacements}
         own = [entry for entry in fresh if entry not in there]
@@ -188,7 +189,7 @@ class Program:
                 run()
             # Nothing has been written in place yet, so a wrong index loses nothing.
             if self._checks and part.stop == self.cut:
-                check_indices(self._checks)
+                self._result_checks.check()
         outputs = frame.outputs.copy()
         if self._sources is not None:
             known = outputs, kept, volatile, self._host_data
