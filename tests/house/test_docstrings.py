@@ -88,12 +88,14 @@ def test_public_names_have_examples() -> None:
 
 
 def is_found(value: Any) -> bool:
-    """Whether doctest finds a function in its module: it is written there."""
-    module = importlib.import_module(value.__module__)
-    return value.__globals__ is vars(module) and value.__code__.co_name in (
-        value.__name__,
+    """Whether doctest finds a function's examples in the module they are written in."""
+    written = inspect.unwrap(value)
+    module = importlib.import_module(written.__module__)
+    is_there = written.__globals__ is vars(module) and written.__code__.co_name in (
+        written.__name__,
         "<lambda>",
     )
+    return is_there and written.__doc__ == value.__doc__
 
 
 def derived_examples() -> list[doctest.DocTest]:

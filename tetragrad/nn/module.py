@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
-import numpy as np
-
 from tetragrad.core.changes import CountedDict, changes
 from tetragrad.nn.conversion import ModuleConversions
 from tetragrad.nn.hooks import KINDS, ModuleHooks, no_hooks
@@ -19,6 +17,7 @@ from tetragrad.nn.parameter import Parameter
 from tetragrad.nn.state_dict import ModuleStateDict
 from tetragrad.tensor import Tensor
 from tetragrad.tensor.pending import keeps_whole
+from tetragrad.tensor.strangers import refuse_strangers
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
@@ -66,28 +65,11 @@ class Module(ModuleStateDict, ModuleHooks, ModuleConversions):
             output = self.forward(*args, **kwargs)
         except BaseException as error:
             self._call_hooks_of_failures(args, kwargs)
-            if isinstance(error, AttributeError):
-                self._refuse_others(args, error)
+            refuse_strangers(type(self).__name__, args, error)
             raise
         for hook in self._forward_hooks:
             output = hook.after(self, args, kwargs, output)
         return output if passage is None else passage.leave(output)
-
-    def _refuse_others(self, args: tuple[Any, ...], error: AttributeError) -> None:
-        """Say that arrays or lists were given where a tensor's method was asked for."""
-        given = error.obj
-        if not any(entry is given for entry in args):
-            return
-        if isinstance(given, np.ndarray):
-            what, instead = f"NumPy array of shape {given.shape}", "from_numpy"
-        elif isinstance(given, list | tuple | int | float):
-            what, instead = type(given).__name__, "tensor"
-        else:
-            return
-        raise TypeError(
-            f"{type(self).__name__} is given a {what} instead of a tensor\n"
-            f"hint: pass tetragrad.{instead}(x)"
-        ) from error
 
     # --- attributes ------------------------------------------------------------
 

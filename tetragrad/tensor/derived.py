@@ -4,48 +4,82 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
+from types import FrameType, FunctionType
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from tetragrad.tensor.strangers import refuse_strangers
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def function_of(method: Callable[..., R]) -> Callable[..., R]:
-    """A method as a function: what was self is named ``input``, as in PyTorch."""
+def function_of(method: Callable[..., R], name: str = "") -> Callable[..., R]:
+    """A method as a function: what was self is named ``input``, as in PyTorch.
+
+    Args:
+        method: of tensors.
+        name: what the module calls the function; as the method if left out.
+    """
+    name = name or method.__name__
 
     @functools.wraps(method)
     def function(input: Any, *args: Any, **kwargs: Any) -> R:
-        return method(input, *args, **kwargs)
+        try:
+            return method(input, *args, **kwargs)
+        except AttributeError as error:
+            refuse_strangers(f"{name}()", (input, *args), error)
+            raise
 
-    vars(function).update(__signature__=_with_input(inspect.signature(method)))
+    vars(function).update(__wrapped__=_taking_input(method))
+    return _placed(function, name, sys._getframe(1))
+
+
+def _taking_input(method: Callable[..., R]) -> Callable[..., R]:
+    """The method's own code with ``input`` for its first argument: what is shown.
+
+    To put a signature together from the method's takes twenty times as long.
+    """
+    own: Any = inspect.unwrap(method)
+    code = own.__code__.replace(co_varnames=("input", *own.__code__.co_varnames[1:]))
+    shown = FunctionType(
+        code, own.__globals__, own.__name__, own.__defaults__, own.__closure__
+    )
+    shown.__kwdefaults__, shown.__annotations__ = (
+        own.__kwdefaults__,
+        own.__annotations__,
+    )
+    return shown
+
+
+def _placed(function: Callable[P, R], name: str, frame: FrameType) -> Callable[P, R]:
+    """The function with the name and the module it has, by which it is pickled."""
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = frame.f_globals["__name__"]
     return function
 
 
 def function_with_inplace(method: Callable[..., R]) -> Callable[..., R]:
     """``function_of`` with one more argument: whether to write over the input."""
-    signature = _with_input(inspect.signature(method))
+    plain = function_of(method)
+    signature = inspect.signature(plain)
     own = list(signature.parameters.values())
     option = inspect.Parameter(
         "inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False
     )
     place = len(own) - 1
 
-    @functools.wraps(method)
+    @functools.wraps(plain)
     def function(input: Any, *args: Any, inplace: bool = False, **kwargs: Any) -> R:
         if len(args) == place + 1:
             *args, inplace = args  # type: ignore[assignment]
-        output: Any = method(input, *args, **kwargs)
+        output: Any = plain(input, *args, **kwargs)
         return input.copy_(output) if inplace else output
 
     signature = signature.replace(parameters=[*own, option])
     vars(function).update(__signature__=signature)
-    return function
-
-
-def _with_input(signature: inspect.Signature) -> inspect.Signature:
-    first, *rest = signature.parameters.values()
-    return signature.replace(parameters=[first.replace(name="input"), *rest])
+    return _placed(function, method.__name__, sys._getframe(1))
 
 
 def with_dims(
@@ -61,10 +95,9 @@ def with_dims(
 
     _, *parameters = inspect.signature(body).parameters.values()
     signature = inspect.signature(body).replace(parameters=parameters)
-    vars(function).update(__signature__=signature, __module__=body.__module__)
-    function.__name__ = function.__qualname__ = name
+    vars(function).update(__signature__=signature)
     function.__doc__ = docstring
-    return function
+    return _placed(function, name, sys._getframe(1))
 
 
 def derived_docstring(summary: str, method: Callable[..., Any], name: str) -> str:

@@ -1,14 +1,17 @@
 """Every function that PyTorch has, most of them methods by assignment.
 
-``tetragrad.exp(x)`` is ``Tensor.exp(x)``; what differs as a function (its first
-argument may be a number, or a list of tensors) is written out in the module of its
-family, and gathered here.
+``tetragrad.exp(x)``, also ``exp(input=x)``, is ``x.exp()``. What differs as a function
+(its first argument may be a number, or a list of tensors) is written out in the module
+of its family, and gathered here.
 """
 
 from __future__ import annotations
 
+from types import FunctionType
+
 from tetragrad.tensor.arithmetic import where
 from tetragrad.tensor.complex_numbers import imag, real
+from tetragrad.tensor.derived import function_of
 from tetragrad.tensor.functions import power as pow
 from tetragrad.tensor.joining import (
     block_diag,
@@ -416,8 +419,23 @@ unique_consecutive = Tensor.unique_consecutive
 nonzero_static = Tensor.nonzero_static
 resolve_neg = Tensor.resolve_neg
 
+_NOT_OPERATIONS = ("FunctionType", "Tensor", "annotations", "function_of")
+
 __all__ = sorted(
     name
     for name in globals()
-    if not name.startswith("_") and name not in ("Tensor", "annotations")
+    if not name.startswith("_") and name not in _NOT_OPERATIONS
 )
+
+#: Neither what is a function already nor what makes tensors of sizes.
+_METHODS = {
+    name
+    for part in Tensor.__mro__
+    for name, value in vars(part).items()
+    if isinstance(value, FunctionType)
+}
+
+for _name in __all__:
+    _function = globals()[_name]
+    if _name in _METHODS and _function is getattr(Tensor, _name):
+        globals()[_name] = function_of(_function, _name)
