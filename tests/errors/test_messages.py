@@ -28,7 +28,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     "too little memory": (
         lambda: (ones(*HUGE) + 1).realize(),
         MemoryError,
-        r"17,592,186,044,\\d+ bytes.*shape \(1048576, 4194304\) and float32.*available",
+        r"17,592,186,044,\d+ bytes.*shape \(1048576, 4194304\) and float32.*available",
         "narrower dtype",
     ),
     "unknown device": (
