@@ -8,6 +8,7 @@ from typing import Any
 
 from tetragrad.capture.effects import Effects, GradChanges, Maker, Results
 from tetragrad.capture.guards import Guards, shown
+from tetragrad.capture.lending import Lending
 from tetragrad.capture.places import Comparison
 from tetragrad.capture.sources import Storages, StorageSource, TensorSource
 from tetragrad.capture.tree import Description
@@ -49,6 +50,8 @@ class Captured:
         self.effects = effects
         self._kept = Storages([sticky[place] for place in program.kept])
         self._replaced = Storages([sticky[place] for place in program.replaced])
+        is_known = bool(self._replaced.known) and not self._replaced.has_grads
+        self._lending = Lending(self._replaced.known) if is_known else None
         self._volatile = list(volatile)
         in_place = set(program.written_in_place)
         self._written = [
@@ -73,17 +76,35 @@ class Captured:
         if not self._has_effects:
             _, outputs = self._steady.replay(kept, volatile)
             return self._result.build(tensors, outputs)
-        replaced = self._replaced.find(tensors)
-        old = _buffers(replaced, program.last_replaced)
         # Found before anything changes: a gradient may be replaced below.
         written = [source.find(tensors) for source in self._written]
-        new, outputs = self._steady.replay(kept, volatile, old)
-        if new != old:
-            for storage, buffer in zip(replaced, new, strict=True):
-                storage.value = buffer
+        if self._lending is not None and self._lending.are_untouched():
+            _, outputs = self._steady.replay(kept, volatile, None)
+        else:
+            outputs = self._replace_values(tensors, kept, volatile)
         for storage, buffer in zip(written, outputs, strict=False):
             storage.value = buffer
         return self._with_effects(tensors, outputs[len(written) :])
+
+    def _replace_values(
+        self,
+        tensors: Sequence[TensorBase],
+        kept: list[Buffer],
+        volatile: Sequence[Buffer],
+    ) -> list[Buffer]:
+        """Replay, and give storages their next values; returns the other outputs."""
+        program, lending = self.program, self._lending
+        storages = self._replaced.find(tensors)
+        old = _buffers(storages, program.last_replaced)
+        if lending is not None:
+            lending.lend(old)
+        new, outputs = self._steady.replay(kept, volatile, old)
+        if new != old:
+            for storage, buffer in zip(storages, new, strict=True):
+                storage.value = buffer
+        elif lending is not None:
+            lending.confirm()
+        return outputs
 
     def _with_effects(
         self, tensors: Sequence[TensorBase], outputs: Sequence[Buffer]

@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any, cast
 
 from tetragrad.capture.guards import kind_of_grad
+from tetragrad.capture.lending import LentStorage
 from tetragrad.engine import capture
 from tetragrad.engine import realize as engine
 from tetragrad.engine.capture import Recorder
@@ -32,10 +33,14 @@ class _Value:
     """The value of any storage, as a descriptor that nobody watches."""
 
     def __get__(self, storage: Storage, cls: type | None = None) -> Node:
+        if isinstance(storage, LentStorage):
+            storage.give_back()
         raw = _SHARED if isinstance(storage, SharedStorage) else _SLOT
         return cast(Node, raw.__get__(storage))
 
     def __set__(self, storage: Storage, value: Node) -> None:
+        if isinstance(storage, LentStorage):
+            storage.give_back()
         if not isinstance(storage, SharedStorage):
             _SLOT.__set__(storage, value)
 

@@ -164,24 +164,26 @@ class Program:
         self,
         kept: list[Buffer],
         volatile: Sequence[Buffer],
-        replaced: Sequence[Buffer] = (),
+        replaced: Sequence[Buffer] | None = (),
     ) -> tuple[list[Buffer], list[Buffer]]:
         """Run everything on these inputs.
 
         Gives the next values of those that are replaced, and the other outputs.
+        ``replaced`` is None where they are what the last replay gave, all of them were
+        written in place, and nobody else has held any since then.
         """
-        self._input_checks.check(kept, volatile, replaced)
+        in_place = self._in_place
+        self._input_checks.check(kept, volatile, replaced or in_place.inputs)
         frame = self._next_frame()
         if kept != frame.kept:
             frame.bind(kept)
         for places, buffer in zip(self.volatile_places, volatile, strict=True):
             write(places, buffer, frame.cells)
         forget(frame.outputs)
-        if self.replaced:
-            self._in_place.bind(replaced)
-            forget(self._in_place.outputs)
-        is_narrow = self._in_place.is_everywhere
-        parts = frame.narrow_parts if is_narrow else frame.parts
+        if replaced:
+            in_place.bind(replaced)
+            forget(in_place.outputs)
+        parts = frame.narrow_parts if in_place.is_everywhere else frame.parts
         for part, run in parts:
             if settings().debug >= 2:
                 self._run_timed(frame, part)
@@ -194,7 +196,7 @@ class Program:
         if self._sources is not None:
             known = outputs, kept, volatile, self._host_data
             outputs = [known[where][place] for where, place in self._sources]
-        return self._in_place.outputs, outputs
+        return in_place.outputs, outputs
 
     def _next_frame(self) -> _Frame:
         """The last frame again, if nobody holds its outputs, or else the other one."""

@@ -51,7 +51,7 @@ class Steady:
         self,
         kept: list[Buffer],
         volatile: Sequence[Buffer],
-        replaced: Sequence[Buffer] = (),
+        replaced: Sequence[Buffer] | None = (),
     ) -> tuple[list[Buffer], list[Buffer]]:
         """Run on these inputs, as :meth:`Program.replay` does."""
         if not self._may_pack:
