@@ -52,6 +52,15 @@ class Named(Point):
     name: str = "?"
 
 
+@frozen(slots=True, refuses=False)
+class Quick:
+    """Only type checkers see that it must not change."""
+
+    x: int
+    y: Any = None
+    names: Sequence[str] = field(default_factory=tuple)
+
+
 @frozen(eq=False)
 class Unique:
     """Equal to itself only."""
@@ -147,6 +156,16 @@ def test_the_checks_of_a_class_run() -> None:
 
 def test_slots_leave_no_dictionary() -> None:
     assert not hasattr(Small(1), "__dict__")
+    assert not hasattr(Quick(1), "__dict__")
+
+
+def test_what_refuses_nothing_is_made_and_compared_alike() -> None:
+    made = Quick(1, names=("a",))
+    assert (made.x, made.y, made.names) == (1, None, ("a",))
+    assert made == Quick(x=1, y=None, names=("a",)) != Quick(2)
+    assert hash(made) == hash(frozen_replace(Quick(2, names=("a",)), x=1))
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert repr(Quick(1)) == "Quick(x=1, y=None, names=())"
 
 
 @pytest.mark.parametrize("made", [Point(1, 2, ("a",)), Named(1, name="b"), Unique(2)])

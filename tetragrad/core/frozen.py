@@ -31,23 +31,35 @@ def frozen(cls: Class, /) -> Class: ...
 
 
 @overload
-def frozen(*, slots: bool = False, eq: bool = True) -> Callable[[Class], Class]: ...
+def frozen(
+    *, slots: bool = False, eq: bool = True, refuses: bool = True
+) -> Callable[[Class], Class]: ...
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def frozen(cls: Any = None, /, *, slots: bool = False, eq: bool = True) -> Any:
+def frozen(
+    cls: Any = None,
+    /,
+    *,
+    slots: bool = False,
+    eq: bool = True,
+    refuses: bool = True,
+) -> Any:
     """Make a class a frozen dataclass of its annotated fields.
 
     Args:
         slots: keep no ``__dict__``; smaller, but without cached properties.
         eq: compare and hash by the fields; otherwise by identity.
+        refuses: raise where a field is set or deleted. Otherwise only type checkers
+            do, and with slots an instance takes a third of the time: for what is made
+            with every instruction.
     """
     if cls is None:
-        return lambda decorated: _freeze(decorated, slots, eq)
-    return _freeze(cls, slots, eq)
+        return lambda decorated: _freeze(decorated, slots, eq, refuses)
+    return _freeze(cls, slots, eq, refuses)
 
 
-def _freeze(cls: Any, slots: bool, eq: bool) -> Any:
+def _freeze(cls: Any, slots: bool, eq: bool, refuses: bool) -> Any:
     own = set(cls.__dict__)
     cls = dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
     compared = tuple(entry.name for entry in fields(cls) if entry.compare)
@@ -55,9 +67,9 @@ def _freeze(cls: Any, slots: bool, eq: bool) -> Any:
         "__init__": _first_constructor(cls),
         "__repr__": _text,
         "__reduce__": _reduced,
-        "__setattr__": _refuse_setting,
-        "__delattr__": _refuse_deleting,
     }
+    if refuses:
+        methods |= {"__setattr__": _refuse_setting, "__delattr__": _refuse_deleting}
     if eq and "__eq__" not in own:
         methods |= _comparison(compared)
     for name, method in methods.items():
@@ -159,7 +171,8 @@ def _constructor(cls: Any) -> Callable[..., None]:
         if entry.default_factory is not MISSING
     )
     has_slots, has_checks = hasattr(cls, "__slots__"), hasattr(cls, "__post_init__")
-    code = _compiled(len(entries), places_made, has_slots, has_checks)
+    refuses = cls.__setattr__ is not object.__setattr__
+    code = _compiled(len(entries), places_made, has_slots, refuses, has_checks)
     known = {"_set": object.__setattr__, "_missing": MISSING}
     known |= {_maker(place): entries[place].default_factory for place in places_made}
     constructor: Any = FunctionType(
@@ -186,7 +199,11 @@ def _defaults(cls: Any, entries: Sequence[Field[Any]]) -> tuple[Any, ...]:
 
 @functools.cache
 def _compiled(
-    count: int, places_made: tuple[int, ...], has_slots: bool, has_checks: bool
+    count: int,
+    places_made: tuple[int, ...],
+    has_slots: bool,
+    refuses: bool,
+    has_checks: bool,
 ) -> CodeType:
     """The code of a constructor of so many fields, with names that stand for theirs."""
     names = [_placeholder(place) for place in range(count)]
@@ -195,7 +212,9 @@ def _compiled(
         name = names[place]
         values[place] = f"{_maker(place)}() if {name} is _missing else {name}"
     pairs = list(zip(names, values, strict=True))
-    if has_slots:
+    if not refuses:
+        body = [f"    self.{name} = {value}" for name, value in pairs]
+    elif has_slots:
         body = [f"    _set(self, {name!r}, {value})" for name, value in pairs]
     else:
         # All at once takes half the time of one after the other.
@@ -229,5 +248,6 @@ def _renamed(code: CodeType, names: Sequence[str]) -> CodeType:
 
     return code.replace(
         co_varnames=("self", *names),
+        co_names=tuple(renamed(name) for name in code.co_names),
         co_consts=tuple(renamed(constant) for constant in code.co_consts),
     )

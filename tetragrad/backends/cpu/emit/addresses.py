@@ -19,7 +19,7 @@ from tetragrad.kernel.affine import Affine
 from tetragrad.kernel.expression import Expression, Guard
 
 
-@frozen
+@frozen(slots=True, refuses=False)
 class Mask:
     """Where something may happen: if ``uniform`` holds, in the ``lanes`` that do."""
 
@@ -37,7 +37,7 @@ ALWAYS = Mask()
 NOTHING = constant(0, dtypes.int64)
 
 
-@frozen
+@frozen(slots=True, refuses=False)
 class Term:
     """``coefficient · value`` of an address, known from scope ``level`` on."""
 
@@ -46,7 +46,7 @@ class Term:
     level: int
 
 
-@frozen
+@frozen(slots=True, refuses=False)
 class Split:
     """A form at the current point: what is constant, scalar, and different by lane."""
 

@@ -40,7 +40,7 @@ from tetragrad.kernel.expression import (
 from tetragrad.tile.ir import Tile, TileLoad
 
 
-@frozen
+@frozen(slots=True, refuses=False)
 class Step:
     """An expression, the scope it belongs to, and the known axes it depends on.
 

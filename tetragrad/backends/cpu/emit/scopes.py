@@ -30,7 +30,7 @@ class Scope:
     known: dict[Hashable, Value] = field(default_factory=dict)
 
 
-@frozen
+@frozen(slots=True, refuses=False)
 class VectorAxis:
     """The axis whose consecutive points are the lanes of a register."""
 

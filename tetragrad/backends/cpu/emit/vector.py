@@ -26,7 +26,7 @@ Number = int | float | bool
 _ALIGNMENT = 64
 
 
-@frozen
+@frozen(slots=True, refuses=False)
 class Value:
     """The name of a scalar or vector, or a constant."""
 
