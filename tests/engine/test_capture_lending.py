@@ -91,6 +91,14 @@ def _show_something_else(training: Training) -> None:
     redirect(training.parameters[1], other.storage, other.steps)
 
 
+def _replace_gradient(training: Training) -> None:
+    first, second = training.parameters
+    first.grad = Tensor(np.full((3, 4), -2.0, np.float32))
+    assert second.grad is not None
+    other = Tensor(np.full((5,), 4.0, np.float32))
+    redirect(second.grad, other.storage, other.steps)
+
+
 def _write_in_a_thread(training: Training) -> None:
     thread = threading.Thread(target=_write, args=(training,))
     thread.start()
@@ -120,6 +128,7 @@ TRAPS = [
     _load,
     _load_optimizer,
     _show_something_else,
+    _replace_gradient,
     _write_in_a_thread,
     _share,
 ]
@@ -139,7 +148,9 @@ def _run(trap: Callable[[Training], Any]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("trap", TRAPS)
-def test_whatever_happens_between_replays_counts(trap: Callable) -> None:
+def test_whatever_happens_between_replays_counts(
+    trap: Callable[[Training], Any],
+) -> None:
     with override(jit=False):
         wanted = _run(trap)
     for got, value in zip(_run(trap), wanted, strict=True):

@@ -50,6 +50,9 @@ class Captured:
         self.effects = effects
         self._kept = Storages([sticky[place] for place in program.kept])
         self._replaced = Storages([sticky[place] for place in program.replaced])
+        #: The storages that are kept, and the gradients when they were found.
+        self._found_kept: list[Storage] = []
+        self._found_grads: object = None
         is_known = bool(self._replaced.known) and not self._replaced.has_grads
         self._lending = Lending(self._replaced.known) if is_known else None
         self._volatile = list(volatile)
@@ -70,7 +73,7 @@ class Captured:
     def replay(self, tensors: Sequence[TensorBase]) -> Any:
         """Run on the current values; returns what the function would."""
         program = self.program
-        kept = _buffers(self._kept.find(tensors), program.last_kept)
+        kept = _buffers(self._kept_storages(tensors), program.last_kept)
         storages = [tensors[index].storage for index in self._volatile]
         volatile = _buffers(storages, ())
         if not self._has_effects:
@@ -85,6 +88,14 @@ class Captured:
         for storage, buffer in zip(written, outputs, strict=False):
             storage.value = buffer
         return self._with_effects(tensors, outputs[len(written) :])
+
+    def _kept_storages(self, tensors: Sequence[TensorBase]) -> list[Storage]:
+        """The storages that are read, and not overwritten where they lie."""
+        known = self.guards.known_grads
+        if known is not self._found_grads:
+            self._found_kept = self._kept.find(tensors)
+            self._found_grads = known
+        return self._found_kept
 
     def _replace_values(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from operator import attrgetter, is_
+from operator import attrgetter
 from typing import Any
 
 from tetragrad.capture.places import Comparison, Kind
@@ -101,8 +101,9 @@ class Guards:
         self._untracked = [entry for entry in inputs.known if not entry.tracked]
         #: The latest change of those that are counted when nothing differed.
         self._known_change = -1
-        #: The gradients that were found to be what they must be.
-        self._known_grads: Sequence[TensorBase | None] = ()
+        #: The gradients that were found to be what they must be: a new list whenever
+        #: there are others, or they may show something else.
+        self.known_grads: list[TensorBase | None] = []
         #: The identities of the gradients' storages, if they share nothing.
         self._alone: set[int] = set()
 
@@ -129,18 +130,22 @@ class Guards:
         change = _first_difference(self.counted)
         if change is None and any(map(_TRACKED, self._untracked)):
             change = _CARRIES_GRADIENT
-        self._known_grads = ()
+        self.known_grads = []
         if change is None:
             self._known_change = latest
         return change
 
     def _changed_grads(self, tensors: Sequence[TensorBase], device: str) -> str | None:
         """What has changed of the gradients that are read."""
-        grads = [owner.grad for owner in self._owners.find(tensors)]
-        known = self._known_grads
+        owners = self._owners.find(tensors)
         # A handle goes on showing what it shows, or that is counted as a change.
-        if len(known) == len(grads) and all(map(is_, grads, known)):
-            return None
+        if self.known_grads:
+            for owner, known in zip(owners, self.known_grads, strict=True):
+                if owner.grad is not known:
+                    break
+            else:
+                return None
+        grads = [owner.grad for owner in owners]
         if _kinds_of_grads(grads, device) != self._grad_kinds:
             return "a .grad that is read (None, or a tensor)"
         if self._inputs.has_grads:
@@ -149,7 +154,7 @@ class Guards:
             is_shared = len(self._alone) < len(storages)
             if is_shared or not self._alone.isdisjoint(self._sharing.hidden):
                 return _SHARED_GRADS
-        self._known_grads = grads
+        self.known_grads = grads
         return None
 
 
