@@ -64,7 +64,7 @@ class Captured:
         ]
         self._has_effects = bool(effects.written or effects.grads or effects.places)
         self._grads = GradChanges(effects, result_tensors) if effects.grads else None
-        self._result = Results(result, result_tensors)
+        self._result = Results(result, result_tensors, effects)
 
     def first_change(self, tensors: Sequence[TensorBase]) -> str | None:
         """What forbids a replay with these arguments, or None."""

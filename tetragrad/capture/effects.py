@@ -105,34 +105,43 @@ class Results:
     Args:
         description: of what is returned.
         sources: of the tensors in it.
+        effects: which may show the same values.
     """
 
     def __init__(
-        self, description: Description, sources: Sequence[TensorSource]
+        self,
+        description: Description,
+        sources: Sequence[TensorSource],
+        effects: Effects,
     ) -> None:
         self._description = description
         self._sources = list(sources)
-        numbers = [_number_of(source) for source in sources]
-        #: Whether each tensor shows the output of the same number, and no other does.
-        self._is_plain = numbers == list(range(len(sources)))
+        self._numbers = _unshared(sources, effects, sources)
+        #: Whether each tensor shows an output that no other does.
+        self._is_plain = -1 not in self._numbers
         self._is_tensor = description == TENSOR
         self._is_tuple = description == (tuple, *(TENSOR for _ in sources))
 
     def build(self, tensors: Sequence[TensorBase], outputs: Sequence[Buffer]) -> Any:
         """The result of a replay that changes nothing else."""
-        if not self._is_plain:
-            return self.build_with(Maker(tensors, outputs))
+        if self._is_plain:
+            return self._build_plain(outputs)
+        return self.build_with(Maker(tensors, outputs))
+
+    def build_with(self, maker: Maker) -> Any:
+        """The result, around tensors that a maker gives."""
+        if self._is_plain:
+            return self._build_plain(maker.values)
+        return build(self._description, map(maker.make, self._sources))
+
+    def _build_plain(self, outputs: Sequence[Buffer]) -> Any:
         made = [
-            _handle(source, Storage(output, tracked=False))  # type: ignore[arg-type]
-            for source, output in zip(self._sources, outputs, strict=True)
+            _handle(source, Storage(outputs[number], tracked=False))  # type: ignore[arg-type]
+            for source, number in zip(self._sources, self._numbers, strict=True)
         ]
         if self._is_tensor:
             return made[0]
         return tuple(made) if self._is_tuple else build(self._description, iter(made))
-
-    def build_with(self, maker: Maker) -> Any:
-        """The result, around tensors that a maker gives."""
-        return build(self._description, map(maker.make, self._sources))
 
 
 class GradChanges:
@@ -144,7 +153,7 @@ class GradChanges:
     def __init__(self, effects: Effects, results: Sequence[TensorSource]) -> None:
         self._owners = Handles([effect.source for effect in effects.grads])
         self._grads = [effect.grad for effect in effects.grads]
-        self._numbers = _unshared(effects, results)
+        self._numbers = _unshared(self._grads, effects, results)
         self._last_grads: list[Any] = [None] * len(self._grads)
         self._last_storages: list[Any] = [None] * len(self._grads)
         self._free_references = [HELD_BY_OWNER] * (2 * len(self._grads))
@@ -175,12 +184,16 @@ class GradChanges:
         )
 
 
-def _unshared(effects: Effects, results: Sequence[TensorSource]) -> list[int]:
-    """The number of each new gradient's value, or -1 if other tensors show it too."""
+def _unshared(
+    sources: Sequence[TensorSource | None],
+    effects: Effects,
+    results: Sequence[TensorSource],
+) -> list[int]:
+    """The number of each new tensor's value, or -1 if other tensors show it too."""
     grads = [effect.grad for effect in effects.grads]
     everything = [*grads, *results, *(change.tensor for change in effects.places)]
     users = Counter(map(_number_of, everything))
-    numbers = map(_number_of, grads)
+    numbers = map(_number_of, sources)
     return [number if users[number] == 1 else -1 for number in numbers]
 
 

@@ -103,7 +103,7 @@ class Guards:
         self._known_change = -1
         #: The gradients that were found to be what they must be: a new list whenever
         #: there are others, or they may show something else.
-        self.known_grads: list[TensorBase | None] = []
+        self.known_grads: Sequence[TensorBase | None] = []
         #: The identities of the gradients' storages, if they share nothing.
         self._alone: set[int] = set()
 

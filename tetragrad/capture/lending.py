@@ -33,12 +33,12 @@ class LentStorage(Storage):
 
     def give_back(self) -> None:
         """Become a plain storage again, whose value is about to be touched."""
-        self.__class__ = Storage
+        self.__class__ = Storage  # type: ignore[assignment]
         # Before the value is known to anybody: a replay that begins then looks again.
         _touches.note()
 
     @property
-    def value(self) -> Node:  # type: ignore[override]
+    def value(self) -> Node:
         """The value, which from now on somebody may hold."""
         self.give_back()
         return self.value
