@@ -357,10 +357,7 @@ class ConversionMethods(ReductionMethods, CreationMethods):
         >>> Tensor([[1, 2]]).tolist()
         [[1, 2]]
         """
-        array = self.read()
-        if array.dtype.kind == "V" or array.dtype.name not in _PLAIN:
-            array = array.astype(np.float64)
-        return array.tolist()
+        return _of_plain_numbers(self.read()).tolist()
 
     def item(self) -> Any:
         """The only element as a Python number.
@@ -376,7 +373,7 @@ class ConversionMethods(ReductionMethods, CreationMethods):
                 f"item() of shape {self.shape} with {self.numel()} elements",
                 hint="pick one element, or use tolist()",
             )
-        return self.reshape(()).tolist()
+        return _of_plain_numbers(self.read()).item()
 
     def __float__(self) -> Any:
         return float(self.item())
@@ -444,9 +441,17 @@ class ConversionMethods(ReductionMethods, CreationMethods):
 
 
 _PLAIN = frozenset(
-    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 "
-    "float16 float32 float64 complex64 complex128".split()
-)
+    np.dtype(name)
+    for name in (
+        "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32",
+        "int64", "float16", "float32", "float64", "complex64", "complex128",
+    )
+)  # fmt: skip
+
+
+def _of_plain_numbers(array: np.ndarray) -> np.ndarray:
+    """The same elements, in a dtype of which Python has numbers."""
+    return array if array.dtype in _PLAIN else array.astype(np.float64)
 
 
 def _restore(cls: Any, array: np.ndarray, dtype: DType, requires_grad: Any) -> Any:
