@@ -26,6 +26,7 @@ from tetragrad.engine.held import (
     within_reach,
     worth_storing,
 )
+from tetragrad.engine.leaf_joins import joins_in_memory
 from tetragrad.engine.plain import is_made_here, plain_graph
 from tetragrad.engine.schedule import Argument, Launch, Schedule, Source
 from tetragrad.engine.seen import (
@@ -91,6 +92,12 @@ def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
         nearby = within_reach(order, held, is_known)
         if nearby:
             order = walk([*nodes, *nearby], stop=is_known)
+        # A recorder wants what is computed: a replay may have other pieces.
+        if capture.active() is None and not Size.in_use:
+            joins = joins_in_memory(order, realized, device)
+            if joins:
+                realized.update(joins)
+                order = walk([*nodes, *nearby], stop=is_known)
         if held:
             note_what_is_computed_again(order)
         asked = [*nodes, *nearby]
@@ -490,10 +497,7 @@ def read_buffer(buffer: Buffer) -> np.ndarray:
 def from_array(array: np.ndarray, device_name: str) -> Buffer:
     """A new buffer with a copy of the array's elements."""
     dtype = dtypes.from_numpy(array.dtype)
-    on = device(device_name)
-    memory = on.allocate(array.nbytes)
-    on.copy_in(memory, array)
-    buffer = Buffer(memory, array.shape, dtype, device_name)
+    buffer = varying.uploaded(array, dtype, device(device_name))
     recorder = capture.active()
     if recorder is not None:
         recorder.host_data.append(buffer)

@@ -14,9 +14,8 @@ begins is in a buffer: elements are read at positions that are computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 
@@ -310,15 +309,17 @@ def _as_buffer(variant: Node, on: Device) -> Buffer:
     """A variant's value: shared where its elements lie together, else copied."""
     if isinstance(variant, Pad):
         where = [places(variant)[dim] for dim in padded_dims(variant)]
-        return _uploaded(np.array(where, np.int64).reshape(-1), dtypes.int64, on)
+        return uploaded(np.array(where, np.int64).reshape(-1), dtypes.int64, on)
     if isinstance(variant, Shrink) and _is_moved(variant, on):
         starts = [variant.bounds[dim][0] for dim in _cut_dims(variant)]
-        return _uploaded(np.array(starts, np.int64), dtypes.int64, on)
+        return uploaded(np.array(starts, np.int64), dtypes.int64, on)
     if isinstance(variant, Constant):
-        return _uploaded(variant.array, variant.dtype, on)
+        return uploaded(variant.array, variant.dtype, on)
     found = _where(variant)
     if found is None:
-        return _uploaded(_shown(variant), variant.dtype, on)
+        array = shown(variant, {})
+        assert array is not None
+        return uploaded(array, variant.dtype, on)
     whole, first = found
     memory = on.part(whole.memory, first * whole.dtype.itemsize, _nbytes(variant))
     return Buffer(memory, variant.shape, whole.dtype, on.name)
@@ -330,19 +331,25 @@ def copy(buffer: Buffer, on: Device) -> Buffer:
     return Buffer(memory, buffer.shape, buffer.dtype, on.name)
 
 
-def _uploaded(array: np.ndarray, dtype: DType, on: Device) -> Buffer:
+def uploaded(array: np.ndarray, dtype: DType, on: Device) -> Buffer:
+    """An array's elements in a buffer of their own."""
     memory = on.allocate(array.nbytes)
     on.copy_in(memory, array)
     return Buffer(memory, array.shape, dtype, on.name)
 
 
-def _shown(variant: Node) -> np.ndarray:
-    """The elements of a slice where the host can read them."""
+def shown(node: Node, realized: Mapping[Node, Buffer]) -> np.ndarray | None:
+    """The elements of a buffer, some or all, where the host can read them."""
     path: list[Movement] = []
-    node = variant
     while not isinstance(node, Buffer):
-        path.append(cast(Movement, node))
-        node = node.sources[0]
+        known = realized.get(node)
+        if known is not None:
+            node = known
+        elif isinstance(node, _PLACED):
+            path.append(node)
+            node = node.source
+        else:
+            return None
     array: np.ndarray = node.memory.view(node.shape, node.dtype)
     for movement in reversed(path):
         array = movement.move(array)

@@ -14,6 +14,7 @@ from tetragrad.core.errors import DTypeError, ShapeError, TetragradError
 from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph.elementwise import full_like
+from tetragrad.graph.joining import joined
 from tetragrad.graph.leaves import constant
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node
@@ -52,17 +53,7 @@ def concatenate_nodes(pieces: Sequence[Node], dim: int) -> Node:
         return pieces[0]
     half = len(pieces) // 2
     first = concatenate_nodes(pieces[:half], dim)
-    second = concatenate_nodes(pieces[half:], dim)
-    split, rest = first.shape[dim], second.shape[dim]
-    if not split or not rest:
-        return first if split else second
-    shape = list(first.shape)
-    shape[dim] = split + rest
-    where = broadcast_to(positions(split + rest, dim, first.ndim), tuple(shape))
-    is_first = ops.Lt(where, full_like(where, split))
-    return ops.Where(
-        is_first, pad_dim(first, dim, 0, rest), pad_dim(second, dim, split, 0)
-    )
+    return joined(first, concatenate_nodes(pieces[half:], dim), dim)
 
 
 @also_axis
