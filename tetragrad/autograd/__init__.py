@@ -13,6 +13,7 @@ from tetragrad.autograd import functional
 from tetragrad.autograd.checking import GradcheckError, gradcheck, gradgradcheck
 from tetragrad.autograd.gradients import backward, grad
 from tetragrad.core.errors import missing
+from tetragrad.tensor.anomalies import detect_anomaly, set_detect_anomaly
 from tetragrad.tensor.autograd import Function
 from tetragrad.tensor.early_names import Variable
 from tetragrad.tensor.modes import (
@@ -27,6 +28,7 @@ __all__ = [
     "GradcheckError",
     "Variable",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "functional",
     "grad",
@@ -34,6 +36,7 @@ __all__ = [
     "gradgradcheck",
     "inference_mode",
     "no_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]
 

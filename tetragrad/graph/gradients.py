@@ -23,6 +23,7 @@ def gradients(
     outputs: dict[Node, Node],
     targets: Iterable[Node],
     order: Sequence[Node] | None = None,
+    steps: list[tuple[Node, Sequence[Node | None]]] | None = None,
 ) -> dict[Node, Node]:
     """Gradients of the sum of outputs, each weighted, with respect to the targets.
 
@@ -54,7 +55,10 @@ def gradients(
             found = collected[node] = rule(found)
         if not any(source in needed for source in node.sources):
             continue
-        for source, part in zip(node.sources, node.gradient(found), strict=True):
+        parts = node.gradient(found)
+        if steps is not None:
+            steps.append((node, parts))
+        for source, part in zip(node.sources, parts, strict=True):
             _add(firsts.get(source, source), part, needed, collected)
     return {
         node: collected[place] for place, node in places.items() if place in collected

@@ -14,6 +14,7 @@ from tetragrad.graph.leaves import constant
 from tetragrad.graph.markers import CustomGradient, Detached, Variable
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, walk
+from tetragrad.tensor.anomalies import check_steps, new_steps
 from tetragrad.tensor.base import TensorBase, collectors, wrap, wrap_pairs
 from tetragrad.tensor.generator import default_generator
 from tetragrad.tensor.hooks import (
@@ -69,7 +70,9 @@ def backward(
     variables = [
         node for node in candidates if isinstance(node, Variable) or node in retained
     ]
-    found = gradients({output: upstream}, variables, order)
+    steps = new_steps()
+    found = gradients({output: upstream}, variables, order, steps)
+    check_steps(steps)
     given = []
     for variable in variables:
         collector = _collector_of(variable)
@@ -178,7 +181,10 @@ def grad(
         known = starts.get(output.real_node)
         starts[output.real_node] = start if known is None else Add(known, start)
     known_as = [_nodes_of(target, starts) for target in targets]
-    found = gradients(starts, [node for nodes in known_as for node in nodes])
+    steps = new_steps()
+    wanted = [node for nodes in known_as for node in nodes]
+    found = gradients(starts, wanted, steps=steps)
+    check_steps(steps)
     parts: list[Tensor | None] = []
     for position, target in enumerate(targets):
         node = _sum_of([found[node] for node in known_as[position] if node in found])
