@@ -8,6 +8,7 @@ could not avoid, or an index that was loaded from memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 Atom = Any  # int (a loop axis) or an expression with a ``range`` of values.
@@ -63,7 +64,7 @@ class Affine:
             return self
         if factor == 0:
             return ZERO
-        terms = tuple((atom, part * factor) for atom, part in self.terms)
+        terms = tuple([(atom, part * factor) for atom, part in self.terms])
         return Affine(self.constant * factor, terms)
 
     def __sub__(self, other: Affine) -> Affine:
@@ -146,6 +147,7 @@ class Affine:
 ZERO = Affine(0)
 
 
+@lru_cache(maxsize=256)
 def axis_form(axis: int) -> Affine:
     """The form that is just this axis."""
     return Affine(0, ((axis, 1),))

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 
 from tetragrad.core.dtypes import DType
 from tetragrad.core.frozen import frozen
@@ -99,6 +100,7 @@ class Online:
     results: tuple[Expression, ...]
 
 
+@lru_cache(maxsize=64)
 def online_form(kernel: Kernel) -> Online | None:
     """The one-pass form of a kernel whose reductions over one row depend on others.
 

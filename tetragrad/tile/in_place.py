@@ -45,22 +45,34 @@ def in_place_pairs(program: Program, *, by_threads: bool = False) -> tuple[Pair,
             and those of a fold otherwise than those of a store, so a thread may still
             fold what another has already written.
     """
+    alike = [
+        (output, entry)
+        for output in sorted(program.outputs)
+        for entry, slot in enumerate(program.slots)
+        if slot == program.slots[output] and entry not in program.outputs
+    ]
+    if not alike:
+        return ()
     uses = list(_uses(program.body, (), ()))
-    loads = [use for use in uses if use.store is None]
-    inputs = {use.slot for use in loads} - program.outputs
-    pairs = []
-    for output in sorted(program.outputs):
-        stores = [use for use in uses if use.store is not None and use.slot == output]
-        if not all(map(_writes_once, stores)):
-            continue
-        for entry in sorted(inputs):
-            reads = [use for use in loads if use.slot == entry]
-            if by_threads and any(use.is_folded for use in reads):
-                continue
-            is_alike = program.slots[entry] == program.slots[output]
-            if is_alike and all(_is_overtaken(use, stores) for use in reads):
-                pairs.append((output, entry))
-    return tuple(pairs)
+    return tuple(
+        (output, entry)
+        for output, entry in alike
+        if _may_share(
+            [use for use in uses if use.slot == entry and use.store is None],
+            [use for use in uses if use.slot == output and use.store is not None],
+            by_threads=by_threads,
+        )
+    )
+
+
+def _may_share(
+    reads: Sequence[_Use], stores: Sequence[_Use], *, by_threads: bool
+) -> bool:
+    """Whether an input that is read so may lie where an output is stored to."""
+    if not reads or (by_threads and any(use.is_folded for use in reads)):
+        return False
+    are_overtaken = all(_is_overtaken(use, stores) for use in reads)
+    return are_overtaken and all(map(_writes_once, stores))
 
 
 @frozen

@@ -74,6 +74,10 @@ class Tile:
     space: Space
     layout: Layout
 
+    def __hash__(self) -> int:
+        # Expressions are found by what they load; these differ between most tiles.
+        return hash((self.name, self.shape))
+
 
 class TileLoad(Expression):
     """Element ``indices`` of a tile, as a value."""

@@ -61,13 +61,14 @@ def emit(program: Program, target: Target, settings: Settings) -> str:
     declarations: set[str] = set()
     grids = _grids_of(program)
     overlaps = Overlaps(program)
-    in_place = len(grids) == 1 and not uses_threads(program, target)
+    parts = [_parts_of(grid, target) for grid in grids]
+    in_place = parts == [1]
     for number, grid in enumerate(grids):
         emitter = _GridEmitter(program, target, settings, overlaps)
         functions.append(emitter.function(f"{program.name}_{number}", grid, in_place))
         shared |= emitter.builder.functions
         declarations |= emitter.builder.declarations
-    functions.append(_entry(program, grids, target))
+    functions.append(_entry(program, parts))
     end = [*sorted(declarations), _MODULE_END, *overlaps.metadata()]
     return "\n".join([*functions, *shared.values(), *end])
 
@@ -103,18 +104,17 @@ def uses_threads(program: Program, target: Target) -> bool:
     return any(_parts_of(grid, target) > 1 for grid in _grids_of(program))
 
 
-def _entry(program: Program, grids: Sequence[Grid], target: Target) -> str:
-    """The function that runs the grids in order."""
+def _entry(program: Program, parts: Sequence[int]) -> str:
+    """The function that runs the grids in order, each in so many parts."""
     lines = [f"define void {quoted(program.name)}(ptr %pool, ptr %arguments) #0 {{"]
-    for number, grid in enumerate(grids):
+    for number, count in enumerate(parts):
         function = quoted(f"{program.name}_{number}")
-        parts = _parts_of(grid, target)
-        if parts == 1:
+        if count == 1:
             lines.append(f"  call void {function}(ptr %arguments, i64 0, i64 1)")
         else:
             lines.append(
                 f"  call void @{PARALLEL}"
-                f"(ptr %pool, ptr {function}, ptr %arguments, i64 {parts})"
+                f"(ptr %pool, ptr {function}, ptr %arguments, i64 {count})"
             )
     return "\n".join([*lines, "  ret void", "}"])
 
