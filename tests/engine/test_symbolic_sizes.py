@@ -15,6 +15,7 @@ from tetragrad import Symbol, Tensor
 from tetragrad.core.errors import ShapeError
 from tetragrad.engine import realize
 from tetragrad.graph.sizes import Size
+from tetragrad.graph.symbolic import general_form
 from tetragrad.graph.text import graph_text, names_of, parse_graph
 
 MAXIMUM = 16
@@ -198,3 +199,14 @@ def test_graphs_with_sizes_are_read_back_from_text() -> None:
 def test_explain_shows_what_serves_all_values() -> None:
     text = str((Tensor(MATRIX)[: TOKENS.bind(3)] * 2).explain())
     assert f"{MAXIMUM}" in text
+
+
+def test_factors_of_a_product_are_masked_before_they_are_repeated() -> None:
+    # Else a factor that is stored is as large as all products, and so is its memory.
+    n = TOKENS.bind(5)
+    x = Tensor(MATRIX)[:n]
+    weights_gradient = (x * 2 - x.mean(0)).relu().T @ x.exp()
+    text = graph_text(general_form([weights_gradient.node]).nodes)
+    masks = [line for line in text.splitlines() if " = Where " in line]
+    assert masks
+    assert not [line for line in masks if f"[8,8,{MAXIMUM}]" in line]

@@ -353,9 +353,20 @@ def _reduced_part(source: Node, dim: int, size: Size, identity: Constant) -> Nod
     Of a product that is summed, both factors are masked, so that it stays one.
     """
     if isinstance(source, Mul) and not any(identity.bits):
-        lhs = _where_inside(source.lhs, dim, 0, size, identity)
-        return Mul(lhs, _where_inside(source.rhs, dim, 0, size, identity))
+        lhs = _masked_factor(source.lhs, dim, size, identity)
+        return Mul(lhs, _masked_factor(source.rhs, dim, size, identity))
     return _where_inside(source, dim, 0, size, identity)
+
+
+def _masked_factor(factor: Node, dim: int, size: Size, identity: Constant) -> Node:
+    """The factor of a product with the identity beyond the size.
+
+    It is masked before it is repeated: what is stored of it is no larger then.
+    """
+    if isinstance(factor, Expand) and dim not in factor.expanded_dims:
+        once = _masked_factor(factor.source, dim, size, identity)
+        return Expand(once, factor.shape)
+    return _where_inside(factor, dim, 0, size, identity)
 
 
 def _where_inside(
