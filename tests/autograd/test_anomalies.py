@@ -48,3 +48,11 @@ def test_modes_end() -> None:
         bad([0.0]).backward()
     set_detect_anomaly(False)
     bad([0.0]).backward()
+
+
+def test_a_mode_that_is_not_entered_changes_nothing() -> None:
+    detect_anomaly()
+    x = Tensor([0.0], requires_grad=True)
+    (x.sqrt() * 0).sum().backward()
+    assert x.grad is not None
+    assert x.grad.isnan().all().item()

@@ -12,7 +12,7 @@ import tetragrad
 from tetragrad import Tensor, nn
 from tetragrad.backends.backend import Device
 from tetragrad.core.errors import IndexingError, OutOfMemoryError
-from tetragrad.engine import growing, pipeline, realize, varying
+from tetragrad.engine import growing, realize, varying
 from tetragrad.engine.affine_sizes import Forms, forms_of, values_of
 from tetragrad.nn import functional as F
 
@@ -125,24 +125,10 @@ def _nothing_is_known() -> Iterator[None]:
     # Earlier tests may have run graphs of the same families.
     varying.forget()
     growing.forget()
+    # What is still pending elsewhere, as the layer's weights, would run with the first.
+    (LAYER.linear1.weight + WEIGHT.sum()).detach().numpy()
     yield
     growing.forget()
-
-
-@pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Has an entry for each graph that was compiled."""
-    # What is still pending elsewhere, as the layer's weights, runs with the first.
-    (LAYER.linear1.weight + WEIGHT.sum()).detach().numpy()
-    found: list[int] = []
-    original = pipeline.compile_graph
-
-    def counted(*arguments: object) -> object:
-        found.append(1)
-        return original(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(pipeline, "compile_graph", counted)
-    return found
 
 
 @pytest.fixture

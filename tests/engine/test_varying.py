@@ -10,8 +10,8 @@ import pytest
 import tetragrad
 from tetragrad import Tensor, nn, optim
 from tetragrad.core.settings import override
-from tetragrad.engine import pipeline, varying
 from tetragrad.engine import realize as engine
+from tetragrad.engine import varying
 from tetragrad.graph.movement import Reshape, Shrink
 from tetragrad.nn import functional as F
 
@@ -24,20 +24,6 @@ def _nothing_is_known() -> Iterator[None]:
     varying.forget()
     yield
     varying.forget()
-
-
-@pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Has an entry for each graph that was compiled."""
-    found: list[int] = []
-    original = pipeline.compile_graph
-
-    def counted(*arguments: object) -> object:
-        found.append(1)
-        return original(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(pipeline, "compile_graph", counted)
-    return found
 
 
 def check_each(

@@ -54,7 +54,12 @@ class detect_anomaly(set_detect_anomaly):
     """
 
     def __init__(self, check_nan: bool = True) -> None:
-        super().__init__(True, check_nan)
+        self._check_nan = check_nan
+
+    def __enter__(self) -> Self:
+        # Not before: one that is made and never entered changes nothing.
+        super().__init__(True, self._check_nan)
+        return self
 
 
 def new_steps() -> list[Step] | None:
