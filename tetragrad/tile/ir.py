@@ -425,13 +425,15 @@ class Role(Statement):
     """Code for some of a block's warps only; roles of one body run side by side.
 
     With ``members`` so many equal groups of warps run the body, each at its own
-    position of that axis and with tiles of its own.
+    position of that axis and with tiles of its own. With ``teams`` so many equal groups
+    fill a slot of a channel each, in turn.
     """
 
     name: str
     warps: int
     body: tuple[Statement, ...]
     members: Extent | None = None
+    teams: int = 1
 
 
 @frozen

@@ -26,8 +26,10 @@ from tetragrad.tile.plans.roles.filled import (
 )
 
 WARPS = 4
-#: Warps of the role that computes operands, if there is one.
+#: Warps of the role that computes operands, if there is one; and where it is the only
+#: one beside a single member, so that there are registers for more.
 FILLING_WARPS = 8
+LOADING_WARPS = 12
 #: Bytes of the depth that a step has of every row and column.
 STEP_BYTES = 128
 #: Rows that one matrix instruction of four warps computes.

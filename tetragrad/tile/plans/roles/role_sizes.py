@@ -29,9 +29,11 @@ STAGING_BYTES = 20 * 1024
 BARRIER_BYTES = 1024
 MORE_BARRIER_BYTES = 1280
 CLUSTERS = (1, 2)
-#: Slots of operands that threads compute, and of what is left of split ones.
+#: Slots of operands that threads compute, of what is left of split ones, and where a
+#: slot is filled from memory: each team is at work on one.
 FILLED_STAGES = 3
 REST_STAGES = 2
+LOADED_STAGES = 5
 
 
 def with_sizes(
@@ -53,6 +55,14 @@ def with_sizes(
     piece = _piece(kernel, product, plan, sides, free)
     if not piece:
         return None
+    if computed and not copied:
+        more = min(LOADED_STAGES, most_stages(sides.depth)) - filled_stages
+        while (
+            more > 0
+            and _piece(kernel, product, plan, sides, free - more * computed) != piece
+        ):
+            more -= 1
+        filled_stages += max(0, more)
     return replace(plan, stages=stages, filled_stages=filled_stages, piece=piece)
 
 

@@ -34,7 +34,7 @@ from functools import cached_property
 from tetragrad.core.frozen import frozen
 from tetragrad.graph.reduce import Sum
 from tetragrad.kernel.affine import ZERO, Affine, axis_form
-from tetragrad.kernel.expression import literal
+from tetragrad.kernel.expression import Select, literal, walk
 from tetragrad.kernel.ir import Kernel
 from tetragrad.tile.ir import (
     Alloc,
@@ -51,6 +51,7 @@ from tetragrad.tile.ir import (
     Wait,
     When,
     ends_of,
+    every_statement,
 )
 from tetragrad.tile.plans.products.contraction import hosted_contraction
 from tetragrad.tile.plans.roles.role_operands import (
@@ -60,6 +61,7 @@ from tetragrad.tile.plans.roles.role_operands import (
 )
 from tetragrad.tile.plans.roles.role_plan import (
     FILLING_WARPS,
+    LOADING_WARPS,
     WARPS,
     Raster,
     RolePlan,
@@ -72,6 +74,9 @@ from tetragrad.tile.plans.roles.role_plan import (
 )
 from tetragrad.tile.plans.roles.role_results import BlockPlace, Piece, RoleResults
 from tetragrad.tile.plans.scope import Builder, indices_of, loop
+
+#: Conditions of a load beyond which its instructions take as long as memory does.
+MOST_CONDITIONS = 2
 
 StepBody = Callable[[dict[int, Affine]], list[Statement]]
 """What is done at a step, by where the axes of the depth start."""
@@ -161,14 +166,26 @@ class _Roles:
         if self.operands.filled is not None:
             fill = self.operands.fill
             body = tuple(self.operate(worker, fill))
-            warps = WARPS if plan.splits else FILLING_WARPS
-            roles.append(Role("fill", warps, body))
+            roles.append(self.filling(body))
         member = builder.axis(plan.members)
         body = tuple(self.multiply(worker, axis_form(member)))
         roles.append(Role("multiply", WARPS, body, (member, plan.members)))
         extents = ((worker.axis, plan.workers), (worker.neighbour, plan.cluster))
         cluster = worker.neighbour if plan.cluster > 1 else None
         return [Grid(extents, tuple(roles), cluster)]
+
+    def filling(self, body: tuple[Statement, ...]) -> Role:
+        """The role that computes operands, or what is left of split ones.
+
+        Where it waits for nothing but memory, its warps are teams, each at a step.
+        """
+        if self.plan.splits:
+            return Role("fill", WARPS, body)
+        if self.operands.narrow is not None or is_conditional(body):
+            return Role("fill", FILLING_WARPS, body)
+        is_large = self.plan.members > 1 or bool(self.operands.copied)
+        warps = FILLING_WARPS if is_large else LOADING_WARPS
+        return Role("fill", warps, body, teams=warps // WARPS)
 
     def each_block(
         self, worker: _Worker, body: Callable[[BlockPlace], list[Statement]]
@@ -376,3 +393,15 @@ class _Roles:
             )
             for number, (lhs, rhs) in enumerate(self.operands.pairs)
         ]
+
+
+def is_conditional(body: Sequence[Statement]) -> bool:
+    """Whether conditions take much of what loads cost: instructions, and registers."""
+    values = [entry.value for entry in every_statement(body) if isinstance(entry, Map)]
+    guards = [
+        entry.guard
+        for value in values
+        for entry in walk(value)
+        if isinstance(entry, Select)
+    ]
+    return any(len(guard) > MOST_CONDITIONS for guard in guards)

@@ -61,26 +61,39 @@ def fills(role: Role) -> bool:
     return bool(filled_tiles(role.body))
 
 
-def fill(values: Values, threads: Threads, statement: Map, place: str) -> None:
-    """Compute a tile that begins at ``place``: some runs first, then their stores.
+def fill(
+    values: Values, threads: Threads, statements: Sequence[Map], places: Sequence[str]
+) -> None:
+    """Compute tiles that begin at ``places``: some runs first, then their stores.
 
     So many loads of a thread are under way before it waits for the first one.
     """
-    for axis, extent in statement.axes:
-        values.extents[axis] = extent
-    threads = replace(threads, width=width_of(values, statement, threads.width))
-    runs = threads.flat_runs(statement.axes)
-    together = max(1, ELEMENTS_TOGETHER // threads.width)
-    guard = guard_of_scratch(statement.value)
-    for first in range(0, runs, together):
-        computed: list[tuple[Points, Lanes]] = []
-        for sweep in range(first, min(first + together, runs)):
-            point = Points(values, (threads.flat_run(statement.axes, sweep),), guard)
+    computed: list[tuple[Points, Map, str, Lanes]] = []
+    elements = 0
+    for statement, place in zip(statements, places, strict=True):
+        for axis, extent in statement.axes:
+            values.extents[axis] = extent
+        width = width_of(values, statement, threads.width)
+        some = replace(threads, width=width)
+        guard = guard_of_scratch(statement.value)
+        for sweep in range(some.flat_runs(statement.axes)):
+            if elements + width > ELEMENTS_TOGETHER:
+                _write_all(computed)
+                elements = 0
+            point = Points(values, (some.flat_run(statement.axes, sweep),), guard)
             for entry in swizzled_loads(statement.value):
                 point.give(entry, _read(point, entry))
-            computed.append((point, point.evaluate(statement.value)))
-        for point, lanes in computed:
-            _write(point, statement, place, lanes)
+            lanes = point.evaluate(statement.value)
+            computed.append((point, statement, place, lanes))
+            elements += width
+    _write_all(computed)
+
+
+def _write_all(computed: list[tuple[Points, Map, str, Lanes]]) -> None:
+    """Store what was computed, and forget it."""
+    for entry in computed:
+        _write(*entry)
+    computed.clear()
 
 
 def width_of(values: Values, statement: Map, most: int) -> int:

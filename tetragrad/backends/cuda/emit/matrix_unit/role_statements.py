@@ -6,6 +6,7 @@ when the next product has been issued.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from tetragrad.backends.cuda.emit.matrix_unit.role_registers import (
     copies_only,
     role_threads,
 )
+from tetragrad.backends.cuda.emit.matrix_unit.teams import Teams, is_step
 from tetragrad.backends.cuda.emit.matrix_unit.turns import Turns
 from tetragrad.backends.cuda.emit.matrix_unit.underway import UnderWay
 from tetragrad.backends.cuda.emit.matrix_unit.warpgroup import (
@@ -106,6 +108,10 @@ class RoleStatements(FragmentStatements):
         #: The tile of a slot that each view shows.
         self.sources: dict[str, Tile] = {}
         self.turns = self._turns()
+        self.teams: Teams | None = None
+        if role.teams > 1:
+            assert block.member is not None, "a role's group"
+            self.teams = Teams(self.builder, block.member)
 
     def emit_all(self) -> None:
         """The whole body."""
@@ -119,8 +125,8 @@ class RoleStatements(FragmentStatements):
                 self._bring(statement)
             case Commit(channel):
                 self._hand_on(channel)
-            case Map() if statement.tile.name in self.filled:
-                self._fill(statement)
+            case Map() if self._is_filled(statement):
+                self._fill([statement])
             case Map() if self._is_held(statement):
                 self._hold(statement)
             case Wait(channel):
@@ -143,6 +149,12 @@ class RoleStatements(FragmentStatements):
 
     def emit(self, body: Sequence[Statement]) -> None:
         """Statements in order; what begins with no product under way ends so."""
+        if self.teams is not None and is_step(body):
+            with self.teams.step():
+                super().emit(body)
+            for end in self.ends.values():
+                end.advance()
+            return
         began_running = bool(self.under_way)
         super().emit(body)
         if not began_running:
@@ -220,15 +232,34 @@ class RoleStatements(FragmentStatements):
             for key, word in words.items():
                 self.builder.line(f"mov.b32 {registers[key].text}, {word}")
 
-    def _fill(self, statement: Map) -> None:
-        """Compute a tile of the slot that is held, from others that are, or memory."""
+    def _written_beside(self, body: Sequence[Statement], start: int) -> Sequence[Map]:
+        """Tiles of a slot are filled together: all loads are under way at once."""
+        found = [
+            entry
+            for entry in itertools.takewhile(self._is_filled, body[start:])
+            if isinstance(entry, Map)
+        ]
+        return found or super()._written_beside(body, start)
+
+    def _is_filled(self, statement: Statement) -> bool:
+        return isinstance(statement, Map) and statement.tile.name in self.filled
+
+    def _map_together(self, statements: Sequence[Map]) -> None:
+        if self._is_filled(statements[0]):
+            self._fill(statements)
+        else:
+            super()._map_together(statements)
+
+    def _fill(self, statements: Sequence[Map]) -> None:
+        """Compute tiles of the slot that is held, from others that are, or memory."""
         self._find_slots()
-        end = next(
-            end for end in self.ends.values() if statement.tile.name in end.ring.places
-        )
+        places = []
+        for statement in statements:
+            name = statement.tile.name
+            end = next(end for end in self.ends.values() if name in end.ring.places)
+            places.append(end.place(statement.tile))
         with self.builder.scope():
-            place = end.place(statement.tile)
-            fill(self.values, self.block.threads, statement, place)
+            fill(self.values, self.block.threads, statements, places)
 
     def _hand_on(self, channel: Channel) -> None:
         """The slot is full, or will be when all copies into it have arrived."""
@@ -240,7 +271,8 @@ class RoleStatements(FragmentStatements):
         assert self.block.member is not None, "a role's group"
         group, index = self.block.member.barrier, threads.index.text
         hand_on(self.builder, full, group, threads.count, index)
-        end.advance()
+        if self.teams is None:
+            end.advance()
 
     # --- products ----------------------------------------------------------------
 

@@ -156,13 +156,13 @@ class RoleGrid:
         """One role's body, for the threads that take part in it."""
         builder = self.builder
         index = builder.assign("b32", "mov.u32", "%tid.x")
-        size = role.warps * WARP
+        size = role.warps * WARP // role.teams
         inside = builder.assign("b32", "and.b32", f"{index}, {WARPGROUP - 1}")
         if size > WARPGROUP:
             inside = builder.assign("b32", "sub.u32", f"{index}, {first * WARPGROUP}")
         member = builder.assign("b32", "sub.u32", f"{group}, {first}")
         barrier = builder.assign("b32", "add.u32", f"{group}, 1")
-        if role.members is None:
+        if role.members is None and role.teams == 1:
             member = builder.assign("b32", "mov.b32", "0")
             barrier = builder.assign("b32", "mov.b32", str(first + 1))
         if role.members is not None:
@@ -179,7 +179,7 @@ class RoleGrid:
             Value(inside, INDEX),
             is_warpgroup=True,
         )
-        members = 1 if role.members is None else role.members[1]
+        members = role.teams if role.members is None else role.members[1]
         block = Block(
             self.values.ops, threads, self.shared, Member(member, members, barrier)
         )
