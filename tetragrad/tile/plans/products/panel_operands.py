@@ -66,6 +66,9 @@ class PanelOperands(Product):
     """A product whose operands lie in panels, or where they are."""
 
     def cut(self, block: Block, width: int) -> Panels:
+        if block is self.plan.columns and self.plan.rhs is Supply.KEPT:
+            # They lie where they were packed, and none begins inside of another.
+            return Panels(block.size(self.kernel), width)
         return cut_evenly(self.kernel, self.contraction, block, width)
 
     # --- operands ----------------------------------------------------------------
