@@ -23,7 +23,10 @@ from tetragrad.tile.plans.products.contraction import Contraction
 from tetragrad.tile.plans.roles.cells import Cells
 from tetragrad.tile.plans.roles.filled import FilledOperand
 from tetragrad.tile.plans.roles.role_plan import (
+    FILLING_WARPS,
+    LOADING_WARPS,
     MEMBER_ROWS,
+    WARPS,
     Operand,
     RoleProduct,
     Sides,
@@ -408,8 +411,18 @@ def _filling_cycles(product: RoleProduct, block: Block, sides: Sides) -> float:
         instructions += elements * (SINGLE_LOAD + operand.operations)
         lines = elements / WARP * _lines_loaded(operand, sides.depth, cells)
         loading += lines * (UNEVEN if cells.extent & (cells.extent - 1) else 1)
-        waiting = max(waiting, LOADING)
+        waiting = max(waiting, LOADING / _teams_loading(product, block))
     return max(instructions / LANES_PER_CYCLE, loading * LOADED_LINE) + waiting
+
+
+def _teams_loading(product: RoleProduct, block: Block) -> int:
+    """The steps that wait for memory at once, if no operand waits for another role."""
+    operands = (product.lhs, product.rhs)
+    made = [entry for entry in operands if isinstance(entry, FilledOperand)]
+    if any(entry.narrow is not None for entry in made):
+        return 1
+    is_alone = block.members == 1 and all(product.filled)
+    return (LOADING_WARPS if is_alone else FILLING_WARPS) // WARPS
 
 
 def _lines_loaded(operand: FilledOperand, depth: Cells, side: Cells) -> float:
