@@ -228,6 +228,17 @@ def test_a_depth_without_equal_parts_is_not_divided():
     assert not plan.cuts and plan.kind == "contraction"
 
 
+@ALL_TARGETS
+@pytest.mark.parametrize("shape", [(1024, 1024, 1024), (64, 64, 64), (512, 3072, 768)])
+@pytest.mark.parametrize("rhs_transposed", [False, True])
+def test_a_step_fits_the_registers(target, shape, rhs_transposed):
+    """Totals, a row of columns, and two broadcast elements: none is in memory."""
+    kernel = matmul(*shape, transposed=(False, rhs_transposed))
+    plan = contraction_of(choose_plan(kernel, target, settings()))
+    vectors = plan.micro_columns // plan.lanes
+    assert plan.micro_rows * vectors + vectors + 2 <= target.registers
+
+
 @pytest.mark.parametrize("depth", [900, 1020, 1900])
 def test_deep_rows_in_place(depth):
     """Sums of a deep block are in parts, of several blocks gathered as well."""

@@ -342,16 +342,23 @@ def _micro_tile(
     shapes = [
         (height, vectors)
         for vectors in range(1, min(MOST_VECTORS, most) + 1)
-        for height in _heights(3 * target.registers // 4 // vectors)
+        for height in _heights(_totals(target.registers, vectors) // vectors)
     ]
     return min(shapes, key=steps)
 
 
-def _heights(most: int) -> range:
-    """Rows of a micro-tile, as many as registers hold or down to half of that.
+def _totals(registers: int, vectors: int) -> int:
+    """How many registers may hold results, if each row has so many vectors.
 
-    A quarter of the registers are for columns and broadcast elements.
+    A quarter of all is for columns and broadcast elements, and more if these are
+    more: what lacks a register goes through memory at every step. Two elements are
+    broadcast, as the next is loaded while one is multiplied.
     """
+    return min(3 * registers // 4, registers - vectors - 2)
+
+
+def _heights(most: int) -> range:
+    """Rows of a micro-tile, as many as registers hold or down to half of that."""
     most = max(1, min(MAXIMUM_MICRO_ROWS, most))
     return range(most, (most - 1) // 2, -1)
 
