@@ -416,13 +416,15 @@ def _filling_cycles(product: RoleProduct, block: Block, sides: Sides) -> float:
 
 
 def _teams_loading(product: RoleProduct, block: Block) -> int:
-    """The steps that wait for memory at once, if no operand waits for another role."""
+    """The steps that wait for memory at once, if no operand waits for another role.
+
+    Where one of them is brought, two teams were hardly faster than one.
+    """
     operands = (product.lhs, product.rhs)
     made = [entry for entry in operands if isinstance(entry, FilledOperand)]
-    if any(entry.narrow is not None for entry in made):
+    if len(made) < len(operands) or any(entry.narrow is not None for entry in made):
         return 1
-    is_alone = block.members == 1 and all(product.filled)
-    return (LOADING_WARPS if is_alone else FILLING_WARPS) // WARPS
+    return (LOADING_WARPS if block.members == 1 else FILLING_WARPS) // WARPS
 
 
 def _lines_loaded(operand: FilledOperand, depth: Cells, side: Cells) -> float:
