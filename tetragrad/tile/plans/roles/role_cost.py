@@ -23,7 +23,6 @@ from tetragrad.tile.plans.products.contraction import Contraction
 from tetragrad.tile.plans.roles.cells import Cells
 from tetragrad.tile.plans.roles.filled import FilledOperand
 from tetragrad.tile.plans.roles.role_plan import (
-    FILLING_WARPS,
     LOADING_WARPS,
     MEMBER_ROWS,
     WARPS,
@@ -418,13 +417,15 @@ def _filling_cycles(product: RoleProduct, block: Block, sides: Sides) -> float:
 def _teams_loading(product: RoleProduct, block: Block) -> int:
     """The steps that wait for memory at once, if no operand waits for another role.
 
-    Where one of them is brought, two teams were hardly faster than one.
+    Where one of them is brought, or there are two members, two teams were hardly faster
+    than one.
     """
     operands = (product.lhs, product.rhs)
     made = [entry for entry in operands if isinstance(entry, FilledOperand)]
-    if len(made) < len(operands) or any(entry.narrow is not None for entry in made):
+    is_brought = len(made) < len(operands)
+    if is_brought or any(entry.narrow is not None for entry in made):
         return 1
-    return (LOADING_WARPS if block.members == 1 else FILLING_WARPS) // WARPS
+    return LOADING_WARPS // WARPS if block.members == 1 else 1
 
 
 def _lines_loaded(operand: FilledOperand, depth: Cells, side: Cells) -> float:
