@@ -22,7 +22,8 @@ DATA = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
 
 @pytest.fixture(autouse=True)
 def _nothing_is_known() -> Iterator[None]:
-    # Earlier tests may have run graphs of the same outlines.
+    # Earlier tests may have run graphs of the same outlines, or of other sizes.
+    engine.forget_schedules()
     varying.forget()
     yield
     varying.forget()
