@@ -96,6 +96,17 @@ def test_a_full_tensor_of_integers_as_an_index(compiled):
     )
 
 
+def test_an_index_that_somebody_holds(compiled):
+    table = tetragrad.tensor(DATA)
+    kept = Tensor.full((4,), 5, dtype=tetragrad.int64)
+    check_each(
+        lambda t: table[Tensor.full((4,), t, dtype=tetragrad.int64)].sin(),
+        lambda t: np.sin(DATA[[t] * 4]),
+        compiled,
+    )
+    assert kept.tolist() == [5] * 4
+
+
 def test_rows_and_elements_that_are_written(compiled):
     rows, expected = tetragrad.zeros(12, 6), np.zeros((12, 6), np.float32)
     for i in range(10):

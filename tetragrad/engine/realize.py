@@ -84,6 +84,8 @@ def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
     """
     with _lock, capture.unobserved():
         realized = known_values()
+        # A constant is never stored: graphs do not differ in which are held.
+        held = [node for node in held if node.device is not None]
 
         def is_known(node: Node) -> bool:
             return node.device is not None and node in realized
