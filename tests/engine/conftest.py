@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 
 from tetragrad.engine import pipeline
-from tetragrad.graph.sizes import Size
 
 
 @pytest.fixture
@@ -22,11 +19,3 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(pipeline, "compile_graph", counted)
     return found
-
-
-@pytest.fixture
-def nobody_has_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process that has bound no symbol: some work is only saved there."""
-    if Size.in_use:
-        gc.collect()
-    monkeypatch.setattr(Size, "in_use", False)

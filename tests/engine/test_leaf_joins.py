@@ -11,8 +11,6 @@ import tetragrad
 from tetragrad import Tensor
 from tetragrad.engine import realize
 
-pytestmark = pytest.mark.usefixtures("nobody_has_sizes")
-
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:

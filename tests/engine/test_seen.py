@@ -12,8 +12,6 @@ from tetragrad import Tensor
 from tetragrad.core.errors import IndexingError
 from tetragrad.engine import realize, seen
 
-pytestmark = pytest.mark.usefixtures("nobody_has_sizes")
-
 
 @pytest.fixture(autouse=True)
 def nothing_is_remembered() -> None:

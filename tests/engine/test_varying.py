@@ -15,8 +15,6 @@ from tetragrad.engine import varying
 from tetragrad.graph.movement import Reshape, Shrink
 from tetragrad.nn import functional as F
 
-pytestmark = pytest.mark.usefixtures("nobody_has_sizes")
-
 DATA = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
 
 

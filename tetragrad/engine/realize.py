@@ -46,7 +46,6 @@ from tetragrad.graph.host_call import Call, HostCall
 from tetragrad.graph.leaves import Buffer, LaunchValue
 from tetragrad.graph.markers import InRange
 from tetragrad.graph.node import Node, walk
-from tetragrad.graph.sizes import Size
 from tetragrad.graph.transfer import Transfer
 
 #: What has run: node -> the buffer with its value, for as long as the node lives.
@@ -95,14 +94,14 @@ def realize(nodes: Sequence[Node], held: Sequence[Node] = ()) -> list[Buffer]:
         if nearby:
             order = walk([*nodes, *nearby], stop=is_known)
         # A recorder wants what is computed: a replay may have other pieces.
-        if capture.active() is None and not Size.in_use:
+        asked = [*nodes, *nearby]
+        if capture.active() is None and not has_symbols(asked):
             joins = joins_in_memory(order, realized, device)
             if joins:
                 realized.update(joins)
-                order = walk([*nodes, *nearby], stop=is_known)
+                order = walk(asked, stop=is_known)
         if held:
             note_what_is_computed_again(order)
-        asked = [*nodes, *nearby]
         outline = _outline(order, asked, held)
         seen = None if outline is None else seen_before(outline)
         if outline is not None and seen is not None:
@@ -119,7 +118,7 @@ def _outline(
     order: Sequence[Node], asked: Sequence[Node], held: Sequence[Node]
 ) -> Outline | None:
     """The outline of a graph, if what ran before may be done again for it."""
-    if capture.active() is not None or Size.in_use:
+    if capture.active() is not None or has_symbols(asked):
         return None
     active = settings()
     state = active.device, active.code_key(), kinds_computed_again()

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from tetragrad.graph.leaves import SizeValue
-from tetragrad.graph.node import Node, Shape, walk
-from tetragrad.graph.sizes import Size, forms_in, maximum_of
+from tetragrad.graph.node import Node, Shape
+from tetragrad.graph.sizes import maximum_of
 
 #: For nodes of which only a part counts: the dimensions and how far each goes.
 Extents = Mapping[Node, tuple[tuple[int, SizeValue], ...]]
@@ -24,9 +24,7 @@ def sizes_in(extents: Extents) -> list[Node]:
 
 def has_symbols(nodes: Sequence[Node]) -> bool:
     """Whether some size of the graph, or a place in it, is symbolic."""
-    return Size.in_use and any(
-        forms_in(node.arguments) is not None for node in walk(nodes)
-    )
+    return any(node.has_sizes for node in nodes)
 
 
 def layout_shape(shape: Shape) -> Shape:

@@ -38,6 +38,7 @@ class Node:
         "arguments",
         "device",
         "dtype",
+        "has_sizes",
         "has_variables",
         "shape",
         "sources",
@@ -50,6 +51,8 @@ class Node:
     shape: Shape
     dtype: DType
     device: str | None
+    #: Whether a size of it, or of what it is made from, is symbolic.
+    has_sizes: bool
     #: Whether gradients may be taken with respect to something that this is made of.
     has_variables: bool
 
@@ -84,6 +87,7 @@ class Node:
             if source.has_variables:
                 node.has_variables = True
                 break
+        node.has_sizes = Size.in_use and _has_sizes(arguments)
         return node
 
     @classmethod
@@ -153,6 +157,12 @@ class Node:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+
+def _has_sizes(arguments: tuple[Any, ...]) -> bool:
+    if forms_in(arguments) is not None:
+        return True
+    return any(entry.has_sizes for entry in arguments if isinstance(entry, Node))
 
 
 def size_of(shape: Iterable[int]) -> int:

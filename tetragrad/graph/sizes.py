@@ -215,7 +215,7 @@ def by_sizes(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     @functools.wraps(function)
     def answered(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         # A size equals the int of its value, and must not be taken for it.
-        if Size.in_use:
+        if Size.in_use and _holds_size(args):
             return function(*args, **kwargs)
         return remembered(*args, **kwargs)  # type: ignore[arg-type]
 
