@@ -28,7 +28,7 @@ from tetragrad.graph import elementwise as ops
 from tetragrad.graph import movement as graph
 from tetragrad.graph import reduce as reductions
 from tetragrad.graph.elementwise import full_like
-from tetragrad.graph.leaves import Buffer, constant
+from tetragrad.graph.leaves import Buffer, Constant, constant
 from tetragrad.graph.markers import InRange, out_of_range
 from tetragrad.graph.movement import broadcast_to
 from tetragrad.graph.node import Node, Shape
@@ -319,11 +319,15 @@ def places_of(flat: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def known_elements(index: Node) -> np.ndarray | None:
-    """The elements of an index that are in the host's memory now, in any shape."""
-    if capture.active() is not None or not index.numel:
+    """The elements of an index that the host can see now, in any shape."""
+    if not index.numel:
         return None
     while isinstance(index, graph.Reshape | graph.Expand | graph.Permute):
         index = index.sources[0]
+    if isinstance(index, Constant):
+        return index.array
+    if capture.active() is not None:
+        return None
     found = index if isinstance(index, Buffer) else engine.known_values().get(index)
     if found is None or not isinstance(found.memory, Memory):
         return None
